@@ -1,0 +1,44 @@
+# Everything runs in a venv of the project's own; only Python >= 3.11, make and a package registry are needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+SEEDS  ?= 2000
+
+.PHONY: demo test simulate lint types layers check clean
+
+demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
+	$(BIN)/fluxbatch demo
+
+test: $(VENV)/.dev ## every test
+	$(BIN)/python -m pytest -n auto
+
+simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+check: test lint types layers ## what has to pass before a commit
+
+clean:
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("fluxbatch needs Python >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.core

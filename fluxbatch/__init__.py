@@ -1,0 +1,38 @@
+"""Batch image generation that never pays twice and never loses a result.
+
+    import fluxbatch
+
+    summary = fluxbatch.run("manifest.csv", out="dataset", budget="5.00")
+    print(summary.jobs, summary.run.spent)
+
+`run` and `plan` work anywhere, also where an event loop runs already (a notebook). From async
+code use `Dataset`. Everything else is importable from its module and may change.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fluxbatch.api import Dataset, plan, run
+    from fluxbatch.job import Job
+
+__version__ = "0.1.0"
+
+__all__ = ["Dataset", "Job", "__version__", "plan", "run"]
+
+_HOMES = {"Dataset": "api", "Job": "job", "plan": "api", "run": "api"}
+"""Imported when first asked for: the command line asks for none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,386 @@
+"""Settings: every name, its unit, its bounds and where it may come from.
+
+One dotted name each: `limits.creates` in the file, `FLUXBATCH_LIMITS__CREATES` in
+the environment. Precedence: flag, environment, `.env`, file, default; an unknown
+name is an error. Of keys it holds references alone: `fluxbatch.keys` reads them. Components
+get the small frozen section they need, never the whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from fluxbatch.errors import ConfigError
+from fluxbatch.money import Micros, as_usd, usd
+
+DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
+_PREFIX = "FLUXBATCH_"
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(value: object) -> object:
+    """Read `90`, `"90s"`, `"15m"` or `"6h"` as seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?\s*", value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write it like 90s, 15m or 6h")
+        return float(match[1]) * _UNITS_S[match[2] or "s"]
+    return value
+
+
+def size_bytes(value: object) -> object:
+    """Read `1000`, `"500MB"` or `"2GiB"` as bytes."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write it like 500MB or 2GiB")
+        step = 1024 if match[3] else 1000
+        power = " KMGT".index(match[2].upper()) if match[2] else 0
+        return int(float(match[1]) * step**power)
+    return value
+
+
+def _as_micros(value: object) -> Micros | None:
+    if value is None:
+        return None
+    if isinstance(value, str | int | float):
+        return usd(value)
+    raise ValueError(f"{value!r} is not an amount of dollars; write it like 12.50")
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+Bytes = Annotated[int, BeforeValidator(size_bytes)]
+Cap = Annotated[
+    Micros | None, BeforeValidator(_as_micros), PlainSerializer(lambda m: m and as_usd(m))
+]
+"""US dollars in the file and the environment, micro-dollars here; None is no cap."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Limits(_Section):
+    """One account's allowance, as the provider states it."""
+
+    creates: int = Field(default=100, ge=1)
+    """Create calls in *any* window."""
+
+    window: Seconds = Field(default=60.0, gt=0)
+    """Seconds."""
+
+    concurrent: int = Field(default=10, ge=1)
+    """Predictions created but not yet ended."""
+
+    burst: int | None = Field(default=None, ge=1)
+    """Creates back to back; None: as many as the window allows."""
+
+    @model_validator(mode="after")
+    def _burst_fits(self) -> Self:
+        if self.burst is not None and self.burst > self.creates:
+            raise ValueError(f"burst ({self.burst}) is above creates ({self.creates})")
+        return self
+
+
+class Budget(_Section):
+    """Caps in US dollars on settled, estimated and reserved money together."""
+
+    per_run: Cap = None
+    per_day: Cap = None
+    per_dataset: Cap = None
+
+    timezone: str = "UTC"
+    """Where a day of `per_day` begins and ends."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{name!r} is no time zone; write it like Europe/Berlin") from None
+        return name
+
+
+class Provider(_Section):
+    """How the provider is reached."""
+
+    base_url: str = DEFAULT_BASE_URL
+    """Version prefix included. Plain http only where this is a loopback address."""
+
+    dialect: Literal["card", "docs"] = "card"
+    """The create path: `card` writes the trailing slash. Answers of both are always understood."""
+
+    auth: Literal["x-api-key", "bearer"] = "x-api-key"
+
+    timeout: Seconds = Field(default=30.0, gt=0)
+    """Seconds a request may take, 10 s of them to connect."""
+
+    deadline: Seconds = Field(default=900.0, gt=0)
+    """Seconds a prediction may run before it is asked to stop."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.username or parts.password:  # first, for it must not be quoted
+            raise ValueError("an address may not carry a key or a password")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url!r} is not an http(s) address")
+        if parts.scheme == "http" and not is_loopback(url):
+            raise ValueError(f"{url!r} would send the key unencrypted; use https")
+        return url.rstrip("/")
+
+
+class Reconcile(_Section):
+    """How long a create without an answer is looked for. Source: protocol.md 3."""
+
+    lag: Seconds = Field(default=30.0, ge=0)
+    """Seconds the provider may be late in accepting or listing a create."""
+
+    patience: Seconds = Field(default=600.0, ge=0)
+    """Seconds the end of a run waits for unknown creates."""
+
+
+class Sink(_Section):
+    """Where and how outputs are stored."""
+
+    max_bytes: Bytes = Field(default=200_000_000, ge=1)
+    """Bytes one output may have."""
+
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Pixels one output may have."""
+
+    min_free: Bytes = Field(default=2 * 1024**3, ge=0)
+    """Bytes of free disk below which nothing more is bought."""
+
+    downloads: int = Field(default=16, ge=1)
+    """Downloads at the same time."""
+
+    timeout: Seconds = Field(default=120.0, gt=0)
+    """Seconds one download may take."""
+
+
+class Inputs(_Section):
+    """What is sent beside what the rows give."""
+
+    seed: Literal["derived", "provider"] = "derived"
+    """`derived`: from the job's id where the row gives none; `provider`: not sent."""
+
+
+class Stop(_Section):
+    """When a run that is going wrong buys no more."""
+
+    identical_failures: int = Field(default=20, ge=1)
+    """Predictions in a row that failed alike."""
+
+
+class KeyEntry(_Section):
+    """A key by reference: its text never stands in a file that is shared."""
+
+    label: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    key: str = Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")
+    """`env:NAME` or `file:PATH`."""
+    account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
+    """Keys of one account share its limits; None: the key is its own account."""
+
+
+class Sweep(_Section):
+    """Axes to vary, alone or over every row of a manifest."""
+
+    mode: Literal["product", "zip", "sample"] = "product"
+    axes: dict[str, Any] = Field(min_length=1)
+    """Input name to `[..]`, `{range: [a, b]}`, `{count: n}` or a glob of files."""
+    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    """Cells to leave out: each names some axes and their values."""
+    sample: int | None = Field(default=None, ge=1)
+    """How many cells `mode: sample` draws."""
+    seed: int = 0
+    """Of the draw."""
+
+    @model_validator(mode="after")
+    def _sample_has_a_size(self) -> Self:
+        if (self.mode == "sample") != (self.sample is not None):
+            raise ValueError("`mode: sample` and `sample: N` go together")
+        return self
+
+
+class Settings(BaseSettings):
+    """Everything a run can be told, one section per concern. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        dotenv_filtering="match_prefix",
+    )
+
+    model: str = "flux-depth-dev"
+    manifest: str | None = None
+    """Path of the manifest; a relative one in a file is relative to that file."""
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    """Inputs given to every job that does not give its own."""
+    sweep: Sweep | None = None
+    limits: Limits = Limits()
+    budget: Budget = Budget()
+    provider: Provider = Provider()
+    reconcile: Reconcile = Reconcile()
+    sink: Sink = Sink()
+    inputs: Inputs = Inputs()
+    stop: Stop = Stop()
+    keys: list[KeyEntry] = Field(default_factory=list)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Where a budget's day begins and ends."""
+        return ZoneInfo(self.budget.timezone)
+
+
+class _Environment(DotEnvSettingsSource):
+    """`.env`, and over it the process's environment; unlike the stock source of the
+    environment it hands on unknown names too, so that a misspelt one is an error."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._environ = {k.lower(): v for k, v in environ.items() if k.startswith(_PREFIX)}
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._environ
+
+
+def load_settings(
+    path: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    beneath: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the file at *path* (yaml or toml) under *environ* under *flags* (nested like the file).
+
+    Without a file *beneath* stands for it. *environ* is what `environment()` gives. Raises
+    `ConfigError` naming every bad setting.
+    """
+    surroundings = environment() if environ is None else environ
+    from_file = _read_file(path) if path is not None else dict(beneath or {})
+    if path is not None and isinstance(from_file.get("manifest"), str):
+        from_file["manifest"] = str(path.parent / from_file["manifest"])
+    given = dict(flags or {})
+    if (url := surroundings.get("EACHLABS_BASE_URL")) and "base_url" not in given.get(
+        "provider", {}
+    ):
+        given["provider"] = {**given.get("provider", {}), "base_url": url}
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                init_settings,
+                _Environment(settings_cls, surroundings),
+                InitSettingsSource(settings_cls, from_file),
+            )
+
+    try:
+        return Loaded(**given)
+    except ValidationError as exc:
+        source = f"config {str(path)!r}" if path is not None else "settings"
+        raise ConfigError(f"cannot use {source}:\n{_lines_of(exc)}") from None
+    except SettingsError as exc:  # a value of the environment that should be JSON and is not
+        raise ConfigError(f"cannot use the environment: {exc}") from None
+
+
+def environment(dotenv: Path | None = None) -> dict[str, str]:
+    """The process's environment over `.env` of the working directory."""
+    values = dotenv_values(dotenv or Path(".env"), encoding="utf-8")
+    return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether *url* names this machine, the one place where plain http may carry a key."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        data = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as exc:
+        raise ConfigError(f"cannot read config {str(path)!r}: {exc}") from exc
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"config {str(path)!r} must be a table of settings")
+    return data
+
+
+def _lines_of(exc: ValidationError) -> str:
+    """One line a setting, its dotted name first; values stay hidden, they may be secrets."""
+    lines = []
+    for error in exc.errors(include_url=False, include_input=False, include_context=False):
+        name = ".".join(str(part) for part in error["loc"]) or "(file)"
+        if error["type"] == "extra_forbidden":
+            lines.append(f"  {name}: no such setting{_nearest(name)}")
+        else:
+            lines.append(f"  {name}: {error['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def setting_names() -> list[str]:
+    """Every setting's dotted name."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            names += [f"{name}.{inner}" for inner in section.model_fields]
+        else:
+            names.append(name)
+    return names

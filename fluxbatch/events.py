@@ -1,0 +1,133 @@
+"""What happened, told to whoever listens: the terminal, the log, the metrics.
+
+Owns the vocabulary and the one way to hear it. Events are immutable facts told
+after they are durable; nobody may steer the engine by them, and a listener
+that raises is a bug that ends the run rather than a silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fluxbatch.job import FailureClass, JobState, PredictionState
+from fluxbatch.money import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRead:
+    """Progress of reading a manifest."""
+
+    rows: int
+    invalid: int
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run began, or one that had not ended goes on."""
+
+    run_id: str
+    continued: bool
+    jobs: int
+    done: int
+    run_cost: Micros
+    dataset_cost: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionMoved:
+    """A prediction changed its state, and its job perhaps with it."""
+
+    job: str
+    """The job's id in hex."""
+    prediction: int
+    """The ledger's number of the prediction."""
+    provider_id: str | None
+    state: PredictionState
+    job_state: JobState
+    lane: str
+    failure: FailureClass | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """A job reached a failed end."""
+
+    job: str
+    failure: FailureClass
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStored:
+    """One image is on disk and in the ledger."""
+
+    job: str
+    path: str
+    bytes: int
+    job_done: bool
+    verify_s: float
+    """CPU seconds spent on decoding it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneChanged:
+    """A lane's health changed: a pause, a key out, back to work."""
+
+    lane: str
+    health: str
+    reason: str
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """No more is bought from here on; what runs is finished."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something the user should read; nothing stops because of it."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The last event of a run."""
+
+    run_id: str
+    exit_code: int
+    reason: str
+
+
+Event = (
+    RowsRead
+    | RunStarted
+    | PredictionMoved
+    | JobFailed
+    | OutputStored
+    | LaneChanged
+    | Stopping
+    | Noticed
+    | RunEnded
+)
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """Hands every event to every listener, in order, at once."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = list(listeners)
+
+    def subscribe(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def emit(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)

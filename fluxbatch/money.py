@@ -1,0 +1,67 @@
+"""Money as integer micro-dollars.
+
+Owns the one money type, its two conversions (text in and text out), and what a
+cap is. A float never becomes money without passing through its shortest decimal form, and
+nothing here knows what anything costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Literal, NewType
+
+Micros = NewType("Micros", int)
+"""Micro-dollars: 1 USD is 1,000,000."""
+
+ZERO = Micros(0)
+
+Scope = Literal["run", "day", "dataset"]
+"""What a cap is on."""
+SCOPES: tuple[Scope, ...] = ("run", "day", "dataset")
+Caps = Mapping[Scope, Micros | None]
+
+_PER_USD = 1_000_000
+_MOST_USD = Decimal(10**9)
+
+
+def usd(amount: str | float | Decimal) -> Micros:
+    """Micro-dollars of a dollar amount; raise `ValueError` if it is no amount of money.
+
+    Accepts what people type (`"1.50"`, `"$1.50"`) and what JSON carries (`0.025`). Fractions of a
+    micro-dollar are rounded half up: the provider's own figures have none.
+    """
+    text = str(amount).strip().removeprefix("$").replace(",", "").replace("_", "")
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{amount!r} is not an amount of dollars; write it like 12.50") from None
+    if not value.is_finite() or value < 0 or value > _MOST_USD:
+        raise ValueError(f"{amount!r} is not an amount of dollars between 0 and {_MOST_USD}")
+    return Micros(int((value * _PER_USD).quantize(Decimal(1), rounding=ROUND_HALF_UP)))
+
+
+def as_usd(amount: Micros) -> str:
+    """A decimal string without an exponent: at least cents, at most micro-dollars."""
+    sign, whole = ("-", -amount) if amount < 0 else ("", amount)
+    dollars, micros = divmod(whole, _PER_USD)
+    fraction = f"{micros:06d}"
+    return f"{sign}{dollars}.{fraction[:2]}{fraction[2:].rstrip('0')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One cap and what counts against it. Source: protocol.md 5."""
+
+    scope: Scope
+    key: str
+    """The run's id, the day, or empty for the dataset."""
+    cap: Micros | None
+    reserved: Micros
+    settled: Micros
+    estimated: Micros
+
+    @property
+    def committed(self) -> Micros:
+        return Micros(self.reserved + self.settled + self.estimated)

@@ -1,0 +1,85 @@
+"""Where the engine touches what a test must hold still: time, chance, blocking work.
+
+Owns the three seams that `engine` passes in everywhere and their real
+implementations. The simulation swaps all three: virtual time, a seeded
+generator, and blocking calls run inline. Source: protocol.md 8.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import NamedTuple, Protocol, TypeVar
+
+import anyio.to_thread
+
+T = TypeVar("T")
+
+
+class Moment(NamedTuple):
+    """One instant on the two clocks that outlive a process."""
+
+    utc: datetime
+    boot_id: str
+    boot_s: float
+    """CLOCK_BOOTTIME: seconds since boot, sleep included; comparable within one boot id."""
+
+
+class Clock(Protocol):
+    """Monotonic seconds for intervals, moments for records."""
+
+    def monotonic(self) -> float: ...
+
+    def now(self) -> Moment: ...
+
+
+class Blocking(Protocol):
+    """Runs a call that may block (ledger, files, decoding) without stopping the loop."""
+
+    async def __call__(self, call: Callable[[], T], /) -> T: ...
+
+
+class Seams(NamedTuple):
+    """What `engine` passes on."""
+
+    clock: Clock
+    random: Random
+    blocking: Blocking
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def __init__(self) -> None:
+        self._boot_id = _boot_id()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> Moment:
+        return Moment(datetime.now(UTC), self._boot_id, _boot_s())
+
+
+def real_seams() -> Seams:
+    return Seams(SystemClock(), Random(), in_thread)
+
+
+async def in_thread(call: Callable[[], T], /) -> T:
+    """Run *call* in a worker thread. A cancelled caller leaves only once the call has ended."""
+    return await anyio.to_thread.run_sync(call)
+
+
+def _boot_s() -> float:
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux only
+    return time.clock_gettime(clock) if clock is not None else time.monotonic()
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        # Elsewhere no two boots can be told apart, so every restart of the process is a new one.
+        return f"process-{time.time_ns()}"

@@ -1,0 +1,23 @@
+"""What every test gets: asyncio as the loop, and a home and environment of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the user's settings, keys or state reaches a test, nor the other way round."""
+    for name in list(os.environ):
+        if name.startswith(("FLUXBATCH_", "EACHLABS_", "EACH_API_KEY")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
