@@ -1,0 +1,8 @@
+"""`python -m fluxbatch.emulator`: the same as `fluxbatch emulator`."""
+
+import typer
+
+from fluxbatch.emulator.command import emulator
+
+if __name__ == "__main__":
+    typer.run(emulator)

@@ -1,0 +1,49 @@
+"""A prediction in the provider's words, with freshly signed URLs.
+
+Joins the dialect and the storage; decides nothing about either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fluxbatch.emulator.dialect import Dialect
+from fluxbatch.emulator.prediction import Prediction, State
+from fluxbatch.emulator.storage import Storage
+
+
+class Teller:
+    def __init__(self, dialect: Dialect, storage: Storage) -> None:
+        self._dialect = dialect
+        self._storage = storage
+
+    def polled(self, prediction: Prediction, now: float) -> dict[str, Any]:
+        """The answer of `GET /prediction/{id}`."""
+        ended_at = prediction.ended_at
+        metrics: dict[str, float] = {}
+        if ended_at is not None:
+            metrics["predict_time"] = round(max(0.0, ended_at - prediction.starts_at), 3)
+            if not prediction.hides_cost:
+                metrics["cost"] = prediction.cost_micro_usd / 1_000_000
+        address = f"{self._storage.origin}/v1/prediction/{prediction.id}"
+        return {
+            "input": prediction.input,
+            "status": self._dialect.status_word(prediction, now),
+            "output": self.output(prediction),
+            "logs": "",
+            "metrics": metrics,
+            "urls": {"get": address, "cancel": f"{address}/cancel"},
+            **self._dialect.polled(prediction),
+        }
+
+    def output(self, prediction: Prediction) -> Any:
+        """A success's URLs in the dialect's shape; without any, one of the empty values."""
+        urls = self._storage.urls(prediction)
+        if urls:
+            return self._dialect.output(prediction, urls)
+        empty: tuple[Any, ...] = (None, [], "")
+        return empty[prediction.serial % 3] if prediction.state is State.SUCCEEDED else None
+
+    def webhook(self, prediction: Prediction) -> dict[str, Any]:
+        """The payload that tells of an end."""
+        return self._dialect.webhook(prediction, self.output(prediction))

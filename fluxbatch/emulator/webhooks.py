@@ -1,0 +1,96 @@
+"""Webhook deliveries: which are due, what each attempt came to, when to try again.
+
+Gives out deliveries as values with the time they are due; making the POST is the
+carrier's work. Knows nothing of predictions beyond their id and the payload.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fluxbatch.emulator.exchange import Delivery
+
+MAX_ATTEMPTS = 3
+
+
+@dataclass(slots=True)
+class _Hook:
+    url: str
+    request: str
+    created_at: float
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+
+
+class HookDesk:
+    def __init__(self) -> None:
+        self._hooks: dict[str, _Hook] = {}
+        self._due: list[tuple[float, int, Delivery]] = []
+        self._serial = 0
+        self.delivered = self.failed = 0
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self._hooks)
+
+    def register(self, prediction_id: str, url: str, request: str, now: float) -> None:
+        self._hooks[prediction_id] = _Hook(url, request, now)
+
+    def schedule(self, delivery: Delivery, at: float) -> None:
+        self._serial += 1
+        heapq.heappush(self._due, (at, self._serial, delivery))
+
+    def next_due(self) -> float | None:
+        return self._due[0][0] if self._due else None
+
+    def take_due(self, now: float) -> list[Delivery]:
+        """The deliveries to make now; each is given out once."""
+        due = []
+        while self._due and self._due[0][0] <= now:
+            due.append(heapq.heappop(self._due)[2])
+        return due
+
+    def attempted(
+        self, delivery: Delivery, status: int | None, error: str | None, stamp: str
+    ) -> Delivery | None:
+        """Record one attempt; returns the next one to schedule, if there is to be one."""
+        accepted = status is not None and 200 <= status < 300
+        hook = self._hooks.get(delivery.prediction_id)
+        if hook is not None:
+            hook.attempts.append(_attempt(status, error, stamp, accepted=accepted))
+        if accepted:
+            self.delivered += 1
+            return None
+        if delivery.attempt >= MAX_ATTEMPTS:
+            self.failed += 1
+            return None
+        return replace(delivery, attempt=delivery.attempt + 1)
+
+    def record(self, prediction_id: str) -> Mapping[str, Any] | None:
+        """What `GET /webhooks/{id}` knows; the caller stamps `created_at`."""
+        hook = self._hooks.get(prediction_id)
+        if hook is None:
+            return None
+        return {
+            "execution_id": prediction_id,
+            "url": hook.url,
+            "request": hook.request,
+            "headers": {"Content-Type": "application/json"},
+            "source": "api-gateway",
+            "created_at": hook.created_at,
+            "attempts": list(hook.attempts),
+        }
+
+
+def _attempt(
+    status: int | None, error: str | None, stamp: str, *, accepted: bool
+) -> dict[str, Any]:
+    return {
+        "status": "SUCCESS" if accepted else "FAILED",
+        "status_code": status,
+        "response": None,
+        "error_message": error,
+        "created_at": stamp,
+    }
