@@ -1,0 +1,290 @@
+"""What the columns of a manifest mean: inputs, aliases, ids, repeats, meta.
+
+Owns the names a manifest may use. A record is taken apart by its layout, worked out once for
+each set of names and kept, because rows come by the million. Whether an input's value is any
+good is the model card's to say. Source: field-notes.md 2, "Manifest columns".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fluxbatch.errors import ManifestError
+from fluxbatch.models import ModelCard, Problem, quoted, unknown_input
+
+ALIASES: Mapping[str, str] = {
+    "custom_id": "id",
+    "text": "prompt",
+    "caption": "prompt",
+    "image": "control_image",
+    "image_url": "control_image",
+    "control_image_url": "control_image",
+}
+RESERVED_PREFIX = "_fb_"
+MOST_REPEATS = 100_000
+MOST_ID_CHARS = 1000
+_MOST_PRIORITY = 2**31 - 1
+_OF_THE_ROW = ("id", "repeat", "priority")
+_META_COLUMNS = ("tags", "split")
+_LAYOUTS_KEPT = 256
+
+
+class RowParts(NamedTuple):
+    """A record taken apart."""
+
+    given: dict[str, object]
+    """Inputs by API name, unchecked."""
+    user_id: str | None
+    repeat: int | None
+    """None where the row does not speak of it."""
+    priority: int
+    meta: Mapping[str, object]
+    problems: Sequence[Problem]
+    is_broken: bool = False
+    """The line has no cells at all, so nothing more can be said of it."""
+
+
+def broken(reason: str) -> RowParts:
+    """The parts of a line that is no record."""
+    return RowParts({}, None, None, 0, _NO_META, (Problem("", reason),), is_broken=True)
+
+
+@dataclass(slots=True)
+class _Layout:
+    """Where one set of names goes."""
+
+    inputs: list[tuple[str, str]] = field(default_factory=list)
+    """Column and input."""
+    row: dict[str, list[str]] = field(default_factory=dict)
+    """`id`, `repeat`, `priority` and the columns that give them."""
+    meta: list[tuple[str, str]] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+    """`input` and `meta` as objects (JSONL): their names differ from row to row."""
+    problems: list[Problem] = field(default_factory=list)
+    is_plain: bool = True
+    """No two columns give one input, and nothing but inputs and an id is there."""
+
+
+class Columns:
+    """Takes records apart for one model."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self._inputs = card.inputs
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
+
+    def check_header(self, names: Sequence[str]) -> None:
+        """Raise `ManifestError` naming every column that means nothing."""
+        layout = self._layout(tuple(names))
+        if not layout.problems:
+            return
+        if len(layout.problems) == len(names):
+            raise ManifestError(_no_header(names, self._inputs))
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in layout.problems)
+        raise ManifestError(f"the header of the manifest has columns that mean nothing:\n{lines}")
+
+    def read(self, cells: Mapping[str, object]) -> RowParts:
+        """The parts of one record; what is wrong with them is in `problems`."""
+        names = tuple(cells)
+        layout = self._layouts.get(names) or self._layout(names)
+        if not layout.is_plain:
+            return self._read_slowly(cells, layout)
+        given = {name: cells[column] for column, name in layout.inputs}
+        if layout.row:
+            user_id = cells[layout.row["id"][0]]
+            if type(user_id) is int:
+                user_id = str(user_id)
+            if type(user_id) is not str or len(user_id) > MOST_ID_CHARS:
+                return self._read_slowly(cells, layout)
+            return RowParts(given, user_id or None, None, 0, _NO_META, ())
+        return RowParts(given, None, None, 0, _NO_META, ())
+
+    def _layout(self, names: tuple[str, ...]) -> _Layout:
+        layout = _Layout()
+        for name in names:
+            self._place(name, layout)
+        targets = [target for _, target in layout.inputs]
+        layout.is_plain = (
+            not (layout.meta or layout.nested or layout.problems)
+            and len(set(targets)) == len(targets)
+            and layout.row.keys() <= {"id"}
+            and all(len(columns) == 1 for columns in layout.row.values())
+        )
+        if len(self._layouts) >= _LAYOUTS_KEPT:  # JSONL may name new columns on every line
+            self._layouts.clear()
+        self._layouts[names] = layout
+        return layout
+
+    def _place(self, name: str, layout: _Layout) -> None:
+        target = self.input_of(name)
+        if target is not None:
+            layout.inputs.append((name, target))
+        elif (target := ALIASES.get(name, name)) in _OF_THE_ROW:
+            layout.row.setdefault(target, []).append(name)
+        elif name.startswith("meta.") and len(name) > len("meta."):
+            layout.meta.append((name, name.removeprefix("meta.")))
+        elif name in _META_COLUMNS:
+            layout.meta.append((name, name))
+        elif name in {"input", "meta"}:
+            layout.nested.append(name)
+        elif name.startswith(RESERVED_PREFIX):
+            layout.problems.append(
+                Problem(name, f"names beginning with {RESERVED_PREFIX!r} are fluxbatch's own")
+            )
+        else:
+            layout.problems.append(self.unknown(name))
+
+    def input_of(self, column: str) -> str | None:
+        """The input a column gives: by its own name first, then as `input.NAME`, then by alias."""
+        for name in (column, column.removeprefix("input."), ALIASES.get(column)):
+            if name in self._inputs:
+                return name
+        return None
+
+    def unknown(self, name: str) -> Problem:
+        """Why *name* is no column."""
+        known = [*self._inputs, *_OF_THE_ROW, *_META_COLUMNS, *ALIASES]
+        reason = unknown_input(name.removeprefix("input."), known).reason
+        hint = "" if "did you mean" in reason else "; to pass it on to the results name it "
+        if hint:
+            return Problem(name, f"no such input{hint}{'meta.' + name[:40]!r}")
+        return Problem(name, reason)
+
+    def _read_slowly(self, cells: Mapping[str, object], layout: _Layout) -> RowParts:
+        problems = list(layout.problems)
+        given: dict[str, object] = {}
+        for column, name in layout.inputs:
+            _put(given, name, cells[column], column, problems)
+        meta: dict[str, object] = {}
+        for column, name in layout.meta:
+            _put(meta, name, _meta_value(column, cells[column], problems), column, problems)
+        for column in layout.nested:
+            self._read_nested(column, cells[column], given, meta, problems)
+        row: dict[str, object] = {}
+        for name, columns in layout.row.items():
+            for column in columns:
+                _put(row, name, cells[column], column, problems)
+        return RowParts(
+            given=given,
+            user_id=_user_id(row.get("id"), problems),
+            repeat=_whole("repeat", row.get("repeat"), 1, MOST_REPEATS, problems),
+            priority=_whole(
+                "priority", row.get("priority"), -_MOST_PRIORITY, _MOST_PRIORITY, problems
+            )
+            or 0,
+            meta=meta,
+            problems=problems,
+        )
+
+    def _read_nested(
+        self,
+        column: str,
+        cell: object,
+        given: dict[str, object],
+        meta: dict[str, object],
+        problems: list[Problem],
+    ) -> None:
+        if _is_empty(cell):
+            return
+        if not isinstance(cell, dict):
+            hint = f"{column}.NAME" if column == "meta" else "input.NAME"
+            problems.append(
+                Problem(column, f"{quoted(cell)} is not an object; a single value is {hint!r}")
+            )
+            return
+        for name, value in cell.items():
+            inner = f"{column}.{name}"
+            if column == "meta":
+                _put(meta, name, _meta_value(inner, value, problems), inner, problems)
+            elif name in self._inputs:
+                _put(given, name, value, inner, problems)
+            else:
+                problems.append(Problem(inner, unknown_input(name, self._inputs).reason))
+
+
+_NO_META: Mapping[str, object] = {}
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value == ""
+
+
+def _put(
+    into: dict[str, object], name: str, value: object, column: str, problems: list[Problem]
+) -> None:
+    """Set *name*, unless another column gave it another value. Empty is not given."""
+    if _is_empty(value):
+        return
+    if name not in into:
+        into[name] = value
+    elif into[name] != value or type(into[name]) is not type(value):
+        problems.append(
+            Problem(
+                column,
+                f"{quoted(value)} here, but {quoted(into[name])} in another column for "
+                f"{name!r}; keep one of the two",
+            )
+        )
+
+
+def _meta_value(column: str, value: object, problems: list[Problem]) -> object:
+    """*value*, once it is sure that it can be written as JSON again."""
+    finite = True
+    if isinstance(value, float):
+        finite = math.isfinite(value)
+    elif isinstance(value, dict | list):
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            finite = False
+    if not finite:
+        problems.append(Problem(column, f"{quoted(value)} holds a number that is not finite"))
+        return None
+    return value
+
+
+def _user_id(value: object, problems: list[Problem]) -> str | None:
+    if _is_empty(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        problems.append(Problem("id", f"{quoted(value)} is not text or an integer"))
+        return None
+    text = str(value)
+    if len(text) > MOST_ID_CHARS:
+        problems.append(Problem("id", f"{quoted(text)} has more than {MOST_ID_CHARS} characters"))
+        return None
+    return text
+
+
+def _whole(name: str, value: object, least: int, most: int, problems: list[Problem]) -> int | None:
+    if _is_empty(value):
+        return None
+    number: int | None = None
+    if isinstance(value, str):
+        try:
+            number = int(value) if "_" not in value and len(value) < 20 else None
+        except ValueError:
+            number = None
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        number = int(value)
+    if number is None or not least <= number <= most:
+        problems.append(Problem(name, f"{quoted(value)} is not an integer from {least} to {most}"))
+        return None
+    return number
+
+
+def _no_header(names: Sequence[str], inputs: Mapping[str, object]) -> str:
+    shown = ", ".join(repr(name[:30]) for name in names[:5])
+    if len(names) == 1:
+        for mark, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if mark in names[0]:
+                return f"the columns of the manifest are separated by {what}; save it with commas"
+    return (
+        f"the manifest has no header: its first line gives {shown}, and none of these is a column "
+        f"(the inputs are {', '.join(inputs)})"
+    )
