@@ -1,0 +1,276 @@
+"""The provider's API as typed calls: one method is one request, answers become values or errors.
+
+Owns the request side of the contract: paths, the key's header, request ids. Creates are sent
+once, whatever happens; reads are patient. What it raises carries the request id and
+never the key. Knows nothing of jobs, limits or the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fluxbatch.config import Provider, is_loopback
+from fluxbatch.errors import AmbiguousCreate, NotSent, TransientApiError
+from fluxbatch.job import PredictionId
+from fluxbatch.keys import ApiKey
+from fluxbatch.provider import refusals, wire
+from fluxbatch.provider.exchange import Exchange, quoted
+from fluxbatch.provider.patience import Patience
+from fluxbatch.provider.shapes import Garbled
+from fluxbatch.provider.transport import HttpRequest, Leaves, Transport
+from fluxbatch.seams import Clock, Seams
+
+PAGE_ROWS = 100
+_MAX_PAGES = 1_000
+_SLOWEST_UPLOAD_BYTES_S = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A create was accepted."""
+
+    prediction_id: PredictionId
+    request_id: str
+    date: datetime | None
+    """When the provider's clock says it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every execution the provider listed for one question."""
+
+    rows: tuple[wire.Execution, ...]
+    unreadable: int
+    """Rows without an id: what they were cannot be known, so such a listing proves no absence."""
+    began: datetime | None
+    """A moment, by the provider's clock, before it began to answer; None if it tells no time."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.unreadable == 0
+
+
+class ProviderClient:
+    """One key's view of the provider. Borrows its transport."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Provider,
+        key: ApiKey,
+        seams: Seams,
+        patience: Patience = Patience(),  # noqa: B008  frozen
+    ) -> None:
+        self._settings = settings
+        self._clock = seams.clock
+        self._exchange = Exchange(transport, settings, key, seams, patience)
+
+    async def create(
+        self,
+        model: str,
+        inputs: Mapping[str, object],
+        *,
+        leaves: Leaves | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+    ) -> Created:
+        """Ask for one prediction. Spends money; never call it twice for one intent.
+
+        *leaves* is called synchronously just before the request is written; when it raises
+        `NotSent`, nothing is sent (`unless_late` makes one from a `send_by`). Raises
+        `AmbiguousCreate` whenever the provider may have accepted; any other `ApiError` says
+        that nothing was created. Cancelled after *leaves*, the outcome is unknown.
+        """
+        body: dict[str, object] = {"model": model, "input": dict(inputs)}
+        if webhook_url is not None:
+            body["webhook_url"] = webhook_url
+        if webhook_secret is not None:
+            body["webhook_secret"] = webhook_secret
+        path = "prediction/" if self._settings.dialect == "card" else "prediction"
+        exchange = self._exchange
+        request = exchange.request("POST", path, content=body, leaves=leaves)
+        answer = await exchange.arrived_create(request)
+        request_id = exchange.request_id(request, answer)
+        error = refusals.of_create(
+            answer, request_id, model=model, now=exchange.utc(), clean=exchange.clean
+        )
+        if error is not None:
+            raise error
+        try:
+            prediction_id = wire.created(answer.body)
+        except Garbled as exc:
+            raise AmbiguousCreate(
+                f"a create was accepted with an answer that cannot be read: {exc}",
+                status=answer.status,
+                request_id=request_id,
+            ) from None
+        return Created(prediction_id, request_id, answer.date)
+
+    async def get(self, prediction_id: PredictionId) -> wire.Prediction:
+        """Read one prediction. Raises `NotFound` on a 404."""
+
+        def read(body: bytes) -> wire.Prediction:
+            told = wire.prediction(body, self._exchange.clean)
+            if told.prediction_id not in {None, prediction_id}:
+                raise Garbled("the answer is about another prediction")
+            return told
+
+        return await self._exchange.read(f"prediction/{quoted(prediction_id)}", read)
+
+    async def cancel(self, prediction_id: PredictionId) -> None:
+        """Ask for a prediction to stop; it may still finish. Safe to repeat."""
+        path = f"prediction/{quoted(prediction_id)}/cancel"
+        exchange = self._exchange
+        await exchange.patient(lambda: exchange.once(exchange.request("POST", path)))
+
+    async def executions(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        model: str | None = None,
+        offset: int = 0,
+        limit: int = PAGE_ROWS,
+    ) -> wire.ExecutionsPage:
+        """One page of the organisation's history, created from *since* to *until*."""
+        query = _listing_query(since, until, model)
+        return (await self._page(query, offset, limit))[0]
+
+    async def listing(
+        self, *, since: datetime | None, until: datetime, model: str | None = None
+    ) -> Listing:
+        """The whole history between two moments, any status, by as many pages as it takes.
+
+        *until* stays fixed while paging, so new executions shift nothing; choose it later than
+        anything looked for, by the provider's clock. Raises `TransientApiError` when the pages
+        do not end.
+        """
+        query = _listing_query(since, until, model)
+        found: dict[PredictionId, wire.Execution] = {}
+        unreadable = offset = 0
+        began: datetime | None = None
+        for number in range(_MAX_PAGES):
+            page, page_began = await self._page(query, offset, PAGE_ROWS)
+            if number == 0:
+                began = page_began
+            known = len(found)
+            for row in page.rows:
+                found.setdefault(row.prediction_id, row)
+            unreadable += page.sent - len(page.rows)
+            offset += page.sent
+            if _is_last(page, offset):
+                return Listing(tuple(found.values()), unreadable, began)
+            if page.rows and len(found) == known:
+                break  # the same rows again: paging is not understood, and would never end
+        raise TransientApiError("the provider's listing does not end; it cannot be trusted")
+
+    async def model(self, slug: str) -> wire.ModelInfo:
+        """A model's description. Raises `NotFound` for an unknown one."""
+        return await self._exchange.read("model", wire.model, {"slug": slug})
+
+    async def webhook_deliveries(self, prediction_id: PredictionId) -> tuple[wire.Delivery, ...]:
+        """The attempts at delivering one prediction's webhook. Raises `NotFound` if it had none."""
+        return await self._exchange.read(f"webhooks/{quoted(prediction_id)}", wire.deliveries)
+
+    async def presign(self, content_type: str) -> wire.Presigned:
+        """A place for one image. Sent once: `uploads.upload` repeats it together with the PUT."""
+        content = {"content_type": content_type, "file_type": "image"}
+        exchange = self._exchange
+        request = exchange.request("POST", "upload/presign", content=content)
+        answer = await exchange.once(request)
+        place = exchange.understood(wire.presigned, answer, request)
+        if not is_loopback(self._settings.base_url) and not (
+            place.presigned_url.lower().startswith("https://")
+            and place.public_url.lower().startswith("https://")
+        ):
+            raise TransientApiError(
+                "the provider offered an upload address without https",
+                request_id=exchange.request_id(request, answer),
+            )
+        return place
+
+    async def put(self, place: wire.Presigned, content: bytes, content_type: str) -> None:
+        """Send the bytes of an image to its place: the headers it asks for, and not the key."""
+        headers = dict(place.required_headers)
+        if not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = content_type
+        request = HttpRequest(
+            "PUT",
+            place.presigned_url,
+            headers,
+            body=content,
+            timeout_s=self._settings.timeout + len(content) / _SLOWEST_UPLOAD_BYTES_S,
+        )
+        exchange = self._exchange
+        answer = await exchange.arrived(request)
+        error = refusals.of_put(answer, now=exchange.utc(), clean=exchange.clean)
+        if error is not None:
+            raise error
+
+    async def delete_file(self, file_id: str) -> None:
+        """Remove an upload; already gone is fine. Safe to repeat."""
+        path = f"files/{quoted(file_id)}"
+        exchange = self._exchange
+        await exchange.patient(
+            lambda: exchange.once(exchange.request("DELETE", path), absent_is_fine=True)
+        )
+
+    async def _page(
+        self, query: Mapping[str, str], offset: int, limit: int
+    ) -> tuple[wire.ExecutionsPage, datetime | None]:
+        exchange = self._exchange
+        paged = {**query, "limit": str(limit), "offset": str(offset)}
+
+        async def once() -> tuple[wire.ExecutionsPage, datetime | None]:
+            asked = self._clock.monotonic()
+            request = exchange.request("GET", "executions", query=paged)
+            answer = await exchange.once(request)
+            took = timedelta(seconds=self._clock.monotonic() - asked)
+            page = exchange.understood(wire.executions, answer, request)
+            return page, answer.date - took if answer.date is not None else None
+
+        return await exchange.patient(once)
+
+
+def unless_late(
+    clock: Clock, send_by_boot_s: float, left: Callable[[], None] | None = None
+) -> Leaves:
+    """For `create`: holds the request back after *send_by_boot_s*, else tells *left* that it left.
+
+    By the boot clock, which counts on while the machine sleeps. Source: protocol.md 3.2.
+    """
+
+    def leaves() -> None:
+        late_s = clock.now().boot_s - send_by_boot_s
+        if late_s > 0:
+            raise NotSent(f"{late_s:.1f} s later than it had to be sent")
+        if left is not None:
+            left()
+
+    return leaves
+
+
+def _is_last(page: wire.ExecutionsPage, seen: int) -> bool:
+    """A short page ends the listing, unless the provider itself counts more, or pages by less."""
+    full = page.sent >= min(PAGE_ROWS, page.limit or PAGE_ROWS)
+    return page.sent == 0 or not (full or seen < (page.total or 0))
+
+
+def _listing_query(
+    since: datetime | None, until: datetime | None, model: str | None
+) -> dict[str, str]:
+    """In whole seconds, which every RFC 3339 reader knows, rounded outwards."""
+    query = {}
+    if since is not None:
+        query["from"] = _rfc3339(since)
+    if until is not None:
+        query["to"] = _rfc3339(until + timedelta(seconds=1, microseconds=-1))
+    if model is not None:
+        query["model"] = model
+    return query
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

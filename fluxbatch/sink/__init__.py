@@ -1,0 +1,20 @@
+"""Outputs to files: download, verify, name, store."""
+
+from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
+from fluxbatch.sink.sink import Broken, Expired, Sink, Stored
+from fluxbatch.sink.store import LocalStore
+
+__all__ = [
+    "BLOCK_BYTES",
+    "Broken",
+    "Expired",
+    "Fetcher",
+    "Gone",
+    "LocalStore",
+    "Pace",
+    "Sink",
+    "Stored",
+    "Take",
+    "Unfetched",
+    "open_fetcher",
+]

@@ -1,0 +1,196 @@
+"""The dataset's folder: a file is in `images/` whole and synced, or not at all.
+
+Owns `images/` and `tmp/` below the dataset. Everything here blocks: call it through the
+`blocking` seam. Any failure to write is a `SinkError` that names the path and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from fluxbatch.errors import SinkError
+
+IMAGES = "images"
+TMP = "tmp"
+_HALF = ".part"
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_MAX_STEM_CHARS = 200
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again",
+    errno.EFBIG: "files may not grow that large here: raise the limit (ulimit -f) and run again",
+    errno.EROFS: "the file system is read-only: make it writable or choose another folder",
+    errno.EACCES: "this user may not write there: change its permissions or choose another folder",
+    errno.EPERM: "this user may not write there: change its permissions or choose another folder",
+    errno.ENOTDIR: "a file is where a folder must be: move it away or choose another folder",
+    errno.EEXIST: "a file is where a folder must be: move it away or choose another folder",
+    errno.EXDEV: "tmp/ and images/ must be on one file system: link both elsewhere, or none",
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run again",
+}
+
+
+class Written(NamedTuple):
+    """A file that is durable under its final name."""
+
+    path: str
+    """Relative to the dataset, with forward slashes."""
+    sha256: str
+    bytes: int
+
+
+class LocalStore:
+    """A local folder. Paths are texts here: this runs for every output, and `Path` is slow."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._made: set[str] = set()
+
+    def begin(self) -> HalfFile:
+        """A new temporary file."""
+        folder = f"{self._root}/{TMP}"
+        self._make(folder)
+        return HalfFile(self, f"{folder}/{secrets.token_hex(8)}{_HALF}")
+
+    def sweep(self) -> int:
+        """Remove what a killed process left half written; how many files.
+
+        Only while this process holds the dataset.
+        """
+        swept = 0
+        folder = Path(self._root, TMP)
+        with _explained(folder):
+            for path in folder.glob(f"*{_HALF}"):
+                path.unlink(missing_ok=True)
+                swept += 1
+        return swept
+
+    def discard(self, stem: str) -> int:
+        """Remove the output of that name, whatever its type; how many files.
+
+        For what a crash left in `images/` without a ledger entry: it may come back as another type.
+        """
+        check_stem(stem)
+        removed = 0
+        place = Path(self._root, IMAGES, stem)
+        with _explained(place):
+            for path in place.parent.glob(f"{place.name}.*"):
+                if path.stem == place.name:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def has_room(self, min_free: int) -> bool:
+        """Whether at least *min_free* bytes are free for us."""
+        with _explained(self._root):
+            return shutil.disk_usage(self._root).free >= min_free
+
+    def place(self, relative: str) -> str:
+        """The path of a file in the dataset, its folder made."""
+        path = f"{self._root}/{relative}"
+        self._make(path.rpartition("/")[0])
+        return path
+
+    def _make(self, folder: str) -> None:
+        """A folder, so that it is still there after a power loss."""
+        if folder in self._made:
+            return
+        with _explained(folder):
+            missing = [f for f in (Path(folder), *Path(folder).parents) if not f.exists()]
+            os.makedirs(folder, exist_ok=True)
+            for made in missing:
+                _sync_folder(str(made.parent))
+        self._made.add(folder)
+
+
+class HalfFile:
+    """A file on its way: hashed as it is written, invisible until `commit`."""
+
+    def __init__(self, store: LocalStore, path: str) -> None:
+        self._store = store
+        self._path = path
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+        with _explained(path):
+            self._handle: int | None = os.open(path, _NEW, 0o666)
+
+    def write(self, block: bytes) -> None:
+        self._digest.update(block)
+        self._bytes += len(block)
+        rest = memoryview(block)
+        with _explained(self._path):
+            while rest:
+                rest = rest[os.write(self._open(), rest) :]
+
+    def written(self) -> IO[bytes]:
+        """Everything written so far, to be read; nothing may be written after it."""
+        with _explained(self._path):
+            os.lseek(self._open(), 0, os.SEEK_SET)
+            return open(self._open(), "rb", closefd=False)
+
+    def commit(self, stem: str, extension: str) -> Written:
+        """Make it durable under its final name, in place of a file of that name.
+
+        Replacing is right: a name belongs to one output of one job, so what stands there is the
+        same output, left by a crash before its ledger entry, or a corrupt one under repair.
+        """
+        check_stem(stem)
+        relative = f"{IMAGES}/{stem}.{extension}"
+        final = self._store.place(relative)
+        with _explained(final):
+            os.fsync(self._open())
+            self._close()
+            os.replace(self._path, final)
+            _sync_folder(final.rpartition("/")[0])
+        return Written(relative, self._digest.hexdigest(), self._bytes)
+
+    def discard(self) -> None:
+        """Leave nothing behind. Never raises: what stays is the next `sweep`'s."""
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            os.unlink(self._path)
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise ValueError(f"{self._path!r} is closed")
+        return self._handle
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+
+def check_stem(stem: str) -> None:
+    """Raise `ValueError` unless *stem* is a plain relative name that stays in its folder."""
+    if len(stem) > _MAX_STEM_CHARS or not _STEM.fullmatch(stem):
+        raise ValueError(f"{stem!r} is no plain relative name")
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _explained(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        code = exc.errno or 0
+        remedy = _REMEDIES.get(code, f"{exc.strerror or exc}: check the disk and run again")
+        raise SinkError(f"cannot write {str(path)!r}: {remedy}") from exc
