@@ -1,0 +1,1 @@
+"""Everything that must survive: rows, jobs, predictions, outputs, money, and their history."""

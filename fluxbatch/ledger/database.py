@@ -1,0 +1,345 @@
+"""One connection to one ledger, SQLite or PostgreSQL behind the same few calls.
+
+Owns opening (pragmas, the schema's version, what kind of disk it lies on) and the
+translation of what a driver raises. A newer schema is refused, an empty database
+gets the tables. Knows no table by name and decides nothing about jobs or money.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.ledger.disks import refuse_network_disk
+from fluxbatch.ledger.statement import DialectName, Params, Statement
+from fluxbatch.ledger.tables import SCHEMA_VERSION, metadata
+from fluxbatch.ledger.views import view_statements
+
+if TYPE_CHECKING:
+    import psycopg
+
+Record = tuple[Any, ...]
+
+_NONE: Params = {}
+_BUSY_MS = 10_000
+_CHECKPOINT_BUSY_MS = 1_000
+
+
+class Database(Protocol):
+    """What operations and queries run on. Not for two threads at once.
+
+    Raises `DatabaseFailed` where disk, server or a lock failed, and `LedgerError` where one
+    statement broke a rule of the schema: that is its operation's fault alone.
+    """
+
+    name: DialectName
+
+    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]: ...
+
+    def insert(self, statement: Statement, params: Params) -> int:
+        """Run an `insert_numbered` statement; answers the new row's `seq`."""
+        ...
+
+    def run_many(self, statement: Statement, params: Iterable[Params]) -> None: ...
+
+    def run_at_commit(self, statement: Statement, params: Params) -> None:
+        """Run it as the transaction's last, together with its like: nothing here reads it."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def take_time(self) -> None:
+        """Let the rest of this transaction take as long as a million rows need."""
+        ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SqliteDatabase:
+    """A ledger in one file, write-ahead logged, every commit on the disk before it is answered."""
+
+    name: DialectName = "sqlite"
+
+    def __init__(self, path: Path, *, read_only: bool = False, busy_ms: int = _BUSY_MS) -> None:
+        self.path = path
+        self._busy_ms = busy_ms
+        self._at_commit: dict[Statement, list[Params]] = {}
+        if not read_only:
+            refuse_network_disk(path.parent)
+        with self._translated("cannot open the ledger {path}: {cause}"):
+            self._connection = _connect(path, busy_ms, read_only=read_only)
+            try:
+                self._open(read_only=read_only)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _open(self, *, read_only: bool) -> None:
+        version = self._version()
+        if version > SCHEMA_VERSION:
+            raise LedgerError(
+                f"the ledger {str(self.path)!r} has schema {version}, this fluxbatch knows"
+                f" {SCHEMA_VERSION}; upgrade fluxbatch"
+            )
+        if read_only:
+            if version == 0:
+                raise LedgerError(f"{str(self.path)!r} is not a ledger, or it was never written")
+            return
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA temp_store = MEMORY")
+        self._connection.execute("PRAGMA cache_size = -16000")
+        if version == 0:
+            self._create()
+
+    def _version(self) -> int:
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    def _create(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        if self._version() == 0:  # nobody was quicker
+            for text in schema_statements("sqlite"):
+                self._connection.execute(text)
+            self._connection.execute(
+                "INSERT INTO ledger_version VALUES (?, ?)", (SCHEMA_VERSION, token_hex(8))
+            )
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]:
+        text, values = statement.prepared("sqlite")
+        try:
+            return self._connection.execute(text, values(params)).fetchall()
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+
+    def insert(self, statement: Statement, params: Params) -> int:
+        text, values = statement.prepared("sqlite")
+        try:
+            seq = self._connection.execute(text, values(params)).lastrowid
+        except sqlite3.Error as exc:
+            raise self._error(exc) from exc
+        assert seq is not None
+        return seq
+
+    def run_many(self, statement: Statement, params: Iterable[Params]) -> None:
+        text, values = statement.prepared("sqlite")
+        with self._translated():
+            self._connection.executemany(text, map(values, params))
+
+    def run_at_commit(self, statement: Statement, params: Params) -> None:
+        self._at_commit.setdefault(statement, []).append(params)
+
+    def begin(self) -> None:
+        with self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def take_time(self) -> None:
+        pass  # nothing here is timed
+
+    def commit(self) -> None:
+        for statement, params in self._at_commit.items():
+            self.run_many(statement, params)
+        self._at_commit.clear()
+        with self._translated():
+            self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self._at_commit.clear()
+        with self._translated():
+            if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                self._connection.execute("ROLLBACK")
+
+    def checkpoint(self) -> bool:
+        """Fold the write-ahead log into the file; False where a reader held on to it.
+
+        Answered with True, the file alone is complete.
+        """
+        with self._translated():
+            self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
+            try:
+                answer = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {self._busy_ms}")
+        return bool(answer[0] == 0)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _translated(self, words: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise self._error(exc, words) from exc
+
+    def _error(self, exc: sqlite3.Error, words: str | None = None) -> LedgerError:
+        path = repr(str(self.path))
+        if words is not None:
+            return LedgerError(words.format(path=path, cause=exc))
+        if isinstance(exc, (sqlite3.IntegrityError, sqlite3.DataError)):
+            return LedgerError(f"the ledger {path} refuses this: {exc}")
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            seconds = self._busy_ms / 1000
+            return DatabaseFailed(
+                f"the ledger {path} was locked by another program for more than {seconds:g} s;"
+                " close what has it open for writing, then run again"
+            )
+        return DatabaseFailed(f"the ledger {path} failed: {exc}")
+
+
+class PostgresDatabase:
+    """A ledger in a schema of its own, over one connection that never reconnects."""
+
+    name: DialectName = "postgresql"
+
+    def __init__(self, url: str, dataset: str) -> None:
+        try:
+            import psycopg
+        except ImportError:
+            raise LedgerError(
+                "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch[postgres]'"
+            ) from None
+        self._driver = psycopg
+        self._at_commit: dict[Statement, list[Params]] = {}
+        self._dataset = dataset
+        try:
+            self._connection: psycopg.Connection[Record] = psycopg.connect(
+                url,
+                autocommit=True,
+                connect_timeout=10,
+                keepalives=1,
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+            )
+        except psycopg.Error as exc:
+            raise LedgerError(f"cannot open the ledger {dataset!r}: {exc}") from exc
+        try:
+            self._open()
+        except BaseException as exc:
+            self._connection.close()
+            if isinstance(exc, psycopg.Error):
+                raise LedgerError(f"cannot open the ledger {dataset!r}: {exc}") from exc
+            raise
+
+    def _open(self) -> None:
+        from psycopg import sql
+
+        schema = sql.Identifier(self._dataset)
+        self._connection.execute("SET statement_timeout = '5s'")
+        self._connection.execute("BEGIN")
+        # Two processes may open a new ledger at once; one of them makes it.
+        self._connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self._dataset])
+        self._connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+        self._connection.execute(sql.SQL("SET search_path TO {}").format(schema))
+        found = self._connection.execute("SELECT to_regclass('ledger_version')").fetchone()
+        if found == (None,):
+            for text in schema_statements("postgresql"):
+                self._connection.execute(text)
+            self._connection.execute(
+                "INSERT INTO ledger_version VALUES (%s, %s)", [SCHEMA_VERSION, token_hex(8)]
+            )
+        version = self._connection.execute("SELECT version FROM ledger_version").fetchone()
+        self._connection.execute("COMMIT")
+        if version is None or version[0] > SCHEMA_VERSION:
+            raise LedgerError(
+                f"the ledger {self._dataset!r} has schema {version and version[0]}, this fluxbatch"
+                f" knows {SCHEMA_VERSION}; upgrade fluxbatch"
+            )
+
+    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]:
+        text, values = statement.prepared("postgresql")
+        with self._translated():
+            cursor = self._connection.execute(text, values(params))
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def insert(self, statement: Statement, params: Params) -> int:
+        ((seq,),) = self.run(statement, params)
+        return int(seq)
+
+    def run_many(self, statement: Statement, params: Iterable[Params]) -> None:
+        text, values = statement.prepared("postgresql")
+        with self._translated(), self._connection.cursor() as cursor:
+            cursor.executemany(text, map(values, params))
+
+    def run_at_commit(self, statement: Statement, params: Params) -> None:
+        self._at_commit.setdefault(statement, []).append(params)
+
+    def begin(self) -> None:
+        with self._translated():
+            self._connection.execute("BEGIN")
+
+    def take_time(self) -> None:
+        with self._translated():
+            self._connection.execute("SET LOCAL statement_timeout = 0")
+
+    def commit(self) -> None:
+        for statement, params in self._at_commit.items():
+            self.run_many(statement, params)
+        self._at_commit.clear()
+        with self._translated():
+            self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self._at_commit.clear()
+        with self._translated():
+            if self._in_transaction():
+                self._connection.execute("ROLLBACK")
+
+    def _in_transaction(self) -> bool:
+        status = self._driver.pq.TransactionStatus
+        return self._connection.info.transaction_status in (status.INTRANS, status.INERROR)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._driver.IntegrityError, self._driver.DataError) as exc:
+            raise LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}") from exc
+        except self._driver.Error as exc:
+            raise DatabaseFailed(f"the ledger {self._dataset!r} failed: {exc}") from exc
+
+
+def schema_statements(name: DialectName) -> Sequence[str]:
+    """The whole schema as text, in order."""
+    dialect = sqlite.dialect() if name == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
+    tables = metadata.sorted_tables
+    return [
+        *(str(CreateTable(table).compile(dialect=dialect)) for table in tables),
+        *(
+            str(CreateIndex(index).compile(dialect=dialect))
+            for table in tables
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ),
+        *view_statements(name),
+    ]
+
+
+def _connect(path: Path, busy_ms: int, *, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,  # one thread at a time, but not always the same one
+        cached_statements=512,
+    )
+    connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
+    return connection

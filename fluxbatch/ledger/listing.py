@@ -1,0 +1,279 @@
+"""What people read one by one: manifests, runs, failures with their rows, results.
+
+Owns no state and changes none; runs on a reader's own connection. Whatever may be long is
+bounded or paged by the caller. Money is micro-dollars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, or_, select
+
+from fluxbatch.job import FailureClass, JobState, PredictionState
+from fluxbatch.ledger import tables
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.statement import Statement, constant, one_of
+from fluxbatch.money import Balance, Micros, Scope
+
+_m, _r, _j = tables.manifests.c, tables.rows.c, tables.jobs.c
+_p, _u, _b = tables.predictions.c, tables.runs.c, tables.budgets.c
+_HERE = _r.manifest_seq == bindparam("manifest_seq")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedManifest:
+    """A manifest of this dataset."""
+
+    seq: int
+    path: str | None
+    """None: a sweep alone."""
+    model: str
+    rows: int
+    invalid_rows: int
+    imported: bool
+
+
+_LATEST = Statement(
+    lambda _: (
+        select(_m.seq, _m.path, _m.model, _m.rows, _m.invalid_rows, _m.imported_at)
+        .order_by(_m.listed.desc(), _m.seq.desc())
+        .limit(constant(1))
+        .offset(constant(0))
+    )
+)
+
+
+def latest_manifest(db: Database) -> ListedManifest | None:
+    """The one whose jobs the latest run worked on; None in a dataset that never ran."""
+    found = db.run(_LATEST)
+    if not found:
+        return None
+    seq, path, model, rows, invalid_rows, imported_at = found[0]
+    return ListedManifest(seq, path, model, rows, invalid_rows, imported_at is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run and what it bought."""
+
+    run_id: str
+    started_at: str
+    ended_at: str | None
+    """None: it goes on, or was cut short and will be continued."""
+    exit_code: int | None
+    """Of its latest invocation."""
+    reason: str | None
+    creates: int
+    spent: Micros
+    reserved: Micros
+
+
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(column), constant(0))
+
+
+_RUNS = Statement(
+    lambda _: (
+        select(
+            _u.id, _u.started_at, _u.ended_at, _u.exit_code, _u.reason,
+            func.count(case((~one_of(_p.state, ("unsent", "refused", "absent")), constant(1)))),
+            _sum(_p.cost), _sum(_p.reserved),
+        )
+        .select_from(tables.runs.outerjoin(tables.predictions, _p.run_seq == _u.seq))
+        .group_by(_u.seq, _u.id, _u.started_at, _u.ended_at, _u.exit_code, _u.reason)
+        .order_by(_u.seq.desc())
+        .limit(bindparam("most")).offset(constant(0))
+    )
+)  # fmt: skip
+
+
+def latest_runs(db: Database, most: int) -> list[ListedRun]:
+    """Newest first."""
+    return [
+        ListedRun(run_id, started, ended, code, reason, creates, Micros(spent), Micros(reserved))
+        for run_id, started, ended, code, reason, creates, spent, reserved in db.run(
+            _RUNS, {"most": most}
+        )
+    ]
+
+
+_CAPS = Statement(
+    lambda _: select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated).where(
+        or_(
+            _b.scope == constant("dataset"),
+            (_b.scope == constant("run")) & (_b.key == bindparam("run_id")),
+            (_b.scope == constant("day"))
+            & (_b.key == select(func.max(_b.key)).where(_b.scope == constant("day"))
+                .scalar_subquery()),
+        )
+    )
+)  # fmt: skip
+
+
+def latest_balances(db: Database, run_id: str) -> list[Balance]:
+    """The caps of a run, of the dataset, and of the latest day anything was bought on."""
+    order: tuple[Scope, ...] = ("run", "day", "dataset")
+    found = [Balance(*record) for record in db.run(_CAPS, {"run_id": run_id})]
+    return sorted(found, key=lambda line: order.index(line.scope))
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReason:
+    """Failed jobs of one class with one reason."""
+
+    failure: FailureClass
+    reason: str
+    jobs: int
+
+
+_REASONS = Statement(
+    lambda _: (
+        select(_j.failure, _j.reason, func.count())
+        .where(
+            _j.state == constant(JobState.FAILED),
+            _j.listed_in == bindparam("manifest_seq"),
+        )
+        .group_by(_j.failure, _j.reason)
+        .order_by(func.count().desc(), func.min(_j.position))
+    )
+)
+
+
+def failure_reasons(db: Database, manifest_seq: int) -> list[FailureReason]:
+    """Every class and reason among a manifest's failed jobs, the most frequent first."""
+    return [
+        FailureReason(FailureClass(failure), reason or "", jobs)
+        for failure, reason, jobs in db.run(_REASONS, {"manifest_seq": manifest_seq})
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RowName:
+    """A row as its author knows it."""
+
+    number: int
+    line: int
+    user_id: str | None
+
+    def __str__(self) -> str:
+        if self.user_id is not None:
+            return self.user_id
+        return f"line {self.line}" if self.line else f"row {self.number}"
+
+
+_FAILED_ROWS = Statement(
+    lambda _: (
+        select(_r.number, _r.line, _r.user_id)
+        .join_from(tables.rows, tables.jobs, _j.seq == _r.job_seq)
+        .where(
+            _HERE,
+            _j.state == constant(JobState.FAILED),
+            _j.failure == bindparam("failure"),
+            func.coalesce(_j.reason, literal_column("''")) == bindparam("reason"),
+        )
+        .order_by(_r.number)
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def failed_rows(db: Database, manifest_seq: int, why: FailureReason, most: int) -> list[RowName]:
+    """The first rows that name a job which failed like this."""
+    place = {"failure": why.failure, "reason": why.reason}
+    return [
+        RowName(*record)
+        for record in db.run(_FAILED_ROWS, {**place, "manifest_seq": manifest_seq, "most": most})
+    ]
+
+
+_INVALID = Statement(
+    lambda _: (
+        select(_r.number, _r.line, _r.user_id, _r.error)
+        .where(_HERE, _r.error.is_not(None))
+        .order_by(_r.number)
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def invalid_rows(db: Database, manifest_seq: int, most: int) -> list[tuple[RowName, str]]:
+    """The first rows that cannot become jobs, each with its reason."""
+    return [
+        (RowName(number, line, user_id), error)
+        for number, line, user_id, error in db.run(
+            _INVALID, {"manifest_seq": manifest_seq, "most": most}
+        )
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCreate:
+    """A create that left and whose outcome nobody knows yet."""
+
+    job: str
+    """The job's id in hex."""
+    state: PredictionState
+    key_label: str
+    intended_at: str
+    at_risk: bool
+    reserved: Micros
+
+
+_UNKNOWN = Statement(
+    lambda _: (
+        select(_j.id, _p.state, _p.key_label, _p.intended_at, _p.at_risk, _p.reserved)
+        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+        .where(one_of(_p.state, ("submitting", "unknown")))
+        .order_by(_p.seq)
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def unknown_creates(db: Database, most: int) -> list[UnknownCreate]:
+    """The oldest first."""
+    return [
+        UnknownCreate(
+            bytes(job).hex(), PredictionState(state), label, at, bool(at_risk), Micros(reserved)
+        )
+        for job, state, label, at, at_risk, reserved in db.run(_UNKNOWN, {"most": most})
+    ]
+
+
+_RUN_TIMES = Statement(
+    lambda _: (
+        select(_p.run_time_us)
+        .where(_p.state == constant(PredictionState.SUCCEEDED), _p.run_time_us.is_not(None))
+        .order_by(_p.seq.desc())
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def latest_run_times(db: Database, most: int) -> list[float]:
+    """Seconds the provider took for the latest predictions that succeeded."""
+    return [run_time / 1_000_000 for (run_time,) in db.run(_RUN_TIMES, {"most": most})]
+
+
+_OPEN_RUN = Statement(
+    lambda _: (
+        select(_u.id)
+        .join_from(tables.runs, tables.manifests, _m.seq == _u.manifest_seq)
+        .where(_m.identity == bindparam("identity"), _u.ended_at.is_(None))
+        .order_by(_u.seq.desc())
+        .limit(constant(1))
+        .offset(constant(0))
+    )
+)
+
+
+def unended_run(db: Database, identity: str) -> str | None:
+    """The run of this manifest that the next invocation continues."""
+    found = db.run(_OPEN_RUN, {"identity": identity})
+    return str(found[0][0]) if found else None

@@ -1,0 +1,218 @@
+"""What becomes of each output: wanted, then stored with its file or lost with a reason.
+
+Owns the `outputs` table. A job is done when everything one prediction of it made is
+stored and is all that was asked for; while an output of it is still wanted it has
+not failed. Source: protocol.md 1 and 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, distinct, func, null, select, update
+
+from fluxbatch.job import FailureClass, JobState, OutputState
+from fluxbatch.ledger import history, tables
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.job_rows import move_job
+from fluxbatch.ledger.moments import utc_text
+from fluxbatch.ledger.statement import Statement, clean, constant, insert_numbered
+from fluxbatch.seams import Moment
+from fluxbatch.states import JobEvent, OutputEvent, output_step
+
+_o, _j = tables.outputs.c, tables.jobs.c
+_SEQ = _o.seq == bindparam("output_seq")
+
+_EDITION = Statement(
+    lambda _: select(func.count(distinct(_o.prediction_seq))).where(
+        _o.job_seq == bindparam("job_seq")
+    )
+)
+_WANT = Statement(
+    lambda d: insert_numbered(
+        d, tables.outputs, ("job_seq", "prediction_seq", "number", "state", "url")
+    )
+)
+_READ = Statement(
+    lambda _: (
+        select(_o.state, _o.prediction_seq, _j.seq, _j.state, _j.outputs_wanted)
+        .join_from(tables.outputs, tables.jobs, _j.seq == _o.job_seq)
+        .where(_SEQ)
+        .with_for_update(of=[tables.outputs, tables.jobs])
+    )
+)
+_STORE = Statement(
+    lambda _: (
+        update(tables.outputs)
+        .where(_SEQ)
+        .values(
+            state=constant(OutputState.STORED),
+            reason=null(),
+            path=bindparam("to_path"),
+            sha256=bindparam("to_sha256"),
+            bytes=bindparam("to_bytes"),
+            mime=bindparam("to_mime"),
+            width=bindparam("to_width"),
+            height=bindparam("to_height"),
+            stored_at=bindparam("to_stored_at"),
+        )
+    )
+)
+_LOSE = Statement(
+    lambda _: (
+        update(tables.outputs)
+        .where(_SEQ)
+        .values(state=constant(OutputState.LOST), reason=bindparam("to_reason"))
+    )
+)
+_TALLY = Statement(
+    lambda _: select(_o.prediction_seq, _o.state).where(_o.job_seq == bindparam("job_seq"))
+)
+
+
+class WantedOutput(NamedTuple):
+    """An image to be fetched."""
+
+    output_seq: int
+    number: int
+
+
+def want_outputs(
+    db: Database, job_seq: int, prediction_seq: int, urls: Sequence[str]
+) -> tuple[int, tuple[WantedOutput, ...]]:
+    """Name what a prediction made; answers its edition and the outputs.
+
+    The edition counts the predictions of the job that named theirs before, in whatever order they
+    were bought: it is part of the files' names.
+    """
+    ((edition,),) = db.run(_EDITION, {"job_seq": job_seq})
+    wanted = []
+    for number, url in enumerate(urls):
+        values = {
+            "job_seq": job_seq,
+            "prediction_seq": prediction_seq,
+            "number": number,
+            "state": OutputState.WANTED,
+            "url": clean(without_query(url)),
+        }
+        wanted.append(WantedOutput(db.insert(_WANT, values), number))
+    return int(edition), tuple(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutput:
+    """The file is on the disk under its name; answers the job's state."""
+
+    at: Moment
+    output_seq: int
+    path: str
+    """Relative to the dataset."""
+    sha256: str
+    bytes: int
+    mime: str
+    width: int
+    height: int
+
+    def apply(self, db: Database) -> JobState:
+        before = _read(db, self.output_seq)
+        values = {
+            "output_seq": self.output_seq,
+            "to_path": self.path,
+            "to_sha256": self.sha256,
+            "to_bytes": self.bytes,
+            "to_mime": self.mime,
+            "to_width": self.width,
+            "to_height": self.height,
+            "to_stored_at": utc_text(self.at),
+        }
+        became = output_step(before.state, OutputEvent.STORED)
+        db.run(_STORE, values)
+        return _ended(db, self.at, self.output_seq, before, became)
+
+
+@dataclass(frozen=True, slots=True)
+class LoseOutput:
+    """Every try to fetch an output has failed; answers the job's state."""
+
+    at: Moment
+    output_seq: int
+    reason: str
+
+    def apply(self, db: Database) -> JobState:
+        before = _read(db, self.output_seq)
+        became = output_step(before.state, OutputEvent.LOST)
+        db.run(_LOSE, {"output_seq": self.output_seq, "to_reason": clean(self.reason)})
+        return _ended(db, self.at, self.output_seq, before, became, self.reason)
+
+
+class _Before(NamedTuple):
+    state: OutputState
+    prediction_seq: int
+    job_seq: int
+    job_state: JobState
+    asked_for: int
+
+
+def _read(db: Database, output_seq: int) -> _Before:
+    ((state, prediction_seq, job_seq, job_state, asked_for),) = db.run(
+        _READ, {"output_seq": output_seq}
+    )
+    return _Before(OutputState(state), prediction_seq, job_seq, JobState(job_state), asked_for)
+
+
+def _ended(
+    db: Database,
+    at: Moment,
+    output_seq: int,
+    before: _Before,
+    became: OutputState,
+    reason: str | None = None,
+) -> JobState:
+    """The output has its end; perhaps its job has, too."""
+    text = utc_text(at)
+    history.append(
+        db,
+        ("output", output_seq),
+        became,
+        at=text,
+        change=(before.state, became),
+        job_seq=before.job_seq,
+        reason=reason,
+    )
+    if before.job_state is not JobState.GENERATED:
+        return before.job_state
+    outputs = [(seq, OutputState(s)) for seq, s in db.run(_TALLY, {"job_seq": before.job_seq})]
+    ours = [state for seq, state in outputs if seq == before.prediction_seq]
+    stored, event = ours.count(OutputState.STORED), JobEvent.OUTPUT_FAILED
+    failure: FailureClass | None = None
+    if stored == len(ours) and stored >= before.asked_for:
+        event = JobEvent.STORED
+    elif any(state is OutputState.WANTED for _, state in outputs):
+        return JobState.GENERATED
+    elif stored < len(ours):
+        failure, reason = FailureClass.OUTPUT_LOST, reason or _lost_words(ours)
+    else:
+        failure = FailureClass.SHORT_OUTPUT
+        reason = f"asked for {before.asked_for} images, got {stored}"
+    return move_job(
+        db, before.job_seq, before.job_state, event, at=text, failure=failure, reason=reason
+    )
+
+
+def _lost_words(ours: Sequence[OutputState]) -> str:
+    return f"{ours.count(OutputState.LOST)} of {len(ours)} images could not be fetched"
+
+
+def without_query(url: str) -> str:
+    """*url* without what may be a token; what stays names the image but opens nothing.
+
+    Whatever the provider sent: a success must be recorded even if its URL is no URL.
+    """
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "", url
+    plain = rest.split("?", 1)[0].split("#", 1)[0]
+    authority, slash, path = plain.partition("/")
+    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,292 @@
+"""What the engine reads from the ledger: the queue's next jobs, and what a start must pick up.
+
+Owns no state and changes none; runs on a reader's own connection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, bindparam, distinct, func, select
+
+from fluxbatch.job import LIVE, Input, JobId, JobState, OutputState, PredictionState
+from fluxbatch.ledger import tables
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.moments import parse_utc
+from fluxbatch.ledger.statement import Statement, constant, one_of
+from fluxbatch.seams import Moment
+
+_j, _p, _o = tables.jobs.c, tables.predictions.c, tables.outputs.c
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job as the worker needs it."""
+
+    seq: int
+    job_id: JobId
+    model: str
+    input: Input
+    outputs_wanted: int
+    control_sha256: str | None
+    control_path: str | None
+    reseed: int
+
+
+_JOB_COLUMNS = (
+    _j.seq, _j.id, _j.model, _j.input_json, _j.outputs_wanted, _j.control_sha256,
+    _j.control_path, _j.reseed,
+)  # fmt: skip
+
+
+def _pending(*beyond: ColumnElement[bool]) -> Statement:
+    return Statement(
+        lambda _: (
+            select(*_JOB_COLUMNS, _j.priority, _j.position)
+            .where(
+                _j.state == constant(JobState.PENDING),
+                _j.listed_in == bindparam("manifest_seq"),
+                *beyond,
+            )
+            .order_by(_j.priority.desc(), _j.position)
+            .limit(bindparam("most"))
+            .offset(constant(0))
+        )
+    )
+
+
+# Two statements, each one range of the index: as one with OR, every page reads all before it.
+_PENDING = (
+    _pending(_j.priority == bindparam("priority"), _j.position > bindparam("position")),
+    _pending(_j.priority < bindparam("priority")),
+)
+
+
+class Place(NamedTuple):
+    """A place in line; pages of pending jobs continue after it."""
+
+    priority: int
+    position: int
+
+
+FIRST = Place(2**31 - 1, -1)
+
+
+def pending_jobs(
+    db: Database, manifest_seq: int, after: Place, most: int
+) -> tuple[list[QueuedJob], Place]:
+    """The next pending jobs in line, and the place to go on from."""
+    jobs, place = list[QueuedJob](), after
+    for statement in _PENDING:
+        line = {
+            "manifest_seq": manifest_seq,
+            "priority": after.priority,
+            "position": after.position,
+            "most": most - len(jobs),
+        }
+        for record in db.run(statement, line):
+            jobs.append(_queued(record[:8]))
+            place = Place(record[8], record[9])
+        if len(jobs) == most:
+            break
+    return jobs, place
+
+
+def _queued(record: Sequence[Any]) -> QueuedJob:
+    seq, job_id, model, input_json, wanted, sha256, path, reseed = record
+    return QueuedJob(
+        seq, JobId(bytes(job_id)), model, json.loads(input_json), wanted, sha256, path, reseed
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LivePrediction:
+    """A prediction that may be alive at the provider."""
+
+    seq: int
+    job: QueuedJob
+    state: PredictionState
+    provider_id: str | None
+    account: str
+    key_fingerprint: str
+    key_label: str
+    adopted: str | None
+    at_risk: bool
+    intended: Moment
+    seed: int | None
+    """As it was sent."""
+    control_url: str | None
+
+
+_LIVE = Statement(
+    lambda _: (
+        select(
+            *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint,
+            _p.key_label, _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at,
+            _p.intended_boot_us, _p.seed, _p.control_url,
+        )
+        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+        .where(one_of(_p.state, LIVE))
+        .order_by(_p.seq)
+    )
+)  # fmt: skip
+
+
+def live_predictions(db: Database) -> list[LivePrediction]:
+    """Every prediction of the dataset that may be alive, oldest first."""
+    found = []
+    for record in db.run(_LIVE):
+        seq, state, provider_id, account, fingerprint, label, adopted, at_risk = record[8:16]
+        boot_id, at, at_us, seed, control_url = record[16:21]
+        found.append(
+            LivePrediction(
+                seq,
+                _queued(record[:8]),
+                PredictionState(state),
+                provider_id,
+                account,
+                fingerprint,
+                label,
+                adopted,
+                bool(at_risk),
+                Moment(parse_utc(at), boot_id, at_us / 1_000_000),
+                seed,
+                control_url,
+            )
+        )
+    return found
+
+
+_RECENT = Statement(
+    lambda _: (
+        select(
+            _p.boot_id, _p.intended_at, _p.intended_boot_us, _p.answered_at, _p.answered_boot_us,
+            _p.given_up_at, _p.given_up_boot_us,
+        )
+        .where(
+            _p.account == bindparam("account"),
+            ~one_of(_p.state, ("unsent",)),
+        )
+        .order_by(_p.seq.desc())
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RecentCreate:
+    """A create of an account, as far as the window cares."""
+
+    intended: Moment
+    answered: Moment | None
+    given_up: Moment | None
+
+
+def recent_creates(db: Database, account: str, most: int) -> list[RecentCreate]:
+    """The latest creates of an account that may have left, newest first."""
+    return [
+        RecentCreate(
+            Moment(parse_utc(at), boot_id, at_us / 1_000_000),
+            _moment(boot_id, answered_at, answered_us),
+            _moment(boot_id, given_at, given_us),
+        )
+        for boot_id, at, at_us, answered_at, answered_us, given_at, given_us in db.run(
+            _RECENT, {"account": account, "most": most}
+        )
+    ]
+
+
+def _moment(boot_id: str, at: str | None, us: int | None) -> Moment | None:
+    if at is None:
+        return None
+    if us is None:  # seen under another boot than the intent's: only UTC tells
+        return Moment(parse_utc(at), "", 0.0)
+    return Moment(parse_utc(at), boot_id, us / 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedOutput:
+    """An output that is paid and not stored yet."""
+
+    seq: int
+    number: int
+    prediction_seq: int
+    provider_id: str
+    key_fingerprint: str
+    job_id: JobId
+    edition: int
+
+
+_e = tables.outputs.alias("e").c
+_WANTED = Statement(
+    lambda _: (
+        select(
+            _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.key_fingerprint, _j.id,
+            select(func.count(distinct(_e.prediction_seq)))
+            .where(
+                _e.job_seq == _o.job_seq,
+                _e.prediction_seq != _o.prediction_seq,
+                _e.seq < _o.seq,  # named earlier, as in `outputs.want_outputs`
+            )
+            .scalar_subquery(),
+        )
+        .join_from(tables.outputs, tables.predictions, _p.seq == _o.prediction_seq)
+        .join(tables.jobs, _j.seq == _o.job_seq)
+        .where(_o.state == constant(OutputState.WANTED))
+        .order_by(_o.seq)
+    )
+)  # fmt: skip
+
+
+def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
+    """Every output that was named by the provider and is not stored, oldest first."""
+    return [
+        UnfinishedOutput(seq, number, prediction, provider_id, key, JobId(bytes(job)), edition)
+        for seq, number, prediction, provider_id, key, job, edition in db.run(_WANTED)
+    ]
+
+
+_KNOWN_ID = Statement(lambda _: select(_p.seq).where(_p.provider_id == bindparam("provider_id")))
+
+
+_DURATIONS = Statement(
+    lambda _: (
+        select(_j.input_json, _p.answered_at, _p.ended_at)
+        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+        .where(
+            _p.state == constant(PredictionState.SUCCEEDED),
+            _p.answered_at.is_not(None),
+            _j.model == bindparam("model"),
+        )
+        .order_by(_p.seq.desc())
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def recent_durations(db: Database, model: str, most: int) -> list[tuple[Input, float]]:
+    """(input, seconds from acceptance to the known end) of the latest successes, oldest first."""
+    found = db.run(_DURATIONS, {"model": model, "most": most})
+    return [
+        (json.loads(given), (parse_utc(ended_at) - parse_utc(answered_at)).total_seconds())
+        for given, answered_at, ended_at in reversed(found)
+    ]
+
+
+_DATASET = Statement(lambda _: select(tables.ledger_version.c.dataset))
+
+
+def dataset_id(db: Database) -> str:
+    """This ledger's own name: another one in the same folder has another."""
+    ((name,),) = db.run(_DATASET)
+    return str(name)
+
+
+def known_prediction_ids(db: Database, ids: Iterable[str]) -> set[str]:
+    """Those of *ids* that some prediction of the ledger bears."""
+    return {name for name in ids if db.run(_KNOWN_ID, {"provider_id": name})}

