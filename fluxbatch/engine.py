@@ -1,0 +1,273 @@
+"""The composition root: every long-lived task of a run is started here.
+
+Shutdown has two steps. The first SIGINT or SIGTERM stops creates and lets what runs
+finish and be fetched; the second leaves at once, and what runs is adopted next time.
+A failed job is an outcome; a failed ledger ends the run, because unrecorded results
+are lost money.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.streams.memory import MemoryObjectSendStream
+
+from fluxbatch.config import Settings, is_loopback
+from fluxbatch.dataset import Folder
+from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
+from fluxbatch.events import Events, RunEnded
+from fluxbatch.intake import Intake
+from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
+from fluxbatch.keys import ApiKey
+from fluxbatch.ledger import budgets
+from fluxbatch.ledger.database import SqliteDatabase
+from fluxbatch.ledger.runs import EndRun
+from fluxbatch.ledger.writer import commit
+from fluxbatch.models import find_card
+from fluxbatch.provider import environment_proxies, open_transport
+from fluxbatch.seams import Seams, real_seams
+from fluxbatch.sink import open_fetcher
+from fluxbatch.status import RunStatus, RunSummary
+from fluxbatch.worker.desk import Delivery, Desk
+from fluxbatch.worker.guard import FailureCap
+from fluxbatch.worker.stop import Stop
+
+OnStatus = Callable[[RunStatus], None]
+_STATUS_S = 1.0
+_DEADLINES_A_JOB = 75
+"""`provider.deadline` is so many times what an execution usually takes (15 min to 12 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What one invocation is asked to do."""
+
+    settings: Settings
+    keys: Sequence[ApiKey]
+    folder: Folder
+    manifest: Path | None
+    """None: the settings' manifest, or a sweep alone."""
+    skip_invalid: bool = False
+    no_wait: bool = False
+    limit: int | None = None
+    """Creates at most; exit 4 where jobs are left."""
+    ends_at: datetime | None = None
+    """Buy only what is likely to be done by then (`--deadline`, `--max-duration`)."""
+    max_failures: FailureCap | None = None
+
+
+async def run(
+    request: RunRequest,
+    events: Events,
+    *,
+    seams: Seams | None = None,
+    outside: Outside | None = None,
+    on_status: OnStatus | None = None,
+    handle_signals: bool = False,
+) -> RunSummary:
+    """Work on a dataset until nothing is left to do, or something says stop.
+
+    *on_status* is called at the start, about once a second, and at the end. Raises
+    `FluxbatchError` when the run could not begin or its ledger failed; how jobs ended is in the
+    summary. Cancellation leaves predictions running; the next run adopts them.
+    """
+    seams = seams or real_seams()
+    request.folder.make()
+    with request.folder.held():
+        async with AsyncExitStack() as stack:
+            db = await stack.enter_async_context(open_ledger(request.folder, seams))
+            if outside is None:
+                outside = await stack.enter_async_context(open_internet(request.settings))
+            with plain_errors():
+                return await _run(request, events, seams, outside, db, on_status, handle_signals)
+
+
+async def _run(
+    request: RunRequest,
+    events: Events,
+    seams: Seams,
+    outside: Outside,
+    db: SqliteDatabase,
+    on_status: OnStatus | None,
+    handle_signals: bool,
+) -> RunSummary:
+    settings = request.settings
+    began_s = seams.clock.monotonic()
+    card = find_card(settings.model)
+    if card.price is None and (cap := _named_cap(settings)):
+        raise ConfigError(f"{cap} needs a price, and nobody knows that of {card.slug!r}")
+    path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
+    await seams.blocking(partial(budgets.audit, db))
+    intake = Intake(settings, card, db, seams, events)
+    manifest = await intake.read(path, skip_invalid=request.skip_invalid)
+    with request.folder.reader() as reader:
+        opened = Opened(request.folder, settings, card, db, reader, manifest.seq, began_s)
+        async with lane_files(
+            request.keys, opened, outside.lanes_folder, request.no_wait, events
+        ) as files:
+            run = await open_run(opened, seams)
+            invocation = Invocation(
+                opened, run, request.keys, files, seams, events, outside, request.max_failures
+            )
+            invocation.desk.creates_left = math.inf if request.limit is None else request.limit
+            events.emit(await invocation.started())
+            await at_work(
+                invocation,
+                partial(_jobs, invocation),
+                on_status=on_status,
+                handle_signals=handle_signals,
+                ends_at=request.ends_at,
+            )
+            summary = await invocation.summary()
+            end = EndRun(
+                seams.clock.now(), invocation.desk.run.seq, summary.exit_code, summary.reason
+            )
+            await seams.blocking(lambda: commit(db, end))
+            await seams.blocking(partial(budgets.audit, db))
+    events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
+    return summary
+
+
+async def at_work(
+    invocation: Invocation,
+    jobs: Callable[[], Awaitable[None]],
+    *,
+    on_status: OnStatus | None = None,
+    handle_signals: bool = False,
+    ends_at: datetime | None = None,
+) -> None:
+    """Do *jobs* with everything at their service: ledger, lanes, search for unknown creates."""
+    desk = invocation.desk
+    async with anyio.create_task_group() as service:
+        service.start_soon(desk.ledger.run, name="ledger")
+        service.start_soon(desk.lanes.run, name="lanes")
+        for account, journal in desk.journals.items():
+            service.start_soon(journal.run, name=f"journal-{account}")
+        service.start_soon(invocation.reconciler.run, name="reconciler")
+        if ends_at is not None:
+            service.start_soon(_stop_in_time, desk, ends_at, name="deadline")
+        if on_status is not None:
+            service.start_soon(_tell, invocation, on_status, name="status")
+        with anyio.CancelScope() as work:
+            if handle_signals:
+                await service.start(_obey_signals, desk.stop, work, name="signals")
+            await jobs()
+        service.cancel_scope.cancel()
+    with anyio.CancelScope(shield=True):
+        await invocation.flush()
+    if on_status is not None:
+        on_status(await invocation.status())
+
+
+async def _jobs(invocation: Invocation) -> None:
+    """Buyers, collectors, and what an earlier process left behind."""
+    async with collecting(invocation) as (work, deliver):
+        await invocation.recover(work, deliver)
+        for number in range(invocation.buyers_wanted()):
+            work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+
+
+@asynccontextmanager
+async def collecting(
+    invocation: Invocation,
+) -> AsyncIterator[tuple[TaskGroup, MemoryObjectSendStream[Delivery]]]:
+    """Fetch whatever is delivered; leaves once all who deliver have gone."""
+    deliver, deliveries = anyio.create_memory_object_stream[Delivery](0)
+    async with anyio.create_task_group() as work:
+        with deliver, deliveries:
+            for number in range(invocation.desk.settings.sink.downloads):
+                name = f"collector-{number}"
+                work.start_soon(invocation.collector.run, deliveries.clone(), name=name)
+            yield work, deliver
+
+
+async def _tell(invocation: Invocation, on_status: OnStatus) -> None:
+    while True:
+        on_status(await invocation.status())
+        await anyio.sleep(_STATUS_S)
+
+
+async def _obey_signals(
+    stop: Stop,
+    work: anyio.CancelScope,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    codes = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+    with anyio.open_signal_receiver(*codes) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.code in codes.values():
+                work.cancel()
+            stop(codes[signal.Signals(number)], f"{signal.Signals(number).name} received")
+
+
+@asynccontextmanager
+async def open_ledger(folder: Folder, seams: Seams) -> AsyncIterator[SqliteDatabase]:
+    """The writer's connection; at the end the file alone is complete."""
+    db = await seams.blocking(partial(SqliteDatabase, folder.ledger))
+    try:
+        yield db
+        await seams.blocking(db.checkpoint)
+    finally:
+        db.close()
+
+
+@asynccontextmanager
+async def open_internet(settings: Settings) -> AsyncIterator[Outside]:
+    """The provider and whatever it links to, over real sockets."""
+    local = is_loopback(settings.provider.base_url)
+    proxies = environment_proxies()
+    async with (
+        open_transport(settings.provider) as transport,
+        open_fetcher(settings.sink, allow_http=local, proxy_for=proxies) as fetcher,
+    ):
+        yield Outside(transport, fetcher)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A task group's error as the one error of ours that is in it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            if isinstance(error, FluxbatchError):
+                raise error from group
+        raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _named_cap(settings: Settings) -> str | None:
+    caps = settings.budget
+    named = {"budget.per_run": caps.per_run, "budget.per_day": caps.per_day,
+             "budget.per_dataset": caps.per_dataset}  # fmt: skip
+    return next((name for name, cap in named.items() if cap is not None), None)
+
+
+async def _stop_in_time(desk: Desk, ends_at: datetime) -> None:
+    """Buy nothing that is not likely to be fetched by *ends_at*."""
+    while desk.stop.code is None:
+        left_s = (ends_at - desk.seams.clock.now().utc).total_seconds()
+        drain_s = desk.timing.drain_s(desk.settings.provider.deadline / _DEADLINES_A_JOB)
+        if left_s <= drain_s:
+            at = f"{ends_at.astimezone():%Y-%m-%d %H:%M}"
+            desk.stop(ExitCode.STOPPED, f"{at} is too near to buy more")
+            return
+        await anyio.sleep(min(left_s - drain_s, _STATUS_S))

@@ -1,0 +1,160 @@
+"""Which job is next: the ledger's pending jobs in line, and those that wait for another try.
+
+Owns what was handed out and not ended. Jobs come in pages, so a million of them cost
+no memory; one that is given back comes again after its pause. Closed, it hands out
+nothing more. Knows nothing of lanes, money or HTTP.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+
+from fluxbatch.ledger.queries import FIRST, Place, QueuedJob
+from fluxbatch.seams import Clock
+
+ReadPage = Callable[[Place, int], Awaitable[tuple[list[QueuedJob], Place]]]
+
+_PAGE = 1_000
+_LOW = 200
+
+
+class Taken:
+    """A job in a worker's hands; `job` is None when there will be no more."""
+
+    __slots__ = ("again_after_s", "at_front", "job")
+
+    def __init__(self, job: QueuedJob | None) -> None:
+        self.job = job
+        self.again_after_s: float | None = None
+        self.at_front = False
+
+    def again(self, after_s: float = 0.0) -> None:
+        """Hand it out once more, not earlier than *after_s* from now."""
+        self.again_after_s = after_s
+
+    def back(self) -> None:
+        """Put it back in its place: nothing happened to it."""
+        self.at_front = True
+
+
+class JobQueue:
+    """The jobs of one run."""
+
+    def __init__(self, read_page: ReadPage, clock: Clock) -> None:
+        self._read_page = read_page
+        self._clock = clock
+        self._ready: deque[QueuedJob] = deque()
+        self._paused: list[tuple[float, int, QueuedJob]] = []
+        self._pauses = 0
+        self._place = FIRST
+        self._exhausted = False
+        self._reading = anyio.Lock()
+        self._busy = 0
+        self._changed = anyio.Event()
+        self._blocked: str | None = None
+        self.is_closed = False
+        self.starved_by: str | None = None
+        """The cap that has no room, once nothing is left that could free any."""
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self.is_closed = True
+        self._wake()
+
+    def block(self, reason: str) -> None:
+        """A cap has no room: hand out nothing until something that runs has ended."""
+        self._blocked = reason
+
+    def unblock(self) -> None:
+        """Something ended, so there may be room again."""
+        if self._blocked is not None:
+            self._blocked = None
+            self._wake()
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[Taken]:
+        """The next job, for as long as the worker is busy with it."""
+        taken = Taken(await self._next())
+        try:
+            yield taken
+        finally:
+            if taken.job is not None:
+                self._give_back(taken, taken.job)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Something else runs that may free money or bring a job back."""
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._wake()
+
+    def _give_back(self, taken: Taken, job: QueuedJob) -> None:
+        self._busy -= 1
+        if taken.at_front:
+            self._ready.appendleft(job)
+        elif taken.again_after_s is not None:
+            self._pauses += 1
+            due = self._clock.monotonic() + taken.again_after_s
+            heapq.heappush(self._paused, (due, self._pauses, job))
+        self._wake()
+
+    def waits_only_for(self, count: int) -> bool:
+        """Whether nothing goes on but *count* jobs that are busy."""
+        more = self._ready or self._paused or not self._exhausted
+        return self._busy == count and (self.is_closed or self._blocked is not None or not more)
+
+    def put(self, job: QueuedJob, after_s: float) -> None:
+        """A job that something else than a worker brings back."""
+        self._pauses += 1
+        heapq.heappush(self._paused, (self._clock.monotonic() + after_s, self._pauses, job))
+        self._wake()
+
+    async def _next(self) -> QueuedJob | None:
+        while not self.is_closed:
+            changed, wait_s = self._changed, math.inf
+            if self._blocked is None:
+                if len(self._ready) < _LOW and not self._exhausted:
+                    await self._fill()
+                    continue
+                job, wait_s = self._pop()
+                if job is not None:
+                    self._busy += 1
+                    return job
+            if self._busy == 0 and (self._blocked is not None or not self._paused):
+                self.starved_by = self._blocked
+                self.close()
+                break
+            with anyio.move_on_after(wait_s):
+                await changed.wait()
+        return None
+
+    def _pop(self) -> tuple[QueuedJob | None, float]:
+        """The next job, or how long until one is due."""
+        if self._paused:
+            wait_s = self._paused[0][0] - self._clock.monotonic()
+            if wait_s <= 0:
+                return heapq.heappop(self._paused)[2], 0.0
+        else:
+            wait_s = math.inf
+        return (self._ready.popleft(), 0.0) if self._ready else (None, wait_s)
+
+    async def _fill(self) -> None:
+        async with self._reading:
+            if len(self._ready) >= _LOW or self._exhausted:
+                return
+            jobs, self._place = await self._read_page(self._place, _PAGE)
+            self._ready.extend(jobs)
+            self._exhausted = len(jobs) < _PAGE
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

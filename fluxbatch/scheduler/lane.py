@@ -1,0 +1,269 @@
+"""A lane: one account at work in this process. Its slots, its window, its keys, its health.
+
+Owns who may create next and on which lane, decided synchronously over plain state:
+a slot and a place in the window are granted together, so no slot is held while a
+window fills and no place goes stale. Greedy: whatever may leave now leaves now.
+Knows nothing of jobs, HTTP or the ledger. Source: protocol.md 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import anyio
+from aiolimiter import AsyncLimiter
+
+from fluxbatch.config import Limits
+from fluxbatch.events import Events, LaneChanged
+from fluxbatch.keys import ApiKey
+from fluxbatch.scheduler.window import CreateWindow
+from fluxbatch.seams import Clock
+
+Answer = Literal["pending", "counted", "uncounted"]
+
+
+class Lane:
+    """Plain state; every change tells `Lanes`, which grants what became possible."""
+
+    def __init__(self, account: str, keys: Sequence[ApiKey], limits: Limits) -> None:
+        self.account = account
+        self.keys = list(keys)
+        """Usable ones; empty: the lane is out."""
+        self.label = keys[0].label
+        self.window = CreateWindow(limits.creates, limits.window)
+        self.capacity = limits.concurrent
+        self.held = 0
+        """Slots: predictions created but not yet ended. May pass the capacity when one is found."""
+        self.paused_until = 0.0
+        """Monotonic seconds."""
+        self.unpaid: tuple[ApiKey, str] | None = None
+        """402: this key waits until a prediction of the lane settles, and what it was told."""
+        self._turn = 0
+
+    @property
+    def is_out(self) -> bool:
+        return not self.keys
+
+    def health(self, now: float) -> str:
+        """One word or two for people."""
+        if self.is_out:
+            return "out"
+        if self.unpaid is not None:
+            return "waits for balance"
+        return "paused" if self.paused_until > now else "working"
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until one more create may leave; None until something else happens."""
+        if self.is_out or self.unpaid is not None or self.held >= self.capacity:
+            return None
+        window_s = self.window.wait_s(now)
+        return None if window_s is None else max(window_s, self.paused_until - now, 0.0)
+
+    def next_key(self) -> ApiKey:
+        """The keys of an account take turns."""
+        self._turn += 1
+        return self.keys[self._turn % len(self.keys)]
+
+
+class Turn:
+    """A granted slot with a place in its lane's window."""
+
+    def __init__(self, lane: Lane, clock: Clock, lag_s: float) -> None:
+        self.lane = lane
+        self.key = lane.next_key()
+        self._clock = clock
+        self._lag_s = lag_s
+        self._answer: Answer = "pending"
+        self._left = False
+
+    def leaves(self) -> None:
+        """From here on the provider may count it."""
+        self._left = True
+
+    def withdraw(self) -> None:
+        """The create did not leave, or the provider does not count it. Idempotent."""
+        if self._answer == "pending":
+            self._answer = "uncounted"
+            self.lane.window.withdraw()
+
+    def answered(self) -> None:
+        """The provider has answered: it counts for one window from now. Idempotent."""
+        self._count(self._clock.monotonic())
+
+    def given_up(self) -> None:
+        """No answer came; it may still arrive for `reconcile.lag`. Idempotent."""
+        self._count(self._clock.monotonic() + self._lag_s)
+
+    def close(self) -> None:
+        if self._left:
+            self.given_up()
+        else:
+            self.withdraw()
+
+    def _count(self, at: float) -> None:
+        if self._answer == "pending":
+            self._answer = "counted"
+            self.lane.window.answer(at)
+
+
+class _Waiter:
+    __slots__ = ("event", "turn")
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+        self.turn: Turn | None = None
+
+
+class Lanes:
+    """Every lane of this process, and those who wait for a turn on any of them."""
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        limits: Limits,
+        clock: Clock,
+        lag_s: float,
+        events: Events,
+        all_out: Callable[[str], None],
+    ) -> None:
+        self.all = tuple(lanes)
+        self._clock = clock
+        self._lag_s = lag_s
+        self._events = events
+        self._all_out = all_out
+        self._waiters: deque[_Waiter] = deque()
+        self._changed = anyio.Event()
+        self._closed = False
+        # The second guard beneath the window; it never waits first (protocol.md 4).
+        self._buckets = {
+            lane.account: AsyncLimiter(limits.burst or limits.creates, _refill_s(limits))
+            for lane in lanes
+        }
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that would leave at once if there were room."""
+        return len(self._waiters)
+
+    def lane(self, account: str) -> Lane | None:
+        return next((lane for lane in self.all if lane.account == account), None)
+
+    async def run(self) -> None:
+        """Grant turns as they become possible, until cancelled."""
+        while True:
+            wait_s = self._grant()
+            with anyio.move_on_after(math.inf if wait_s is None else wait_s):
+                await self._changed.wait()
+            self._changed = anyio.Event()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn | None]:
+        """Wait for a slot and a place in the window; the slot is held until the end.
+
+        None once nothing more may leave.
+        """
+        waiter = _Waiter()
+        if not self._closed:
+            self._waiters.append(waiter)
+            self.changed()
+        try:
+            if not self._closed:
+                await waiter.event.wait()
+            if waiter.turn is not None:
+                await self._buckets[waiter.turn.lane.account].acquire()
+            yield waiter.turn
+        finally:
+            if waiter.turn is not None:
+                waiter.turn.close()
+                self._free(waiter.turn.lane)
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def close(self) -> None:
+        """Nothing more leaves: whoever waits goes away without a turn."""
+        self._closed = True
+        while self._waiters:
+            self._waiters.popleft().event.set()
+
+    @asynccontextmanager
+    async def held(self, lane: Lane) -> AsyncIterator[None]:
+        """The slot of a prediction that is alive already: taken even above the limit."""
+        lane.held += 1
+        try:
+            yield
+        finally:
+            self._free(lane)
+
+    def changed(self) -> None:
+        """Something happened that may make a turn possible."""
+        self._changed.set()
+
+    def pause(self, lane: Lane, seconds: float, reason: str) -> None:
+        """Nothing leaves on *lane* for a while."""
+        until = self._clock.monotonic() + seconds
+        if until > lane.paused_until:
+            lane.paused_until = until
+            self._events.emit(LaneChanged(lane.label, "paused", reason, seconds))
+            self.changed()
+
+    def key_out(self, lane: Lane, key: ApiKey, reason: str) -> None:
+        """*key* creates nothing more; with its last key the lane is out."""
+        if key in lane.keys:
+            lane.keys.remove(key)
+            health = "out" if lane.is_out else "a key is out"
+            self._events.emit(LaneChanged(lane.label, health, f"key {key.label}: {reason}"))
+            self.changed()
+            if all(one.is_out for one in self.all):
+                self._all_out(f"no usable key is left; key {key.label}: {reason}")
+
+    def await_balance(self, lane: Lane, key: ApiKey, reason: str) -> None:
+        """402: nothing leaves until a prediction of the lane settles; with none left *key* is
+        out."""
+        if lane.unpaid is None:
+            lane.unpaid = (key, reason)
+            self._events.emit(LaneChanged(lane.label, "waits for balance", reason))
+
+    def settled(self, lane: Lane) -> None:
+        """A prediction of the lane has ended, so its balance may do again."""
+        if lane.unpaid is not None:
+            lane.unpaid = None
+            self._events.emit(LaneChanged(lane.label, "working", "a prediction settled"))
+            self.changed()
+
+    def _free(self, lane: Lane) -> None:
+        """A slot is free; with the last one nothing can settle any more that 402 waits for."""
+        lane.held -= 1
+        if lane.held == 0 and lane.unpaid is not None:
+            (key, reason), lane.unpaid = lane.unpaid, None
+            self.key_out(lane, key, reason)
+        self.changed()
+
+    def _grant(self) -> float | None:
+        """Give turns to whoever waits; seconds until the next is possible, None for unknown."""
+        now = self._clock.monotonic()
+        while self._waiters:
+            waits = [(w, lane.held / lane.capacity, i) for i, lane in enumerate(self.all)
+                     if (w := lane.wait_s(now)) is not None]  # fmt: skip
+            if not waits:
+                return None
+            wait_s, _, index = min(waits)
+            if wait_s > 0:
+                return wait_s
+            self._give(self.all[index])
+        return None
+
+    def _give(self, lane: Lane) -> None:
+        waiter = self._waiters.popleft()
+        lane.held += 1
+        lane.window.leave()
+        waiter.turn = Turn(lane, self._clock, self._lag_s)
+        waiter.event.set()
+
+
+def _refill_s(limits: Limits) -> float:
+    """`limits.burst` makes the bucket smaller and as fast, so creates leave evenly."""
+    return limits.window * (limits.burst or limits.creates) / limits.creates

@@ -1,0 +1,67 @@
+"""The strict window: how many creates the provider may still be counting.
+
+Owns one account's creates of the last window, as plain state with time passed in.
+Knows nothing of HTTP, jobs or tasks: a limiter that can see a request starts making
+exceptions. Source: protocol.md 4.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class CreateWindow:
+    """The creates of one account that the provider may still be counting.
+
+    Invariant: the provider sees at most `limit` creates in any `window_s`, wherever between
+    leaving and `answer` each arrived. An old create counts from its answer, a new one from
+    when it leaves. Times are monotonic seconds.
+    """
+
+    limit: int
+    window_s: float
+    unanswered: int = 0
+    _answered: list[float] = field(default_factory=list)
+    """Sorted; a create that was given up counts from a moment still to come."""
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until a create may leave: 0 now, None until an answer comes."""
+        self._forget(now)
+        free = self.limit - self.unanswered - len(self._answered)
+        if free > 0:
+            return 0.0
+        # Leaving takes one that is answered to expire for each place that is overdrawn.
+        place = -free
+        if place >= len(self._answered):
+            return None
+        return self._answered[place] + self.window_s - now
+
+    def leave(self) -> None:
+        """A place is taken, before the create leaves."""
+        self.unanswered += 1
+
+    def withdraw(self) -> None:
+        """The create never left, or the provider does not count it (429, 402)."""
+        self.unanswered -= 1
+
+    def answer(self, at: float) -> None:
+        """The create was answered at *at*; for one given up, `reconcile.lag` after that."""
+        self.unanswered -= 1
+        insort(self._answered, at)
+
+    def remember(self, at: float) -> None:
+        """A create of an earlier process, answered at *at*."""
+        insort(self._answered, at)
+
+    def in_use(self, now: float) -> int:
+        """Creates that count now."""
+        self._forget(now)
+        return self.unanswered + len(self._answered)
+
+    def _forget(self, now: float) -> None:
+        kept = 0
+        while kept < len(self._answered) and self._answered[kept] <= now - self.window_s:
+            kept += 1
+        del self._answered[:kept]

@@ -1,0 +1,1 @@
+"""What is done for one job: bought, awaited, found again, fetched."""

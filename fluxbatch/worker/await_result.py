@@ -1,0 +1,217 @@
+"""From a running prediction to its end, by asking.
+
+Owns what each answer to a poll means and how long to go on asking. Reads only:
+nothing here spends, and the one thing it ever asks for is a stop, once, of what
+outlived `provider.deadline`. Source: protocol.md 2, 4 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import anyio
+
+from fluxbatch.errors import ApiError, KeyRefused, NotFound, RejectedRequest, TransientApiError
+from fluxbatch.job import FailureClass
+from fluxbatch.ledger.moves import Facts
+from fluxbatch.provider import Prediction, ProviderClient, Status
+from fluxbatch.states import PredictionEvent
+from fluxbatch.worker.desk import Desk, Watched
+
+_LATE_POLL_S = 60.0
+_MARGIN = timedelta(days=1)  # for clocks that differ, or jump
+_PATIENT_S = 2.0
+_FRESH_S = 5.0
+_ADOPTED_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a prediction ended."""
+
+    event: PredictionEvent
+    facts: Facts
+    urls: tuple[str, ...] = ()
+
+
+class NoKeyWorks(Exception):
+    """No key of this invocation may ask about the prediction; it stays as it is."""
+
+
+async def until_ended(desk: Desk, watched: Watched) -> Ended:
+    """Ask until the prediction has ended.
+
+    Raises `NoKeyWorks`. Cancellation leaves it running; the next start adopts it.
+    """
+    watch = _Watch(desk, watched)
+    while True:
+        await anyio.sleep(watch.wait_s())
+        ended = await watch.ask()
+        if ended is not None:
+            return ended
+
+
+async def read_prediction(desk: Desk, watched: Watched) -> Prediction:
+    """One look at a prediction, by the key that made it, else any other that may.
+
+    Raises `NotFound` on the word of its own key alone, `NoKeyWorks`, or `TransientApiError`.
+    """
+    for client, is_own in _clients(desk, watched):
+        try:
+            prediction = await client.get(watched.provider_id)
+        except KeyRefused:
+            continue
+        except NotFound:
+            if is_own:
+                raise
+        else:
+            desk.reached()
+            return prediction
+    raise NoKeyWorks(watched.key_label)
+
+
+def _clients(desk: Desk, watched: Watched) -> Iterator[tuple[ProviderClient, bool]]:
+    """The key that made it, the others of its account, then each in turn."""
+    own = desk.clients.get(watched.key_fingerprint)
+    if own is not None:
+        yield own, True
+    others = sorted(
+        (name for name in desk.clients if name != watched.key_fingerprint),
+        key=lambda name: desk.accounts[name] != watched.account,
+    )
+    for name in others:
+        yield desk.clients[name], False
+
+
+class _Watch:
+    """One prediction under watch."""
+
+    def __init__(self, desk: Desk, watched: Watched) -> None:
+        self._desk = desk
+        self._watched = watched
+        self._began = desk.now_s()
+        age_s = (desk.seams.clock.now().utc - watched.intended).total_seconds()
+        self._is_adopted = age_s > _FRESH_S
+        self._age_s = age_s if self._is_adopted else 0.0
+        """How old it was already; the deadline counts from now, so that it gets its chance."""
+        self._asked_s = 0.0
+        self._polls = 0
+        self._cancel_asked = False
+        self._missing_since: float | None = None
+
+    @property
+    def _elapsed_s(self) -> float:
+        return self._desk.now_s() - self._began
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._desk.settings.provider.deadline
+
+    def wait_s(self) -> float:
+        if self._elapsed_s > self._deadline_s:
+            # Every minute, scaled with the deadline where tests shorten it.
+            return min(_LATE_POLL_S, self._deadline_s / 15)
+        if self._missing_since is not None:
+            return self._desk.jittered(min(_PATIENT_S, self._deadline_s / 15))
+        if self._is_adopted and self._polls == 0:
+            return self._desk.jittered(_ADOPTED_S)
+        wait_s = self._desk.timing.wait_s(
+            self._watched.kind,
+            self._age_s + self._elapsed_s,
+            self._desk.seams.random,
+            eager=self._desk.slot_is_wanted(self._watched.account),
+        )
+        return min(wait_s, max(self._deadline_s - self._elapsed_s, 0.0) + 0.001)
+
+    async def ask(self) -> Ended | None:
+        """One poll; None while it goes on."""
+        self._polls += 1
+        try:
+            prediction = await read_prediction(self._desk, self._watched)
+        except NotFound as exc:
+            return await self._missing(exc)
+        except (TransientApiError, RejectedRequest) as exc:
+            self._desk.unreachable(str(exc))
+            return None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
+        self._missing_since = None
+        return await self._told(prediction)
+
+    async def _told(self, prediction: Prediction) -> Ended | None:
+        if not prediction.has_known_word:
+            self._desk.notice_once(
+                f"the provider says {prediction.word!r} of a prediction; taken as not finished"
+            )
+        if prediction.status is not Status.NOT_FINISHED:
+            if not self._is_adopted:
+                self._desk.timing.saw(self._watched.kind, self._asked_s, self._elapsed_s)
+            return _ended(prediction, self._polls)
+        self._asked_s = self._elapsed_s
+        if self._elapsed_s >= 2 * self._deadline_s:
+            return self._overdue()
+        if self._elapsed_s >= self._deadline_s and not self._cancel_asked:
+            self._cancel_asked = True
+            if not self._watched.by_input:
+                await self._ask_to_stop()
+        return None
+
+    async def _ask_to_stop(self) -> None:
+        client = self._desk.clients.get(self._watched.key_fingerprint)
+        if client is None:
+            return
+        try:
+            await client.cancel(self._watched.provider_id)
+        except ApiError as exc:
+            self._desk.notice_once(f"a late prediction could not be cancelled: {exc}")
+
+    async def _missing(self, exc: NotFound) -> Ended | None:
+        """404: a moment's delay right after the create, or gone for good. Source: protocol.md 2."""
+        now = self._desk.now_s()
+        self._missing_since = now if self._missing_since is None else self._missing_since
+        if now - self._missing_since < 2 * self._desk.settings.reconcile.lag:
+            return None
+        if await self._is_listed():
+            self._missing_since = now
+            return None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
+        reason = "the provider does not know it any more, nor does its listing"
+        facts = Facts(reason=reason, request_id=exc.request_id, polls=self._polls)
+        return Ended(PredictionEvent.GONE, facts)
+
+    async def _is_listed(self) -> bool:
+        """Whether the listing has it; what cannot be read proves no absence."""
+        client = self._desk.clients.get(self._watched.key_fingerprint)
+        if client is None:
+            return True
+        since, until = self._watched.intended - _MARGIN, self._desk.seams.clock.now().utc + _MARGIN
+        try:
+            listing = await client.listing(since=since, until=until)
+        except ApiError:
+            return True
+        ids = {row.prediction_id for row in listing.rows}
+        return self._watched.provider_id in ids or not listing.is_complete
+
+    def _overdue(self) -> Ended:
+        reason = f"not finished after {2 * self._deadline_s:g} s"
+        return Ended(PredictionEvent.OVERDUE, Facts(reason=reason, polls=self._polls))
+
+
+def _ended(prediction: Prediction, polls: int) -> Ended:
+    reason = prediction.reason
+    if prediction.status is Status.SUCCEEDED:
+        event = PredictionEvent.SUCCEEDED if prediction.urls else PredictionEvent.SUCCEEDED_EMPTY
+        reason = None if prediction.urls else "the provider said success and gave no output"
+    elif prediction.status is Status.CANCELLED:
+        event = PredictionEvent.CANCELLED
+    else:
+        event = PredictionEvent.FAILED
+    failed = event is PredictionEvent.FAILED
+    facts = Facts(
+        urls=prediction.urls if event is PredictionEvent.SUCCEEDED else (),
+        cost=prediction.cost,
+        failure=(prediction.failure or FailureClass.PROVIDER_ERROR) if failed else None,
+        reason=reason,
+        run_time_s=prediction.run_time_s,
+        polls=polls,
+    )
+    return Ended(event, facts, facts.urls)

@@ -1,0 +1,198 @@
+"""What every worker of one run shares.
+
+Owns nothing that must survive: the parts a worker needs, who may be asked with which
+key, and what was noticed of the provider meanwhile. Built once by `engine`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from fluxbatch.config import Settings
+from fluxbatch.errors import ExitCode
+from fluxbatch.events import Events, JobFailed, Noticed, PredictionMoved
+from fluxbatch.job import FailureClass, JobId, JobState, PredictionId, PredictionState
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.moves import Facts, Move, Moved, WantedOutput
+from fluxbatch.ledger.runs import OpenedRun
+from fluxbatch.ledger.writer import LedgerWriter
+from fluxbatch.models.card import ModelCard
+from fluxbatch.money import Caps, Micros
+from fluxbatch.provider import ProviderClient
+from fluxbatch.queue import JobQueue
+from fluxbatch.scheduler.lane import Lanes
+from fluxbatch.scheduler.lane_file import LaneJournal
+from fluxbatch.seams import Moment, Seams
+from fluxbatch.states import PredictionEvent
+from fluxbatch.worker.guard import FailureGuard
+from fluxbatch.worker.stop import Stop
+from fluxbatch.worker.timing import PollTiming
+
+T = TypeVar("T")
+
+_SOON_S = 1.0
+
+
+class Read(Protocol):
+    """Runs a query on the reader's connection."""
+
+    async def __call__(self, query: Callable[[Database], T], /) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A prediction at the provider, and who may ask about it."""
+
+    prediction_seq: int
+    provider_id: PredictionId
+    job_id: JobId
+    account: str
+    key_fingerprint: str
+    key_label: str
+    intended: datetime
+    """UTC of its intent: no listing has it from before."""
+    by_input: bool = False
+    """Found by its input alone: it may be a colleague's, so it is never cancelled."""
+    kind: Hashable = ()
+    """What its duration depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A prediction whose outputs are to be fetched."""
+
+    watched: Watched
+    outputs: tuple[WantedOutput, ...]
+    edition: int
+    urls: tuple[str, ...] = ()
+    """Empty: they must be asked for."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """The shared parts of one run."""
+
+    run: OpenedRun
+    settings: Settings
+    caps: Caps
+    card: ModelCard
+    reserve: Micros
+    """What one create reserves."""
+    ledger: LedgerWriter
+    read: Read
+    queue: JobQueue
+    lanes: Lanes
+    journals: Mapping[str, LaneJournal]
+    """By account."""
+    clients: Mapping[str, ProviderClient]
+    """By key fingerprint; every key of this invocation."""
+    accounts: Mapping[str, str]
+    """Key fingerprint to account."""
+    seams: Seams
+    events: Events
+    stop: Stop
+    guard: FailureGuard
+    has_room: Callable[[], Awaitable[bool]]
+    """Whether the disk has room for what is bought next."""
+    timing: PollTiming = field(default_factory=PollTiming)
+    dates: dict[str, tuple[datetime, Moment]] = field(default_factory=dict)
+    """Account to the provider's own time, and the moment it was told so; it may be seconds old."""
+    creates_left: float = math.inf
+    """How many more creates this invocation may make (`--limit`)."""
+    _unreachable_since: float | None = None
+    _noticed: set[str] = field(default_factory=set)
+
+    def now_s(self) -> float:
+        return self.seams.clock.monotonic()
+
+    def budget_day(self) -> str:
+        """The day a create of this moment counts to. Source: protocol.md 5."""
+        return self.seams.clock.now().utc.astimezone(self.settings.zone).date().isoformat()
+
+    def slot_is_wanted(self, account: str) -> bool:
+        """Whether a slot of the account's lane would be used again as soon as it is free."""
+        lane = self.lanes.lane(account)
+        if lane is None or not self.lanes.waiting:
+            return False
+        wait_s = lane.window.wait_s(self.now_s())
+        return wait_s is not None and wait_s < _SOON_S
+
+    def jittered(self, seconds: float) -> float:
+        """Between half of *seconds* and all of it."""
+        return seconds * (0.5 + self.seams.random.random() / 2)
+
+    async def move(
+        self, prediction_seq: int, event: PredictionEvent, facts: Facts, *, job: JobId, lane: str
+    ) -> Moved:
+        """Make an event durable and tell it; what it frees may be bought with at once."""
+        at = self.seams.clock.now()
+        moved = await self.ledger.apply(Move(at, prediction_seq, event, facts))
+        if moved.passed:
+            return moved
+        self.events.emit(
+            PredictionMoved(
+                job.hex(),
+                prediction_seq,
+                facts.provider_id,
+                moved.state,
+                moved.job_state,
+                lane,
+                moved.failure,
+                facts.reason,
+            )
+        )
+        if moved.failure is not None:
+            reason = facts.reason or moved.failure.value
+            self.guard.attempt_failed(moved.failure, reason)
+            if moved.job_state is JobState.FAILED:
+                self.job_failed(job, moved.failure, reason)
+        elif moved.state is PredictionState.SUCCEEDED:
+            self.guard.attempt_succeeded()
+        if not moved.state.is_live:
+            self.queue.unblock()
+        return moved
+
+    def job_failed(self, job: JobId, failure: FailureClass, reason: str) -> None:
+        """A job reached a failed end."""
+        self.events.emit(JobFailed(job.hex(), failure, reason))
+        self.guard.job_ended(failed=True)
+
+    def notice_once(self, message: str) -> None:
+        """Say something the first time it is true."""
+        if message not in self._noticed:
+            self._noticed.add(message)
+            self.events.emit(Noticed(message))
+
+    def reached(self) -> None:
+        """The provider answered."""
+        self._unreachable_since = None
+
+    def unreachable(self, reason: str) -> None:
+        """The provider could not be reached; after `provider.deadline` of that the run stops."""
+        now = self.now_s()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+            self.events.emit(Noticed(f"{reason}; trying on"))
+        elif now - self._unreachable_since > self.settings.provider.deadline:
+            self.stop(ExitCode.ERROR, f"the provider cannot be reached: {reason}")
+
+    def saw_date(self, account: str, date: datetime | None) -> None:
+        """The provider told its time."""
+        if date is not None:
+            self.dates[account] = (date, self.seams.clock.now())
+
+    def by_provider(self, account: str, then: Moment) -> datetime:
+        """*then* by the provider's clock; by ours as long as it has told no time.
+
+        Through the boot clock where that can be: the wall clock may have jumped in between.
+        """
+        if account not in self.dates:
+            return then.utc
+        date, at = self.dates[account]
+        if at.boot_id == then.boot_id:
+            return date + timedelta(seconds=then.boot_s - at.boot_s)
+        return date + (then.utc - at.utc)

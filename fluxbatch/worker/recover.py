@@ -1,0 +1,183 @@
+"""What an earlier process left behind, taken up again.
+
+Owns the first minutes of a start: intents without an answer become unknown, running
+predictions are adopted with their slots, generated ones are fetched from a freshly
+read prediction, lanes remember their last window. Nothing is bought here.
+Source: protocol.md 2 to 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+from fluxbatch.errors import ApiError
+from fluxbatch.job import JobState, PredictionId, PredictionState, as_sent
+from fluxbatch.ledger.moves import Facts, Moved, WantedOutput
+from fluxbatch.ledger.queries import LivePrediction, RecentCreate, UnfinishedOutput
+from fluxbatch.provider import Status
+from fluxbatch.scheduler.lane import Lane
+from fluxbatch.scheduler.lane_file import KeptCreate, LaneFile
+from fluxbatch.scheduler.seeding import SeenCreate, close_for_a_window, counts_from_s
+from fluxbatch.seams import Moment
+from fluxbatch.states import PredictionEvent
+from fluxbatch.worker.desk import Delivery, Desk, Watched
+from fluxbatch.worker.reconcile import Reconciler, Unanswered
+from fluxbatch.worker.submit import SEND_WITHIN_S, backoff_s, follow, sent_seed
+from fluxbatch.worker.timing import kind_of
+
+_STRANGER_POLL_S = 2.0
+
+
+class Recovery:
+    """Takes up predictions that were alive when an earlier process ended."""
+
+    def __init__(self, desk: Desk, reconciler: Reconciler) -> None:
+        self._desk = desk
+        self._reconciler = reconciler
+
+    async def mark_unanswered(self, live: Sequence[LivePrediction]) -> None:
+        """An intent without an answer may have left: from now on it is unknown."""
+        for one in live:
+            if one.state is PredictionState.SUBMITTING:
+                await self._desk.move(
+                    one.seq,
+                    PredictionEvent.NO_ANSWER,
+                    Facts(reason="the process ended before the answer"),
+                    job=one.job.job_id,
+                    lane=one.key_label,
+                )
+
+    async def adopt(self, one: LivePrediction, deliver: MemoryObjectSendStream[Delivery]) -> None:
+        """Follow one prediction to its end, its slot held."""
+        desk, lane = self._desk, self._desk.lanes.lane(one.account)
+        with desk.queue.busy(), deliver:
+            async with AsyncExitStack() as slot:
+                if lane is not None and not one.at_risk:
+                    await slot.enter_async_context(desk.lanes.held(lane))
+                moved, watched = await self._found(one)
+                if lane is not None and one.at_risk and watched is not None:
+                    await slot.enter_async_context(desk.lanes.held(lane))
+                delivery = None
+                if watched is not None:
+                    moved, delivery = await follow(desk, watched)
+            if lane is not None and not moved.state.is_live:
+                desk.journals[one.account].note(partial(_end, one.seq))
+                desk.lanes.settled(lane)
+            if moved.job_state is JobState.PENDING:
+                desk.queue.put(one.job, backoff_s(desk, moved))
+            if delivery is not None:
+                await deliver.send(delivery)
+
+    async def _found(self, one: LivePrediction) -> tuple[Moved, Watched | None]:
+        if one.state is PredictionState.RUNNING and one.provider_id is not None:
+            running = Moved(PredictionState.RUNNING, JobState.ACTIVE)
+            return running, _watched(one, one.provider_id)
+        return await self._reconciler.settled(self._unanswered(one))
+
+    def _unanswered(self, one: LivePrediction) -> Unanswered:
+        seed = one.seed if one.seed is not None else sent_seed(self._desk, one.job)
+        sent = as_sent(one.job.input, self._desk.card.file_inputs, one.control_url, seed)
+        return Unanswered(
+            one.seq, one.job, sent, one.account, one.key_fingerprint, one.key_label, one.intended
+        )
+
+    async def watch_stranger(self, lane: Lane, kept: KeptCreate) -> None:
+        """Another dataset's prediction on this account: its slot is held until it has ended."""
+        desk = self._desk
+        deadline_s = desk.settings.provider.deadline
+        until_s = desk.now_s() + (deadline_s if kept.provider_id is None else 2 * deadline_s)
+        async with desk.lanes.held(lane):
+            ended = False
+            while not ended and desk.now_s() < until_s:
+                await anyio.sleep(desk.jittered(_STRANGER_POLL_S))
+                ended = await self._has_ended(lane, kept)
+        desk.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
+
+    async def _has_ended(self, lane: Lane, kept: KeptCreate) -> bool:
+        if kept.provider_id is None or not lane.keys:
+            return False
+        try:
+            client = self._desk.clients[lane.keys[0].fingerprint]
+            prediction = await client.get(PredictionId(kept.provider_id))
+        except ApiError:
+            return False
+        return prediction.status is not Status.NOT_FINISHED
+
+
+def unfinished_deliveries(
+    desk: Desk, outputs: Sequence[UnfinishedOutput], intended: Moment
+) -> list[Delivery]:
+    """Outputs that are paid and not stored, by prediction; their URLs must be asked for."""
+    grouped: dict[int, list[UnfinishedOutput]] = {}
+    for output in outputs:
+        grouped.setdefault(output.prediction_seq, []).append(output)
+    return [
+        Delivery(
+            Watched(
+                seq,
+                PredictionId(group[0].provider_id),
+                group[0].job_id,
+                desk.accounts.get(group[0].key_fingerprint, ""),
+                group[0].key_fingerprint,
+                group[0].key_fingerprint[:6],
+                intended.utc,
+            ),
+            tuple(WantedOutput(output.seq, output.number) for output in group),
+            group[0].edition,
+        )
+        for seq, group in grouped.items()
+    ]
+
+
+def seed_lane(desk: Desk, lane: Lane, recent: Sequence[RecentCreate]) -> list[KeptCreate]:
+    """Count what the provider may still count on *lane*; answers other datasets' predictions
+    that may still be alive. Blocks.
+
+    The ledger knows this dataset's creates, the lane's file the other datasets' as well.
+    """
+    file = desk.journals[lane.account].file
+    now, monotonic = desk.seams.clock.now(), desk.now_s()
+    lag_s = desk.settings.reconcile.lag
+    longest_s = SEND_WITHIN_S + desk.settings.provider.timeout
+    kept = [create for create in file.kept() if create.dataset != file.dataset]
+    seen = [SeenCreate(one.intended, one.answered, one.given_up) for one in recent]
+    seen += [
+        SeenCreate(one.at, None if one.state == "left" else one.at) for one in kept if one.counted
+    ]
+    for create in seen:
+        lane.window.remember(
+            counts_from_s(create, now, monotonic, lag_s=lag_s, longest_s=longest_s)
+        )
+    if file.is_new and any(one.intended.boot_id == now.boot_id for one in recent):
+        # The file was there when these left, and somebody has removed it since.
+        close_for_a_window(lane.window, monotonic)
+    file.forget_before(Moment(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
+    return [create for create in kept if create.state != "ended"]
+
+
+def _watched(one: LivePrediction, provider_id: str) -> Watched:
+    return Watched(
+        one.seq,
+        PredictionId(provider_id),
+        one.job.job_id,
+        one.account,
+        one.key_fingerprint,
+        one.key_label,
+        one.intended.utc,
+        by_input=one.adopted == "by input",
+        kind=kind_of(one.job.input),
+    )
+
+
+def _end(prediction: int, file: LaneFile) -> None:
+    file.end(prediction)
+
+
+def _end_other(prediction: int, dataset: str, file: LaneFile) -> None:
+    file.end(prediction, dataset)

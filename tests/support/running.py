@@ -1,0 +1,123 @@
+"""A whole run, in process, against the emulator's core behind a real socket."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp.test_utils import TestServer
+
+from fluxbatch.config import load_settings
+from fluxbatch.dataset import Folder
+from fluxbatch.emulator.app import emulator_app
+from fluxbatch.emulator.control import stats
+from fluxbatch.emulator.core import ProviderCore
+from fluxbatch.emulator.settings import Limits, Settings
+from fluxbatch.engine import RunRequest, run
+from fluxbatch.events import Event, Events
+from fluxbatch.keys import ApiKey
+from fluxbatch.status import RunSummary
+
+SPEED = 20.0
+"""A minute of the provider lasts three seconds in these tests."""
+KEY = "sk-a-key-that-must-never-be-seen"
+PHOTO_URL = "https://photos.invalid/lighthouse.jpg"
+
+_SCALED = {
+    "limits": {"window": 60.0 / SPEED},
+    "provider": {"timeout": 1.5, "deadline": 12.0},
+    "reconcile": {"lag": 0.3, "patience": 12.0},
+    "sink": {"min_free": 0, "timeout": 5.0},
+}
+
+
+@dataclass
+class Provider:
+    """A served emulator and what it counted."""
+
+    core: ProviderCore
+    base_url: str
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return stats(self.core)
+
+
+@asynccontextmanager
+async def provider(
+    *, duration_s: float = 2.0, limits: Limits | None = None, **settings: Any
+) -> AsyncIterator[Provider]:
+    """An emulator with small images and jobs of *duration_s* (before `SPEED`)."""
+    options = {"speed": SPEED, "sigma": 0.0, "image_size": (64, 64), **settings}
+    core = ProviderCore(
+        Settings(duration_s=duration_s, limits=limits or Limits(), **options),
+        monotonic=time.monotonic,
+        began=datetime.now(UTC),
+        rng=random.Random(1),
+    )
+    async with TestServer(emulator_app(core)) as server:
+        yield Provider(core, str(server.make_url("/v1")))
+
+
+@dataclass
+class Bench:
+    """One dataset and one manifest in a folder of their own."""
+
+    folder: Path
+    keys: Sequence[str] = (KEY,)
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    heard: list[Event] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "dataset"
+
+    def write(self, rows: Iterable[Mapping[str, object]], name: str = "manifest.jsonl") -> Path:
+        path = self.folder / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    async def run(
+        self, base_url: str, manifest: Path, *, budget: str | None = None, **options: Any
+    ) -> RunSummary:
+        """One invocation of `run`."""
+        flags: dict[str, dict[str, object]] = {name: {**v} for name, v in _SCALED.items()}
+        for name, section in self.settings.items():
+            flags.setdefault(name, {}).update(section)
+        flags["provider"]["base_url"] = base_url
+        if budget is not None:
+            flags["budget"] = {"per_run": budget}
+        request = RunRequest(
+            load_settings(None, flags, {}),
+            [ApiKey(text, label=f"key-{n}") for n, text in enumerate(self.keys)],
+            Folder(self.out),
+            manifest,
+            **options,
+        )
+        return await run(request, Events(self.heard.append))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read the ledger as a user with a SQLite tool would."""
+        connection = sqlite3.connect(self.out / "ledger.sqlite")
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    def images(self) -> list[Path]:
+        folder = self.out / "images"
+        return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+
+
+def make_rows(count: int, **values: object) -> list[dict[str, object]]:
+    return [
+        {"prompt": f"a lighthouse, {n}", "control_image": PHOTO_URL, **values} for n in range(count)
+    ]
