@@ -294,8 +294,8 @@ def load_settings(
     """
     surroundings = environment() if environ is None else environ
     from_file = _read_file(path) if path is not None else dict(beneath or {})
-    if path is not None and isinstance(from_file.get("manifest"), str):
-        from_file["manifest"] = str(path.parent / from_file["manifest"])
+    if path is not None:
+        _anchor(from_file, path.parent)
     given = dict(flags or {})
     if (url := surroundings.get("EACHLABS_BASE_URL")) and "base_url" not in given.get(
         "provider", {}
@@ -325,6 +325,17 @@ def load_settings(
         raise ConfigError(f"cannot use {source}:\n{_lines_of(exc)}") from None
     except SettingsError as exc:  # a value of the environment that should be JSON and is not
         raise ConfigError(f"cannot use the environment: {exc}") from None
+
+
+def _anchor(from_file: dict[str, Any], folder: Path) -> None:
+    """Relative paths of a file begin where it lies: the manifest's, and a sweep's globs."""
+    if isinstance(from_file.get("manifest"), str):
+        from_file["manifest"] = str(folder / from_file["manifest"])
+    sweep = from_file.get("sweep")
+    axes = sweep.get("axes") if isinstance(sweep, dict) else None
+    if isinstance(sweep, dict) and isinstance(axes, dict):
+        anchored = {k: str(folder / v) if isinstance(v, str) else v for k, v in axes.items()}
+        from_file["sweep"] = {**sweep, "axes": anchored}
 
 
 def environment(dotenv: Path | None = None) -> dict[str, str]:

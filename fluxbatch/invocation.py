@@ -213,7 +213,7 @@ class Invocation:
 
     def buyers_wanted(self) -> int:
         """One for every slot, and some to make jobs ready."""
-        slots = sum(lane.capacity for lane in self.desk.lanes.all)
+        slots = sum(lane.slots.limit for lane in self.desk.lanes.all)
         return slots + max(_SPARE_BUYERS, slots // 8)
 
     async def recover(
@@ -240,7 +240,7 @@ class Invocation:
         recovery = Recovery(desk, self.reconciler)
         for lane in desk.lanes.all:
             recent = await self.read(
-                partial(queries.recent_creates, account=lane.account, most=lane.window.limit)
+                partial(queries.recent_creates, account=lane.account, most=lane.creates.limit)
             )
             seed = partial(seed_lane, desk, lane, recent)
             for kept in await self._seams.blocking(seed):
@@ -289,9 +289,9 @@ class Invocation:
             LaneStatus(
                 lane.label,
                 lane.held,
-                lane.capacity,
+                lane.slots.limit,
                 lane.window.in_use(now),
-                lane.window.limit,
+                lane.creates.limit,
                 lane.window.window_s,
                 lane.health(now),
             )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio.to_thread
 
@@ -65,6 +66,11 @@ class SystemClock:
 
 def real_seams() -> Seams:
     return Seams(SystemClock(), Random(), in_thread)
+
+
+def loop_options() -> dict[str, Any]:
+    """For `anyio.run`: uvloop where it is installed (`pip install 'fluxbatch[fast]'`)."""
+    return {"use_uvloop": find_spec("uvloop") is not None}
 
 
 async def in_thread(call: Callable[[], T], /) -> T:

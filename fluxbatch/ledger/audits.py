@@ -35,8 +35,8 @@ _m, _r, _u = tables.manifests.c, tables.runs.c, tables.uploads.c
 _PAGE = 2_000
 
 P = PredictionState
-NEVER_BORNE = (P.ABSENT, P.UNSENT, P.REFUSED)
-"""States of a create that had no id: what is found later may be it."""
+WITHOUT_ID = (P.UNKNOWN, P.ABSENT, P.UNSENT, P.REFUSED)
+"""States of a create that got no id: what is found later may be it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +244,11 @@ _SENT_URLS = Statement(
 )
 _UNBORNE = Statement(
     lambda _: (
-        select(_p.seq, _p.intended_at)
+        select(_p.seq, _p.intended_at, _p.seed)
         .where(
             _p.job_seq == bindparam("job_seq"),
             _p.provider_id.is_(None),
-            one_of(_p.state, NEVER_BORNE),
+            one_of(_p.state, WITHOUT_ID),
         )
         .order_by(_p.seq)
     )
@@ -273,9 +273,21 @@ def contents_of(db: Database, urls: set[str]) -> dict[str, str]:
     return {url: sha256 for url, sha256 in pairs if url in urls and sha256 is not None}
 
 
-def unborne_predictions(db: Database, job_seq: int) -> list[tuple[int, datetime]]:
-    """The job's creates that were taken as never made, with their intents' moments."""
-    return [(seq, parse_utc(at)) for seq, at in db.run(_UNBORNE, {"job_seq": job_seq})]
+class Unborne(NamedTuple):
+    """A create without an id."""
+
+    seq: int
+    intended: datetime
+    seed: int | None
+    """As it was sent, or would have been."""
+
+
+def unborne_predictions(db: Database, job_seq: int) -> list[Unborne]:
+    """The job's creates without an id, the oldest first."""
+    return [
+        Unborne(seq, parse_utc(at), seed)
+        for seq, at, seed in db.run(_UNBORNE, {"job_seq": job_seq})
+    ]
 
 
 class StoredFile(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, or_, select
 
-from fluxbatch.job import FailureClass, JobState, PredictionState
+from fluxbatch.job import LIVE, FailureClass, JobState, PredictionState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.statement import Statement, constant, one_of
@@ -227,7 +227,8 @@ _UNKNOWN = Statement(
     lambda _: (
         select(_j.id, _p.state, _p.key_label, _p.intended_at, _p.at_risk, _p.reserved)
         .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
-        .where(one_of(_p.state, ("submitting", "unknown")))
+        # The words of the partial index first, or every prediction is read.
+        .where(one_of(_p.state, LIVE), one_of(_p.state, ("submitting", "unknown")))
         .order_by(_p.seq)
         .limit(bindparam("most"))
         .offset(constant(0))

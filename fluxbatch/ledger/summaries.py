@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, bindparam, case, distinct, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    bindparam,
+    case,
+    distinct,
+    func,
+    or_,
+    select,
+)
 
-from fluxbatch.job import JobState, OutputState
+from fluxbatch.job import LIVE, JobState, OutputState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.statement import Statement, constant, one_of
@@ -36,10 +46,15 @@ class JobCounts:
         return self.by_state.get(state, 0)
 
 
-_COUNT = Statement(
+_COUNT_PENDING = Statement(
+    lambda _: select(func.count()).where(
+        _j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq")
+    )
+)
+_COUNT_BEGUN = Statement(
     lambda _: (
         select(_j.state, func.count())
-        .where(_j.listed_in == bindparam("manifest_seq"))
+        .where(_j.state != constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq"))
         .group_by(_j.state)
     )
 )
@@ -48,6 +63,7 @@ _COUNT_UNKNOWN = Statement(
         select(func.count(distinct(_p.job_seq)))
         .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
         .where(
+            one_of(_p.state, LIVE),  # the words of the partial index, or all are read
             one_of(_p.state, ("submitting", "unknown")),
             _j.state == constant(JobState.ACTIVE),
             _j.listed_in == bindparam("manifest_seq"),
@@ -59,17 +75,32 @@ _COUNT_INVALID = Statement(
         tables.manifests.c.seq == bindparam("manifest_seq")
     )
 )
+
+
+def _pending_where(condition: ColumnElement[bool]) -> ScalarSelect[int]:
+    return (
+        select(func.count())
+        .where(_j.state == constant(JobState.PENDING), condition)
+        .scalar_subquery()
+    )
+
+
+# Three ranges of the index: as one inequality every pending job would be read.
 _COUNT_UNLISTED = Statement(
-    lambda _: select(func.count()).where(
-        _j.state == constant(JobState.PENDING),
-        or_(_j.listed_in.is_(None), _j.listed_in != bindparam("manifest_seq")),
+    lambda _: select(
+        _pending_where(_j.listed_in.is_(None))
+        + _pending_where(_j.listed_in < bindparam("manifest_seq"))
+        + _pending_where(_j.listed_in > bindparam("manifest_seq"))
     )
 )
 
 
 def count_jobs(db: Database, manifest_seq: int) -> JobCounts:
     place = {"manifest_seq": manifest_seq}
-    states = {JobState(state): int(count) for state, count in db.run(_COUNT, place)}
+    states = {JobState(state): int(count) for state, count in db.run(_COUNT_BEGUN, place)}
+    ((pending,),) = db.run(_COUNT_PENDING, place)
+    if pending:
+        states[JobState.PENDING] = int(pending)
     ((unknown,),) = db.run(_COUNT_UNKNOWN, place)
     ((invalid,),) = db.run(_COUNT_INVALID, place)
     ((unlisted,),) = db.run(_COUNT_UNLISTED, place)

@@ -263,6 +263,7 @@ history = Table(
 
 _live = text("state IN ('submitting', 'unknown', 'running')")
 _pending = text("state = 'pending'")
+_begun = text("state != 'pending'")
 _wanted = text("state = 'wanted'")
 Index(
     "jobs_pending",
@@ -272,6 +273,8 @@ Index(
     sqlite_where=_pending,
     postgresql_where=_pending,
 )
+# What is begun is counted every second; at its import a job is not, and pays nothing for it.
+Index("jobs_begun", jobs.c.listed_in, jobs.c.state, sqlite_where=_begun, postgresql_where=_begun)
 Index("predictions_live", predictions.c.state, sqlite_where=_live, postgresql_where=_live)
 Index("outputs_wanted", outputs.c.seq, sqlite_where=_wanted, postgresql_where=_wanted)
 Index("outputs_of_job", outputs.c.job_seq)

@@ -20,8 +20,12 @@ from aiolimiter import AsyncLimiter
 from fluxbatch.config import Limits
 from fluxbatch.events import Events, LaneChanged
 from fluxbatch.keys import ApiKey
+from fluxbatch.scheduler.allowance import Allowance
 from fluxbatch.scheduler.window import CreateWindow
 from fluxbatch.seams import Clock
+
+_SETTLE_S = 2.0
+"""Refusals this close to each other are one."""
 
 Answer = Literal["pending", "counted", "uncounted"]
 
@@ -35,9 +39,10 @@ class Lane:
         """Usable ones; empty: the lane is out."""
         self.label = keys[0].label
         self.window = CreateWindow(limits.creates, limits.window)
-        self.capacity = limits.concurrent
+        self.creates = Allowance(limits.creates)
+        self.slots = Allowance(limits.concurrent)
         self.held = 0
-        """Slots: predictions created but not yet ended. May pass the capacity when one is found."""
+        """Slots: predictions created but not yet ended. May pass the limit when one is found."""
         self.paused_until = 0.0
         """Monotonic seconds."""
         self.unpaid: tuple[ApiKey, str] | None = None
@@ -54,12 +59,18 @@ class Lane:
             return "out"
         if self.unpaid is not None:
             return "waits for balance"
-        return "paused" if self.paused_until > now else "working"
+        if self.paused_until > now:
+            return "paused"
+        slowed = self.slots.wait_s(now) is not None or self.creates.wait_s(now) is not None
+        return "slowed" if slowed else "working"
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until one more create may leave; None until something else happens."""
-        if self.is_out or self.unpaid is not None or self.held >= self.capacity:
+        if self.is_out or self.unpaid is not None:
             return None
+        if self.held >= self.slots.allowed(now):
+            return self.slots.wait_s(now)
+        self.window.limit = self.creates.allowed(now)
         window_s = self.window.wait_s(now)
         return None if window_s is None else max(window_s, self.paused_until - now, 0.0)
 
@@ -210,6 +221,16 @@ class Lanes:
             self._events.emit(LaneChanged(lane.label, "paused", reason, seconds))
             self.changed()
 
+    def refused(self, lane: Lane, pause_s: float, reason: str, *, by_concurrency: bool) -> None:
+        """429: others use the key too, or the provider counts otherwise; use less for a while."""
+        allowance = lane.slots if by_concurrency else lane.creates
+        now = self._clock.monotonic()
+        if allowance.cut(now, max(pause_s, _SETTLE_S)):
+            what = "slots" if by_concurrency else "creates a window"
+            words = f"{allowance.allowed(now)} of {allowance.limit} {what} after: {reason}"
+            self._events.emit(LaneChanged(lane.label, "slowed", words))
+        self.pause(lane, pause_s, reason)
+
     def key_out(self, lane: Lane, key: ApiKey, reason: str) -> None:
         """*key* creates nothing more; with its last key the lane is out."""
         if key in lane.keys:
@@ -246,7 +267,7 @@ class Lanes:
         """Give turns to whoever waits; seconds until the next is possible, None for unknown."""
         now = self._clock.monotonic()
         while self._waiters:
-            waits = [(w, lane.held / lane.capacity, i) for i, lane in enumerate(self.all)
+            waits = [(w, lane.held / lane.slots.limit, i) for i, lane in enumerate(self.all)
                      if (w := lane.wait_s(now)) is not None]  # fmt: skip
             if not waits:
                 return None

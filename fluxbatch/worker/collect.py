@@ -24,6 +24,7 @@ from fluxbatch.worker.desk import Delivery, Desk
 _TRIES = 20
 _BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 15.0
+_USUAL_TIMEOUT_S = 120.0
 
 
 class Collector:
@@ -52,7 +53,9 @@ class Collector:
         reason = ""
         while downloads < _TRIES and reads < _TRIES:
             if downloads + reads:
-                await anyio.sleep(self._desk.jittered(_pause_s(downloads + reads)))
+                # Scaled with the time a download may take, which tests shorten.
+                scale = min(1.0, self._desk.settings.sink.timeout / _USUAL_TIMEOUT_S)
+                await anyio.sleep(self._desk.jittered(scale * _pause_s(downloads + reads)))
             if url is None:
                 url, reason = await self._fresh_url(delivery, output)
             if url is None:
@@ -103,9 +106,8 @@ class Collector:
 
     async def _lost(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
         desk = self._desk
-        words = f"{_TRIES} downloads failed, the last: {reason}"
         state = await desk.ledger.apply(
-            LoseOutput(desk.seams.clock.now(), output.output_seq, words)
+            LoseOutput(desk.seams.clock.now(), output.output_seq, reason)
         )
         job_id = delivery.watched.job_id
         if state is JobState.FAILED:

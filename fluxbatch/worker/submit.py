@@ -247,7 +247,7 @@ class Buyers:
         elif isinstance(exc, QuotaExceeded):
             turn.withdraw()
             pause_s = exc.retry_after_s if exc.retry_after_s is not None else _PAUSE_429_S
-            desk.lanes.pause(lane, pause_s, reason)
+            desk.lanes.refused(lane, pause_s, reason, by_concurrency=exc.by_concurrency)
             event = PredictionEvent.OVER_LIMIT
         elif isinstance(exc, BalanceTooLow):
             turn.withdraw()

@@ -297,11 +297,11 @@ def test_random_lives_in_sqlite(part: int) -> None:
     """
     Money, states, history and outputs agree after every step. In two parts, for two workers.
     """
-    play(lambda folder: SqliteDatabase(folder / "ledger.sqlite"), examples=50, steps=50)
+    play(lambda folder: SqliteDatabase(folder / "ledger.sqlite"), examples=30, steps=100)
 
 
 def test_random_lives_in_postgres(postgres_url: str) -> None:
     """
     The same machine, fewer rounds.
     """
-    play(lambda folder: PostgresDatabase(postgres_url, folder.name), examples=8, steps=50)
+    play(lambda folder: PostgresDatabase(postgres_url, folder.name), examples=4, steps=100)

@@ -180,7 +180,7 @@ def test_what_an_audit_reads(books: Books) -> None:
     assert [one.seq for one in audits.live_now(db)] == [running]
     assert audits.states_of(db, [1, unsent]) == ["succeeded", "unsent"]
     assert [job.seq for job in audits.jobs_after(db, MODEL, 1)] == [2, 3]
-    assert [seq for seq, _ in audits.unborne_predictions(db, 2)] == [unsent]
+    assert [one.seq for one in audits.unborne_predictions(db, 2)] == [unsent]
     assert audits.contents_of(db, {"https://nowhere.invalid/"}) == {}
     (file,) = audits.stored_after(db, -1)
     assert (file.output_seq, file.bytes) == (output, 1234)

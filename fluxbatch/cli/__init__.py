@@ -1,0 +1,27 @@
+"""The command line: one thin file a verb, and the one place where an error becomes an exit code.
+
+Data goes to stdout, talk to stderr, keys to neither. What a verb needs beyond typer is
+imported when it runs, so that `fluxbatch --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; answers the process's exit code. Source of the codes: design.md."""
+    from fluxbatch.cli.app import invoke
+    from fluxbatch.cli.talk import Talk
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    talk = Talk(words)
+    try:
+        return invoke(words, talk)
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  # the edge: nothing leaves bare
+        from fluxbatch.cli.failing import tell
+
+        return tell(exc, talk)
+    finally:
+        talk.close()

@@ -1,0 +1,55 @@
+"""The verbs, put together. Importing this costs little more than typer itself: a test measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from fluxbatch.cli.cancel import cancel
+from fluxbatch.cli.demo import demo
+from fluxbatch.cli.init import init
+from fluxbatch.cli.keys import keys
+from fluxbatch.cli.plan import plan
+from fluxbatch.cli.reconcile import reconcile
+from fluxbatch.cli.repair import repair
+from fluxbatch.cli.retry import retry
+from fluxbatch.cli.run import run
+from fluxbatch.cli.status import status
+from fluxbatch.cli.talk import Talk
+from fluxbatch.cli.version import version
+from fluxbatch.emulator.command import emulator
+
+app = typer.Typer(
+    name="fluxbatch",
+    help="Batch image generation that never pays twice and never loses a result.",
+    epilog="Start with `fluxbatch demo`: it needs no key and costs nothing.",
+    rich_markup_mode=None,  # laid out by rich, help takes more than twice as long
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+_VERBS = (
+    (demo, "A real run against a local emulator; no key, no cost."),
+    (init, "Write a config, a manifest and photos to start from."),
+    (plan, "Count a manifest's jobs, price and time; spends nothing."),
+    (run, "Make what a manifest or config asks for; again to go on."),
+    (status, "Where a dataset stands, also while a run goes on."),
+    (retry, "Send failed jobs back to pending."),
+    (cancel, "Ask the provider to stop what runs."),
+    (reconcile, "Settle and audit a dataset against the provider."),
+    (repair, "Fetch missing or corrupt files again, for $0."),
+    (keys, "Each key's label, fingerprint, account and health."),
+    (emulator, "Serve the provider's API on this machine."),
+    (version, "This program's version."),
+)
+for _verb, _short in _VERBS:
+    app.command(short_help=_short)(_verb)
+
+
+def invoke(argv: Sequence[str], talk: Talk) -> int:
+    """Run one verb; answers what it returns, raises what it raises."""
+    code: Any = app(
+        args=list(argv) or ["--help"], prog_name="fluxbatch", standalone_mode=False, obj=talk
+    )
+    return code if isinstance(code, int) else 0

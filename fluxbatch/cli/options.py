@@ -1,0 +1,41 @@
+"""Flags that several verbs share, each worded once, and how a verb gets its voice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.talk import Talk
+
+Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Every event, every bad row, tracebacks.")
+]
+BaseUrl = Annotated[
+    str, typer.Option("--base-url", metavar="URL", help="Another endpoint, /v1 included.")
+]
+Dataset = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The dataset's folder.", show_default=False)
+]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG|MANIFEST",
+        help="A config (.yaml, .toml), or a manifest (.csv, .jsonl).",
+        show_default=False,
+    ),
+]
+
+
+def voice(
+    ctx: typer.Context, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
+) -> Talk:
+    """The invocation's voice, told of the verb's flags."""
+    talk = ctx.obj if isinstance(ctx.obj, Talk) else Talk()
+    talk.json = as_json
+    talk.quiet = quiet
+    talk.verbose = talk.verbose or verbose
+    return talk

@@ -1,0 +1,81 @@
+"""`fluxbatch run`: make what a manifest or a config asks for."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import BaseUrl, Json, Quiet, Source, Verbose, voice
+
+
+def run(
+    ctx: typer.Context,
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The dataset.", show_default=False)
+    ],
+    budget: Annotated[
+        str, typer.Option(metavar="USD", help="The most this run may cost (budget.per_run).")
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most N creates, then stop.")
+    ] = None,
+    max_duration: Annotated[
+        str, typer.Option(metavar="6h", help="Buy only what is likely to be done in that time.")
+    ] = "",
+    deadline: Annotated[
+        str, typer.Option(metavar="06:00", help="The same, by a time of day on this machine.")
+    ] = "",
+    max_failures: Annotated[
+        str, typer.Option(metavar="N|5%", help="Stop where more jobs than that have failed.")
+    ] = "",
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Record bad rows as failed, run the others.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Exit 6 at once where another run uses the key.")
+    ] = False,
+    base_url: BaseUrl = "",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Make what a manifest or a config asks for; run it again to go on.
+
+    Exit 0: every job is done. 3: some failed. 4: stopped at a budget, limit or deadline with jobs
+    left. 2: refused, nothing was spent. 5: no usable key. 6: in use elsewhere. 7: creates without
+    an answer remain.
+    """
+    talk = voice(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
+    from datetime import UTC, datetime
+
+    from fluxbatch.cli.batch import consented, run_batch
+    from fluxbatch.cli.ending import ends_at
+    from fluxbatch.cli.settings import read_source
+    from fluxbatch.dataset import Folder
+    from fluxbatch.engine import RunRequest
+    from fluxbatch.worker.guard import FailureCap
+
+    asked = read_source(source, budget=budget, base_url=base_url)
+    keys = asked.keys(talk)
+    folder = Folder(out)
+    if not yes and not consented(talk, asked, folder):
+        raise typer.Abort
+    request = RunRequest(
+        settings=asked.settings,
+        keys=keys,
+        folder=folder,
+        manifest=asked.manifest,
+        skip_invalid=skip_invalid,
+        no_wait=no_wait,
+        limit=limit,
+        ends_at=ends_at(max_duration, deadline, datetime.now(UTC)),
+        max_failures=FailureCap.parse(max_failures) if max_failures else None,
+    )
+    again = ["fluxbatch", "run", str(source), "--out", str(out)]
+    again += ["--base-url", base_url] if base_url else []
+    return run_batch(talk, request, title=f"fluxbatch  {source} → {out}", again=shlex.join(again))

@@ -1,0 +1,95 @@
+"""How the command line writes money, times, counts and failures. Pure functions on plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fluxbatch.job import FailureClass
+from fluxbatch.money import Micros, as_usd
+
+FAILURES: Mapping[FailureClass, str] = {
+    FailureClass.NETWORK: "the provider never got the request",
+    FailureClass.PROVIDER_ERROR: "the provider failed at it",
+    FailureClass.TIMEOUT: "the provider ran out of time",
+    FailureClass.NO_OUTPUT: "it succeeded without an image",
+    FailureClass.INVALID_INPUT: "the input was refused",
+    FailureClass.FILTERED: "the provider's moderation stopped it",
+    FailureClass.CANCELLED: "it was cancelled",
+    FailureClass.LOST: "the provider no longer knows it",
+    FailureClass.TIMED_OUT: "it never ended",
+    FailureClass.SHORT_OUTPUT: "it made fewer images than asked for",
+    FailureClass.OUTPUT_LOST: "it is paid, and its image could not be fetched",
+}
+"""What each class of failure means."""
+
+_STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
+
+
+def dollars(amount: Micros) -> str:
+    """`$0.025`, `$1,250.00`."""
+    sign = "-" if amount < 0 else ""
+    whole, _, fraction = as_usd(Micros(abs(amount))).partition(".")
+    return f"{sign}${int(whole):,}.{fraction}"
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `4 min 12 s`, `2 h 5 min`: two figures at most."""
+    whole = round(seconds)
+    for size, unit, next_size, next_unit in _STEPS:
+        if whole >= size:
+            rest = whole % size // next_size
+            return f"{whole // size} {unit}" + (f" {rest} {next_unit}" if rest else "")
+    return f"{whole} s"
+
+
+def about(seconds: float) -> str:
+    """An estimate, as coarse as it is: `10 s`, `3 min`, `1 h 20 min`."""
+    if seconds < 60:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    if seconds < 600:
+        minutes, half = divmod(round(seconds / 30), 2)
+        return f"{minutes}½ min" if half else f"{minutes} min"
+    if seconds < 3_600:
+        return f"{round(seconds / 60)} min"
+    return duration(600 * round(seconds / 600))
+
+
+def clock(seconds: float) -> str:
+    """`0:42`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 job`, `1,200 jobs`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size(amount_bytes: float) -> str:
+    """`812 kB`, `1.4 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount_bytes < 1_000:
+            return f"{amount_bytes:.3g} {unit}" if unit != "B" else f"{amount_bytes:.0f} B"
+        amount_bytes /= 1_000
+    return f"{amount_bytes:,.1f} TB"
+
+
+def listed(names: list[str], total: int) -> str:
+    """`a, b, c and 7 more`."""
+    shown = ", ".join(names)
+    more = total - len(names)
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def shortened(text: str, limit: int) -> str:
+    """*text* on one line of at most *limit* characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def stopping_words(reason: str) -> str:
+    """That nothing more is bought, and why; what a second Ctrl-C would do."""
+    if reason.startswith("SIG"):
+        return "finishing what runs; Ctrl-C again leaves at once"
+    return f"finishing what runs, buying no more: {reason}"

@@ -1,0 +1,171 @@
+"""What Python callers give, made into what the engine takes.
+
+Owns the reading of sources, settings and keys for the API, and the manifest that rows become:
+a JSONL file named by its content, so that the same rows are the same manifest again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from fluxbatch.config import Settings, environment, load_settings
+from fluxbatch.dataset import Folder
+from fluxbatch.errors import ConfigError, ManifestError, SinkError
+from fluxbatch.keys import ApiKey, find_keys
+from fluxbatch.manifest.columns import Columns
+from fluxbatch.models import find_card
+
+Rows = Iterable[Mapping[str, Any]]
+Source = str | Path | Rows
+"""A manifest's path, a config's path (.yaml, .yml, .toml), or the rows themselves."""
+
+_CONFIGS = (".yaml", ".yml", ".toml")
+
+
+class Shaping(TypedDict, total=False):
+    """What shapes the jobs, their limits and who pays."""
+
+    base_url: str
+    """Another endpoint, version prefix included."""
+    budget: str | float | Decimal
+    """US dollars this run may cost: `budget.per_run`."""
+    model: str
+    settings: Mapping[str, Any]
+    """By dotted name (`{"limits.creates": 50}`), nested like a config, or both."""
+    keys: Sequence[str | ApiKey]
+    """Instead of those of the environment and the config; `key` or `label=key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A caller's source and options, read."""
+
+    settings: Settings
+    path: Path | None
+    rows: Rows | None
+    _keys: Sequence[str | ApiKey] | None
+    _environ: Mapping[str, str]
+
+    @classmethod
+    def read(cls, source: Source | None, shaping: Shaping) -> Given:
+        """Raises `ConfigError` naming every bad setting."""
+        is_path = isinstance(source, str | os.PathLike)
+        path = Path(cast("str | Path", source)) if is_path else None
+        is_config = path is not None and path.suffix.lower() in _CONFIGS
+        environ = environment()
+        return cls(
+            settings=load_settings(path if is_config else None, _flags(shaping), environ),
+            path=None if is_config else path,
+            rows=None if is_path or source is None else cast("Rows", source),
+            _keys=shaping.get("keys"),
+            _environ=environ,
+        )
+
+    def keys(self) -> list[ApiKey]:
+        """Raises `ConfigError` where there is none."""
+        if self._keys is None:
+            return find_keys(self.settings.keys, self._environ)
+        texts = [key for key in self._keys if isinstance(key, str)]
+        keys = [key for key in self._keys if isinstance(key, ApiKey)]
+        if texts or not keys:
+            keys += find_keys([], {"EACHLABS_API_KEYS": ",".join(texts)})
+        return list(dict.fromkeys(keys))
+
+    def accounts(self) -> int:
+        """How many accounts the keys belong to; 1 where there is none yet."""
+        try:
+            return len({key.account for key in self.keys()})
+        except ConfigError:
+            return 1
+
+    def kept_manifest(self, folder: Folder) -> Path | None:
+        """The manifest; rows are written into the dataset."""
+        if self.rows is None:
+            return self.path
+        folder.make()
+        return self._write_rows(self.rows, folder.root / "manifests")
+
+    def passing_manifest(self, place: Path) -> Path | None:
+        """The manifest; rows are written into *place*, which the caller throws away."""
+        return self.path if self.rows is None else self._write_rows(self.rows, place)
+
+    def _write_rows(self, rows: Rows, place: Path) -> Path:
+        card = find_card(self.settings.model)
+        columns, digest = Columns(card), hashlib.sha256()
+        try:
+            place.mkdir(exist_ok=True)
+            half = place / f"{secrets.token_hex(8)}.part"
+            try:
+                with half.open("xb") as file:
+                    for number, row in enumerate(rows, start=1):
+                        line = _line(number, row, columns, card.file_inputs)
+                        digest.update(line)
+                        file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+                path = place / f"rows-{digest.hexdigest()[:16]}.jsonl"
+                half.replace(path)
+            finally:
+                half.unlink(missing_ok=True)
+        except OSError as exc:
+            raise SinkError(f"cannot write the rows in {str(place)!r}: {exc.strerror}") from exc
+        return path
+
+
+def _flags(shaping: Shaping) -> dict[str, Any]:
+    flags: dict[str, Any] = {}
+    for name, value in shaping.get("settings", {}).items():
+        _put(flags, name.split("."), value)
+    for dotted, option in (("provider.base_url", "base_url"), ("budget.per_run", "budget"),
+                           ("model", "model")):  # fmt: skip
+        value = cast("dict[str, Any]", shaping).get(option)
+        if value is not None:
+            _put(flags, dotted.split("."), str(value))
+    return flags
+
+
+def _put(flags: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    """Set a nested name; a table is merged into what is there."""
+    *sections, last = parts
+    for section in sections:
+        inner = flags.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"setting {'.'.join(parts)!r}: {section!r} is given as a value too")
+        flags = inner
+    if isinstance(value, Mapping) and isinstance(flags.get(last), dict):
+        for name, inner_value in value.items():
+            _put(flags[last], [name], inner_value)
+    else:
+        flags[last] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _line(number: int, row: Any, columns: Columns, file_inputs: frozenset[str]) -> bytes:
+    """One row as JSON; files are relative to where the caller is, so they become absolute."""
+    if not isinstance(row, Mapping):
+        raise ManifestError(f"row {number} is {type(row).__name__}, not a mapping of columns")
+    given = {name: _located(name, value, columns, file_inputs) for name, value in row.items()}
+    if isinstance(nested := given.get("input"), Mapping):
+        given["input"] = {
+            name: _located(name, value, columns, file_inputs) for name, value in nested.items()
+        }
+    try:
+        return json.dumps(given, ensure_ascii=False, default=os.fspath).encode() + b"\n"
+    except (TypeError, ValueError) as exc:
+        raise ManifestError(f"row {number} cannot be written as JSON: {exc}") from None
+
+
+def _located(name: object, value: Any, columns: Columns, file_inputs: frozenset[str]) -> Any:
+    is_text = isinstance(value, str | os.PathLike)
+    if not is_text or not value or columns.input_of(str(name)) not in file_inputs:
+        return value
+    text = os.fspath(value)
+    is_local = "://" not in text[:16] and not text.startswith(("data:", "sha256:", "~"))
+    return str(Path(text).absolute()) if is_local else text

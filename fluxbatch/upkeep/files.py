@@ -1,0 +1,57 @@
+"""The dataset's files beside the ledger's word: there, of that size, of those bytes.
+
+Owns what counts as whole. Reads files and changes none. Blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fluxbatch.ledger.audits import StoredFile
+
+_BLOCK = 1024 * 1024
+
+
+class Fault(NamedTuple):
+    """A stored output whose file is not what was stored."""
+
+    file: StoredFile
+    kind: Literal["missing", "corrupt"]
+    words: str
+
+
+def faults(root: Path, files: Sequence[StoredFile]) -> list[Fault]:
+    """Those of *files* that are not whole."""
+    return [fault for file in files if (fault := _fault(root, file)) is not None]
+
+
+def _fault(root: Path, file: StoredFile) -> Fault | None:
+    try:
+        with (root / file.path).open("rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            if file.bytes is not None and size != file.bytes:
+                words = f"{size:,} bytes instead of {file.bytes:,}"
+                return Fault(file, "corrupt", words)
+            digest = hashlib.sha256()
+            while block := handle.read(_BLOCK):
+                digest.update(block)
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault(file, "missing", "the file is gone")
+    except OSError as exc:
+        return Fault(file, "corrupt", f"it cannot be read: {exc.strerror}")
+    if digest.hexdigest() != file.sha256:
+        return Fault(file, "corrupt", "its bytes are not those that were stored")
+    return None
+
+
+def paths_below(folder: Path, root: Path) -> Iterator[str]:
+    """Every file below *folder*, relative to *root*; hidden ones are the system's own."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(place, name).relative_to(root).as_posix()

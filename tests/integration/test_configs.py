@@ -1,0 +1,102 @@
+"""The configs in `configs/` do what their comments say, against a quick provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Ended, fluxbatch
+from tests.support.emulator import EmulatorProcess, emulator_process
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+_SCALED = {
+    "FLUXBATCH_PROVIDER__DEADLINE": "20s",
+    "FLUXBATCH_RECONCILE__LAG": "1s",
+    "FLUXBATCH_RECONCILE__PATIENCE": "5s",
+    "NIGHTLY_KEY": "sk-nightly-1234",
+}
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[EmulatorProcess]:
+    with emulator_process() as running:
+        yield running
+
+
+@pytest.fixture
+def emulator(provider: EmulatorProcess) -> EmulatorProcess:
+    provider.reset()
+    return provider
+
+
+def run(name: str, emulator: EmulatorProcess, out: Path) -> Ended:
+    words = ("run", CONFIGS / f"{name}.yaml", "--out", out, "--base-url", emulator.base_url)
+    return fluxbatch(*words, "--json", env=_SCALED)
+
+
+def test_every_config_has_a_test_here() -> None:
+    """
+    A config nobody runs is a config that rots.
+    """
+    tested = {name.removeprefix("test_the_").split("_config")[0] for name in globals()
+              if name.startswith("test_the_")}  # fmt: skip
+
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == tested
+
+
+def test_the_quickstart_config_makes_its_rows(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    Three rows, three images, seven and a half cents.
+    """
+    ended = run("quickstart", emulator, tmp_path / "d")
+
+    assert ended.code == 0
+    assert (ended.object["images"], ended.object["cost_usd"]["run"]) == (3, "0.075")
+
+
+def test_the_sweep_config_makes_exactly_its_cells(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    2 rows x (3 x 2 x 2 - 2) cells, planned and made.
+    """
+    planned = fluxbatch("plan", CONFIGS / "sweep.yaml", "--json")
+    ended = run("sweep", emulator, tmp_path / "d")
+
+    assert planned.object["jobs"]["new"] == 20
+    assert ended.code == 0
+    assert ended.object["jobs"]["done"] == emulator.stats()["billed"] == 20
+    sent = [one["input"] for one in emulator.predictions()]
+    assert not any(one["guidance"] == 20 and one["megapixels"] == "1" for one in sent)
+
+
+def test_the_nightly_config_goes_on_with_a_longer_manifest(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    The key comes by reference, several outputs are one execution, again costs nothing.
+    """
+    first = run("nightly", emulator, tmp_path / "d")
+    again = run("nightly", emulator, tmp_path / "d")
+
+    assert (first.code, again.code) == (0, 0)
+    assert (first.object["images"], first.object["cost_usd"]["run"]) == (4, "0.075")
+    assert again.object["cost_usd"]["run"] == "0.00"
+    assert {one["key"] for one in emulator.predictions()} == {"sk-nightly-1234"}
+
+
+def test_the_cost_bounded_config_stops_at_its_cap(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Four executions a run, eight in all: the second run ends them, the cap on the whole holds.
+    """
+    first = run("cost_bounded", emulator, tmp_path / "d")
+    second = run("cost_bounded", emulator, tmp_path / "d")
+
+    assert (first.code, first.object["cost_usd"]["run"]) == (4, "0.10")
+    assert (second.code, second.object["cost_usd"]["dataset"]) == (0, "0.15")
+    assert emulator.stats()["billed"] == 6
+    assert second.object["images"] == 24

@@ -1,0 +1,127 @@
+"""Kills a real `fluxbatch run` with -9, starts it again, and compares what everybody says.
+
+Times are scaled: the provider's minute lasts six seconds, and with it windows, lags and
+timeouts. What is compared is exact: the ledger, the files and the emulator's own books.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.commands import KEY
+from tests.support.emulator import EmulatorProcess
+
+SPEED = 10
+SCALED = {
+    "FLUXBATCH_LIMITS__WINDOW": str(60 / SPEED),
+    "FLUXBATCH_PROVIDER__TIMEOUT": "1.5",
+    "FLUXBATCH_PROVIDER__DEADLINE": "60",
+    "FLUXBATCH_RECONCILE__LAG": "0.6",
+    "FLUXBATCH_SINK__MIN_FREE": "0",
+}
+PHOTO = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos" / "rocket.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """One dataset under fire."""
+
+    folder: Path
+    emulator: EmulatorProcess
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "dataset"
+
+    def write(self, jobs: int) -> None:
+        rows = [{"prompt": f"a rocket, {n}", "control_image": str(PHOTO)} for n in range(jobs)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (self.folder / "manifest.jsonl").write_text(text)
+
+    def start(self, *, die_at: str = "") -> subprocess.Popen[bytes]:
+        """The real command; with *die_at* it kills itself right after that change is durable."""
+        program = ["-m", "tests.kills.doomed", die_at] if die_at else ["-m", "fluxbatch"]
+        command = [
+            sys.executable, *program, "run", str(self.folder / "manifest.jsonl"),
+            "--out", str(self.out), "--base-url", self.emulator.base_url, "--json",
+        ]  # fmt: skip
+        log = (self.folder / "log.txt").open("ab")
+        with log:
+            return subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=Path(__file__).parents[2],
+                env={
+                    **os.environ,
+                    **SCALED,
+                    "EACHLABS_API_KEY": KEY,
+                    "XDG_STATE_HOME": str(self.folder / "state"),
+                },
+            )
+
+    def kill_at_random(self, kills: int, dice: random.Random, longest_s: float) -> int:
+        """Start and kill until so many kills are done or the work is; how many were done."""
+        for done in range(kills):
+            process = self.start()
+            try:
+                process.wait(dice.uniform(0.2, 1.0) * longest_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            else:
+                assert process.returncode == 0, self.log()
+                return done
+        return kills
+
+    def finish(self, timeout_s: float = 120) -> None:
+        """Let it run to its end, which must be a good one."""
+        assert self.start().wait(timeout_s) == 0, self.log()
+
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()[-3_000:]
+
+
+def check(victim: Victim, jobs: int) -> dict[str, int]:
+    """Everybody agrees: nothing paid twice, nothing lost, nothing left over."""
+    stats = victim.emulator.stats()
+    connection = sqlite3.connect(victim.out / "ledger.sqlite")
+    try:
+        done = connection.execute("SELECT COUNT(*) FROM jobs WHERE state = 'done'").fetchone()[0]
+        spent = connection.execute("SELECT SUM(cost) FROM predictions").fetchone()[0]
+        stored = dict(connection.execute("SELECT path, sha256 FROM outputs WHERE state = 'stored'"))
+        reserved = connection.execute("SELECT SUM(reserved) FROM budgets").fetchone()[0]
+    finally:
+        connection.close()
+    files = {
+        path.relative_to(victim.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (victim.out / "images").rglob("*")
+        if path.is_file()
+    }
+    assert stats["double_billed"] == 0
+    assert done == jobs
+    assert files == stored
+    assert len(files) == jobs
+    assert spent == stats["billed_micro_usd"]
+    assert reserved == 0
+    assert stats["worst_window"] <= 100
+    assert stats["worst_concurrency"] <= 10
+    assert not list((victim.out / "tmp").iterdir())
+    return {name: int(stats[name]) for name in ("created", "billed", "double_billed")}
+
+
+def wait_for_creates(emulator: EmulatorProcess, count: int, timeout_s: float = 20) -> None:
+    """Until the provider has accepted so many."""
+    end = time.monotonic() + timeout_s
+    while emulator.stats()["created"] < count:
+        assert time.monotonic() < end, "too slow"

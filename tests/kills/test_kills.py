@@ -1,0 +1,92 @@
+"""Kill it whenever you like: it never pays twice and never loses what was paid."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kills.killing import SPEED, Victim, check
+from tests.support.emulator import EmulatorProcess, emulator_process
+
+_FLAGS = ("--speed", str(SPEED), "--image-size", "64", "--duration", "5")
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with emulator_process(*_FLAGS) as running:
+        yield running
+
+
+def _victim(folder: Path, emulator: EmulatorProcess, jobs: int) -> Victim:
+    victim = Victim(folder, emulator)
+    victim.write(jobs)
+    return victim
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_dozen_kills_at_random_moments(
+    tmp_path: Path, emulator: EmulatorProcess, seed: int
+) -> None:
+    """
+    Killed and started again and again, the run ends as if nothing had happened.
+    """
+    victim = _victim(tmp_path, emulator, 80)
+    victim.kill_at_random(6, random.Random(seed), longest_s=2.5)
+    victim.finish()
+
+    check(victim, 80)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "submitting:1",
+        "submitting:13",
+        "running:4",
+        "succeeded:2",
+        "stored:1",
+        "stored:9",
+        "done:5",
+        "job-generated:7",
+    ],
+)
+def test_a_kill_right_after_each_change_of_state(
+    tmp_path: Path, emulator: EmulatorProcess, moment: str
+) -> None:
+    """
+    Twice at the same kind of moment: the next start takes up exactly what was there.
+    """
+    victim = _victim(tmp_path, emulator, 16)
+    for _ in range(2):
+        process = victim.start(die_at=moment)
+        process.wait(60)
+        assert process.returncode in {-signal.SIGKILL, 0}, victim.log()
+    victim.finish()
+
+    check(victim, 16)
+
+
+@pytest.mark.parametrize("moment", ["unknown:1", "absent:1", "refused:2", "errored:2"])
+def test_a_kill_right_after_a_change_that_went_wrong(
+    tmp_path: Path, emulator: EmulatorProcess, moment: str
+) -> None:
+    """
+    Creates without an answer, 429s and failed predictions, and then the kill.
+    """
+    emulator.faults(
+        create_reset_after={"chance": 1, "times": 2},
+        create_reset_before={"chance": 1, "times": 2},
+        create_429_rate={"chance": 1, "times": 3},
+        prediction_error={"chance": 1, "times": 3},
+    )
+    victim = _victim(tmp_path, emulator, 16)
+    process = victim.start(die_at=moment)
+    process.wait(60)
+    assert process.returncode == -signal.SIGKILL, victim.log()
+    victim.finish()
+
+    check(victim, 16)

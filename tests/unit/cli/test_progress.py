@@ -1,0 +1,102 @@
+"""Plain lines: about every ten seconds, and for what changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from fluxbatch.cli.progress import PlainProgress
+from fluxbatch.cli.talk import Talk
+from fluxbatch.events import JobFailed, LaneChanged, RowsRead, RunStarted, Stopping
+from fluxbatch.job import FailureClass, JobState
+from fluxbatch.money import Micros
+from tests.unit.cli.statuses import make_status
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def test_a_line_comes_about_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A minute of a run is six or seven lines in a log, and none of them on stdout.
+    """
+    shown = PlainProgress(Talk())
+    for second in range(60):
+        states = {JobState.DONE: second, JobState.PENDING: 100 - second}
+        shown.show(make_status(states, elapsed_s=second))
+
+    lines = lines_of(capsys)
+    assert len(lines) == 6
+    assert lines[1].startswith("[0:10] 10 of 100 done · 0 running · 42/100 creates · $0.00 spent")
+
+
+def test_a_run_that_stands_still_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The same line again tells nobody anything.
+    """
+    shown = PlainProgress(Talk())
+    for second in range(60):
+        shown.show(make_status({JobState.ACTIVE: 10}, elapsed_s=second, unknown=10))
+
+    assert len(lines_of(capsys)) == 1
+
+
+def test_failures_of_one_kind_are_told_three_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Ten thousand equal lines would hide the eleventh kind.
+    """
+    shown = PlainProgress(Talk())
+    for number in range(50):
+        shown.hear(JobFailed(f"{number:032x}", FailureClass.FILTERED, "nsfw"))
+    shown.hear(JobFailed("f" * 32, FailureClass.NO_OUTPUT, "nothing came"))
+
+    lines = lines_of(capsys)
+    assert len(lines) == 4
+    assert "counted at the end" in lines[2]
+    assert lines[3] == (
+        "job ffffffff failed (no_output, it succeeded without an image): nothing came"
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (RunStarted("r1", False, 9, 0, Micros(0), Micros(0)), "run r1: 9 jobs"),
+        (
+            RunStarted("r2", False, 9, 4, Micros(0), Micros(100_000)),
+            "new run r2: 4 of 9 jobs done already; this dataset has cost $0.10 so far",
+        ),
+        (
+            RunStarted("r2", True, 9, 4, Micros(50_000), Micros(100_000)),
+            "continuing run r2: 4 of 9 jobs done, $0.05 spent so far",
+        ),
+        (LaneChanged("a", "paused", "429", 12.0), "lane a: paused for 12 s (429)"),
+        (Stopping("the cap"), "finishing what runs, buying no more: the cap"),
+    ],
+)
+def test_what_changes_is_said_at_once(
+    event: RunStarted, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A new run names what the dataset has cost, a continued one what it has spent.
+    """
+    PlainProgress(Talk()).hear(event)
+
+    assert lines_of(capsys) == [line]
+
+
+def test_reading_a_manifest_is_told_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    By the clock, not by the batch.
+    """
+    now = 0.0
+    shown = PlainProgress(Talk(), now=lambda: now)
+    for batch in range(40):
+        now += 0.125
+        shown.hear(RowsRead(batch * 2_000, 1, finished=False))
+
+    lines = lines_of(capsys)
+    assert len(lines) == 5
+    assert lines[0] == "reading the manifest: 14,000 rows, 1 invalid"

@@ -1,0 +1,88 @@
+"""The command line answers at once, and the package hands out what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fluxbatch
+
+_HEAVY = ("aiohttp", "alembic", "sqlalchemy", "pydantic", "rich", "PIL", "yaml")
+
+
+def _modules_after(program: str) -> set[str]:
+    """The heavy modules a fresh interpreter has loaded after *program*."""
+    report = f"import sys; print(*[m for m in {_HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return set(ended.stderr.splitlines()[-1].split()) if ended.stderr.strip() else set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["version"], ["nonsense"]])
+def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
+    """
+    Only what lays out help is needed to show it; typer itself reads a verb's flags by pydantic.
+    """
+    loaded = _modules_after(f"from fluxbatch.cli import main; main({words!r})")
+
+    assert loaded <= ({"pydantic"} if words[0] != "--help" else set())
+
+
+def test_status_loads_neither_the_network_nor_the_migrations(tmp_path: object) -> None:
+    """
+    It reads one file.
+    """
+    program = f"from fluxbatch.cli import main; main(['status', {str(tmp_path)!r}])"
+
+    assert _modules_after(program) & {"aiohttp", "alembic", "PIL", "rich"} == set()
+
+
+def test_help_takes_at_most_three_times_what_typer_takes() -> None:
+    """
+    The best of several, in turns: the machine may be busy with other things.
+    """
+    importing = [sys.executable, "-c", "import typer"]
+    helping = [sys.executable, "-m", "fluxbatch", "--help"]
+    best = {"typer": 99.0, "help": 99.0}
+    for _ in range(7):
+        for name, command in (("typer", importing), ("help", helping)):
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            best[name] = min(best[name], time.perf_counter() - began)
+
+    assert best["help"] <= 3 * best["typer"]
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    """
+    The public names are fetched when they are asked for.
+    """
+    assert _modules_after("import fluxbatch; fluxbatch.__version__") == set()
+
+
+def test_the_public_surface_is_exactly_this() -> None:
+    """
+    A name more is a promise more; one less breaks somebody.
+    """
+    assert sorted(fluxbatch.__all__) == ["Dataset", "Job", "__version__", "plan", "run"]
+    for name in fluxbatch.__all__:
+        assert getattr(fluxbatch, name) is not None
+        assert name in dir(fluxbatch)
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        _ = fluxbatch.runn
+
+
+def test_the_public_names_are_what_their_modules_define() -> None:
+    """
+    The lazy names are no copies.
+    """
+    from fluxbatch import api, job
+
+    assert fluxbatch.Dataset is api.Dataset
+    assert fluxbatch.run is api.run
+    assert fluxbatch.plan is api.plan
+    assert fluxbatch.Job is job.Job

@@ -1,0 +1,63 @@
+"""How the command line writes numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from fluxbatch.cli import words
+from fluxbatch.job import FailureClass
+from fluxbatch.money import Micros
+
+
+def test_every_failure_class_has_its_meaning() -> None:
+    """
+    A class without words would end a summary in a traceback.
+    """
+    assert set(words.FAILURES) == set(FailureClass)
+
+
+@pytest.mark.parametrize(
+    ("micros", "text"), [(0, "$0.00"), (25_000, "$0.025"), (-5, "-$0.000005"), (10**9, "$1,000.00")]
+)
+def test_money_is_exact(micros: int, text: str) -> None:
+    """
+    No figure is rounded, and a sign stands before the dollar.
+    """
+    assert words.dollars(Micros(micros)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (7_200, "2 h"), (93_600, "1 d 2 h")],
+)
+def test_a_duration_has_two_figures_at_most(seconds: float, text: str) -> None:
+    """
+    `2 h`, not `2 h 0 min 0 s`.
+    """
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "5 s"), (33, "35 s"), (90, "1½ min"), (700, "12 min"), (5_000, "1 h 20 min")],
+)
+def test_an_estimate_is_coarse(seconds: float, text: str) -> None:
+    """
+    More figures would promise what nobody knows.
+    """
+    assert words.about(seconds) == text
+
+
+def test_counts_sizes_clocks_and_lists_read_as_people_write_them() -> None:
+    """
+    One job, two jobs, a thousand with its comma.
+    """
+    assert words.count(1, "job") == "1 job"
+    assert words.count(1_200, "job") == "1,200 jobs"
+    assert words.size(264_000) == "264 kB"
+    assert words.size(12) == "12 B"
+    assert words.clock(42) == "0:42"
+    assert words.clock(3_723) == "1:02:03"
+    assert words.listed(["a", "b"], 9) == "a, b and 7 more"
+    assert words.listed(["a", "b"], 2) == "a, b"
+    assert words.shortened("a\nb  " + "c" * 50, 10) == "a b cccccc"[:9] + "…"
