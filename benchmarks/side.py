@@ -1,0 +1,115 @@
+"""One program against one emulator, measured from outside: the engine or the plain script.
+
+Owns starting both, the emulator's own books, and how a result is written down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.support.emulator import EmulatorProcess, emulator_process
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What both programs are given to do."""
+
+    jobs: int
+    slots: int = 10
+    creates: int = 100
+    emulator: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    """The engine's, by their names in the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One program's figures: its own, and the emulator's."""
+
+    own: Mapping[str, Any]
+    stats: Mapping[str, Any]
+
+
+@contextmanager
+def _emulator(load: Load) -> Iterator[EmulatorProcess]:
+    flags = ("--image-size", "64", "--rate", str(load.creates), "--concurrent", str(load.slots))
+    with emulator_process(*flags, *load.emulator) as emulator:
+        yield emulator
+
+
+def run_engine(load: Load) -> Measured:
+    """`python -m benchmarks.engine_side`: the engine with its ledger, files and decoding."""
+    with _emulator(load) as emulator, tempfile.TemporaryDirectory() as folder:
+        rows = (
+            {
+                "prompt": f"engine {number}",
+                "control_image": "https://photos.invalid/a.jpg",
+                "output_format": "jpg",
+                "seed": number,
+            }
+            for number in range(load.jobs)
+        )
+        manifest = Path(folder) / "manifest.jsonl"
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        command = ["benchmarks.engine_side", str(manifest), folder, emulator.base_url]
+        settings = {
+            "FLUXBATCH_LIMITS__CREATES": str(load.creates or 10**6),
+            "FLUXBATCH_LIMITS__CONCURRENT": str(load.slots),
+            "FLUXBATCH_SINK__MIN_FREE": "0",
+            "XDG_STATE_HOME": folder,
+            **dict(load.settings),
+        }
+        return Measured(_run(command, settings), emulator.stats())
+
+
+def run_script(load: Load, poll_s: float = 2.0) -> Measured:
+    """`plain_script.py` on the same load."""
+    with _emulator(load) as emulator:
+        words = [emulator.base_url, load.jobs, load.slots, load.creates or 10**6, poll_s]
+        command = ["benchmarks.plain_script", *map(str, words)]
+        return Measured(_run(command, {}), emulator.stats())
+
+
+def _run(command: Sequence[str], settings: Mapping[str, str]) -> dict[str, Any]:
+    ended = subprocess.run(
+        [sys.executable, "-m", *command],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        raise SystemExit(ended.stderr[-2_000:])
+    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return told
+
+
+def tell(name: str, rows: Mapping[str, Mapping[str, object]]) -> None:
+    """Print a table and one JSON line, and keep the line with date and machine."""
+    names = list(dict.fromkeys(key for row in rows.values() for key in row))
+    print(f"\n{name}")
+    print(" " * 14 + "".join(f"{key:>18}" for key in names))
+    for label, row in rows.items():
+        print(f"{label:<14}" + "".join(f"{row.get(key, '')!s:>18}" for key in names))
+    line = {
+        "benchmark": name,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        **rows,
+    }
+    print(json.dumps(line))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(line, indent=2) + "\n")
