@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Victim:
 
     folder: Path
     emulator: EmulatorProcess
+    budget: str = ""
+    """Of the whole dataset, in dollars."""
 
     @property
     def out(self) -> Path:
@@ -65,12 +68,19 @@ class Victim:
                 env={
                     **os.environ,
                     **SCALED,
+                    **({"FLUXBATCH_BUDGET__PER_DATASET": self.budget} if self.budget else {}),
                     "EACHLABS_API_KEY": KEY,
                     "XDG_STATE_HOME": str(self.folder / "state"),
                 },
             )
 
-    def kill_at_random(self, kills: int, dice: random.Random, longest_s: float) -> int:
+    def kill_at_random(
+        self,
+        kills: int,
+        dice: random.Random,
+        longest_s: float,
+        good: Collection[int] = frozenset({0}),
+    ) -> int:
         """Start and kill until so many kills are done or the work is; how many were done."""
         for done in range(kills):
             process = self.start()
@@ -80,7 +90,7 @@ class Victim:
                 process.kill()
                 process.wait()
             else:
-                assert process.returncode == 0, self.log()
+                assert process.returncode in good, self.log()
                 return done
         return kills
 

