@@ -52,6 +52,8 @@ from fluxbatch.worker.timing import kind_of
 _ROOM_S = 1.0
 _LANE_POLL_S = 0.5
 _DURATIONS = 200
+_RECENT_WINDOWS = 20
+"""More than one: a create given up counts later than those made after it, and refused ones not."""
 _SPARE_BUYERS = 4
 """Jobs made ready beyond the slots, so that a freed slot is taken at once."""
 
@@ -240,7 +242,11 @@ class Invocation:
         recovery = Recovery(desk, self.reconciler)
         for lane in desk.lanes.all:
             recent = await self.read(
-                partial(queries.recent_creates, account=lane.account, most=lane.creates.limit)
+                partial(
+                    queries.recent_creates,
+                    account=lane.account,
+                    most=_RECENT_WINDOWS * lane.creates.limit,
+                )
             )
             seed = partial(seed_lane, desk, lane, recent)
             for kept in await self._seams.blocking(seed):

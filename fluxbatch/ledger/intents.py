@@ -89,6 +89,7 @@ class Intend:
     job_seq: int
     buyer: Buyer
     price: Micros
+    """At purchase: what it costs where the provider tells no figure."""
     caps: Caps
     admit: Admit
     send_within_s: float
@@ -96,6 +97,8 @@ class Intend:
     budget_day: str
     seed: int | None
     control_url: str | None
+    reserve: Micros | None = None
+    """What it holds of the caps until its cost is known; None: its price."""
 
     def apply(self, db: Database) -> Intent | OverBudget | NotPending:
         ((state, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
@@ -105,10 +108,11 @@ class Intend:
         if len(lines) < len(SCOPES):  # the first create of a new day
             budgets.open_lines(db, self.run_id, self.budget_day, self.caps)
             lines = budgets.read_lines(db, self.run_id, self.budget_day)
-        refusing = self.admit(lines, self.price)
+        reserve = self._reserved
+        refusing = self.admit(lines, reserve)
         if refusing is not None:
             return OverBudget(refusing)
-        budgets.book(db, self.run_id, self.budget_day, reserved=self.price)
+        budgets.book(db, self.run_id, self.budget_day, reserved=reserve)
         attempt = int(predictions) + 1
         active = job_step(JobState.PENDING, JobEvent.INTENDED)
         db.run(_CLAIM, {"job_seq": self.job_seq, "to": str(active), "attempt": attempt})
@@ -116,6 +120,10 @@ class Intend:
         self._remember(db, ("job", self.job_seq), JobEvent.INTENDED, (JobState.PENDING, active))
         self._remember(db, ("prediction", prediction_seq), "intent committed", (None, _SUBMITTING))
         return Intent(prediction_seq, attempt)
+
+    @property
+    def _reserved(self) -> Micros:
+        return self.price if self.reserve is None else self.reserve
 
     def _values(self, attempt: int) -> dict[str, object]:
         send_by = later(self.at, self.send_within_s)
@@ -129,7 +137,7 @@ class Intend:
             "key_label": self.buyer.key_label,
             "epoch": self.buyer.epoch,
             "price": self.price,
-            "reserved": self.price,
+            "reserved": self._reserved,
             "budget_day": self.budget_day,
             "seed": self.seed,
             "control_url": self.control_url,

@@ -21,7 +21,7 @@ from fluxbatch.ledger.moves import Facts, Move, Moved, WantedOutput
 from fluxbatch.ledger.runs import OpenedRun
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
-from fluxbatch.money import Caps, Micros
+from fluxbatch.money import Caps, Micros, as_usd
 from fluxbatch.provider import ProviderClient
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lanes
@@ -145,6 +145,13 @@ class Desk:
                 facts.reason,
             )
         )
+        if moved.charged > self.reserve:
+            # Caps were checked with less: nothing more may be bought on the old figure.
+            self.stop(
+                ExitCode.STOPPED,
+                f"a prediction cost ${as_usd(moved.charged)}, more than the"
+                f" ${as_usd(self.reserve)} reserved for it; the next run reserves that much",
+            )
         if moved.failure is not None:
             reason = facts.reason or moved.failure.value
             self.guard.attempt_failed(moved.failure, reason)

@@ -200,6 +200,29 @@ async def test_mass_identical_failures_stop_the_run_with_their_reason(tmp_path: 
         assert emulator.stats["created"] <= 45
 
 
+async def test_a_cost_above_its_reservation_stops_buying_and_is_reserved_next_time(
+    tmp_path: Path,
+) -> None:
+    """
+    Caps were checked with the old price; the next invocation checks with the highest seen.
+    """
+    bench = Bench(tmp_path)
+    async with provider() as emulator:
+        emulator.core.faults.merge({"cost_higher": {"chance": 1, "times": 1}})
+        manifest = bench.write(make_rows(40))
+        summary = await bench.run(emulator.base_url, manifest)
+
+        assert summary.exit_code is ExitCode.STOPPED
+        assert "more than the $0.025 reserved" in summary.reason
+        assert summary.run.spent == emulator.stats["billed_micro_usd"]
+
+        again = await bench.run(emulator.base_url, manifest, budget="0.05")
+        highest = bench.query("SELECT MAX(cost) FROM predictions")[0][0]
+        assert again.run.spent <= 50_000
+        assert bench.query("SELECT MAX(price) FROM predictions") == [(25_000,)]
+        assert highest > 25_000
+
+
 async def test_both_dialects_of_the_provider_are_understood(tmp_path: Path) -> None:
     """
     Other words, other shapes, another auth header and path; the same images and books.
