@@ -1,0 +1,189 @@
+"""The emulator's pure core as the far end of the wire, and a witness beside it.
+
+Owns what travels: a request that has left arrives whatever becomes of its sender, at the
+provider's own time. The witness counts by itself what rules 1 to 3 forbid, at every arrival,
+and knows nothing of the engine's ledger but what it is handed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+
+from fluxbatch.emulator import router
+from fluxbatch.emulator.core import ProviderCore
+from fluxbatch.emulator.exchange import Call, Reply
+from fluxbatch.emulator.prediction import Outcome, Prediction, State
+from fluxbatch.emulator.settings import Settings
+from fluxbatch.seams import Moment
+from tests.simulation.pictures import painted
+from tests.support.clock import EPOCH, VirtualClock
+
+ORIGIN = "http://127.0.0.1:1"
+BASE_URL = f"{ORIGIN}/v1"
+
+Order = tuple[str, int]
+"""What tells the jobs of a simulation apart at the provider: prompt and seed."""
+
+
+class Arrived(NamedTuple):
+    """What came back of a request."""
+
+    reply: Reply | None
+    """None: the connection died."""
+    body: bytes
+
+
+class Letter:
+    """A request on its way."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.answered = anyio.Event()
+        self.answer: Arrived | None = None
+        self.delivery: asyncio.TimerHandle | None = None
+
+    def lose(self) -> None:
+        """It never arrives, if it has not yet."""
+        if self.delivery is not None:
+            self.delivery.cancel()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.delivery is not None and self.delivery.cancelled()
+
+
+class Provider:
+    """The far side. Works by timers of the loop alone, so nobody can cancel it."""
+
+    def __init__(
+        self, settings: Settings, clock: VirtualClock, random: Random, note: Callable[[str], None]
+    ) -> None:
+        self._clock = clock
+        self._note = note
+        self._loop = asyncio.get_running_loop()
+        self._random = random
+        self.core = ProviderCore(
+            settings, monotonic=clock.real_s, began=EPOCH, rng=Random(random.getrandbits(64))
+        )
+        self.core.listen_at(ORIGIN)
+        self.posts: Counter[Order] = Counter()
+        """Creates that arrived, whatever became of them."""
+        self.on_leave: Callable[[Order, Moment], None] | None = None
+        """Called when a create leaves its sender."""
+        self.on_post: Callable[[Order], None] | None = None
+        """Called when a create arrives, before it is judged."""
+        self.on_created: Callable[[Prediction], None] | None = None
+        """Called for every prediction that begins."""
+        self.on_arrival: Callable[[str], None] | None = None
+        self.down_until = -1.0
+        """Loop time until which nobody can connect."""
+        self.slow_chance = 0.0
+        self.slow_s = 0.0
+        self.kills_stuck_after_s = math.inf
+        """When the provider itself clears away what never ends."""
+        self._known = 0
+        self._flying: dict[Letter, None] = {}
+
+    @property
+    def is_down(self) -> bool:
+        return self._loop.time() < self.down_until
+
+    def post(self, method: str, url: str, query: Mapping[str, str], headers: Mapping[str, str],
+             body: bytes) -> Letter:  # fmt: skip
+        """Put a request on the wire; from here on it arrives by itself."""
+        parts = urlsplit(url)
+        asked = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(query)
+        call = Call(method, parts.path, asked, {k.lower(): v for k, v in headers.items()}, body)
+        letter = Letter(call)
+        if _is_create(call) and self.on_leave is not None:
+            self.on_leave(order_of(json.loads(body)["input"]), self._clock.now())
+        trip_s = self.core.transit_s()
+        if self._random.random() < self.slow_chance:
+            trip_s += self.slow_s * self._random.random()
+        letter.delivery = self._loop.call_later(trip_s, self._arrive, letter)
+        self._flying[letter] = None
+        return letter
+
+    def sender_sleeps(self, for_s: float) -> None:
+        """The lid of the sender's machine is closed: what has left it arrives, nothing else does.
+
+        Bytes that its kernel still holds, and sends after the wake, are beyond what the engine
+        claims to bear.
+        """
+        for letter in tuple(self._flying):
+            if not letter.is_lost:
+                letter.lose()
+                self._arrive(letter)
+        self._clock.sleep(for_s)
+
+    def _arrive(self, letter: Letter) -> None:
+        call = letter.call
+        self._flying.pop(letter, None)
+        if _is_create(call):
+            order = order_of(json.loads(call.body)["input"])
+            self.posts[order] += 1
+            if self.on_post is not None:
+                self.on_post(order)
+        reply = router.handle(self.core, call)
+        self._note(f"{call.method} {call.path} -> {reply.status} {reply.fate.ending}")
+        self._tell_created()
+        wakes_in = self.core.wakes_in()
+        if wakes_in is not None:  # a create that arrives late does so at its own time
+            self._loop.call_later(wakes_in + 1e-6, self._late)
+        if self.on_arrival is not None:
+            self.on_arrival(call.method)
+        if reply.fate.ending == "hold":
+            return
+        back_s = reply.fate.delay_s + self.core.transit_s()
+        self._loop.call_later(back_s, self._return, letter, reply)
+
+    def _return(self, letter: Letter, reply: Reply) -> None:
+        if reply.fate.ending == "reset":
+            letter.answer = Arrived(None, b"")
+        else:
+            letter.answer = Arrived(reply, reply.payload(painted))
+        letter.answered.set()
+
+    def _late(self) -> None:
+        self.core.advance()
+        self._tell_created()
+
+    def _tell_created(self) -> None:
+        history = self.core.floor.history
+        for prediction in history[self._known :]:
+            if prediction.outcome is Outcome.STUCK and self.kills_stuck_after_s < math.inf:
+                self._loop.call_later(self.kills_stuck_after_s, self._kill, prediction)
+            if not prediction.stranger and self.on_created is not None:
+                self.on_created(prediction)
+        self._known = len(history)
+
+    def _kill(self, prediction: Prediction) -> None:
+        self.core.floor.cancel(prediction, self.core.advance())
+
+    def ours(self) -> list[Prediction]:
+        """Every prediction that is not a stranger's."""
+        return [p for p in self.core.floor.history if not p.stranger]
+
+
+def _is_create(call: Call) -> bool:
+    return call.method == "POST" and call.path.rstrip("/") == "/v1/prediction"
+
+
+def order_of(values: Mapping[str, Any]) -> Order:
+    return str(values.get("prompt", "")), int(values.get("seed", -1))
+
+
+def may_cost(prediction: Prediction) -> int:
+    """What it has cost, or what it may still cost."""
+    if prediction.state is State.ALIVE:
+        return prediction.price_micro_usd
+    return prediction.cost_micro_usd if prediction.billed else 0

@@ -1,0 +1,101 @@
+"""What the seeds found, told as plain stories, so that it stays found when the seeds change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.simulation.life import Doom
+from tests.simulation.plan import Invocation, Plan
+from tests.simulation.running import run_plan
+
+
+def _rows(which: str, count: int) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"{which} {n}", "control_image": "https://example.com/d.png",
+         "output_format": "png"} for n in range(count)
+    ]  # fmt: skip
+
+
+def _plan(*invocations: Invocation, datasets: int = 1, **changes: Any) -> Plan:
+    rows = [_rows(f"pier {number}", 3) for number in range(datasets)]
+    return Plan(seed=1, rows=rows, invocations=invocations, **changes)
+
+
+@pytest.mark.parametrize("by_s", [-100_000.0, -3600.0, -90.0, 90.0, 3600.0, 100_000.0])
+@pytest.mark.parametrize("fault", ["create_reset_after", "create_late", "create_garbled"])
+def test_a_lost_create_is_found_though_the_wall_clock_jumps(fault: str, by_s: float) -> None:
+    """
+    Seeds 158, 299, 1189: listings were asked for the wrong hours, and what they lacked was bought
+    once more.
+    """
+    jumping = Invocation(
+        faults={fault: 1.0, "list_late": 0.5}, jumps=[(0.3, by_s), (30.0, -2 * by_s)], slowness=0.0
+    )
+
+    late = {"late_seconds": 25.0, "list_lag": 25.0}
+    run_plan(_plan(jumping, switches=late, lag_s=30.0, timeout_s=30.0))
+
+
+@pytest.mark.parametrize("by_s", [-90.0, 3600.0])
+@pytest.mark.parametrize("is_power_cut", [False, True], ids=["kill", "power cut"])
+def test_a_lost_create_is_found_after_a_crash_and_a_jump(is_power_cut: bool, by_s: float) -> None:
+    """
+    Nothing but the ledger and the provider's own time can tell where to look.
+    """
+    doom = Doom("wire: left POST", 1, is_power_cut=is_power_cut)
+    first = Invocation(doom=doom, jumps=[(0.0, by_s)], slowness=0.0)
+    then = Invocation(jumps=[(0.0, by_s), (0.5, by_s)], slowness=0.0)
+
+    run_plan(_plan(first, then))
+
+
+def test_a_reboot_does_not_empty_the_window_though_the_clock_was_set_ahead() -> None:
+    """
+    Seed 5: the window was judged by the wall clock, an hour ahead of the creates it should count.
+    """
+    first = Invocation(doom=Doom(at_s=20.0, is_power_cut=True), jumps=[(15.0, 3600.0)])
+
+    run_plan(_plan(first, creates=2, window_s=60.0, duration_s=3.0))
+
+
+def test_another_dataset_counts_a_create_that_was_lost_and_found() -> None:
+    """
+    Seed 2664: it counted from its intent, not from when it was found, and made one too many.
+    """
+    lost = {"create_timeout_after": 1.0}
+    first = Invocation(dataset=0, faults=lost, slowness=0.0)
+
+    run_plan(_plan(first, datasets=2, creates=3, window_s=60.0, duration_s=0.5, lag_s=10.0))
+
+
+def test_a_restart_counts_a_create_given_up_before_those_answered_since() -> None:
+    """
+    Seed 56916: only the latest creates were counted again, and one that was lost before them
+    arrived after them.
+    """
+    late = {"late_seconds": 20.0}
+    first = Invocation(faults={"create_late": 0.5}, doom=Doom(at_s=32.0), slowness=0.0)
+    for creates in (2, 3, 4):
+        for window_s in (20.0, 30.0):
+            run_plan(
+                _plan(first, switches=late, creates=creates, window_s=window_s, duration_s=0.5)
+            )
+
+
+def test_a_cancelled_run_leaves_without_an_error_of_its_ledger() -> None:
+    """
+    Seed 11006: whoever came out of a blocking call found the writer gone, and said so.
+    """
+    for tenth in range(30):
+        run_plan(_plan(Invocation(cancel_at_s=tenth / 10, slowness=1.0)))
+
+
+def test_refusals_are_answers_so_the_provider_can_be_reached() -> None:
+    """
+    Seed 10699: two creates that were too late, minutes apart, ended a run that heard 429 between.
+    """
+    refused = Invocation(faults={"create_429_rate": 0.98}, slowness=1.0, badness=0.2)
+
+    run_plan(_plan(refused, deadline_s=100.0))

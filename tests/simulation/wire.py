@@ -1,0 +1,156 @@
+"""`Transport` and `Fetcher` without sockets: the same two failures, the same verdicts.
+
+Owns the near end of the wire: connecting, leaving, waiting for the answer as long as the real
+transport would, and the steps between at which a process may die.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from urllib.parse import urljoin
+
+import anyio
+
+from fluxbatch.config import Settings
+from fluxbatch.errors import NotSent
+from fluxbatch.provider import HttpRequest, HttpResponse
+from fluxbatch.provider.transport import Dropped
+from fluxbatch.sink.fetch import Gone, Take, Unfetched
+from tests.simulation.life import Life
+from tests.simulation.provider import Arrived, Letter, Provider
+
+_CONNECT_S = 10.0
+_GONE = (401, 403, 404, 410)
+_MAX_REDIRECTS = 5
+_SILENCE_S = 30.0
+_PACE_S = 15.0
+
+
+class SimTransport:
+    """One process's way to the provider."""
+
+    def __init__(
+        self, life: Life, provider: Provider, random: Random, settings: Settings, badness: float
+    ) -> None:
+        self._life = life
+        self._provider = provider
+        self._random = random
+        self._timeout_s = settings.provider.timeout
+        self._badness = badness
+        """How often connecting is slow or fails."""
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self._life.step("wire: connect")
+        total_s = self._timeout_s if request.timeout_s is None else request.timeout_s
+        took_s = await self._connect(total_s)
+        self._life.step("wire: leave")
+        if request.leaves is not None:
+            request.leaves()
+        letter = self._provider.post(
+            request.method, request.url, request.query, request.headers, request.body or b""
+        )
+        if self._random.random() < 0.3:  # a crash right here may take the bytes along
+            self._life.on_death.append(letter.lose)
+        self._life.step(f"wire: left {request.method}")
+        if letter.lose in self._life.on_death:
+            self._life.on_death.remove(letter.lose)
+        return _response(await self._answer(letter, total_s - took_s), total_s)
+
+    async def _connect(self, total_s: float) -> float:
+        """Seconds it took; raises `NotSent`."""
+        took_s = 0.0
+        if self._random.random() < self._badness:
+            took_s = self._random.choice((0.05, 0.5, 3.0, 6.0, 12.0))
+        allowed_s = min(_CONNECT_S, total_s)
+        if self._provider.is_down:
+            await anyio.sleep(min(took_s, allowed_s))
+            raise NotSent("ConnectionRefusedError: nobody listens")
+        await anyio.sleep(min(took_s, allowed_s))
+        if took_s > allowed_s:
+            raise NotSent("connecting timed out")
+        return took_s
+
+    async def _answer(self, letter: Letter, wait_s: float) -> Arrived | None:
+        with anyio.move_on_after(wait_s):
+            await letter.answered.wait()
+        self._life.step(f"wire: answered {letter.call.method}")
+        return letter.answer
+
+
+def _response(answer: Arrived | None, total_s: float) -> HttpResponse:
+    if answer is None:
+        raise Dropped(f"no answer within {total_s:g} s")
+    if answer.reply is None:
+        raise Dropped("ServerDisconnectedError: the connection died")
+    reply = answer.reply
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    headers["content-type"] = reply.content_type
+    if reply.fate.body_share < 1:
+        raise Dropped("ClientPayloadError: cut short", status=reply.status)
+    return HttpResponse(reply.status, headers, answer.body)
+
+
+class SimFetcher:
+    """One process's downloads."""
+
+    def __init__(self, life: Life, provider: Provider, random: Random, timeout_s: float) -> None:
+        self._life = life
+        self._provider = provider
+        self._random = random
+        self._timeout_s = timeout_s
+
+    async def fetch(self, url: str, take: Take) -> None:
+        self._life.step("wire: fetch")
+        try:
+            with anyio.fail_after(self._timeout_s):
+                await self._follow(url, take)
+        except TimeoutError:
+            raise Unfetched(f"not finished within {self._timeout_s:g} s") from None
+
+    async def _follow(self, url: str, take: Take) -> None:
+        seen: set[str] = set()
+        while True:
+            if url in seen:
+                raise Unfetched("a redirect loop")
+            if len(seen) > _MAX_REDIRECTS:
+                raise Unfetched(f"more than {_MAX_REDIRECTS} redirects")
+            seen.add(url)
+            onward = await self._visit(url, take)
+            if onward is None:
+                return
+            url = onward
+
+    async def _visit(self, url: str, take: Take) -> str | None:
+        if self._provider.is_down or not url.startswith("http://127.0.0.1:1/"):
+            raise Unfetched("ClientConnectorError: cannot connect")
+        letter = self._provider.post("GET", url, {}, {}, b"")
+        with anyio.move_on_after(_SILENCE_S):
+            await letter.answered.wait()
+        self._life.step("wire: fetched")
+        if letter.answer is None:
+            raise Unfetched("no answer")
+        reply, body = letter.answer
+        if reply is None:
+            raise Unfetched("ServerDisconnectedError")
+        if reply.status in (301, 302, 303, 307, 308) and "Location" in reply.headers:
+            return urljoin(url, reply.headers["Location"])
+        if reply.status in _GONE:
+            raise Gone(f"answered {reply.status}")
+        if reply.status != 200:
+            raise Unfetched(f"answered {reply.status}")
+        if reply.fate.ending == "drip":
+            await anyio.sleep(_PACE_S)
+            raise Unfetched("too slow")
+        share = reply.fate.body_share
+        await self._hand_over(body[: int(len(body) * share)], take)
+        if share < 1:
+            raise Unfetched("fewer bytes came than promised")
+        return None
+
+    async def _hand_over(self, body: bytes, take: Take) -> None:
+        """In one block, or two, as a large image would come."""
+        cut = self._random.randrange(len(body)) if len(body) > 1 else 0
+        for block in (body[:cut], body[cut:]) if self._random.random() < 0.3 else (body,):
+            if block:
+                await take(block)
+                self._life.step("wire: block")
