@@ -35,7 +35,7 @@ def _queue(count: int) -> JobQueue:
 
 
 async def _drain(queue: JobQueue) -> list[int]:
-    taken_jobs = []
+    taken_jobs: list[int] = []
     while True:
         async with queue.take() as taken:
             if taken.job is None:

@@ -16,6 +16,10 @@ def _guard(cap: str = "", identical: int = 5) -> tuple[FailureGuard, Stop]:
     return FailureGuard(stop, FailureCap.parse(cap) if cap else None, identical), stop
 
 
+def _stopped(stop: Stop) -> bool:
+    return stop.code is ExitCode.STOPPED
+
+
 def test_more_failures_than_allowed_stop_the_run() -> None:
     """
     Two may fail; the third is one too many, and the reason says how many of how many.
@@ -23,10 +27,10 @@ def test_more_failures_than_allowed_stop_the_run() -> None:
     guard, stop = _guard("2")
     for failed in (True, False, True, False):
         guard.job_ended(failed=failed)
-    assert stop.code is None
+    assert not _stopped(stop)
 
     guard.job_ended(failed=True)
-    assert stop.code is ExitCode.STOPPED
+    assert _stopped(stop)
     assert "3 of 5 jobs failed" in stop.reason
 
 
@@ -38,11 +42,11 @@ def test_a_share_is_judged_only_once_enough_jobs_have_ended() -> None:
     guard.job_ended(failed=True)
     for _ in range(15):
         guard.job_ended(failed=False)
-    assert stop.code is None
+    assert not _stopped(stop)
 
     for _ in range(5):
         guard.job_ended(failed=True)
-    assert stop.code is ExitCode.STOPPED
+    assert _stopped(stop)
 
 
 def test_no_failure_at_all_may_be_demanded() -> None:
@@ -52,7 +56,7 @@ def test_no_failure_at_all_may_be_demanded() -> None:
     guard, stop = _guard("0")
     guard.job_ended(failed=True)
 
-    assert stop.code is ExitCode.STOPPED
+    assert _stopped(stop)
 
 
 @pytest.mark.parametrize("text", ["many", "5.5", "-1", "101%", "%", "٣"])
@@ -72,7 +76,7 @@ def test_the_same_failure_over_and_over_opens_the_circuit() -> None:
     for number in range(5):
         guard.attempt_failed(FailureClass.PROVIDER_ERROR, f"GPU {number} is out of memory")
 
-    assert stop.code is ExitCode.STOPPED
+    assert _stopped(stop)
     assert "5 predictions in a row failed alike (provider_error: GPU 4" in stop.reason
 
 
@@ -88,7 +92,7 @@ def test_a_success_or_another_failure_closes_it_again() -> None:
         guard.attempt_failed(FailureClass.TIMEOUT, "timed out")
     guard.attempt_failed(FailureClass.FILTERED, "nsfw")
 
-    assert stop.code is None
+    assert not _stopped(stop)
 
 
 def test_the_gravest_reason_to_stop_stays() -> None:
