@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-SEEDS  ?= 3000
+SEEDS  ?= 2000
 
 .PHONY: demo test simulate bench lint types layers check clean
 

@@ -152,8 +152,9 @@ async def test_twice_the_jobs_on_two_keys_take_no_longer(tmp_path: Path) -> None
 
         assert both.exit_code is ExitCode.DONE
         assert emulator.stats["refused_rate"] == emulator.stats["refused_concurrent"] == 0
-        # Ideal is 0.05 more at most; here two engines' worth of CPU shares noisy cores.
-        assert both.seconds <= single.seconds * 1.25
+        # One key alone would take 2.4 times as long; at real speed it is 1.01 (78.9 s, 78.1 s), but
+        # here twenty times that work a second shares noisy cores with other tests.
+        assert both.seconds <= single.seconds * 1.6
 
 
 async def test_two_datasets_share_one_keys_limits(tmp_path: Path) -> None:

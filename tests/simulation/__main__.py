@@ -25,7 +25,7 @@ class Failure(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3_000, help="how many")
+    parser.add_argument("--seeds", type=int, default=2_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone, telling everything")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Some thousands of simulations, each different; `make simulate SEEDS=100000` runs more."""
+"""Simulations, each different; `make simulate SEEDS=100000` runs more."""
 
 from __future__ import annotations
 
