@@ -145,7 +145,7 @@ class Desk:
                 facts.reason,
             )
         )
-        if moved.charged > self.reserve:
+        if moved.charged > self.reserve and not self.queue.is_closed:
             # Caps were checked with less: nothing more may be bought on the old figure.
             self.stop(
                 ExitCode.STOPPED,
