@@ -14,8 +14,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.commands import KEY
@@ -40,6 +40,8 @@ class Victim:
     emulator: EmulatorProcess
     budget: str = ""
     """Of the whole dataset, in dollars."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Beyond `SCALED`, by their names in the environment."""
 
     @property
     def out(self) -> Path:
@@ -68,6 +70,7 @@ class Victim:
                 env={
                     **os.environ,
                     **SCALED,
+                    **self.settings,
                     **({"FLUXBATCH_BUDGET__PER_DATASET": self.budget} if self.budget else {}),
                     "EACHLABS_API_KEY": KEY,
                     "XDG_STATE_HOME": str(self.folder / "state"),
