@@ -205,6 +205,35 @@ class Stop(_Section):
     """Predictions in a row that failed alike."""
 
 
+class Notify(_Section):
+    """Who is told of a run that nobody watches. An address may be `env:NAME`: it is a secret."""
+
+    url: str | None = None
+    """Gets the run's end as a JSON POST; `text` is a sentence, as chat programs take it."""
+
+    on: tuple[Literal["done", "stopped", "failed"], ...] = ("done", "stopped", "failed")
+    """Which ends it gets: exit 0; 4 and interruptions; every other."""
+
+    healthcheck: str | None = None
+    """Pinged as `…/start`, then as it is, or as `…/fail` where the exit is not 0, 3 or 4."""
+
+    @field_validator("url", "healthcheck")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        if text is not None and not re.match(r"(https?://[^\s/]|env:[A-Za-z_])", text):
+            raise ValueError("write an http(s) address, or env:NAME for one in the environment")
+        return text
+
+
+class Log(_Section):
+    """What happened, line by line, for whoever looks later (`--log-file`, `--log-format`)."""
+
+    file: str | None = None
+    """Lines are added to it; a relative path in a file is relative to that file."""
+
+    format: Literal["text", "json"] = "text"
+
+
 class KeyEntry(_Section):
     """A key by reference: its text never stands in a file that is shared."""
 
@@ -260,6 +289,8 @@ class Settings(BaseSettings):
     sink: Sink = Sink()
     inputs: Inputs = Inputs()
     stop: Stop = Stop()
+    notify: Notify = Notify()
+    log: Log = Log()
     keys: list[KeyEntry] = Field(default_factory=list)
 
     @property
@@ -328,9 +359,12 @@ def load_settings(
 
 
 def _anchor(from_file: dict[str, Any], folder: Path) -> None:
-    """Relative paths of a file begin where it lies: the manifest's, and a sweep's globs."""
+    """Relative paths of a file begin where it lies: the manifest's, the log's, a sweep's globs."""
     if isinstance(from_file.get("manifest"), str):
         from_file["manifest"] = str(folder / from_file["manifest"])
+    log = from_file.get("log")
+    if isinstance(log, dict) and isinstance(log.get("file"), str):
+        from_file["log"] = {**log, "file": str(folder / log["file"])}
     sweep = from_file.get("sweep")
     axes = sweep.get("axes") if isinstance(sweep, dict) else None
     if isinstance(sweep, dict) and isinstance(axes, dict):

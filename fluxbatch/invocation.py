@@ -130,7 +130,7 @@ async def open_run(opened: Opened, seams: Seams) -> OpenedRun:
         model=opened.card.slug,
         caps=opened.caps,
         budget_day=day,
-        settings_json=opened.settings.model_dump_json(),
+        settings_json=opened.settings.model_dump_json(exclude={"notify"}),
         tool_version=__version__,
         host=socket.gethostname(),
         pid=os.getpid(),

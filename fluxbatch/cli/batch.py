@@ -9,6 +9,7 @@ import anyio
 import typer
 
 from fluxbatch import engine
+from fluxbatch.cli.log import event_log
 from fluxbatch.cli.progress import progress
 from fluxbatch.cli.settings import Asked
 from fluxbatch.cli.summary import tell_summary
@@ -17,21 +18,24 @@ from fluxbatch.cli.words import count, dollars
 from fluxbatch.config import Budget, is_loopback
 from fluxbatch.dataset import Folder
 from fluxbatch.events import Events
+from fluxbatch.notification import announced
 from fluxbatch.planning import Plan, plan
 from fluxbatch.seams import loop_options
 
 
 def run_batch(talk: Talk, request: engine.RunRequest, *, title: str, again: str) -> int:
     """Run, show, sum up; answers the exit code. *again* is the command that goes on with it."""
-    with progress(talk, title) as shown:
+    log = request.settings.log
+    with (
+        event_log(talk, log) as logged,
+        progress(talk, title, is_logged=logged is not None and log.file is None) as shown,
+    ):
+        events = Events(shown.hear, *([logged.hear] if logged is not None else []))
         run = partial(
-            engine.run,
-            request,
-            Events(shown.hear),
-            on_status=shown.show,
-            handle_signals=True,
-        )
-        summary = anyio.run(run, backend_options=loop_options())
+            engine.run, request, events, on_status=shown.show, handle_signals=True
+        )  # fmt: skip
+        told = partial(announced, request.settings.notify, str(request.folder.root), events, run)
+        summary = anyio.run(told, backend_options=loop_options())
     tell_summary(talk, summary, request.folder, again)
     if talk.json:
         talk.object(summary.as_json())

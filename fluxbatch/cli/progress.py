@@ -52,15 +52,30 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(talk: Talk, title: str) -> Iterator[Progress]:
-    """The progress that fits where stderr leads, for the length of a run."""
-    if talk.quiet:
+def progress(talk: Talk, title: str, *, is_logged: bool = False) -> Iterator[Progress]:
+    """The progress that fits where stderr leads, for the length of a run.
+
+    *is_logged*: stderr is the log's.
+    """
+    if is_logged:
+        yield _Silent()
+    elif talk.quiet:
         yield _Quiet(talk)
     elif sys.stderr.isatty() and not talk.console.is_dumb_terminal:  # FORCE_COLOR is no terminal
         with LiveProgress(talk, title).on_screen() as shown:
             yield shown
     else:
         yield PlainProgress(talk)
+
+
+class _Silent:
+    """Nothing at all."""
+
+    def hear(self, event: Event, /) -> None:
+        pass
+
+    def show(self, status: RunStatus, /) -> None:
+        pass
 
 
 class _Quiet:

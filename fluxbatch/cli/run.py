@@ -39,6 +39,12 @@ def run(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Exit 6 at once where another run uses the key.")
     ] = False,
+    log_file: Annotated[
+        str, typer.Option(metavar="PATH", help="Add a line for everything that happens.")
+    ] = "",
+    log_format: Annotated[
+        str, typer.Option(metavar="text|json", help="Of those lines; json alone: on stderr.")
+    ] = "",
     base_url: BaseUrl = "",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -60,7 +66,9 @@ def run(
     from fluxbatch.engine import RunRequest
     from fluxbatch.worker.guard import FailureCap
 
-    asked = read_source(source, budget=budget, base_url=base_url)
+    asked = read_source(
+        source, budget=budget, base_url=base_url, log_file=log_file, log_format=log_format
+    )
     keys = asked.keys(talk)
     folder = Folder(out)
     if not yes and not consented(talk, asked, folder):

@@ -42,13 +42,23 @@ class Asked:
             return 1
 
 
-def read_source(source: Path | None, *, budget: str = "", base_url: str = "") -> Asked:
+def read_source(
+    source: Path | None,
+    *,
+    budget: str = "",
+    base_url: str = "",
+    log_file: str = "",
+    log_format: str = "",
+) -> Asked:
     """Read a config, or the defaults around a manifest, under the flags that were given."""
     flags: dict[str, Any] = {}
     if budget:
         flags["budget"] = {"per_run": budget}
     if base_url:
         flags["provider"] = {"base_url": base_url}
+    log = {"file": log_file, "format": log_format}
+    if any(log.values()):
+        flags["log"] = {name: value for name, value in log.items() if value}
     is_config = source is not None and source.suffix.lower() in _CONFIGS
     environ = environment()
     settings = load_settings(source if is_config else None, flags, environ)
