@@ -19,6 +19,7 @@ from fluxbatch.cli.run import run
 from fluxbatch.cli.status import status
 from fluxbatch.cli.talk import Talk
 from fluxbatch.cli.version import version
+from fluxbatch.cli.watch import watch
 from fluxbatch.emulator.command import emulator
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ _VERBS = (
     (plan, "Count a manifest's jobs, price and time; spends nothing."),
     (run, "Make what a manifest or config asks for; again to go on."),
     (status, "Where a dataset stands, also while a run goes on."),
+    (watch, "The live screen of a run that goes on elsewhere."),
     (retry, "Send failed jobs back to pending."),
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),
