@@ -250,3 +250,21 @@ def test_a_higher_priority_goes_first_and_pages_lose_nobody(books: Books) -> Non
             if len(jobs) < size:
                 break
         assert seen == expected
+
+
+def test_rows_find_their_jobs_whether_all_of_them_are_new_or_some_are_known(books: Books) -> None:
+    """
+    A batch of new jobs is numbered without a search; known, repeated and missing ones end that.
+    """
+    manifest = books.import_rows("m", make_rows(2))
+    names: dict[int, int | None] = {n: n for n in range(1, 12)} | {6: 3, 7: None, 9: 8}
+    for batch in ((3, 4), (5, 6, 7), (8, 9, 10), (11,)):
+        jobs = {row: names[row] for row in batch}
+        rows = [make_row(row, make_job(job) if job else None) for row, job in jobs.items()]
+        books.do(ImportRows(at(2), manifest, rows))
+
+    ids = {job["seq"]: bytes(job["id"]) for job in all_rows(books.db, tables.jobs)}
+    found = {row["number"]: row["job_seq"] for row in rows_of(books, manifest)}
+    assert {row: seq and ids[seq] for row, seq in found.items()} == {
+        row: job and make_job(job).job_id for row, job in names.items()
+    }
