@@ -34,7 +34,7 @@ from fluxbatch.manifest import FileHash, FileStamp, Manifest
 from fluxbatch.models import ModelCard
 from fluxbatch.seams import Seams
 
-_BATCH = 5_000
+_BATCH = 2_500
 _ROWS_A_COMMIT = 200_000
 _BAD_ROWS_KEPT = 1_000
 

@@ -257,7 +257,7 @@ def test_rows_find_their_jobs_whether_all_of_them_are_new_or_some_are_known(book
     A batch of new jobs is numbered without a search; known, repeated and missing ones end that.
     """
     manifest = books.import_rows("m", make_rows(2))
-    names: dict[int, int | None] = {n: n for n in range(1, 12)} | {6: 3, 7: None, 9: 8}
+    names: dict[int, int | None] = {**{n: n for n in range(1, 12)}, 6: 3, 7: None, 9: 8}
     for batch in ((3, 4), (5, 6, 7), (8, 9, 10), (11,)):
         jobs = {row: names[row] for row in batch}
         rows = [make_row(row, make_job(job) if job else None) for row, job in jobs.items()]
