@@ -123,6 +123,7 @@ class Intake:
             model=self._card.slug,
             settings_json=self._settings.model_dump_json(include={"model", "defaults", "sweep"}),
             anew=anew,
+            shuffle=self._settings.queue.shuffle,
         )
         known = commit(self._db, begin)
         if known.imported and self._names_other_files(manifest, known):
@@ -169,7 +170,8 @@ class Intake:
         if batch and (skip_invalid or not progress.invalid):
             if (hashes := self._hashes.taken()).files:
                 self._together.apply(hashes)
-            self._together.apply(ImportRows(self._seams.clock.now(), seq, batch))
+            shuffle = self._settings.queue.shuffle
+            self._together.apply(ImportRows(self._seams.clock.now(), seq, batch, shuffle))
             if progress.rows % _ROWS_A_COMMIT == 0:
                 self._together.settle()
         return len(batch) == _BATCH

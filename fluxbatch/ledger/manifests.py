@@ -8,7 +8,7 @@ anywhere: it starts over and changes nothing that is there. Only jobs whose
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, func, null, or_, select, update
@@ -17,6 +17,7 @@ from fluxbatch.job import JobState, Row, canonical_json
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import utc_text
+from fluxbatch.ledger.order import places, reorder
 from fluxbatch.ledger.statement import (
     Dialects,
     Statement,
@@ -36,15 +37,15 @@ _SEQ = _m.seq == bindparam("manifest_seq")
 _PENDING = JobState.PENDING.value
 
 _FIND = Statement(
-    lambda _: select(_m.seq, _m.imported_at, _m.listed, _m.rows, _m.invalid_rows, _m.path).where(
-        _m.identity == bindparam("identity")
-    )
+    lambda _: select(
+        _m.seq, _m.imported_at, _m.listed, _m.rows, _m.invalid_rows, _m.path, _m.shuffle
+    ).where(_m.identity == bindparam("identity"))
 )
 _INSERT = Statement(
     lambda d: insert_numbered(
         d,
         tables.manifests,
-        ("identity", "path", "bytes", "model", "settings_json", "first_seen_at"),
+        ("identity", "path", "bytes", "model", "settings_json", "first_seen_at", "shuffle"),
     )
 )
 _START_OVER = Statement(
@@ -56,6 +57,7 @@ _START_OVER = Statement(
             rows=constant(0),
             invalid_rows=constant(0),
             path=bindparam("now_at"),
+            shuffle=bindparam("to_shuffle"),
         )
     )
 )
@@ -213,18 +215,24 @@ class BeginImport:
     settings_json: str
     anew: bool = False
     """Import again though it was imported: a file it names has changed."""
+    shuffle: int | None = None
+    """The seed of its jobs' order; None: its own order."""
 
     def apply(self, db: Database) -> KnownManifest:
         db.take_time()
         found = db.run(_FIND, {"identity": self.identity})
         if found:
-            ((seq, imported_at, listed, rows, invalid_rows, path),) = found
+            ((seq, imported_at, listed, rows, invalid_rows, path, shuffle),) = found
             if imported_at is not None and not self.anew:
                 if not listed:
                     self._list_again(db, seq)
+                    shuffle = None
+                if shuffle != self.shuffle:
+                    reorder(db, seq, self.shuffle)
                 return KnownManifest(seq, True, rows, invalid_rows, path)
             for statement in (_FORGET_ROWS, _FORGET_FILES, _UNLIST_JOBS, _START_OVER):
-                db.run(statement, {"manifest_seq": seq, "now_at": self.path})
+                names = {"now_at": self.path, "to_shuffle": self.shuffle}
+                db.run(statement, {"manifest_seq": seq, **names})
         else:
             seq = self._insert(db)
         # From its first row on this import puts its mark on jobs that others have listed.
@@ -241,6 +249,7 @@ class BeginImport:
                 "model": self.model,
                 "settings_json": self.settings_json,
                 "first_seen_at": utc_text(self.at),
+                "shuffle": self.shuffle,
             },
         )
 
@@ -259,11 +268,14 @@ class ImportRows:
     at: Moment
     manifest_seq: int
     rows: Sequence[Row]
+    shuffle: int | None = None
+    """As its `BeginImport` was told."""
 
     def apply(self, db: Database) -> None:
         db.take_time()
         at, manifest_seq = utc_text(self.at), self.manifest_seq
-        jobs = [_job_values(row, manifest_seq, at) for row in self.rows if row.job]
+        place = places(self.shuffle)
+        jobs = [_job_values(row, manifest_seq, place, at) for row in self.rows if row.job]
         rows = [_row_values(row, manifest_seq) for row in self.rows]
         if not self._all_new(db, jobs, rows):
             db.run_many(_INSERT_ROW, rows)
@@ -341,7 +353,7 @@ def files_of(db: Database, manifest_seq: int) -> list[tuple[str, int, int, int]]
     ]
 
 
-def _job_values(row: Row, manifest_seq: int, at: str) -> _Values:
+def _job_values(row: Row, manifest_seq: int, place: Callable[[int], int], at: str) -> _Values:
     """In the order of `_INSERT_JOB`."""
     job, control = row.job, row.control
     assert job is not None
@@ -356,7 +368,7 @@ def _job_values(row: Row, manifest_seq: int, at: str) -> _Values:
         _PENDING,
         manifest_seq,
         row.priority,
-        row.number,
+        place(row.number),
         at,
     )
 

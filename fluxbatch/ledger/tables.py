@@ -84,6 +84,7 @@ manifests = Table(
     Column("first_seen_at", Text, nullable=False),
     Column("imported_at", Text),  # null: the import was cut short and starts over
     Column("listed", Integer, nullable=False, server_default=text("0")),  # jobs.listed_in is fresh
+    Column("shuffle", _Int),  # the seed of its jobs' positions; null: they are its rows' numbers
 )
 
 manifest_files = Table(
@@ -141,7 +142,7 @@ jobs = Table(
     Column("reseed", Integer, nullable=False, server_default=text("0")),
     _refers("listed_in", "manifests.seq", nullable=True),  # the last manifest that named it
     Column("priority", Integer, nullable=False, server_default=text("0")),
-    Column("position", _Int, nullable=False, server_default=text("0")),  # its row's number there
+    Column("position", _Int, nullable=False, server_default=text("0")),  # in line: its row's place
     Column("not_before", Text),  # no create before this moment (a retry's back-off)
     Column("created_at", Text, nullable=False),
     Column("ended_at", Text),

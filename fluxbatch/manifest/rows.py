@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from fluxbatch.errors import BadRow
 from fluxbatch.job import ControlFile, Input, Job, Row, canonical_json, id_of
@@ -24,8 +25,12 @@ _BATCH = 256
 _NO_CELL: Cell = {}
 
 
-_Ask = tuple[int, RowParts, Cell]
-"""One record in one cell of the sweep, and the line it starts on."""
+class _Ask(NamedTuple):
+    """One record in one cell of the sweep."""
+
+    line: int
+    parts: RowParts
+    cell: Cell
 
 
 class RowPass:
@@ -64,7 +69,7 @@ class RowPass:
             texts = [canonical_json(given) for given in inputs]
             for place, ask in enumerate(batch):
                 if place not in problems:
-                    repeats = ask[1].repeat or 1
+                    repeats = ask.parts.repeat or 1
                     job = self._job(inputs[place], texts[place])
                     yield self._good(ask, job, controls.get(place))
                     for repeat in range(1, repeats):
@@ -72,20 +77,20 @@ class RowPass:
                             job_id=id_of(job.model, texts[place], repeat), repeat=repeat
                         )
                         yield self._good(ask, again, controls.get(place))
-                elif ask[1] is not self._given_up:
+                elif ask.parts is not self._given_up:
                     yield self._refused(ask, problems[place])
                     fields = {problem.field for problem in problems[place]}
                     if place in bad_records or not fields <= self._varied:
-                        self._given_up = ask[1]  # the row's own fault, the same in every cell
+                        self._given_up = ask.parts  # the row's own fault, the same in every cell
 
     def _asks(self, records: Iterator[tuple[int, RowParts]]) -> Iterator[_Ask]:
         if self._cells is None:
             for line, parts in records:
-                yield line, parts, _NO_CELL
+                yield _Ask(line, parts, _NO_CELL)
             return
         for line, parts in records:
             for cell in self._cells:
-                yield line, parts, cell
+                yield _Ask(line, parts, cell)
                 if parts is self._given_up:
                     break
 
