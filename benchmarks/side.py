@@ -18,6 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fluxbatch.config import load_settings
+from fluxbatch.dataset import Folder
+from fluxbatch.planning import Plan, plan
 from tests.support.emulator import EmulatorProcess, emulator_process
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,6 +48,17 @@ class Measured:
 
     own: Mapping[str, Any]
     stats: Mapping[str, Any]
+    plan: Plan | None = None
+    """What `plan` says of as many new jobs, now that this run was seen; of the engine alone."""
+
+    def planned(self) -> dict[str, object]:
+        """The plan beside what the run took."""
+        assert self.plan is not None
+        return {
+            "planned_s": round(self.plan.seconds, 1),
+            "planned_of_actual": round(self.plan.seconds / self.own["seconds"], 3),
+            "binding": self.plan.binding_limit,
+        }
 
 
 @contextmanager
@@ -54,10 +68,10 @@ def _emulator(load: Load) -> Iterator[EmulatorProcess]:
         yield emulator
 
 
-def write_manifest(path: Path, rows: int, *, ids: bool = False) -> Path:
+def write_manifest(path: Path, rows: int, *, ids: bool = False, first: int = 0) -> Path:
     """A JSONL manifest of *rows* different jobs."""
     with path.open("w", encoding="utf-8") as file:
-        for number in range(rows):
+        for number in range(first, first + rows):
             row = {
                 "prompt": f"engine {number}",
                 "control_image": "https://photos.invalid/a.jpg",
@@ -82,7 +96,16 @@ def run_engine(
     manifest = manifest or write_manifest(folder / "manifest.jsonl", load.jobs)
     words = [manifest, folder, emulator.base_url, load.limit or "", load.keys]
     command = ["benchmarks.engine_side", *map(str, words)]
-    return Measured(_run(command, engine_settings(load, str(folder))), emulator.stats())
+    own = _run(command, engine_settings(load, str(folder)))
+    more = _plan_of_more(load, folder) if load.limit is None else None
+    return Measured(own, emulator.stats(), more)
+
+
+def _plan_of_more(load: Load, folder: Path) -> Plan:
+    manifest = write_manifest(folder / "more.jsonl", load.jobs, first=load.jobs)
+    limits = {"creates": load.creates or 10**6, "concurrent": load.slots}
+    settings = load_settings(None, {"limits": limits}, {})
+    return plan(settings, manifest, Folder(folder / "dataset"), accounts=load.keys)
 
 
 def engine_settings(load: Load, folder: str) -> dict[str, str]:
