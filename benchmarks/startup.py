@@ -144,7 +144,9 @@ def _best_s(*words: str) -> float:
 
 def _python(*words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command: Sequence[str] = [sys.executable, *words]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    # As it is installed: with its bytecode, whatever this machine says of writing it.
+    given = {**(environ or os.environ), "PYTHONDONTWRITEBYTECODE": ""}
+    return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

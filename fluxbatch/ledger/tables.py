@@ -266,6 +266,7 @@ _live = text("state IN ('submitting', 'unknown', 'running')")
 _pending = text("state = 'pending'")
 _begun = text("state != 'pending'")
 _wanted = text("state = 'wanted'")
+_stored = text("state = 'stored'")
 Index(
     "jobs_pending",
     jobs.c.listed_in,
@@ -276,6 +277,23 @@ Index(
 )
 # What is begun is counted every second; at its import a job is not, and pays nothing for it.
 Index("jobs_begun", jobs.c.listed_in, jobs.c.state, sqlite_where=_begun, postgresql_where=_begun)
+# All money is summed at every start and about once a second: from here, not from the wide rows.
+Index(
+    "predictions_money",
+    predictions.c.run_seq,
+    predictions.c.state,
+    predictions.c.estimated,
+    predictions.c.budget_day,
+    predictions.c.reserved,
+    predictions.c.cost,
+)
+Index(
+    "outputs_stored",
+    outputs.c.prediction_seq,
+    outputs.c.bytes,
+    sqlite_where=_stored,
+    postgresql_where=_stored,
+)
 Index("predictions_live", predictions.c.state, sqlite_where=_live, postgresql_where=_live)
 Index("outputs_wanted", outputs.c.seq, sqlite_where=_wanted, postgresql_where=_wanted)
 Index("outputs_of_job", outputs.c.job_seq)
