@@ -13,35 +13,51 @@ import anyio
 from fluxbatch.config import load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.engine import RunRequest, run
-from fluxbatch.events import Event, Events, OutputStored
+from fluxbatch.events import Event, Events, OutputStored, RowsRead
 from fluxbatch.keys import ApiKey
 from fluxbatch.seams import loop_options
 
 
-def main(manifest: str, folder: str, base_url: str) -> None:
-    verify_s = 0.0
+class _Heard:
+    """What the events said, by this machine's one monotonic clock."""
 
-    def hear(event: Event) -> None:
-        nonlocal verify_s
+    def __init__(self) -> None:
+        self.verify_s = 0.0
+        self.rows = 0
+        self.imported_at_s = 0.0
+
+    def __call__(self, event: Event) -> None:
         if isinstance(event, OutputStored):
-            verify_s += event.verify_s
+            self.verify_s += event.verify_s
+        elif isinstance(event, RowsRead):
+            self.rows, self.imported_at_s = event.rows, time.monotonic()
 
+
+def main(manifest: str, folder: str, base_url: str, limit: str = "", keys: str = "1") -> None:
+    heard = _Heard()
     settings = load_settings(None, {"provider": {"base_url": base_url}})
     request = RunRequest(
-        settings, [ApiKey("engine")], Folder(Path(folder) / "dataset"), Path(manifest)
+        settings,
+        [ApiKey(f"engine-{number}") for number in range(int(keys))],
+        Folder(Path(folder) / "dataset"),
+        Path(manifest),
+        limit=int(limit) if limit else None,
     )
-    began = time.monotonic()
-    summary = anyio.run(lambda: run(request, Events(hear)), backend_options=loop_options())
+    began_s = time.monotonic()
+    summary = anyio.run(lambda: run(request, Events(heard)), backend_options=loop_options())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     told = {
         "exit": int(summary.exit_code),
-        "seconds": round(time.monotonic() - began, 2),
+        "seconds": round(time.monotonic() - began_s, 2),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-        "verify_s": round(verify_s, 3),
+        "verify_s": round(heard.verify_s, 3),
         "max_rss_mb": usage.ru_maxrss // 1024,
+        "rows": heard.rows,
+        "began_at_s": began_s,
+        "imported_at_s": heard.imported_at_s,
     }
     print(json.dumps(told))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:])

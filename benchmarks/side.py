@@ -18,6 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fluxbatch.config import load_settings
+from fluxbatch.dataset import Folder
+from fluxbatch.planning import Plan, plan
 from tests.support.emulator import EmulatorProcess, emulator_process
 
 RESULTS = Path(__file__).parent / "results"
@@ -33,6 +36,10 @@ class Load:
     emulator: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     """The engine's, by their names in the environment."""
+    limit: int | None = None
+    """The engine's creates at most; None: a create for each job."""
+    keys: int = 1
+    """The engine's, each with limits of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,17 @@ class Measured:
 
     own: Mapping[str, Any]
     stats: Mapping[str, Any]
+    plan: Plan | None = None
+    """What `plan` says of as many new jobs, now that this run was seen; of the engine alone."""
+
+    def planned(self) -> dict[str, object]:
+        """The plan beside what the run took."""
+        assert self.plan is not None
+        return {
+            "planned_s": round(self.plan.seconds, 1),
+            "planned_of_actual": round(self.plan.seconds / self.own["seconds"], 3),
+            "binding": self.plan.binding_limit,
+        }
 
 
 @contextmanager
@@ -50,29 +68,55 @@ def _emulator(load: Load) -> Iterator[EmulatorProcess]:
         yield emulator
 
 
-def run_engine(load: Load) -> Measured:
-    """`python -m benchmarks.engine_side`: the engine with its ledger, files and decoding."""
-    with _emulator(load) as emulator, tempfile.TemporaryDirectory() as folder:
-        rows = (
-            {
+def write_manifest(path: Path, rows: int, *, ids: bool = False, first: int = 0) -> Path:
+    """A JSONL manifest of *rows* different jobs."""
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(first, first + rows):
+            row = {
                 "prompt": f"engine {number}",
                 "control_image": "https://photos.invalid/a.jpg",
                 "output_format": "jpg",
                 "seed": number,
             }
-            for number in range(load.jobs)
-        )
-        manifest = Path(folder) / "manifest.jsonl"
-        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        command = ["benchmarks.engine_side", str(manifest), folder, emulator.base_url]
-        settings = {
-            "FLUXBATCH_LIMITS__CREATES": str(load.creates or 10**6),
-            "FLUXBATCH_LIMITS__CONCURRENT": str(load.slots),
-            "FLUXBATCH_SINK__MIN_FREE": "0",
-            "XDG_STATE_HOME": folder,
-            **dict(load.settings),
-        }
-        return Measured(_run(command, settings), emulator.stats())
+            file.write(json.dumps({"id": f"row-{number}", **row} if ids else row) + "\n")
+    return path
+
+
+def run_engine(
+    load: Load, manifest: Path | None = None, at: tuple[EmulatorProcess, Path] | None = None
+) -> Measured:
+    """`python -m benchmarks.engine_side`: the engine with its ledger, files and decoding.
+
+    *at* names the emulator and the folder of its dataset; else both are made for this run alone.
+    """
+    if at is None:
+        with _emulator(load) as emulator, tempfile.TemporaryDirectory() as made:
+            return run_engine(load, manifest, (emulator, Path(made)))
+    emulator, folder = at
+    manifest = manifest or write_manifest(folder / "manifest.jsonl", load.jobs)
+    words = [manifest, folder, emulator.base_url, load.limit or "", load.keys]
+    command = ["benchmarks.engine_side", *map(str, words)]
+    own = _run(command, engine_settings(load, str(folder)))
+    more = _plan_of_more(load, folder) if load.limit is None else None
+    return Measured(own, emulator.stats(), more)
+
+
+def _plan_of_more(load: Load, folder: Path) -> Plan:
+    manifest = write_manifest(folder / "more.jsonl", load.jobs, first=load.jobs)
+    limits = {"creates": load.creates or 10**6, "concurrent": load.slots}
+    settings = load_settings(None, {"limits": limits}, {})
+    return plan(settings, manifest, Folder(folder / "dataset"), accounts=load.keys)
+
+
+def engine_settings(load: Load, folder: str) -> dict[str, str]:
+    """The engine's environment for *load*, apart from the user's own state."""
+    return {
+        "FLUXBATCH_LIMITS__CREATES": str(load.creates or 10**6),
+        "FLUXBATCH_LIMITS__CONCURRENT": str(load.slots),
+        "FLUXBATCH_SINK__MIN_FREE": "0",
+        "XDG_STATE_HOME": folder,
+        **dict(load.settings),
+    }
 
 
 def run_script(load: Load, poll_s: float = 2.0) -> Measured:
@@ -97,8 +141,8 @@ def _run(command: Sequence[str], settings: Mapping[str, str]) -> dict[str, Any]:
     return told
 
 
-def tell(name: str, rows: Mapping[str, Mapping[str, object]]) -> None:
-    """Print a table and one JSON line, and keep the line with date and machine."""
+def tell(name: str, rows: Mapping[str, Mapping[str, object]], *, keep: bool = True) -> None:
+    """Print a table and one JSON line; *keep* the line, with date and machine, and its plot."""
     names = list(dict.fromkeys(key for row in rows.values() for key in row))
     print(f"\n{name}")
     print(" " * 14 + "".join(f"{key:>18}" for key in names))
@@ -111,5 +155,7 @@ def tell(name: str, rows: Mapping[str, Mapping[str, object]]) -> None:
         **rows,
     }
     print(json.dumps(line))
+    if not keep:
+        return
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(line, indent=2) + "\n")

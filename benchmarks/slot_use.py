@@ -28,8 +28,9 @@ def _figures(measured: Measured, jobs: int) -> dict[str, object]:
 
 def main(jobs: int = 240) -> None:
     load = Load(jobs, _SLOTS, emulator=("--duration", "10", "--sigma", "0.15", "--seed", "7"))
+    engine = run_engine(load)
     rows = {
-        "engine": _figures(run_engine(load), jobs),
+        "engine": {**_figures(engine, jobs), **engine.planned()},
         "plain script": _figures(run_script(load), jobs),
     }
     tell("slot_use", rows)

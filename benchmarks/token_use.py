@@ -26,9 +26,13 @@ def _figures(measured: Measured) -> dict[str, object]:
 
 def main() -> None:
     load = Load(_JOBS, emulator=("--duration", "3", "--sigma", "0", "--jitter", "0.2"))
+    engine = run_engine(load)
     tell(
         "token_use",
-        {"engine": _figures(run_engine(load)), "plain script": _figures(run_script(load))},
+        {
+            "engine": {**_figures(engine), **engine.planned()},
+            "plain script": _figures(run_script(load)),
+        },
     )
 
 

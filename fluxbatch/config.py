@@ -198,6 +198,14 @@ class Inputs(_Section):
     """`derived`: from the job's id where the row gives none; `provider`: not sent."""
 
 
+class Queue(_Section):
+    """In which order jobs are bought: higher `priority` first, then the manifest's order."""
+
+    shuffle: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    """A seed: jobs of one priority come in an order it decides, so that a part of a run is a
+    sample of the whole. None: the manifest's order."""
+
+
 class Stop(_Section):
     """When a run that is going wrong buys no more."""
 
@@ -288,6 +296,7 @@ class Settings(BaseSettings):
     reconcile: Reconcile = Reconcile()
     sink: Sink = Sink()
     inputs: Inputs = Inputs()
+    queue: Queue = Queue()
     stop: Stop = Stop()
     notify: Notify = Notify()
     log: Log = Log()

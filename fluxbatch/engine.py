@@ -43,6 +43,8 @@ from fluxbatch.worker.stop import Stop
 
 OnStatus = Callable[[RunStatus], None]
 _STATUS_S = 1.0
+_STATUS_REST = 20.0
+"""So many times as long as a status takes to find out passes until the next."""
 _DEADLINES_A_JOB = 75
 """`provider.deadline` is so many times what an execution usually takes (15 min to 12 s)."""
 
@@ -192,8 +194,11 @@ async def collecting(
 
 async def _tell(invocation: Invocation, on_status: OnStatus) -> None:
     while True:
+        began_s = invocation.desk.now_s()
         on_status(await invocation.status())
-        await anyio.sleep(_STATUS_S)
+        # Sums over a large ledger take their time: looking on may not become the work.
+        took_s = invocation.desk.now_s() - began_s
+        await anyio.sleep(max(_STATUS_S, _STATUS_REST * took_s))
 
 
 async def _obey_signals(

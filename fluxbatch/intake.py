@@ -29,12 +29,13 @@ from fluxbatch.ledger.manifests import (
 )
 from fluxbatch.ledger.uploads import FileHash as KeptHash
 from fluxbatch.ledger.uploads import RememberFiles, find_file
-from fluxbatch.ledger.writer import commit
+from fluxbatch.ledger.writer import Together, commit
 from fluxbatch.manifest import FileHash, FileStamp, Manifest
 from fluxbatch.models import ModelCard
 from fluxbatch.seams import Seams
 
-_BATCH = 10_000
+_BATCH = 2_500
+_ROWS_A_COMMIT = 200_000
 _BAD_ROWS_KEPT = 1_000
 
 
@@ -75,6 +76,7 @@ class Intake:
         self._settings = settings
         self._card = card
         self._db = db
+        self._together = Together(db)
         self._seams = seams
         self._events = events
         self._hashes = LedgerHashes(db)
@@ -94,11 +96,12 @@ class Intake:
             known = await self._seams.blocking(partial(self._begin, manifest, anew=True))
         progress = await self._import(manifest, known.seq, skip_invalid)
         if progress.invalid and not skip_invalid:
+            await self._seams.blocking(self._together.settle)
             await self._seams.blocking(lambda: commit(self._db, DropImport(known.seq)))
             raise self._refusal(manifest, progress)
         now = self._seams.clock.now()
         finish = FinishImport(now, known.seq, progress.rows, progress.invalid)
-        await self._seams.blocking(lambda: commit(self._db, finish))
+        await self._seams.blocking(partial(self._finish, finish))
         return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
 
     def _open(self, path: Path | None) -> Manifest:
@@ -120,6 +123,7 @@ class Intake:
             model=self._card.slug,
             settings_json=self._settings.model_dump_json(include={"model", "defaults", "sweep"}),
             anew=anew,
+            shuffle=self._settings.queue.shuffle,
         )
         known = commit(self._db, begin)
         if known.imported and self._names_other_files(manifest, known):
@@ -152,6 +156,10 @@ class Intake:
             self._events.emit(RowsRead(progress.rows, progress.invalid, finished=not more))
         return progress
 
+    def _finish(self, finish: FinishImport) -> None:
+        self._together.apply(finish)
+        self._together.settle()
+
     def _batch(
         self, rows: Iterator[Row], seq: int, progress: _Progress, skip_invalid: bool
     ) -> bool:
@@ -161,8 +169,11 @@ class Intake:
         progress.invalid += sum(row.job is None for row in batch)
         if batch and (skip_invalid or not progress.invalid):
             if (hashes := self._hashes.taken()).files:
-                commit(self._db, hashes)
-            commit(self._db, ImportRows(self._seams.clock.now(), seq, batch))
+                self._together.apply(hashes)
+            shuffle = self._settings.queue.shuffle
+            self._together.apply(ImportRows(self._seams.clock.now(), seq, batch, shuffle))
+            if progress.rows % _ROWS_A_COMMIT == 0:
+                self._together.settle()
         return len(batch) == _BATCH
 
     def _note_bad(self, bad: BadRow) -> None:

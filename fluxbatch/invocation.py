@@ -29,7 +29,7 @@ from fluxbatch.ledger import queries
 from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database, SqliteDatabase
 from fluxbatch.ledger.runs import OpenedRun, OpenRun
-from fluxbatch.ledger.summaries import JobCounts, Totals, count_jobs, totals
+from fluxbatch.ledger.summaries import JobCounts, Totals, count_jobs, totals_of_run
 from fluxbatch.ledger.writer import LedgerWriter, commit
 from fluxbatch.models import ModelCard
 from fluxbatch.money import Caps, Micros
@@ -350,7 +350,7 @@ class Invocation:
         manifest_seq, run_seq = self._opened.manifest_seq, self.desk.run.seq
 
         def query(db: Database) -> tuple[Totals, Totals, JobCounts]:
-            return totals(db, run_seq), totals(db), count_jobs(db, manifest_seq)
+            return *totals_of_run(db, run_seq), count_jobs(db, manifest_seq)
 
         return await self.read(query)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from fluxbatch.ledger.uploads import find_file, find_upload
 from fluxbatch.manifest import FileHash, FileStamp, Manifest, MemoryFileHashes, SeenHashes
 from fluxbatch.models import ModelCard, find_card
 from fluxbatch.money import SCOPES, ZERO, Micros, Scope, as_usd
+from fluxbatch.worker.timing import kind_of
 
 BindingLimit = Literal["slots", "window", "none"]
 """What a run waits for most; `none` where it waits for nothing but its own jobs."""
@@ -34,6 +36,8 @@ BindingLimit = Literal["slots", "window", "none"]
 ASSUMED_EXECUTION_S = 10.0
 _OBSERVED = 200
 _FEWEST_OBSERVED = 5
+_OUTLIER = 3.0
+"""Times the median."""
 _FIRST_ROWS = 3
 _BAD_ROWS_KEPT = 1_000
 
@@ -104,8 +108,9 @@ class Plan:
     accounts: int
     """Whose limits the seconds assume."""
     execution_s: float
+    """That an execution holds its slot, on average over the jobs to be bought."""
     is_observed: bool
-    """`execution_s` is this dataset's own median, not an assumption."""
+    """`execution_s` is what this dataset has seen, not an assumption."""
     uploads: int
     upload_bytes: int
     budgets: tuple[BudgetCheck, ...]
@@ -151,7 +156,7 @@ def plan(
         tally = _Tally(settings, card, db, bad_rows_kept)
         for row in source.rows(tally.note_bad):
             tally.add(row)
-        execution_s = _observed_s(db)
+        execution_s = _observed_s(db, card, tally.kinds)
         jobs = tally.jobs()
         seconds, binding = wall_clock(
             jobs.to_buy, settings.limits, accounts, execution_s or ASSUMED_EXECUTION_S
@@ -194,7 +199,8 @@ def wall_clock(
 ) -> tuple[float, BindingLimit]:
     """Seconds for *jobs* under a strict greedy window and slots, and what they wait for.
 
-    Jobs are spread evenly; in each window as many waves leave as the slots allow.
+    Jobs are spread evenly; in each window as many waves leave as the slots allow. *execution_s*
+    is how long an execution holds its slot, which is more than the provider takes for it.
     """
     if not jobs:
         return 0.0, "none"
@@ -224,6 +230,8 @@ class _Tally:
         self.rows = 0
         self.duplicates = 0
         self.images = 0
+        self.kinds: Counter[Hashable] = Counter()
+        """Of the jobs to be bought: what their durations depend on."""
         self.uploads = SeenHashes()
         self.upload_bytes = 0
         self.first_rows: list[PlannedRow] = []
@@ -262,6 +270,7 @@ class _Tally:
     def _add_to_buy(self, row: Row) -> None:
         assert row.job is not None
         self.images += row.job.outputs_wanted
+        self.kinds[kind_of(row.job.input)] += 1
         if row.control is not None and self._needs_upload(row.control):
             self.upload_bytes += row.control.bytes
         if len(self.first_rows) < _FIRST_ROWS:
@@ -349,9 +358,29 @@ def _past_of(folder: Folder | None) -> Iterator[Database | None]:
         yield db
 
 
-def _observed_s(db: Database | None) -> float | None:
-    times = listing.latest_run_times(db, _OBSERVED) if db is not None else []
-    return statistics.median(times) if len(times) >= _FEWEST_OBSERVED else None
+def _observed_s(
+    db: Database | None, card: ModelCard, kinds: Mapping[Hashable, int]
+) -> float | None:
+    """The mean over jobs of *kinds*; a kind that was never seen takes what all did."""
+    holds = listing.latest_holds(db, card.slug, _OBSERVED) if db is not None else []
+    if len(holds) < _FEWEST_OBSERVED:
+        return None
+    seen: dict[Hashable, list[float]] = {}
+    for given, seconds in holds:
+        seen.setdefault(kind_of(given), []).append(seconds)
+    usual = _usual_s([seconds for _, seconds in holds])
+    means = {
+        kind: _usual_s(times) for kind, times in seen.items() if len(times) >= _FEWEST_OBSERVED
+    }
+    jobs = sum(kinds.values())
+    total = sum(count * means.get(kind, usual) for kind, count in kinds.items())
+    return total / jobs if jobs else usual
+
+
+def _usual_s(times: Sequence[float]) -> float:
+    """The mean, for slots turn over by it; without those that a pause of the machine drew out."""
+    most = _OUTLIER * statistics.median(times)
+    return statistics.fmean(seconds for seconds in times if seconds <= most)
 
 
 def _checks(

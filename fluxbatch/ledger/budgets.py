@@ -7,6 +7,7 @@ with the sum over the predictions. Source: protocol.md 5.
 
 from __future__ import annotations
 
+from operator import add
 from typing import Any
 
 from sqlalchemy import (
@@ -90,20 +91,22 @@ def book(
     )
 
 
+_NOTHING = (0, 0, 0)
+
+
 def _lines(_: Dialects) -> CompoundSelect[Any]:
-    """Every line as booked, and beside it every line as its predictions sum up."""
+    """Every line as booked, and beside them what the predictions of a run and a day sum up to."""
     settled = func.sum(case((_p.estimated == constant(0), _p.cost)))
     estimated = func.sum(case((_p.estimated == constant(1), _p.cost)))
     sums = [func.coalesce(one, constant(0)) for one in (func.sum(_p.reserved), settled, estimated)]
-    ours = tables.predictions.join(tables.runs, tables.runs.c.seq == _p.run_seq)
-    found = (constant("found"),)
+    group = (_p.run_seq, _p.state, _p.estimated, _p.budget_day)  # an index has them in this order
+    by_run = select(*group, *sums).group_by(*group).subquery("by_run")
+    run_seq, _state, _estimated, day, *found = by_run.c
     return union_all(
         select(constant("booked"), _b.scope, _b.key, _b.reserved, _b.settled, _b.estimated),
-        select(*found, constant("run"), tables.runs.c.id, *sums)
-        .select_from(ours)
-        .group_by(tables.runs.c.id),
-        select(*found, constant("day"), _p.budget_day, *sums).group_by(_p.budget_day),
-        select(*found, constant("dataset"), literal_column("''"), *sums),
+        select(constant("found"), tables.runs.c.id, day, *found).join_from(
+            by_run, tables.runs, tables.runs.c.seq == run_seq
+        ),
     )
 
 
@@ -115,14 +118,18 @@ def audit(db: Database) -> None:
 
     One statement reads both sides, so a reader may ask while the writer works.
     """
-    amounts: dict[tuple[str, str], dict[str, tuple[int, ...]]] = {}
-    for side, scope, key, *parts in db.run(_AUDIT):
-        amounts.setdefault((scope, key), {})[side] = tuple(int(part) for part in parts)
-    nothing = (0, 0, 0)
-    for (scope, key), sides in amounts.items():
-        booked, found = sides.get("booked", nothing), sides.get("found", nothing)
-        if booked != found:
-            raise _difference(scope, key, booked, found)
+    booked: dict[tuple[str, str], tuple[int, ...]] = {}
+    found: dict[tuple[str, str], tuple[int, ...]] = {}
+    for side, name, detail, *parts in db.run(_AUDIT):
+        amounts = tuple(int(part) for part in parts)
+        if side == "booked":
+            booked[name, detail] = amounts
+            continue
+        for line in (("run", name), ("day", detail), ("dataset", "")):
+            found[line] = tuple(map(add, found.get(line, _NOTHING), amounts))
+    for line in (*booked, *found):
+        if booked.get(line, _NOTHING) != found.get(line, _NOTHING):
+            raise _difference(*line, booked.get(line, _NOTHING), found.get(line, _NOTHING))
 
 
 def _difference(

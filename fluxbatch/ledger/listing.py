@@ -6,14 +6,16 @@ bounded or paged by the caller. Money is micro-dollars.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, or_, select
 
-from fluxbatch.job import LIVE, FailureClass, JobState, PredictionState
+from fluxbatch.job import LIVE, FailureClass, Input, JobState, PredictionState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.moments import parse_utc
 from fluxbatch.ledger.statement import Statement, constant, one_of
 from fluxbatch.money import Balance, Micros, Scope
 
@@ -246,10 +248,16 @@ def unknown_creates(db: Database, most: int) -> list[UnknownCreate]:
     ]
 
 
-_RUN_TIMES = Statement(
+_HOLDS = Statement(
     lambda _: (
-        select(_p.run_time_us)
-        .where(_p.state == constant(PredictionState.SUCCEEDED), _p.run_time_us.is_not(None))
+        select(_j.input_json, _p.intended_at, _p.ended_at)
+        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+        .where(
+            _p.state == constant(PredictionState.SUCCEEDED),
+            _p.answered_at.is_not(None),
+            _p.adopted.is_(None),
+            _j.model == bindparam("model"),
+        )
         .order_by(_p.seq.desc())
         .limit(bindparam("most"))
         .offset(constant(0))
@@ -257,9 +265,15 @@ _RUN_TIMES = Statement(
 )
 
 
-def latest_run_times(db: Database, most: int) -> list[float]:
-    """Seconds the provider took for the latest predictions that succeeded."""
-    return [run_time / 1_000_000 for (run_time,) in db.run(_RUN_TIMES, {"most": most})]
+def latest_holds(db: Database, model: str, most: int) -> list[tuple[Input, float]]:
+    """(input, seconds its slot was held) of the latest predictions that succeeded.
+
+    From the intent to the end as it was noticed, so the network and the polls are in it.
+    """
+    return [
+        (json.loads(given), (parse_utc(ended_at) - parse_utc(intended_at)).total_seconds())
+        for given, intended_at, ended_at in db.run(_HOLDS, {"model": model, "most": most})
+    ]
 
 
 _OPEN_RUN = Statement(

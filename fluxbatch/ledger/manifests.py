@@ -8,7 +8,7 @@ anywhere: it starts over and changes nothing that is there. Only jobs whose
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, func, null, or_, select, update
@@ -17,6 +17,7 @@ from fluxbatch.job import JobState, Row, canonical_json
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import utc_text
+from fluxbatch.ledger.order import places, reorder
 from fluxbatch.ledger.statement import (
     Dialects,
     Statement,
@@ -27,21 +28,24 @@ from fluxbatch.ledger.statement import (
 )
 from fluxbatch.seams import Moment
 
+_Values = tuple[object, ...]
+
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would build it for every row
 
 _m, _j, _r, _f = tables.manifests.c, tables.jobs.c, tables.rows.c, tables.files.c
 _SEQ = _m.seq == bindparam("manifest_seq")
+_PENDING = JobState.PENDING.value
 
 _FIND = Statement(
-    lambda _: select(_m.seq, _m.imported_at, _m.listed, _m.rows, _m.invalid_rows, _m.path).where(
-        _m.identity == bindparam("identity")
-    )
+    lambda _: select(
+        _m.seq, _m.imported_at, _m.listed, _m.rows, _m.invalid_rows, _m.path, _m.shuffle
+    ).where(_m.identity == bindparam("identity"))
 )
 _INSERT = Statement(
     lambda d: insert_numbered(
         d,
         tables.manifests,
-        ("identity", "path", "bytes", "model", "settings_json", "first_seen_at"),
+        ("identity", "path", "bytes", "model", "settings_json", "first_seen_at", "shuffle"),
     )
 )
 _START_OVER = Statement(
@@ -53,6 +57,7 @@ _START_OVER = Statement(
             rows=constant(0),
             invalid_rows=constant(0),
             path=bindparam("now_at"),
+            shuffle=bindparam("to_shuffle"),
         )
     )
 )
@@ -156,18 +161,31 @@ def _insert_job(d: Dialects) -> object:
 _JOB_DEFAULTS = (
     "failure", "reason", "attempts_json", "predictions", "reseed", "not_before", "ended_at",
 )  # fmt: skip
-_INSERT_JOB = Statement(_insert_job)  # type: ignore[arg-type]
+_INSERT_JOB = Statement(
+    _insert_job,  # type: ignore[arg-type]
+    order=(
+        "id", "model", "input_json", "repeat", "outputs_wanted", "control_sha256", "control_path",
+        "state", "listed_in", "priority", "position", "created_at",
+    ),
+)  # fmt: skip
 _ROW_COLUMNS: tuple[str, ...] = (
     "manifest_seq", "number", "line", "user_id", "error", "priority", "meta_json", "axes_json",
 )  # fmt: skip
+_ROW_ORDER = (*_ROW_COLUMNS[:4], "job_id", *_ROW_COLUMNS[4:])
 _INSERT_ROW = Statement(
     lambda d: d.insert(tables.rows).values(
         {
             **{name: bindparam(name) for name in _ROW_COLUMNS},
             "job_seq": select(_j.seq).where(_j.id == bindparam("job_id")).scalar_subquery(),
         }
-    )
+    ),
+    order=_ROW_ORDER,
 )
+_INSERT_NUMBERED_ROW = Statement(
+    lambda d: insert_all(d, tables.rows),
+    order=["job_seq" if name == "job_id" else name for name in _ROW_ORDER],
+)
+_HIGHEST_JOB = Statement(lambda _: select(func.coalesce(func.max(_j.seq), constant(0))))
 _INSERT_MANIFEST_FILE = Statement(
     lambda d: insert_all(d, tables.manifest_files).on_conflict_do_nothing()
 )
@@ -197,18 +215,24 @@ class BeginImport:
     settings_json: str
     anew: bool = False
     """Import again though it was imported: a file it names has changed."""
+    shuffle: int | None = None
+    """The seed of its jobs' order; None: its own order."""
 
     def apply(self, db: Database) -> KnownManifest:
         db.take_time()
         found = db.run(_FIND, {"identity": self.identity})
         if found:
-            ((seq, imported_at, listed, rows, invalid_rows, path),) = found
+            ((seq, imported_at, listed, rows, invalid_rows, path, shuffle),) = found
             if imported_at is not None and not self.anew:
                 if not listed:
                     self._list_again(db, seq)
+                    shuffle = None
+                if shuffle != self.shuffle:
+                    reorder(db, seq, self.shuffle)
                 return KnownManifest(seq, True, rows, invalid_rows, path)
             for statement in (_FORGET_ROWS, _FORGET_FILES, _UNLIST_JOBS, _START_OVER):
-                db.run(statement, {"manifest_seq": seq, "now_at": self.path})
+                names = {"now_at": self.path, "to_shuffle": self.shuffle}
+                db.run(statement, {"manifest_seq": seq, **names})
         else:
             seq = self._insert(db)
         # From its first row on this import puts its mark on jobs that others have listed.
@@ -225,6 +249,7 @@ class BeginImport:
                 "model": self.model,
                 "settings_json": self.settings_json,
                 "first_seen_at": utc_text(self.at),
+                "shuffle": self.shuffle,
             },
         )
 
@@ -243,20 +268,46 @@ class ImportRows:
     at: Moment
     manifest_seq: int
     rows: Sequence[Row]
+    shuffle: int | None = None
+    """As its `BeginImport` was told."""
 
     def apply(self, db: Database) -> None:
         db.take_time()
-        at = utc_text(self.at)
-        db.run_many(
-            _INSERT_JOB, [_job_values(row, self.manifest_seq, at) for row in self.rows if row.job]
-        )
-        db.run_many(_INSERT_ROW, [_row_values(row, self.manifest_seq) for row in self.rows])
+        at, manifest_seq = utc_text(self.at), self.manifest_seq
+        place = places(self.shuffle)
+        jobs = [_job_values(row, manifest_seq, place, at) for row in self.rows if row.job]
+        rows = [_row_values(row, manifest_seq) for row in self.rows]
+        if not self._all_new(db, jobs, rows):
+            db.run_many(_INSERT_ROW, rows)
         paths = {row.control.path for row in self.rows if row.control}
         if paths:
             db.run_many(
                 _INSERT_MANIFEST_FILE,
                 [{"manifest_seq": self.manifest_seq, "path": path} for path in sorted(paths)],
             )
+
+    def _all_new(self, db: Database, jobs: list[_Values], rows: list[_Values]) -> bool:
+        """Insert *jobs*; and *rows* too, answering True, where it is sure what numbers they got.
+
+        SQLite numbers a new job one above the highest, and a known one not at all; so numbers that
+        rose by as many as there are jobs stand in their order. It spares each row a search.
+        """
+        numbered = db.name == "sqlite" and len(jobs) == len(rows)
+        before = _highest_job(db) if numbered else 0
+        db.run_many(_INSERT_JOB, jobs)
+        if not numbered or _highest_job(db) != before + len(jobs):
+            return False
+        at = _ROW_ORDER.index("job_id")
+        db.run_many(
+            _INSERT_NUMBERED_ROW,
+            [(*row[:at], seq, *row[at + 1 :]) for seq, row in enumerate(rows, before + 1)],
+        )
+        return True
+
+
+def _highest_job(db: Database) -> int:
+    ((seq,),) = db.run(_HIGHEST_JOB)
+    return int(seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,38 +353,41 @@ def files_of(db: Database, manifest_seq: int) -> list[tuple[str, int, int, int]]
     ]
 
 
-def _job_values(row: Row, manifest_seq: int, at: str) -> dict[str, object]:
-    job = row.job
+def _job_values(row: Row, manifest_seq: int, place: Callable[[int], int], at: str) -> _Values:
+    """In the order of `_INSERT_JOB`."""
+    job, control = row.job, row.control
     assert job is not None
-    return {
-        "id": job.job_id,
-        "model": job.model,
-        "input_json": canonical_json(job.input).decode(),
-        "repeat": job.repeat,
-        "outputs_wanted": job.outputs_wanted,
-        "control_sha256": row.control and row.control.sha256,
-        "control_path": row.control and row.control.path,
-        "state": JobState.PENDING,
-        "listed_in": manifest_seq,
-        "priority": row.priority,
-        "position": row.number,
-        "created_at": at,
-    }
+    return (
+        job.job_id,
+        job.model,
+        job.input_json or canonical_json(job.input).decode(),
+        job.repeat,
+        job.outputs_wanted,
+        control and control.sha256,
+        control and control.path,
+        _PENDING,
+        manifest_seq,
+        row.priority,
+        place(row.number),
+        at,
+    )
 
 
-def _row_values(row: Row, manifest_seq: int) -> dict[str, object]:
-    return {
-        "manifest_seq": manifest_seq,
-        "number": row.number,
-        "line": row.line,
-        "user_id": clean(row.user_id),
-        "error": clean(row.error),
-        "priority": row.priority,
-        "meta_json": _json_text(row.meta),
-        "axes_json": _json_text(row.axes),
-        "job_id": row.job and row.job.job_id,
-    }
+def _row_values(row: Row, manifest_seq: int) -> _Values:
+    """In the order of `_INSERT_ROW`."""
+    number, line, user_id, meta, job, _, error, priority, axes = row
+    return (
+        manifest_seq,
+        number,
+        line,
+        user_id and clean(user_id),
+        job and job.job_id,
+        error and clean(error),
+        priority,
+        _json_text(meta) if meta else None,
+        _json_text(axes) if axes else None,
+    )
 
 
 def _json_text(value: Mapping[str, object]) -> str | None:
-    return clean(_encode(value)) if value else None
+    return clean(_encode(value))

@@ -17,7 +17,8 @@ from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
 
 DialectName = Literal["sqlite", "postgresql"]
-Params = Mapping[str, Any]
+Params = Mapping[str, Any] | tuple[Any, ...]
+"""By name; or, for a statement with an `order`, by place."""
 Build = Callable[["Dialects"], ClauseElement]
 
 _DIALECTS: dict[DialectName, Dialect] = {
@@ -50,10 +51,12 @@ class Prepared(NamedTuple):
 class Statement:
     """One statement, compiled once for each dialect."""
 
-    __slots__ = ("_build", "_prepared")
+    __slots__ = ("_build", "_order", "_prepared")
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: Build, *, order: Sequence[str] | None = None) -> None:
+        """With *order* its parameters come as tuples of these names: rows by the million do."""
         self._build = build
+        self._order = order
         self._prepared: dict[DialectName, Prepared] = {}
 
     def prepared(self, name: DialectName) -> Prepared:
@@ -67,13 +70,20 @@ class Statement:
         if stray := [key for key, value in compiled.params.items() if value is not None]:
             raise AssertionError(f"write {stray} with constant(): {compiled}")
         assert isinstance(compiled, SQLCompiler)
-        return Prepared(str(compiled), _picker(tuple(compiled.positiontup or ())))
+        names = tuple(compiled.positiontup or ())
+        if self._order is None:
+            return Prepared(str(compiled), _picker(names))
+        places = tuple(self._order.index(name) for name in names)
+        return Prepared(str(compiled), _picker(places))
 
 
-def _picker(names: tuple[str, ...]) -> Callable[[Params], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda params: tuple(params[name] for name in names)
+def _picker(keys: tuple[Any, ...]) -> Callable[[Params], tuple[Any, ...]]:
+    """By names from a mapping, or by places from a tuple."""
+    if keys and keys == tuple(range(len(keys))):
+        return tuple  # they lie in order already, and a tuple's tuple is itself
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda params: tuple(params[key] for key in keys)
 
 
 def insert_all(dialects: Dialects, table: Table, *, but: Sequence[str] = ()) -> sqlite.Insert:

@@ -6,23 +6,21 @@ over rows, never counters. Money is micro-dollars.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     ScalarSelect,
     bindparam,
-    case,
     distinct,
     func,
-    or_,
     select,
 )
 
 from fluxbatch.job import LIVE, JobState, OutputState
 from fluxbatch.ledger import tables
-from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.database import Database, Record
 from fluxbatch.ledger.statement import Statement, constant, one_of
 from fluxbatch.money import Micros
 
@@ -130,44 +128,56 @@ class Totals:
         return Micros(self.reserved + self.estimated)
 
 
-def _sum(column: object, condition: object | None = None) -> object:
-    total = func.sum(column if condition is None else case((condition, column)))  # type: ignore[arg-type]
-    return func.coalesce(total, constant(0))
-
-
-_ENDED_BADLY = one_of(_p.state, ("errored", "cancelled", "timed_out", "lost"))
-_MONEY = (
-    func.count(case((~one_of(_p.state, ("unsent", "refused", "absent")), constant(1)))),
-    _sum(_p.cost, _p.estimated == constant(0)),
-    _sum(_p.cost, _p.estimated == constant(1)),
-    _sum(_p.reserved),
-    _sum(_p.cost, _ENDED_BADLY),
+_BADLY = ("errored", "cancelled", "timed_out", "lost")
+_NEVER_MADE = ("unsent", "refused", "absent")
+_GROUP = (_p.run_seq, _p.state, _p.estimated)  # an index has them in this order
+_MONEY = Statement(
+    lambda _: select(
+        *_GROUP,
+        func.count(),
+        func.coalesce(func.sum(_p.reserved), constant(0)),
+        func.coalesce(func.sum(_p.cost), constant(0)),
+    ).group_by(*_GROUP)
 )
-_IN_RUN = or_(
-    bindparam("run_seq", type_=Integer) == constant(0), _p.run_seq == bindparam("run_seq")
-)
-_TOTALS = Statement(lambda _: select(*_MONEY).where(_IN_RUN))  # type: ignore[call-overload]
-_IMAGES = Statement(
+_STORED = _o.state == constant(OutputState.STORED)
+_BYTES = func.coalesce(func.sum(_o.bytes), constant(0))
+_IMAGES = Statement(lambda _: select(func.count(), _BYTES).where(_STORED))
+_IMAGES_OF_RUN = Statement(
     lambda _: (
-        select(func.count(), func.coalesce(func.sum(_o.bytes), constant(0)))
-        .join_from(tables.outputs, tables.predictions, _p.seq == _o.prediction_seq)
-        .where(_o.state == constant(OutputState.STORED), _IN_RUN)
+        select(func.count(), _BYTES)
+        .join_from(tables.predictions, tables.outputs, _p.seq == _o.prediction_seq)
+        .where(_STORED, _p.run_seq == bindparam("run_seq"))
     )
 )
 
 
-def totals(db: Database, run_seq: int | None = None) -> Totals:
-    """Of the predictions that *run_seq* bought, or of all."""
-    place = {"run_seq": run_seq or 0}
-    (money,) = db.run(_TOTALS, place)
-    ((images, image_bytes),) = db.run(_IMAGES, place)
-    creates, settled, estimated, reserved, on_failures = (int(amount) for amount in money)
+def totals(db: Database) -> Totals:
+    """Of every prediction there is."""
+    return _totals(db.run(_MONEY), db.run(_IMAGES)[0])
+
+
+def totals_of_run(db: Database, run_seq: int) -> tuple[Totals, Totals]:
+    """Of the predictions that *run_seq* bought, and of all: the money in one pass over it."""
+    money = db.run(_MONEY)
+    (images,) = db.run(_IMAGES_OF_RUN, {"run_seq": run_seq})
+    of_run = _totals([record for record in money if record[0] == run_seq], images)
+    return of_run, _totals(money, db.run(_IMAGES)[0])
+
+
+def _totals(money: Sequence[Record], images: Record) -> Totals:
+    creates = settled = estimated = reserved = on_failures = 0
+    for _, state, is_estimated, count, held, cost in money:
+        creates += int(count) * (state not in _NEVER_MADE)
+        settled += int(cost) * (not is_estimated)
+        estimated += int(cost) * is_estimated
+        reserved += int(held)
+        on_failures += int(cost) * (state in _BADLY)
     return Totals(
         creates,
         Micros(settled),
         Micros(estimated),
         Micros(reserved),
         Micros(on_failures),
-        int(images),
-        int(image_bytes),
+        int(images[0]),
+        int(images[1]),
     )

@@ -84,6 +84,7 @@ manifests = Table(
     Column("first_seen_at", Text, nullable=False),
     Column("imported_at", Text),  # null: the import was cut short and starts over
     Column("listed", Integer, nullable=False, server_default=text("0")),  # jobs.listed_in is fresh
+    Column("shuffle", _Int),  # the seed of its jobs' positions; null: they are its rows' numbers
 )
 
 manifest_files = Table(
@@ -141,7 +142,7 @@ jobs = Table(
     Column("reseed", Integer, nullable=False, server_default=text("0")),
     _refers("listed_in", "manifests.seq", nullable=True),  # the last manifest that named it
     Column("priority", Integer, nullable=False, server_default=text("0")),
-    Column("position", _Int, nullable=False, server_default=text("0")),  # its row's number there
+    Column("position", _Int, nullable=False, server_default=text("0")),  # in line: its row's place
     Column("not_before", Text),  # no create before this moment (a retry's back-off)
     Column("created_at", Text, nullable=False),
     Column("ended_at", Text),
@@ -265,6 +266,7 @@ _live = text("state IN ('submitting', 'unknown', 'running')")
 _pending = text("state = 'pending'")
 _begun = text("state != 'pending'")
 _wanted = text("state = 'wanted'")
+_stored = text("state = 'stored'")
 Index(
     "jobs_pending",
     jobs.c.listed_in,
@@ -275,6 +277,23 @@ Index(
 )
 # What is begun is counted every second; at its import a job is not, and pays nothing for it.
 Index("jobs_begun", jobs.c.listed_in, jobs.c.state, sqlite_where=_begun, postgresql_where=_begun)
+# All money is summed at every start and about once a second: from here, not from the wide rows.
+Index(
+    "predictions_money",
+    predictions.c.run_seq,
+    predictions.c.state,
+    predictions.c.estimated,
+    predictions.c.budget_day,
+    predictions.c.reserved,
+    predictions.c.cost,
+)
+Index(
+    "outputs_stored",
+    outputs.c.prediction_seq,
+    outputs.c.bytes,
+    sqlite_where=_stored,
+    postgresql_where=_stored,
+)
 Index("predictions_live", predictions.c.state, sqlite_where=_live, postgresql_where=_live)
 Index("outputs_wanted", outputs.c.seq, sqlite_where=_wanted, postgresql_where=_wanted)
 Index("outputs_of_job", outputs.c.job_seq)

@@ -166,6 +166,43 @@ def commit(db: Database, operation: Operation[R]) -> R:
     return result
 
 
+class Together:
+    """Operations in one transaction across many calls, durable at `settle`; for one thread.
+
+    An index over random keys has few of its pages touched twice in a small transaction, and each
+    is written out: a million jobs by ten thousands took twice as long as by two hundred thousands.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._is_open = False
+
+    def apply(self, operation: Operation[R]) -> R:
+        """Apply one more; where it raises, all since the last `settle` are undone."""
+        if not self._is_open:
+            self._db.begin()
+            self._is_open = True
+        try:
+            return operation.apply(self._db)
+        except BaseException:
+            self.undo()
+            raise
+
+    def settle(self) -> None:
+        """Commit what was applied, if anything was."""
+        if self._is_open:
+            try:
+                self._db.commit()
+            except BaseException:
+                self.undo()
+                raise
+            self._is_open = False
+
+    def undo(self) -> None:
+        self._is_open = False
+        _rollback_quietly(self._db)
+
+
 def _rollback_quietly(db: Database) -> None:
     with suppress(LedgerError):  # the connection is gone, and the transaction with it
         db.rollback()

@@ -36,7 +36,7 @@ _LAYOUTS_KEPT = 256
 class RowParts(NamedTuple):
     """A record taken apart."""
 
-    given: dict[str, object]
+    given: Mapping[str, object]
     """Inputs by API name, unchecked."""
     user_id: str | None
     repeat: int | None
@@ -67,6 +67,8 @@ class _Layout:
     problems: list[Problem] = field(default_factory=list)
     is_plain: bool = True
     """No two columns give one input, and nothing but inputs and an id is there."""
+    is_input: bool = False
+    """The record is the input as it stands."""
 
 
 class Columns:
@@ -92,6 +94,8 @@ class Columns:
         layout = self._layouts.get(names) or self._layout(names)
         if not layout.is_plain:
             return self._read_slowly(cells, layout)
+        if layout.is_input:
+            return RowParts(cells, None, None, 0, _NO_META, ())
         given = {name: cells[column] for column, name in layout.inputs}
         if layout.row:
             user_id = cells[layout.row["id"][0]]
@@ -113,6 +117,7 @@ class Columns:
             and layout.row.keys() <= {"id"}
             and all(len(columns) == 1 for columns in layout.row.values())
         )
+        layout.is_input = layout.is_plain and targets == list(names)
         if len(self._layouts) >= _LAYOUTS_KEPT:  # JSONL may name new columns on every line
             self._layouts.clear()
         self._layouts[names] = layout

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from fluxbatch.errors import BadRow
-from fluxbatch.job import ControlFile, Input, Job, JobId, Row, job_id
+from fluxbatch.job import ControlFile, Input, Job, Row, canonical_json, id_of
 from fluxbatch.manifest.columns import RowParts
 from fluxbatch.manifest.control import BadControl, ControlImages
 from fluxbatch.manifest.seen import SeenHashes
@@ -66,10 +66,17 @@ class RowPass:
             bad_records = frozenset(problems)
             inputs = self._checked(batch, problems)
             controls = self._resolve_files(inputs, problems)
-            names = [job_id(self._card.slug, given) for given in inputs]
+            texts = [canonical_json(given) for given in inputs]
             for place, ask in enumerate(batch):
                 if place not in problems:
-                    yield from self._good(ask, inputs[place], names[place], controls.get(place))
+                    repeats = ask.parts.repeat or 1
+                    job = self._job(inputs[place], texts[place])
+                    yield self._good(ask, job, controls.get(place))
+                    for repeat in range(1, repeats):
+                        again = job._replace(
+                            job_id=id_of(job.model, texts[place], repeat), repeat=repeat
+                        )
+                        yield self._good(ask, again, controls.get(place))
                 elif ask.parts is not self._given_up:
                     yield self._refused(ask, problems[place])
                     fields = {problem.field for problem in problems[place]}
@@ -152,27 +159,16 @@ class RowPass:
                     controls.setdefault(place, control)
         return controls
 
-    def _good(
-        self, ask: _Ask, given: Input, name: JobId, control: ControlFile | None
-    ) -> Iterator[Row]:
-        line, parts, cell = ask
+    def _job(self, given: Input, text: bytes) -> Job:
         slug = self._card.slug
         wanted = self._card.outputs_wanted(given)
-        for repeat in range(parts.repeat or 1):
-            self._number += 1
-            if repeat:
-                name = job_id(slug, given, repeat)
-            yield Row(
-                self._number,
-                line,
-                parts.user_id,
-                parts.meta,
-                Job(name, slug, given, repeat, wanted),
-                control,
-                None,
-                parts.priority,
-                cell,
-            )
+        return Job(id_of(slug, text), slug, given, 0, wanted, text.decode())
+
+    def _good(self, ask: _Ask, job: Job, control: ControlFile | None) -> Row:
+        line, parts, cell = ask
+        self._number += 1
+        number, user_id, meta, priority = self._number, parts.user_id, parts.meta, parts.priority
+        return Row(number, line, user_id, meta, job, control, None, priority, cell)
 
     def _refused(self, ask: _Ask, problems: Sequence[Problem]) -> Row:
         line, parts, cell = ask

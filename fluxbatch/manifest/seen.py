@@ -1,6 +1,6 @@
 """What a pass over a manifest has met before, in memory that a million rows cannot fill.
 
-Owns a table of 64-bit hashes. A Python set of a million texts takes about 150 MB, this takes 24;
+Owns tables of 64-bit hashes. A Python set of a million texts takes about 150 MB, this takes 24;
 the price is that two different keys look equal once in some 40 million manifests of a million rows.
 """
 
@@ -9,35 +9,49 @@ from __future__ import annotations
 from array import array
 
 _HASH = 2**64 - 1
-_FEWEST_SLOTS = 1024
+_TABLES = 64
+"""Each doubles by itself, so that only a little stands in memory twice at any time."""
+_FEWEST_SLOTS = 32
 _FULL = 0.75
-"""Of the slots taken, where the table doubles."""
+"""Of the slots taken, where a table doubles."""
 
 
 class SeenHashes:
     """Keys met so far, each with a mark from when it was first met (a line, say)."""
 
-    __slots__ = ("_count", "_hashes", "_marks", "_mask", "_room")
+    __slots__ = ("_tables",)
 
     def __init__(self) -> None:
-        self._count = 0
-        self._resize(_FEWEST_SLOTS)
+        self._tables = [_Table() for _ in range(_TABLES)]
 
     def __len__(self) -> int:
         """How many different keys were met."""
-        return self._count
+        return sum(table.count for table in self._tables)
 
     def first(self, key: str | bytes, mark: int = 1) -> int:
         """The mark *key* was first met with; 0 if that is now. Marks are 1 to 2**32 - 1."""
         hashed = hash(key) & _HASH or 1  # 0 is an empty slot
+        return self._tables[hashed % _TABLES].first(hashed, mark)
+
+
+class _Table:
+    """The hashes that leave one remainder."""
+
+    __slots__ = ("_hashes", "_marks", "_mask", "_room", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._resize(_FEWEST_SLOTS)
+
+    def first(self, hashed: int, mark: int) -> int:
         hashes, mask = self._hashes, self._mask
-        slot = hashed & mask
+        slot = hashed // _TABLES & mask
         while (found := hashes[slot]) != hashed:
             if not found:
                 hashes[slot] = hashed
                 self._marks[slot] = mark
-                self._count += 1
-                if self._count > self._room:
+                self.count += 1
+                if self.count > self._room:
                     self._grow()
                 return 0
             slot = (slot + 1) & mask
@@ -55,7 +69,7 @@ class SeenHashes:
         grown, mask = self._hashes, self._mask
         for hashed, mark in zip(hashes, marks, strict=True):
             if hashed:
-                slot = hashed & mask
+                slot = hashed // _TABLES & mask
                 while grown[slot]:
                     slot = (slot + 1) & mask
                 grown[slot] = hashed

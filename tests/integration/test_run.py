@@ -125,6 +125,29 @@ async def test_a_limit_of_creates_stops_there(tmp_path: Path) -> None:
         assert (await bench.run(emulator.base_url, manifest)).exit_code is ExitCode.DONE
 
 
+async def test_a_shuffled_run_buys_in_its_seeds_order_and_goes_on_in_it(tmp_path: Path) -> None:
+    """
+    Cut short, the same seed goes on where it was; higher priority is first all the same.
+    """
+    manifest = [{**row, "priority": n % 2} for n, row in enumerate(make_rows(12))]
+    bought: dict[str, list[int]] = {}
+    for name, limits in (("one", [5, None]), ("two", [None])):
+        slots = {"limits": {"concurrent": 1}, "queue": {"shuffle": 7}}
+        bench = Bench(tmp_path / name, settings=slots)
+        bench.folder.mkdir()
+        async with provider() as emulator:
+            for limit in limits:
+                await bench.run(emulator.base_url, bench.write(manifest), limit=limit)
+        sql = "SELECT position FROM jobs JOIN predictions ON job_seq = jobs.seq ORDER BY left_at"
+        bought[name] = [place for (place,) in bench.query(sql)]
+        numbers = "SELECT number FROM rows JOIN predictions USING (job_seq) ORDER BY left_at"
+        order = [number - 1 for (number,) in bench.query(numbers)]
+        assert [n % 2 for n in order] == [1] * 6 + [0] * 6
+        assert order != [*range(1, 12, 2), *range(0, 12, 2)]
+
+    assert bought["one"] == bought["two"]
+
+
 async def test_150_jobs_meet_the_strict_window_without_a_refusal(tmp_path: Path) -> None:
     """
     100 leave as fast as the slots allow, the rest as the window empties; nothing is refused.

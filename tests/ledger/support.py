@@ -115,14 +115,24 @@ class Books:
 
     # manifests and runs
 
-    def begin_import(self, identity: str, *, anew: bool = False) -> KnownManifest:
-        return self.do(BeginImport(self.now(), identity, "m.jsonl", 100, MODEL, "{}", anew))
+    def begin_import(
+        self, identity: str, *, anew: bool = False, shuffle: int | None = None
+    ) -> KnownManifest:
+        begin = BeginImport(self.now(), identity, "m.jsonl", 100, MODEL, "{}", anew, shuffle)
+        return self.do(begin)
 
-    def import_rows(self, identity: str, rows: Sequence[Row], *, anew: bool = False) -> int:
-        known = self.begin_import(identity, anew=anew)
+    def import_rows(
+        self,
+        identity: str,
+        rows: Sequence[Row],
+        *,
+        anew: bool = False,
+        shuffle: int | None = None,
+    ) -> int:
+        known = self.begin_import(identity, anew=anew, shuffle=shuffle)
         if not known.imported:
             invalid = sum(row.job is None for row in rows)
-            self.do(ImportRows(self.now(), known.seq, rows))
+            self.do(ImportRows(self.now(), known.seq, rows, shuffle))
             self.do(FinishImport(self.now(), known.seq, len(rows), invalid))
         return known.seq
 

@@ -250,3 +250,60 @@ def test_a_higher_priority_goes_first_and_pages_lose_nobody(books: Books) -> Non
             if len(jobs) < size:
                 break
         assert seen == expected
+
+
+def test_rows_find_their_jobs_whether_all_of_them_are_new_or_some_are_known(books: Books) -> None:
+    """
+    A batch of new jobs is numbered without a search; known, repeated and missing ones end that.
+    """
+    manifest = books.import_rows("m", make_rows(2))
+    names: dict[int, int | None] = {**{n: n for n in range(1, 12)}, 6: 3, 7: None, 9: 8}
+    for batch in ((3, 4), (5, 6, 7), (8, 9, 10), (11,)):
+        jobs = {row: names[row] for row in batch}
+        rows = [make_row(row, make_job(job) if job else None) for row, job in jobs.items()]
+        books.do(ImportRows(at(2), manifest, rows))
+
+    ids = {job["seq"]: bytes(job["id"]) for job in all_rows(books.db, tables.jobs)}
+    found = {row["number"]: row["job_seq"] for row in rows_of(books, manifest)}
+    assert {row: seq and ids[seq] for row, seq in found.items()} == {
+        row: job and make_job(job).job_id for row, job in names.items()
+    }
+
+
+def test_shuffled_jobs_come_in_an_order_of_their_own_within_a_priority(books: Books) -> None:
+    """
+    The same seed is the same order, another is another; a page ends where the next begins.
+    """
+    rows = [make_row(n, make_job(n), priority=n % 2) for n in range(1, 101)]
+    orders = {}
+    for seed in (None, 7, 8, -(2**63)):
+        manifest = books.import_rows("m", rows, shuffle=seed)
+        orders[seed] = [int(prompt) for prompt in prompts(books, manifest)]
+        assert sorted(orders[seed]) == list(range(1, 101))
+        assert [n % 2 for n in orders[seed]] == [1] * 50 + [0] * 50
+
+    assert orders[None] == [*range(1, 101, 2), *range(2, 101, 2)]
+    assert len({tuple(order) for order in orders.values()}) == len(orders)
+    again = books.import_rows("m", rows, shuffle=7)
+    assert [int(prompt) for prompt in prompts(books, again)] == orders[7]
+
+
+def test_a_shuffle_survives_another_manifest_in_between_and_can_be_taken_back(
+    books: Books,
+) -> None:
+    """
+    Jobs that two manifests share stand in each where its own first row and order put them.
+    """
+    rows = make_rows(20)
+    one = books.import_rows("one", rows, shuffle=3)
+    shuffled = prompts(books, one)
+    books.import_rows("two", rows[:5])
+    assert prompts(books, books.import_rows("one", rows, shuffle=3)) == shuffled != sorted(shuffled)
+
+    twice = [*rows, make_row(21, make_job(20))]
+    three = books.import_rows("three", twice)
+    in_line = prompts(books, three)
+    books.import_rows("three", twice, shuffle=3)
+    assert prompts(books, three) != in_line
+    books.import_rows("three", twice)
+    assert prompts(books, three) == in_line == [str(n) for n in range(1, 21)]

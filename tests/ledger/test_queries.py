@@ -21,7 +21,7 @@ from fluxbatch.ledger.queries import (
     recent_creates,
     unfinished_outputs,
 )
-from fluxbatch.ledger.summaries import count_jobs, totals
+from fluxbatch.ledger.summaries import count_jobs, totals, totals_of_run
 from fluxbatch.ledger.uploads import (
     FileHash,
     KnownUpload,
@@ -170,12 +170,13 @@ def test_totals_are_sums_over_rows_of_a_run_or_of_all(database: Database) -> Non
     books.open_run("run-2", manifest_seq=books.import_rows("m2", make_rows(6)))
     books.buy(5)
 
-    mine, all_of_it = totals(database, first), totals(database)
+    mine, all_of_it = totals_of_run(database, first)
+    assert all_of_it == totals(database)
     assert (mine.creates, mine.settled, mine.estimated, mine.reserved) == (3, PRICE + 7, PRICE, 0)
     assert (mine.spent, mine.at_risk, mine.on_failures) == (2 * PRICE + 7, PRICE, PRICE + 7)
     assert (mine.images, mine.image_bytes) == (1, 1234)
     assert (all_of_it.creates, all_of_it.reserved, all_of_it.images) == (4, PRICE, 1)
-    assert totals(database, books.run.seq).reserved == PRICE
+    assert totals_of_run(database, books.run.seq)[0].reserved == PRICE
 
 
 def test_an_empty_ledger_has_nothing_of_anything(database: Database) -> None:

@@ -17,7 +17,8 @@ from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database, SqliteDatabase
 from fluxbatch.ledger.intents import Intent
 from fluxbatch.ledger.moves import Facts, Move
-from fluxbatch.ledger.writer import LedgerWriter, Operation, commit_group
+from fluxbatch.ledger.uploads import FileHash, RememberFiles
+from fluxbatch.ledger.writer import LedgerWriter, Operation, Together, commit_group
 from fluxbatch.seams import Blocking, in_thread
 from fluxbatch.states import PredictionEvent
 from tests.ledger.conftest import Connect
@@ -353,3 +354,40 @@ async def test_events_and_intents_of_many_jobs_mix_in_one_group(connect: Connect
     assert answers[1] == Intent(first + 1, 2)
     assert [job["state"] for job in all_rows(books.db, tables.jobs)] == ["active", "pending"]
     assert_agrees(books.db)
+
+
+def test_what_is_done_together_is_seen_by_others_only_once_it_is_settled(
+    database: Database, connect: Connect
+) -> None:
+    """
+    A crash in between leaves nothing of it.
+    """
+    other = Books(connect())
+    together = Together(database)
+    together.apply(_remember("a.png"))
+    together.apply(_remember("b.png"))
+    assert all_rows(other.db, tables.files) == []
+
+    together.settle()
+    together.settle()
+    assert [file["path"] for file in all_rows(other.db, tables.files)] == ["a.png", "b.png"]
+
+
+def test_what_raises_undoes_all_that_was_not_settled(database: Database) -> None:
+    """
+    And the next may begin again at once.
+    """
+    together = Together(database)
+    together.apply(_remember("a.png"))
+    together.settle()
+    together.apply(_remember("b.png"))
+    with pytest.raises(LedgerError, match="by the test"):
+        together.apply(Raise(LedgerError("by the test")))
+    together.apply(_remember("c.png"))
+    together.settle()
+
+    assert [file["path"] for file in all_rows(database, tables.files)] == ["a.png", "c.png"]
+
+
+def _remember(path: str) -> RememberFiles:
+    return RememberFiles((FileHash(path, 1, 2, 3, "ab" * 32, "image/png"),))

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from heapq import heapreplace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from fluxbatch.config import Limits, load_settings
 from fluxbatch.dataset import Folder
+from fluxbatch.job import Input, Job, Row, Scalar, job_id
 from fluxbatch.ledger.database import SqliteDatabase
 from fluxbatch.ledger.manifests import BeginImport, FinishImport, ImportRows
+from fluxbatch.ledger.moments import parse_utc, utc_text
 from fluxbatch.ledger.writer import commit
 from fluxbatch.manifest import Manifest
 from fluxbatch.models import find_card
 from fluxbatch.planning import Plan, plan, wall_clock
-from fluxbatch.seams import SystemClock
+from fluxbatch.seams import Moment, SystemClock
+from fluxbatch.states import PredictionEvent
+from tests.ledger.support import Books
+
+_Seen = list[tuple[dict[str, Scalar], float]]
 
 _PHOTO = "https://photos.invalid/cat.png"
 
@@ -49,6 +58,30 @@ def remember(out: Path, path: Path, *states: str) -> None:
     db.close()
 
 
+def bought(out: Path, seen: _Seen) -> None:
+    """A dataset whose jobs, by what they gave beside a prompt, held their slots so many seconds."""
+    Folder(out).make()
+    db = SqliteDatabase(Folder(out).ledger)
+    books = Books(db, checked=False)
+    rows = []
+    for number, (more, _) in enumerate(seen, 1):
+        given: Input = {"prompt": f"{number}", **more}
+        job = Job(job_id("flux-depth-dev", given), "flux-depth-dev", given)
+        rows.append(Row(number, number, None, {}, job))
+    books.manifest_seq = books.import_rows("m", rows)
+    books.open_run("run-1")
+    for number, (_, seconds) in enumerate(seen, 1):
+        prediction = books.run_one(number)
+        began = parse_utc(books.prediction(prediction)["intended_at"])
+        books.move(prediction, PredictionEvent.SUCCEEDED, urls=("https://x.invalid/1.png",))
+        ended = utc_text(Moment(began + timedelta(seconds=seconds), "", 0.0))
+        db._connection.execute(
+            "UPDATE predictions SET answered_at = intended_at, ended_at = ? WHERE seq = ?",
+            (ended, prediction),
+        )
+    db.close()
+
+
 @pytest.mark.parametrize(
     ("jobs", "accounts", "execution_s", "seconds", "binding"),
     [
@@ -68,6 +101,57 @@ def test_the_wall_clock_is_that_of_a_greedy_strict_window(
     The design's own figures: 200 three-second jobs take 90 s, 300 take 150 s.
     """
     assert wall_clock(jobs, Limits(), accounts, execution_s) == (seconds, binding)
+
+
+@pytest.mark.parametrize("jobs", [1, 10, 37, 240, 300, 1_001])
+@pytest.mark.parametrize("accounts", [1, 3])
+@pytest.mark.parametrize("execution_s", [0.5, 3.0, 5.9, 6.1, 10.0, 45.0])
+def test_the_wall_clock_is_within_a_tenth_of_a_run_simulated_job_by_job(
+    jobs: int, accounts: int, execution_s: float
+) -> None:
+    """
+    Ten slots and 100 creates in any 60 s, each job as soon as both allow, durations that differ.
+    """
+    seconds, _ = wall_clock(jobs, Limits(), accounts, execution_s)
+
+    assert seconds == pytest.approx(_simulated_s(-(-jobs // accounts), execution_s), rel=0.1)
+
+
+def _simulated_s(jobs: int, execution_s: float) -> float:
+    random, slots, creates = Random(1), [0.0] * 10, list[float]()
+    for number in range(jobs):
+        window = creates[number - 100] + 60.0 if number >= 100 else 0.0
+        creates.append(max(slots[0], window))
+        heapreplace(slots, creates[-1] + execution_s * random.uniform(0.95, 1.05))
+    return max(slots)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rows", "each_s"),
+    [
+        ([], [{}], None),
+        ([({}, 3.0)] * 4, [{}], None),
+        ([({}, 3.0)] * 6, [{}], 3.0),
+        ([({}, 3.0)] * 6 + [({}, 5.0)] * 6, [{}], 4.0),
+        ([({}, 3.0)] * 9 + [({}, 9_000.0)], [{}], 3.0),
+        ([({}, 3.0)] * 6 + [({"num_outputs": 4}, 9.0)] * 6, [{"num_outputs": 4}], 9.0),
+        ([({}, 3.0)] * 6 + [({"num_outputs": 4}, 9.0)] * 6, [{}, {"num_outputs": 4}], 6.0),
+        ([({}, 3.0)] * 6 + [({"num_outputs": 4}, 9.0)] * 6, [{"num_outputs": 2}], 6.0),
+    ],
+    ids=["nothing", "too little", "one", "a mean", "an outlier", "a kind", "a mixture", "unseen"],
+)
+def test_a_plan_takes_the_seconds_this_dataset_has_seen(
+    tmp_path: Path, seen: _Seen, rows: list[dict[str, object]], each_s: float | None
+) -> None:
+    """
+    Of each kind of job its own; too few say nothing, and one that a pause drew out moves nothing.
+    """
+    bought(tmp_path / "d", seen)
+    path = write(tmp_path / "m.jsonl", [{"prompt": "new", **row} for row in rows])
+    made = planned(path, tmp_path / "d")
+
+    assert made.is_observed == (each_s is not None)
+    assert made.execution_s == pytest.approx(each_s or 10.0)
 
 
 def test_equal_rows_are_one_job_and_said(tmp_path: Path) -> None:
