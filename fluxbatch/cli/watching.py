@@ -71,12 +71,13 @@ def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
         )
         for lane in lane_traffic(db, now, limits.window)
     )  # fmt: skip
+    of_run, of_all = summaries.totals_of_run(db, run.seq)
     return RunStatus(
         run_id=run.run_id,
         elapsed_s=max((now - run.began).total_seconds(), 0.0),
         jobs=jobs,
-        run=summaries.totals(db, run.seq),
-        dataset=summaries.totals(db),
+        run=of_run,
+        dataset=of_all,
         budgets=tuple(listing.latest_balances(db, run.run_id)),
         lanes=lanes,
         done_before=0,
