@@ -27,6 +27,7 @@ from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, RunEnded
 from fluxbatch.intake import Intake
 from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
+from fluxbatch.job import JobState
 from fluxbatch.keys import ApiKey
 from fluxbatch.ledger import budgets
 from fluxbatch.ledger.database import SqliteDatabase
@@ -50,6 +51,15 @@ _DEADLINES_A_JOB = 75
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A few jobs from everywhere in the manifest, before the rest is bought."""
+
+    jobs: int
+    goes_on: Callable[[RunSummary, int], Awaitable[bool]]
+    """Told where the run stands and how many of them failed: whether to buy the rest."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """What one invocation is asked to do."""
 
@@ -65,6 +75,7 @@ class RunRequest:
     ends_at: datetime | None = None
     """Buy only what is likely to be done by then (`--deadline`, `--max-duration`)."""
     max_failures: FailureCap | None = None
+    canary: Canary | None = None
 
 
 async def run(
@@ -124,7 +135,7 @@ async def _run(
             events.emit(await invocation.started())
             await at_work(
                 invocation,
-                partial(_jobs, invocation),
+                partial(_jobs, invocation, request.canary),
                 on_status=on_status,
                 handle_signals=handle_signals,
                 ends_at=request.ends_at,
@@ -170,12 +181,48 @@ async def at_work(
         on_status(await invocation.status())
 
 
-async def _jobs(invocation: Invocation) -> None:
-    """Buyers, collectors, and what an earlier process left behind."""
+async def _jobs(invocation: Invocation, canary: Canary | None) -> None:
+    """Buyers, collectors, and what an earlier process left behind; a canary before the rest."""
+    queue = invocation.desk.queue
+    failed_before = 0
+    if canary is not None:
+        failed_before = (await invocation.summary()).jobs.of(JobState.FAILED)
+        queue.begin_with(await invocation.sampled(canary.jobs))
     async with collecting(invocation) as (work, deliver):
         await invocation.recover(work, deliver)
-        for number in range(invocation.buyers_wanted()):
-            work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+        _start_buyers(invocation, work, deliver)
+    if canary is None or not await _passes(invocation, canary, failed_before):
+        return
+    queue.go_on()
+    async with collecting(invocation) as (work, deliver):
+        _start_buyers(invocation, work, deliver)
+
+
+def _start_buyers(
+    invocation: Invocation, work: TaskGroup, deliver: MemoryObjectSendStream[Delivery]
+) -> None:
+    for number in range(invocation.buyers_wanted()):
+        work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+
+
+async def _passes(invocation: Invocation, canary: Canary, failed_before: int) -> bool:
+    """Whether the rest is to be bought; where nothing is left or money is short, nobody is
+    asked."""
+    stop = invocation.desk.stop
+    summary = await invocation.summary()
+    if stop.code is not None or invocation.desk.queue.starved_by is not None:
+        return False
+    if not summary.jobs.of(JobState.PENDING):
+        return False
+    says_yes = False
+    with anyio.CancelScope() as asking:
+        stop.on_stop(asking.cancel)
+        failed = summary.jobs.of(JobState.FAILED) - failed_before
+        says_yes = await canary.goes_on(summary, failed)
+    if asking.cancel_called or says_yes:
+        return says_yes and not asking.cancel_called
+    stop(ExitCode.STOPPED, "the canary is done, and nobody said to go on")
+    return False
 
 
 @asynccontextmanager

@@ -213,6 +213,11 @@ class Invocation:
             has_room=self._has_room,
         )
 
+    async def sampled(self, most: int) -> list[queries.QueuedJob]:
+        """Pending jobs from everywhere in the manifest."""
+        seq = self._opened.manifest_seq
+        return await self.read(partial(queries.sampled_jobs, manifest_seq=seq, most=most))
+
     def buyers_wanted(self) -> int:
         """One for every slot, and some to make jobs ready."""
         slots = sum(lane.slots.limit for lane in self.desk.lanes.all)

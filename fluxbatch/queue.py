@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -65,6 +65,16 @@ class JobQueue:
     def close(self) -> None:
         """Hand out nothing more."""
         self.is_closed = True
+        self._wake()
+
+    def begin_with(self, jobs: Sequence[QueuedJob]) -> None:
+        """Hand out these alone, and no page, until `go_on`."""
+        self._ready.extend(jobs)
+        self._exhausted = True
+
+    def go_on(self) -> None:
+        """Whatever is pending now, from the first page on."""
+        self._place, self._exhausted, self.is_closed = FIRST, False, False
         self._wake()
 
     def block(self, reason: str) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -50,6 +50,10 @@ class Progress(Protocol):
 
     def show(self, status: RunStatus, /) -> None: ...
 
+    def aside(self) -> AbstractContextManager[object]:
+        """Show nothing meanwhile: somebody is asked."""
+        ...
+
 
 @contextmanager
 def progress(talk: Talk, title: str, *, is_logged: bool = False) -> Iterator[Progress]:
@@ -77,6 +81,9 @@ class _Silent:
     def show(self, status: RunStatus, /) -> None:
         pass
 
+    def aside(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
 
 class _Quiet:
     """Only what should not be missed."""
@@ -90,6 +97,9 @@ class _Quiet:
 
     def show(self, status: RunStatus, /) -> None:
         pass
+
+    def aside(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 class PlainProgress:
@@ -118,6 +128,9 @@ class PlainProgress:
             self._told_s = status.elapsed_s
             self._last = line.partition("]")[2]
             self._talk.say(line)
+
+    def aside(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def _line(self, event: Event) -> str | None:
         match event:
@@ -149,12 +162,23 @@ class LiveProgress:
         self._live = Live(console=talk.console, auto_refresh=False, transient=True)
         self._read_s = time.monotonic()
         self._latest: RunStatus | None = None
+        self._is_aside = False
 
     @contextmanager
     def on_screen(self) -> Iterator[LiveProgress]:
         """The screen is there; at the end it is gone, and the summary takes its place."""
         with self._live:
             yield self
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._is_aside = True
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+            self._is_aside = False
 
     def hear(self, event: Event, /) -> None:
         match event:
@@ -177,6 +201,8 @@ class LiveProgress:
     def show(self, status: RunStatus, /) -> None:
         self._latest = status = replace(status, stopping=self._talk.clean(status.stopping))
         self._pace.hear(status)
+        if self._is_aside:
+            return
         width, height = self._live.console.size
         frame = Frame(
             self._title, status, self._pace.left(status), tuple(self._troubles), self._marks

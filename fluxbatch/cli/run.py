@@ -32,6 +32,10 @@ def run(
     max_failures: Annotated[
         str, typer.Option(metavar="N|5%", help="Stop where more jobs than that have failed.")
     ] = "",
+    canary: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Make N jobs from everywhere first, then ask."),
+    ] = None,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Record bad rows as failed, run the others.")
     ] = False,
@@ -86,4 +90,7 @@ def run(
     )
     again = ["fluxbatch", "run", str(source), "--out", str(out)]
     again += ["--base-url", base_url] if base_url else []
-    return run_batch(talk, request, title=f"fluxbatch  {source} → {out}", again=shlex.join(again))
+    title = f"fluxbatch  {source} → {out}"
+    return run_batch(
+        talk, request, title=title, again=shlex.join(again), canary=canary, yes=yes
+    )  # fmt: skip

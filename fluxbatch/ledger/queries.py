@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, distinct, func, select
@@ -63,6 +64,38 @@ _PENDING = (
     _pending(_j.priority == bindparam("priority"), _j.position > bindparam("position")),
     _pending(_j.priority < bindparam("priority")),
 )
+
+
+_COUNT_PENDING = Statement(
+    lambda _: select(func.count()).where(
+        _j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq")
+    )
+)
+_NTH_PENDING = Statement(
+    lambda _: (
+        select(*_JOB_COLUMNS)
+        .where(_j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq"))
+        .order_by(_j.priority.desc(), _j.position)
+        .limit(constant(1))
+        .offset(bindparam("place"))
+    )
+)
+
+
+def sampled_jobs(db: Database, manifest_seq: int, most: int) -> list[QueuedJob]:
+    """Pending jobs from everywhere in line: one of each of *most* equal parts of it.
+
+    Which one of a part is drawn, so that no rhythm of the manifest is caught; the same jobs as
+    long as the same ones are pending.
+    """
+    ((pending,),) = db.run(_COUNT_PENDING, {"manifest_seq": manifest_seq})
+    parts, dice = min(most, int(pending)), Random(int(pending))
+    jobs = []
+    for part in range(parts):
+        first, beyond = part * pending // parts, (part + 1) * pending // parts
+        place = {"manifest_seq": manifest_seq, "place": dice.randrange(first, beyond)}
+        jobs += [_queued(record) for record in db.run(_NTH_PENDING, place)]
+    return jobs
 
 
 class Place(NamedTuple):
