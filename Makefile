@@ -16,8 +16,8 @@ test: $(VENV)/.dev ## every test
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV)/.dev ## every benchmark, side by side with a plain script; about a quarter of an hour
-	for name in kills slot_use token_use overhead; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: $(VENV)/.dev ## every benchmark, side by side with a plain script; about half an hour
+	for name in kills slot_use token_use overhead poll_frontier scaling memory startup; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
