@@ -1,17 +1,17 @@
 """100 kills -9 of one dataset of 200 jobs: what is paid twice, lost, or left over.
 
-Prints one JSON line and a table. Times are scaled ten times down, `reconcile.lag` too.
+Times are scaled ten times down, `reconcile.lag` too.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.side import tell
 from tests.kills.killing import SPEED, Victim, check
 from tests.support.emulator import emulator_process
 
@@ -30,8 +30,7 @@ def main(seed: int) -> None:
         victim.finish(600)
         books = check(victim, _JOBS)
         stats = emulator.stats()
-    result = {
-        "benchmark": "kills",
+    figures = {
         "kills": kills,
         "jobs": _JOBS,
         **books,
@@ -39,9 +38,7 @@ def main(seed: int) -> None:
         "worst_concurrency": stats["worst_concurrency"],
         "seconds": round(time.monotonic() - began, 1),
     }
-    for name, value in result.items():
-        print(f"{name:>18}  {value}")
-    print(json.dumps(result))
+    tell("kills", {"engine": figures})
 
 
 if __name__ == "__main__":

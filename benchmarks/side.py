@@ -18,12 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plot
 from fluxbatch.config import load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.planning import Plan, plan
 from tests.support.emulator import EmulatorProcess, emulator_process
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,5 @@ def tell(name: str, rows: Mapping[str, Mapping[str, object]], *, keep: bool = Tr
         **rows,
     }
     print(json.dumps(line))
-    if not keep:
-        return
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(line, indent=2) + "\n")
+    if keep:
+        plot.keep(line)

@@ -62,6 +62,7 @@ def _first_sight(sides: _Sides, rows: int) -> dict[str, float]:
         "rows": rows,
         "rows_per_s": round(rows / importing_s),
         "import_s": round(importing_s, 2),
+        "cpu_us_per_row": round(1e6 * own["import_cpu_s"] / rows, 1),
         "first_create_s": round(first_s - own["imported_at_s"], 2),
     }
 

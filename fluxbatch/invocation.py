@@ -158,6 +158,8 @@ class Invocation:
         self._reading = anyio.Lock()
         self._room: tuple[float, bool] = (-_ROOM_S, True)
         self._done_before = 0
+        self._at_start: tuple[Totals, Totals, JobCounts] | None = None
+        """What `started` has just summed up, for the first status."""
         self._store = LocalStore(opened.folder.root)
         self.desk = self._desk(run, keys, files, events, outside)
         self.reconciler = Reconciler(self.desk)
@@ -283,7 +285,7 @@ class Invocation:
             return await self._seams.blocking(partial(query, self._opened.reader))
 
     async def started(self) -> RunStarted:
-        run, dataset, jobs = await self._sums()
+        self._at_start = run, dataset, jobs = await self._sums()
         self._done_before = jobs.of(JobState.DONE)
         opened = self.desk.run
         return RunStarted(
@@ -293,7 +295,8 @@ class Invocation:
     async def status(self) -> RunStatus:
         """Where the run stands, from the ledger and the lanes."""
         desk = self.desk
-        run, dataset, jobs = await self._sums()
+        at_start, self._at_start = self._at_start, None
+        run, dataset, jobs = at_start or await self._sums()
         lines = await self.read(partial(read_lines, run_id=desk.run.run_id, day=desk.budget_day()))
         now = desk.now_s()
         lanes = tuple(

@@ -72,10 +72,12 @@ _END = Statement(
 _HIGHEST = Statement(
     lambda _: (
         select(func.max(_p.cost))
-        .join_from(tables.predictions, tables.jobs, tables.jobs.c.seq == _p.job_seq)
-        .where(tables.jobs.c.model == bindparam("model"))
+        .join_from(tables.predictions, tables.runs, _r.seq == _p.run_seq)
+        .join(tables.manifests, tables.manifests.c.seq == _r.manifest_seq)
+        .where(tables.manifests.c.model == bindparam("model"))
     )
 )
+"""By the run, not by the job: an index has a run's costs, and a run has one manifest's model."""
 
 
 @dataclass(frozen=True, slots=True)
