@@ -25,6 +25,7 @@ from fluxbatch.config import Settings, is_loopback
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, RunEnded
+from fluxbatch.hearing import hearing
 from fluxbatch.intake import Intake
 from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
 from fluxbatch.keys import ApiKey
@@ -122,7 +123,7 @@ async def _run(
             events.emit(await invocation.started())
             await at_work(
                 invocation,
-                partial(_jobs, invocation),
+                partial(_jobs, invocation, request.folder, outside),
                 on_status=on_status,
                 handle_signals=handle_signals,
                 ends_at=request.ends_at,
@@ -168,10 +169,14 @@ async def at_work(
         on_status(await invocation.status())
 
 
-async def _jobs(invocation: Invocation) -> None:
+async def _jobs(invocation: Invocation, folder: Folder, outside: Outside) -> None:
     """Buyers, collectors, and what an earlier process left behind."""
-    async with collecting(invocation) as (work, deliver):
+    async with (
+        hearing(invocation.desk, folder, outside.transport, outside.listen),
+        collecting(invocation) as (work, deliver),
+    ):
         await invocation.recover(work, deliver)
+        work.start_soon(invocation.late.serve, work, deliver.clone(), name="late-webhooks")
         for number in range(invocation.buyers_wanted()):
             work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
 
