@@ -120,6 +120,8 @@ class _Watch:
         self._due: float | None = None
         """Of the next poll, monotonic; webhooks bring it nearer and never push it away."""
         self._was_told = False
+        self._success: Prediction | None = None
+        """Told in whole, and about to be asked for its cost alone."""
         self._hints = 0
         self._hinted_at = -math.inf
 
@@ -167,9 +169,17 @@ class _Watch:
             return None
         if said.status is not Status.NOT_FINISHED:
             self._was_told = True
-        if not self._is_whole(said) or self._desk.hooks.wants_cost(self._watched.kind):
+        if not self._is_whole(said):
             self._hinted()
             return None
+        if said.cost is None and self._desk.hooks.wants_cost(self._watched.kind):
+            self._success = said
+            self._hinted()
+            return None
+        return self._take(said)
+
+    def _take(self, said: Prediction) -> Ended:
+        """The end, as a webhook told it."""
         if self._elapsed_s > 0 and not self._is_adopted:  # else it came before we began to wait
             self._desk.timing.saw(self._watched.kind, self._elapsed_s, self._elapsed_s)
         self._tell_of_end()
@@ -208,12 +218,24 @@ class _Watch:
         try:
             prediction = await read_prediction(self._desk, self._watched)
         except NotFound as exc:
-            return await self._missing(exc)
+            return self._told_before() or await self._missing(exc)
         except (TransientApiError, RejectedRequest) as exc:
             self._desk.unreachable(str(exc))
-            return None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
+            return self._told_before() or (
+                None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
+            )
+        except NoKeyWorks:
+            if (ended := self._told_before()) is None:
+                raise
+            return ended
         self._missing_since = None
+        if prediction.status is Status.NOT_FINISHED and self._success is not None:
+            return self._told_before()
         return await self._told(prediction)
+
+    def _told_before(self) -> Ended | None:
+        """A success that was told stands, though its cost cannot be read."""
+        return None if self._success is None else self._take(self._success)
 
     async def _told(self, prediction: Prediction) -> Ended | None:
         if not prediction.has_known_word:

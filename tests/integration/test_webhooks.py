@@ -226,6 +226,23 @@ async def test_a_price_that_is_wrong_is_noticed_by_the_first_success(tmp_path: P
         assert emulator.stats["created"] < 25
 
 
+@pytest.mark.parametrize("fault", ["get_500", "get_404", "get_unknown_word"])
+async def test_a_success_that_was_told_stands_though_nothing_can_be_read(
+    tmp_path: Path, fault: str
+) -> None:
+    """
+    Not even for its cost; the price at purchase is what it settles at.
+    """
+    bench = _bench(tmp_path)
+    async with provider() as emulator:
+        emulator.core.faults[fault] = 1
+        summary = await bench.run(emulator.base_url, bench.write(make_rows(12)))
+
+        assert summary.exit_code is ExitCode.DONE
+        assert summary.seconds < 4
+    assert bench.query("SELECT DISTINCT cost, estimated FROM predictions") == [(25_000, 0)]
+
+
 async def test_running_predictions_of_an_earlier_process_are_told_of_too(tmp_path: Path) -> None:
     """
     Their addresses are derived anew from what the ledger has; the listener is where it was.
