@@ -126,6 +126,8 @@ class Hooks:
             yield box
         finally:
             del self._boxes[attempt], self._by_number[prediction_seq]
+            for said in box.take():
+                self.told(attempt, said)  # it came while something else was being decided
 
     def box(self, prediction_seq: int) -> Box:
         """The prediction's box; an empty one for what nobody expects."""

@@ -86,6 +86,18 @@ async def test_what_nobody_waits_for_any_more_is_late() -> None:
     assert hooks.take_late() == [(ATTEMPT, SAID)]
 
 
+async def test_what_nobody_looked_at_in_time_is_late_too() -> None:
+    """
+    A create may be declared absent in the very moment in which its webhook proves it.
+    """
+    hooks = _opened()
+    with hooks.expecting(1, AT):
+        hooks.told(ATTEMPT, None)
+        hooks.told(ATTEMPT, SAID)
+
+    assert hooks.take_late() == [(ATTEMPT, SAID)]
+
+
 def _address() -> HookAddress:
     return HookAddress("https://hooks.example.org/1", "secret")
 
