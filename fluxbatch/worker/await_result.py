@@ -119,6 +119,7 @@ class _Watch:
         self._missing_since: float | None = None
         self._due: float | None = None
         """Of the next poll, monotonic; webhooks bring it nearer and never push it away."""
+        self._asks_rarely = False
         self._was_told = False
         self._success: Prediction | None = None
         """Told in whole, and about to be asked for its cost alone."""
@@ -155,7 +156,8 @@ class _Watch:
             return self._desk.jittered(_ADOPTED_S)
         timing, kind, random = self._desk.timing, self._watched.kind, self._desk.seams.random
         age_s = self._age_s + self._elapsed_s
-        if self._waits_for_webhook:
+        self._asks_rarely = self._waits_for_webhook
+        if self._asks_rarely:
             wait_s = timing.safety_s(kind, age_s, random)
         else:
             eager = self._desk.slot_is_wanted(self._watched.account)
@@ -260,7 +262,7 @@ class _Watch:
 
     def _learn(self) -> None:
         """A duration, unless polls were so rare that it is anybody's guess."""
-        rare = self._waits_for_webhook and self._asked_s < _CLOSE * self._elapsed_s
+        rare = self._asks_rarely and self._asked_s < _CLOSE * self._elapsed_s
         if not self._is_adopted and (self._was_told or not rare):
             since_s = self._elapsed_s if self._was_told else self._asked_s
             self._desk.timing.saw(self._watched.kind, since_s, self._elapsed_s)
