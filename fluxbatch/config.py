@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,10 +23,8 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     field_validator,
     model_validator,
@@ -41,49 +39,10 @@ from pydantic_settings import (
 )
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.money import Micros, as_usd, usd
+from fluxbatch.quantities import Bytes, Cap, Seconds
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 _PREFIX = "FLUXBATCH_"
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(value: object) -> object:
-    """Read `90`, `"90s"`, `"15m"` or `"6h"` as seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?\s*", value)
-        if match is None:
-            raise ValueError(f"{value!r} is not a duration; write it like 90s, 15m or 6h")
-        return float(match[1]) * _UNITS_S[match[2] or "s"]
-    return value
-
-
-def size_bytes(value: object) -> object:
-    """Read `1000`, `"500MB"` or `"2GiB"` as bytes."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", value)
-        if match is None:
-            raise ValueError(f"{value!r} is not a size; write it like 500MB or 2GiB")
-        step = 1024 if match[3] else 1000
-        power = " KMGT".index(match[2].upper()) if match[2] else 0
-        return int(float(match[1]) * step**power)
-    return value
-
-
-def _as_micros(value: object) -> Micros | None:
-    if value is None:
-        return None
-    if isinstance(value, str | int | float):
-        return usd(value)
-    raise ValueError(f"{value!r} is not an amount of dollars; write it like 12.50")
-
-
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Bytes = Annotated[int, BeforeValidator(size_bytes)]
-Cap = Annotated[
-    Micros | None, BeforeValidator(_as_micros), PlainSerializer(lambda m: m and as_usd(m))
-]
-"""US dollars in the file and the environment, micro-dollars here; None is no cap."""
 
 
 class _Section(BaseModel):
@@ -152,14 +111,32 @@ class Provider(_Section):
     @field_validator("base_url")
     @classmethod
     def _is_safe(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.username or parts.password:  # first, for it must not be quoted
-            raise ValueError("an address may not carry a key or a password")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is not an http(s) address")
-        if parts.scheme == "http" and not is_loopback(url):
-            raise ValueError(f"{url!r} would send the key unencrypted; use https")
-        return url.rstrip("/")
+        return _address(url, "the key")
+
+
+class Webhook(_Section):
+    """How the provider tells of ends. Without `public_url` it is asked alone."""
+
+    public_url: str | None = None
+    """What the provider calls, as it sees it; port 0: the one that `listen` got."""
+
+    listen: str = "127.0.0.1:8787"
+    """HOST:PORT of the listener on this machine; behind a reverse proxy a loopback address."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url)._replace(scheme="", netloc="", path="").geturl():
+            raise ValueError("a public address ends with its path; webhooks get paths below it")
+        return None if url is None else _address(url, "webhooks' secrets")
+
+    @field_validator("listen")
+    @classmethod
+    def _has_host_and_port(cls, listen: str) -> str:
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+):([0-9]{1,5})", listen)
+        if match is None or int(match[2]) > 65_535:
+            raise ValueError(f"{listen!r} is not HOST:PORT; write it like 127.0.0.1:8787")
+        return listen
 
 
 class Reconcile(_Section):
@@ -293,6 +270,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     budget: Budget = Budget()
     provider: Provider = Provider()
+    webhook: Webhook = Webhook()
     reconcile: Reconcile = Reconcile()
     sink: Sink = Sink()
     inputs: Inputs = Inputs()
@@ -301,6 +279,15 @@ class Settings(BaseSettings):
     notify: Notify = Notify()
     log: Log = Log()
     keys: list[KeyEntry] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _webhooks_reach_us(self) -> Self:
+        url = self.webhook.public_url
+        if url is not None and is_loopback(url) and not is_loopback(self.provider.base_url):
+            raise ValueError(
+                f"webhook.public_url {url!r} is this machine alone; the provider cannot call it"
+            )
+        return self
 
     @property
     def zone(self) -> ZoneInfo:
@@ -385,6 +372,19 @@ def environment(dotenv: Path | None = None) -> dict[str, str]:
     """The process's environment over `.env` of the working directory."""
     values = dotenv_values(dotenv or Path(".env"), encoding="utf-8")
     return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
+
+
+def _address(url: str, at_stake: str) -> str:
+    """*url* as a base for paths; raise `ValueError` where it would give away what it should not."""
+    parts = urlsplit(url)
+    if parts.username or parts.password:  # first, for it must not be quoted
+        raise ValueError("an address may not carry a key or a password")
+    _ = parts.port  # raises where it is no number
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http(s) address")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise ValueError(f"{url!r} would send {at_stake} unencrypted; use https")
+    return url.rstrip("/")
 
 
 def is_loopback(url: str) -> bool:

@@ -36,6 +36,11 @@ class Folder:
         return self.root / "images"
 
     @property
+    def webhook_key(self) -> Path:
+        """What webhooks' addresses are derived from; readable by its owner alone."""
+        return self.root / ".webhook-key"
+
+    @property
     def name(self) -> str:
         """How other processes are told of it."""
         return str(self.root.absolute())

@@ -25,6 +25,7 @@ from fluxbatch.config import Settings, is_loopback
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, RunEnded
+from fluxbatch.hearing import hearing
 from fluxbatch.intake import Intake
 from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
 from fluxbatch.job import JobState
@@ -135,7 +136,7 @@ async def _run(
             events.emit(await invocation.started())
             await at_work(
                 invocation,
-                partial(_jobs, invocation, request.canary),
+                partial(_jobs, invocation, request, outside),
                 on_status=on_status,
                 handle_signals=handle_signals,
                 ends_at=request.ends_at,
@@ -181,28 +182,27 @@ async def at_work(
         on_status(await invocation.status())
 
 
-async def _jobs(invocation: Invocation, canary: Canary | None) -> None:
-    """Buyers, collectors, and what an earlier process left behind; a canary before the rest."""
-    queue = invocation.desk.queue
-    failed_before = 0
+async def _jobs(invocation: Invocation, request: RunRequest, outside: Outside) -> None:
+    """Everything there is to do, a canary before the rest, and an ear for webhooks meanwhile."""
+    queue, canary, failed_before = invocation.desk.queue, request.canary, 0
     if canary is not None:
         failed_before = (await invocation.summary()).jobs.of(JobState.FAILED)
         queue.begin_with(await invocation.sampled(canary.jobs))
-    async with collecting(invocation) as (work, deliver):
-        await invocation.recover(work, deliver)
-        _start_buyers(invocation, work, deliver)
-    if canary is None or not await _passes(invocation, canary, failed_before):
-        return
-    queue.go_on()
-    async with collecting(invocation) as (work, deliver):
-        _start_buyers(invocation, work, deliver)
+    async with hearing(invocation.desk, request.folder, outside.transport, outside.listen):
+        await _work_off(invocation, recovering=True)
+        if canary is not None and await _passes(invocation, canary, failed_before):
+            queue.go_on()
+            await _work_off(invocation)
 
 
-def _start_buyers(
-    invocation: Invocation, work: TaskGroup, deliver: MemoryObjectSendStream[Delivery]
-) -> None:
-    for number in range(invocation.buyers_wanted()):
-        work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+async def _work_off(invocation: Invocation, *, recovering: bool = False) -> None:
+    """Buyers, collectors, and what an earlier process left behind."""
+    async with collecting(invocation) as (work, deliver):
+        if recovering:
+            await invocation.recover(work, deliver)
+        work.start_soon(invocation.late.serve, work, deliver.clone(), name="late-webhooks")
+        for number in range(invocation.buyers_wanted()):
+            work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
 
 
 async def _passes(invocation: Invocation, canary: Canary, failed_before: int) -> bool:

@@ -59,12 +59,14 @@ class JobQueue:
         self._changed = anyio.Event()
         self._blocked: str | None = None
         self.is_closed = False
+        self.closed = anyio.Event()
         self.starved_by: str | None = None
         """The cap that has no room, once nothing is left that could free any."""
 
     def close(self) -> None:
         """Hand out nothing more."""
         self.is_closed = True
+        self.closed.set()
         self._wake()
 
     def begin_with(self, jobs: Sequence[QueuedJob]) -> None:

@@ -154,43 +154,55 @@ class LivePrediction:
     control_url: str | None
 
 
-_LIVE = Statement(
-    lambda _: (
-        select(
-            *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint,
-            _p.key_label, _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at,
-            _p.intended_boot_us, _p.seed, _p.control_url,
-        )
-        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
-        .where(one_of(_p.state, LIVE))
-        .order_by(_p.seq)
-    )
+_LIVE_COLUMNS = (
+    *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint, _p.key_label,
+    _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at, _p.intended_boot_us, _p.seed,
+    _p.control_url,
 )  # fmt: skip
+
+
+def _predictions(which: ColumnElement[bool]) -> Statement:
+    return Statement(
+        lambda _: (
+            select(*_LIVE_COLUMNS)
+            .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+            .where(which)
+            .order_by(_p.seq)
+        )
+    )
+
+
+_LIVE = _predictions(one_of(_p.state, LIVE))
+_ONE = _predictions(_p.seq == bindparam("seq"))
 
 
 def live_predictions(db: Database) -> list[LivePrediction]:
     """Every prediction of the dataset that may be alive, oldest first."""
-    found = []
-    for record in db.run(_LIVE):
-        seq, state, provider_id, account, fingerprint, label, adopted, at_risk = record[8:16]
-        boot_id, at, at_us, seed, control_url = record[16:21]
-        found.append(
-            LivePrediction(
-                seq,
-                _queued(record[:8]),
-                PredictionState(state),
-                provider_id,
-                account,
-                fingerprint,
-                label,
-                adopted,
-                bool(at_risk),
-                Moment(parse_utc(at), boot_id, at_us / 1_000_000),
-                seed,
-                control_url,
-            )
-        )
-    return found
+    return [_prediction(record) for record in db.run(_LIVE)]
+
+
+def prediction_of(db: Database, seq: int) -> LivePrediction | None:
+    """One prediction, whatever its state."""
+    return next((_prediction(record) for record in db.run(_ONE, {"seq": seq})), None)
+
+
+def _prediction(record: Sequence[Any]) -> LivePrediction:
+    seq, state, provider_id, account, fingerprint, label, adopted, at_risk = record[8:16]
+    boot_id, at, at_us, seed, control_url = record[16:21]
+    return LivePrediction(
+        seq,
+        _queued(record[:8]),
+        PredictionState(state),
+        provider_id,
+        account,
+        fingerprint,
+        label,
+        adopted,
+        bool(at_risk),
+        Moment(parse_utc(at), boot_id, at_us / 1_000_000),
+        seed,
+        control_url,
+    )
 
 
 _RECENT = Statement(
