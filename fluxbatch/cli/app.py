@@ -9,6 +9,7 @@ import typer
 
 from fluxbatch.cli.cancel import cancel
 from fluxbatch.cli.demo import demo
+from fluxbatch.cli.export import export
 from fluxbatch.cli.init import init
 from fluxbatch.cli.keys import keys
 from fluxbatch.cli.plan import plan
@@ -39,6 +40,7 @@ _VERBS = (
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),
     (repair, "Fetch missing or corrupt files again, for $0."),
+    (export, "Write the images and their rows as a dataset."),
     (keys, "Each key's label, fingerprint, account and health."),
     (emulator, "Serve the provider's API on this machine."),
     (version, "This program's version."),
