@@ -12,14 +12,17 @@ from fluxbatch.cli.demo import demo
 from fluxbatch.cli.export import export
 from fluxbatch.cli.init import init
 from fluxbatch.cli.keys import keys
+from fluxbatch.cli.ls import ls
 from fluxbatch.cli.plan import plan
 from fluxbatch.cli.reconcile import reconcile
 from fluxbatch.cli.repair import repair
 from fluxbatch.cli.retry import retry
 from fluxbatch.cli.run import run
+from fluxbatch.cli.show import show
 from fluxbatch.cli.status import status
 from fluxbatch.cli.talk import Talk
 from fluxbatch.cli.version import version
+from fluxbatch.cli.why import why
 from fluxbatch.emulator.command import emulator
 
 app = typer.Typer(
@@ -36,6 +39,9 @@ _VERBS = (
     (plan, "Count a manifest's jobs, price and time; spends nothing."),
     (run, "Make what a manifest or config asks for; again to go on."),
     (status, "Where a dataset stands, also while a run goes on."),
+    (ls, "The rows, a line each; a filter chooses."),
+    (show, "Everything of one result."),
+    (why, "The history of one job in words."),
     (retry, "Send failed jobs back to pending."),
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),

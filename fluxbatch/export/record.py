@@ -65,6 +65,8 @@ it. `sha256` is of the bytes as the provider delivered them, `file_sha256` of th
 INVALID = "invalid"
 """The status and the error class of a row that cannot become a job."""
 
+_OUT_OF_JSON = ("prompt", "input", "meta", "axes", "quality")
+"""Half a surrogate pair is legal in JSON, and in nothing that is written here."""
 _FORMATS = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -135,11 +137,9 @@ def _record(row: RowResult, output: StoredOutput | None) -> Record:
         known["error_class"] = INVALID
     if output is not None:
         known |= _of_output(output)
-    # Half a surrogate pair is legal in JSON and in nothing that is written here.
-    return {
-        name: _whole(known.get(name)) if kind in ("text", "nested") else known.get(name)
-        for name, kind in COLUMNS.items()
-    }
+    for name in _OUT_OF_JSON:
+        known[name] = _whole(known[name])
+    return {name: known.get(name) for name in COLUMNS}
 
 
 def _of_output(output: StoredOutput) -> Record:

@@ -94,13 +94,13 @@ class Spool:
             self._file = path.open("wb")
 
     def add(self, sample: Sample) -> None:
-        control = asdict(sample.control) if sample.control is not None else None
-        line = json.dumps([sample.record, sample.image, control]).encode() + b"\n"
-        with explained(self._path):
-            self._file.write(line)
+        control = sample.control
+        body = f"[{json.dumps(sample.record)}, {json.dumps(sample.image)}"
+        lay = json.dumps(asdict(control) if control is not None else None)
         # Where a control image lay is of no matter to what is made of it.
-        fixed = [sample.record, sample.image, control and (control["sha256"], control["ending"])]
-        self._digest.update(json.dumps(fixed).encode())
+        self._digest.update(f"{body}, {control and control.name}\n".encode())
+        with explained(self._path):
+            self._file.write(f"{body}, {lay}]\n".encode())
         self.samples += 1
 
     @property
