@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -118,5 +119,6 @@ class Spool:
                 yield Sample(record, image, Control(**control) if control else None)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # a full disk has been told of; nothing here is wanted any more
+            self._file.close()
         self._path.unlink(missing_ok=True)

@@ -37,7 +37,10 @@ exported(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), shard_size=10)
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place") / "dataset"
-    rows = [row(n, f"r{n}", meta={"split": "test" if n > 30 else "train"}) for n in range(1, 41)]
+    rows = [
+        row(n, f"r{n}", meta={"split": "test" if n > 30 else "train"}, prompt=f"lamp {n} " * 50)
+        for n in range(1, 41)
+    ]
     with made_dataset(root, rows) as maker:
         for one in rows:
             maker.done(one)
@@ -145,6 +148,41 @@ def test_a_disk_that_refuses_is_told_by_name(dataset: Path, tmp_path: Path) -> N
 
     with pytest.raises(ExportFailed, match=r"cannot write .*taken"):
         exported(dataset, "csv", tmp_path / "taken" / "below" / "x.csv")
+
+
+_LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+from fluxbatch.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "limit"), [("csv", 33_000), ("webdataset", 40_000), ("webdataset", 90_000)]
+)
+def test_a_full_disk_is_told_and_leaves_only_whole_files(
+    dataset: Path, tmp_path: Path, form: FormatName, limit: int
+) -> None:
+    """
+    Here no file may grow above a limit: in the table, in the spool, in the shard.
+    """
+    to = tmp_path / ("x.csv" if form == "csv" else "w")
+    words = ["export", str(dataset), "--format", form, "--to", str(to)]
+    ended = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(limit), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert "error: cannot write" in ended.stderr
+    assert not to.is_file()
+    if to.is_dir():  # the smaller split may be done: whole, with its mark
+        there = {path.name for path in to.iterdir()}
+        assert not {name for name in there if name.startswith(("train", "README"))}
+        assert {"test-000000.tar", "test-000000_stats.json"} <= there or there == {".fluxbatch"}
 
 
 @pytest.mark.parametrize("name", ["../up", "/abs", "a/../b", "a//b", "", ".hid", "a/.b", "a\nb"])
