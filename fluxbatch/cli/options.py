@@ -20,6 +20,10 @@ BaseUrl = Annotated[
 Dataset = Annotated[
     Path, typer.Argument(metavar="DIR", help="The dataset's folder.", show_default=False)
 ]
+Where = Annotated[
+    str,
+    typer.Option("--where", metavar="FILTER", help="Only these: 'status=done and prompt~cat'."),
+]
 Source = Annotated[
     Path,
     typer.Argument(
