@@ -6,13 +6,15 @@ are enough to know that a name is ambiguous.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select
 
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.statement import Params, Statement, constant
+from fluxbatch.ledger.statement import Statement, constant
 
 _r, _j, _p, _o = tables.rows.c, tables.jobs.c, tables.predictions.c, tables.outputs.c
 _ID_DIGITS = 32
@@ -130,7 +132,7 @@ def output_of_bytes(db: Database, sha256: str) -> tuple[int, int] | None:
 
 
 def _named(
-    db: Database, statement: Statement, manifest_seq: int, most: int, place: Params
+    db: Database, statement: Statement, manifest_seq: int, most: int, place: Mapping[str, Any]
 ) -> list[NamedRow]:
     records = db.run(statement, {"manifest_seq": manifest_seq, "most": most, **place})
     return [NamedRow(*record) for record in records]
