@@ -27,6 +27,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -215,16 +216,47 @@ class KeyEntry(_Section):
     """Keys of one account share its limits; None: the key is its own account."""
 
 
+ManifestFormat = Literal["csv", "tsv", "jsonl", "parquet", "yaml", "toml", "images"]
+
+
 class Sweep(_Section):
     """Axes to vary, alone or over every row of a manifest."""
 
     mode: Literal["product", "zip", "sample"] = "product"
-    axes: dict[str, Any] = Field(min_length=1)
-    """Input name to `[..]`, `{range: [a, b]}`, `{count: n}` or a glob of files."""
+    axes: dict[str, Any] = Field(default_factory=dict)
+    """An input or a template's variable to `[..]`, `{range: [a, b]}`, `{count: n}` or a glob."""
+    nested: list[Sweep] = Field(default_factory=list)
+    """Sweeps within: the cells of each are the values of one more axis."""
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     """Cells to leave out: each names some axes and their values."""
     sample: int | None = Field(default=None, ge=1)
     """How many cells `mode: sample` draws."""
+    seed: int = 0
+    """Of the draw."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.axes and not self.nested:
+            raise ValueError("a sweep needs at least one axis under `axes`")
+        if (self.mode == "sample") != (self.sample is not None):
+            raise ValueError("`mode: sample` and `sample: N` go together")
+        return self
+
+
+Grammar = Literal["jinja", "dynamic", "both"]
+
+
+class Templates(_Section):
+    """Which texts are templates, and how many prompts each may become."""
+
+    inputs: dict[str, Grammar] = Field(default_factory=dict)
+    """By input; empty: every free text input, `both`."""
+    wildcards: str | None = None
+    """A folder: `__colour__` is a line of its `colour.txt`. Relative to the config."""
+    mode: Literal["combinatorial", "sample"] = "combinatorial"
+    """Every prompt a template can become, or some."""
+    sample: int | None = Field(default=None, ge=1, le=100_000)
+    """How many prompts of each row and cell `mode: sample` draws."""
     seed: int = 0
     """Of the draw."""
 
@@ -249,10 +281,17 @@ class Settings(BaseSettings):
 
     model: str = "flux-depth-dev"
     manifest: str | None = None
-    """Path of the manifest; a relative one in a file is relative to that file."""
+    """A file, a folder of images or a glob; a relative one in a file is relative to that file."""
+    format: ManifestFormat | None = None
+    """Of the manifest, where its name does not say."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The manifest's own names: `prompt: caption` takes the prompt from the column `caption`.
+    `"*": ignore` or `"*": meta` says what becomes of columns that mean nothing."""
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Inputs given to every job that does not give its own."""
     sweep: Sweep | None = None
+    templates: Templates | Literal[False] | None = None
+    """False: no text is a template. None: only where an axis of the sweep is a variable."""
     limits: Limits = Limits()
     budget: Budget = Budget()
     provider: Provider = Provider()
@@ -261,6 +300,13 @@ class Settings(BaseSettings):
     inputs: Inputs = Inputs()
     stop: Stop = Stop()
     keys: list[KeyEntry] = Field(default_factory=list)
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the config lies, absolute; its relative files begin there. None without one."""
+        return self._folder
 
     @property
     def zone(self) -> ZoneInfo:
@@ -319,7 +365,9 @@ def load_settings(
             )
 
     try:
-        return Loaded(**given)
+        loaded = Loaded(**given)
+        loaded._folder = path.parent.absolute() if path is not None else None
+        return loaded
     except ValidationError as exc:
         source = f"config {str(path)!r}" if path is not None else "settings"
         raise ConfigError(f"cannot use {source}:\n{_lines_of(exc)}") from None
@@ -328,14 +376,10 @@ def load_settings(
 
 
 def _anchor(from_file: dict[str, Any], folder: Path) -> None:
-    """Relative paths of a file begin where it lies: the manifest's, and a sweep's globs."""
-    if isinstance(from_file.get("manifest"), str):
-        from_file["manifest"] = str(folder / from_file["manifest"])
-    sweep = from_file.get("sweep")
-    axes = sweep.get("axes") if isinstance(sweep, dict) else None
-    if isinstance(sweep, dict) and isinstance(axes, dict):
-        anchored = {k: str(folder / v) if isinstance(v, str) else v for k, v in axes.items()}
-        from_file["sweep"] = {**sweep, "axes": anchored}
+    """A relative manifest of a file begins where the file lies."""
+    manifest = from_file.get("manifest")
+    if isinstance(manifest, str) and manifest != "-" and "://" not in manifest[:16]:
+        from_file["manifest"] = str(folder.absolute() / manifest)
 
 
 def environment(dotenv: Path | None = None) -> dict[str, str]:

@@ -21,6 +21,7 @@ from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ManifestError, SinkError
 from fluxbatch.keys import ApiKey, find_keys
 from fluxbatch.manifest.columns import Columns
+from fluxbatch.manifest.lists import is_rows
 from fluxbatch.models import find_card
 
 Rows = Iterable[Mapping[str, Any]]
@@ -59,7 +60,7 @@ class Given:
         """Raises `ConfigError` naming every bad setting."""
         is_path = isinstance(source, str | os.PathLike)
         path = Path(cast("str | Path", source)) if is_path else None
-        is_config = path is not None and path.suffix.lower() in _CONFIGS
+        is_config = path is not None and path.suffix.lower() in _CONFIGS and not is_rows(path)
         environ = environment()
         return cls(
             settings=load_settings(path if is_config else None, _flags(shaping), environ),
@@ -99,7 +100,8 @@ class Given:
 
     def _write_rows(self, rows: Rows, place: Path) -> Path:
         card = find_card(self.settings.model)
-        columns, digest = Columns(card), hashlib.sha256()
+        columns = Columns(card, self.settings.columns, variables=True)
+        digest = hashlib.sha256()
         try:
             place.mkdir(exist_ok=True)
             half = place / f"{secrets.token_hex(8)}.part"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.keys import ApiKey, find_keys
 
 _CONFIGS = (".yaml", ".yml", ".toml")
+_STDIN = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,14 @@ class Asked:
     manifest: Path | None
     """None: the settings' own, or a sweep alone."""
     environ: Mapping[str, str]
+
+    def spooled(self, place: Path) -> Asked:
+        """With a manifest from stdin written into the folder *place*, so that it is a file."""
+        if self.manifest != _STDIN:
+            return self
+        from fluxbatch.manifest.stdin import spool
+
+        return replace(self, manifest=spool(sys.stdin.buffer, place))
 
     def keys(self, talk: Talk) -> list[ApiKey]:
         """Every key there is; from here on none of them is ever shown."""
@@ -42,14 +52,23 @@ class Asked:
             return 1
 
 
-def read_source(source: Path | None, *, budget: str = "", base_url: str = "") -> Asked:
+def read_source(
+    source: Path | None, *, budget: str = "", base_url: str = "", kind: str = ""
+) -> Asked:
     """Read a config, or the defaults around a manifest, under the flags that were given."""
-    flags: dict[str, Any] = {}
+    flags: dict[str, Any] = {"format": kind} if kind else {}
     if budget:
         flags["budget"] = {"per_run": budget}
     if base_url:
         flags["provider"] = {"base_url": base_url}
-    is_config = source is not None and source.suffix.lower() in _CONFIGS
+    is_config = False
+    if source is not None and source.suffix.lower() in _CONFIGS:
+        from fluxbatch.manifest.lists import is_rows
+
+        is_config = not is_rows(source)
     environ = environment()
     settings = load_settings(source if is_config else None, flags, environ)
-    return Asked(settings, None if is_config else source, environ)
+    manifest = None if is_config else source
+    if manifest is None and settings.manifest == str(_STDIN):
+        manifest = _STDIN
+    return Asked(settings, manifest, environ)
