@@ -87,6 +87,7 @@ class Expansion:
         names = frozenset() if cells is None else cells.names
         self.varied = names & card.inputs.keys()
         """The inputs that are axes."""
+        self._is_plain = names == self.varied and names.isdisjoint(card.file_inputs)
         place = self._settings.wildcards
         self.wildcards = Wildcards(folder / place if place is not None else None)
         self._nodes: OrderedDict[tuple[str, frozenset[str]], tuple[Node, frozenset[str]]] = (
@@ -135,7 +136,7 @@ class Expansion:
 
     def _inputs(self, cell: Cell) -> Input:
         """The cell's inputs; its files are the config's, not the manifest's."""
-        if not cell:
+        if self._is_plain:
             return cell
         files = self._card.file_inputs
         return {

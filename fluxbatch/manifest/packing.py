@@ -51,7 +51,7 @@ class Unpacked:
     def read(self, size: int = -1, /) -> bytes:
         """Raises `ManifestError` for a file that is damaged, or becomes too much."""
         try:
-            block = self._file.read(min(size, self._left + 1))
+            block = self._file.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
         except self._damaged as exc:
             raise ManifestError(
                 f"{self._name} is packed and damaged, or not complete: {exc}"

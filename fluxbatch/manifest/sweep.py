@@ -71,9 +71,9 @@ class _Product:
                 yield cell
 
     def by(self, names: Collection[str], most: int) -> Iterator[tuple[Cell, int]] | None:
-        """Each different way to set *names* (and those bound to them), and how many cells have it.
+        """A cell for each different way to set *names*, and how many cells set them so.
 
-        None where that would take more than *most* steps.
+        What else is in the cell stands for any. None where that would take more than *most* steps.
         """
         mine = [axis for axis in self._axes if not set(names).isdisjoint(axis.names)]
         if self._sample is not None:
@@ -91,7 +91,7 @@ class _Product:
                 if all(cell[name] == excluded[name] for name in named & excluded.keys())
             ]
             if count := _count_left(rest, left):
-                yield cell, count
+                yield {**self._cell(0), **cell}, count
 
     @cached_property
     def _total(self) -> int:
@@ -127,7 +127,7 @@ class Cells(_Product):
         super().__init__(tree.axes, tree.excluded, sweep)
         self.files = reader.files
         """What the globs found."""
-        self.variables = tree.names - card.inputs.keys()
+        self.variables = frozenset(tree.names) - card.inputs.keys()
         """Names that only templates can use."""
 
 
@@ -143,10 +143,9 @@ class _Tree:
         self.axes += lines
         for within in sweep.nested:
             self._take(within, reader)
-        self.names = frozenset(name for axis in self.axes for name in axis.names)
-        if len(self.names) < sum(len(axis.names) for axis in self.axes):
-            names = [name for axis in self.axes for name in axis.names]
-            twice = next(name for name in names if names.count(name) > 1)
+        self.names = [name for axis in self.axes for name in axis.names]
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ConfigError(f"sweep.nested: {twice!r} is an axis of two sweeps; keep one")
         self.excluded += [self._partial(cell, reader) for cell in sweep.exclude]
         if self._is_zip:
