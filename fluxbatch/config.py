@@ -24,7 +24,6 @@ from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PrivateAttr,
@@ -43,6 +42,7 @@ from pydantic_settings import (
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.money import Micros, as_usd, usd
+from fluxbatch.shaping import ManifestFormat, Section, Sweep, Templates
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 _PREFIX = "FLUXBATCH_"
@@ -87,11 +87,7 @@ Cap = Annotated[
 """US dollars in the file and the environment, micro-dollars here; None is no cap."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Limits(_Section):
+class Limits(Section):
     """One account's allowance, as the provider states it."""
 
     creates: int = Field(default=100, ge=1)
@@ -113,7 +109,7 @@ class Limits(_Section):
         return self
 
 
-class Budget(_Section):
+class Budget(Section):
     """Caps in US dollars on settled, estimated and reserved money together."""
 
     per_run: Cap = None
@@ -133,7 +129,7 @@ class Budget(_Section):
         return name
 
 
-class Provider(_Section):
+class Provider(Section):
     """How the provider is reached."""
 
     base_url: str = DEFAULT_BASE_URL
@@ -163,7 +159,7 @@ class Provider(_Section):
         return url.rstrip("/")
 
 
-class Reconcile(_Section):
+class Reconcile(Section):
     """How long a create without an answer is looked for. Source: protocol.md 3."""
 
     lag: Seconds = Field(default=30.0, ge=0)
@@ -173,7 +169,7 @@ class Reconcile(_Section):
     """Seconds the end of a run waits for unknown creates."""
 
 
-class Sink(_Section):
+class Sink(Section):
     """Where and how outputs are stored."""
 
     max_bytes: Bytes = Field(default=200_000_000, ge=1)
@@ -192,21 +188,21 @@ class Sink(_Section):
     """Seconds one download may take."""
 
 
-class Inputs(_Section):
+class Inputs(Section):
     """What is sent beside what the rows give."""
 
     seed: Literal["derived", "provider"] = "derived"
     """`derived`: from the job's id where the row gives none; `provider`: not sent."""
 
 
-class Stop(_Section):
+class Stop(Section):
     """When a run that is going wrong buys no more."""
 
     identical_failures: int = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
 
 
-class KeyEntry(_Section):
+class KeyEntry(Section):
     """A key by reference: its text never stands in a file that is shared."""
 
     label: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -214,57 +210,6 @@ class KeyEntry(_Section):
     """`env:NAME` or `file:PATH`."""
     account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
     """Keys of one account share its limits; None: the key is its own account."""
-
-
-ManifestFormat = Literal["csv", "tsv", "jsonl", "parquet", "yaml", "toml", "images"]
-
-
-class Sweep(_Section):
-    """Axes to vary, alone or over every row of a manifest."""
-
-    mode: Literal["product", "zip", "sample"] = "product"
-    axes: dict[str, Any] = Field(default_factory=dict)
-    """An input or a template's variable to `[..]`, `{range: [a, b]}`, `{count: n}` or a glob."""
-    nested: list[Sweep] = Field(default_factory=list)
-    """Sweeps within: the cells of each are the values of one more axis."""
-    exclude: list[dict[str, Any]] = Field(default_factory=list)
-    """Cells to leave out: each names some axes and their values."""
-    sample: int | None = Field(default=None, ge=1)
-    """How many cells `mode: sample` draws."""
-    seed: int = 0
-    """Of the draw."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if not self.axes and not self.nested:
-            raise ValueError("a sweep needs at least one axis under `axes`")
-        if (self.mode == "sample") != (self.sample is not None):
-            raise ValueError("`mode: sample` and `sample: N` go together")
-        return self
-
-
-Grammar = Literal["jinja", "dynamic", "both"]
-
-
-class Templates(_Section):
-    """Which texts are templates, and how many prompts each may become."""
-
-    inputs: dict[str, Grammar] = Field(default_factory=dict)
-    """By input; empty: every free text input, `both`."""
-    wildcards: str | None = None
-    """A folder: `__colour__` is a line of its `colour.txt`. Relative to the config."""
-    mode: Literal["combinatorial", "sample"] = "combinatorial"
-    """Every prompt a template can become, or some."""
-    sample: int | None = Field(default=None, ge=1, le=100_000)
-    """How many prompts of each row and cell `mode: sample` draws."""
-    seed: int = 0
-    """Of the draw."""
-
-    @model_validator(mode="after")
-    def _sample_has_a_size(self) -> Self:
-        if (self.mode == "sample") != (self.sample is not None):
-            raise ValueError("`mode: sample` and `sample: N` go together")
-        return self
 
 
 class Settings(BaseSettings):

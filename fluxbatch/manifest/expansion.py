@@ -17,7 +17,6 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fluxbatch.config import Grammar, Templates
 from fluxbatch.errors import ConfigError
 from fluxbatch.job import Input
 from fluxbatch.manifest.axes import Cell
@@ -30,6 +29,7 @@ from fluxbatch.manifest.prompts.text import Draw, Text, unguarded
 from fluxbatch.manifest.prompts.wildcards import Wildcards
 from fluxbatch.manifest.sweep import Cells
 from fluxbatch.models import ModelCard, Problem, unknown_input
+from fluxbatch.shaping import Grammar, Templates
 
 if TYPE_CHECKING:
     from fluxbatch.manifest.prompts.rendering import Renderer

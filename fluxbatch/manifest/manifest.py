@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from fluxbatch.config import ManifestFormat, Settings, Sweep, Templates, is_loopback
+from fluxbatch.config import Settings, is_loopback
 from fluxbatch.errors import BadRow, ConfigError, ManifestError
 from fluxbatch.job import Input, Row
 from fluxbatch.manifest.columns import Columns, RowParts
@@ -26,6 +26,7 @@ from fluxbatch.manifest.rows import OnBad, RowPass
 from fluxbatch.manifest.stdin import is_spooled
 from fluxbatch.manifest.sweep import Cells
 from fluxbatch.models import BadInput, ModelCard, Problem
+from fluxbatch.shaping import ManifestFormat, Sweep, Templates
 
 _ALONE = RowParts({}, None, None, 0, {}, ())
 _NO_LINE = 0

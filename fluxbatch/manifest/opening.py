@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from fluxbatch.config import ManifestFormat
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.columns import Columns, RowParts, broken
 from fluxbatch.manifest.control import anchored
@@ -23,6 +22,7 @@ from fluxbatch.manifest.pictures import PictureFolder
 from fluxbatch.manifest.reading import Record, format_of, read_csv, read_jsonl
 from fluxbatch.manifest.source import Source
 from fluxbatch.models import ModelCard
+from fluxbatch.shaping import ManifestFormat
 
 _MOST_FILES = 100_000
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from fluxbatch.config import ManifestFormat
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.source import MAX_LINE_BYTES, PARQUET
+from fluxbatch.shaping import ManifestFormat
 
 Lines = Iterable[tuple[int, bytes | None]]
 Record = tuple[int, "Mapping[str, object] | str"]

@@ -17,11 +17,11 @@ from functools import cached_property
 from math import isqrt, prod
 from pathlib import Path
 
-from fluxbatch.config import Sweep
 from fluxbatch.errors import ConfigError
 from fluxbatch.job import Scalar
 from fluxbatch.manifest.axes import Axis, AxisReader, Cell, Listed, SideBySide, Values
 from fluxbatch.models import ModelCard, unknown_input
+from fluxbatch.shaping import Sweep
 
 __all__ = ["Cell", "Cells", "shuffled"]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from fluxbatch.config import ManifestFormat, Sweep, Templates
 from fluxbatch.errors import BadRow
 from fluxbatch.job import Row
 from fluxbatch.manifest import FileHashes, Manifest, Shape
 from fluxbatch.models import find_card
+from fluxbatch.shaping import ManifestFormat, Sweep, Templates
 
 CARD = find_card("flux-depth-dev")
 URL = "https://example.org/a.png"
