@@ -26,7 +26,7 @@ from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.uploads import find_file, find_upload
 from fluxbatch.manifest import FileHash, FileStamp, Manifest, MemoryFileHashes, SeenHashes
-from fluxbatch.manifest.stdin import is_spooled
+from fluxbatch.manifest.spooling import name_of
 from fluxbatch.models import ModelCard, find_card
 from fluxbatch.money import SCOPES, ZERO, Micros, Scope, as_usd
 
@@ -168,7 +168,7 @@ def plan(
             jobs.to_buy, settings.limits, accounts, execution_s or ASSUMED_EXECUTION_S
         )
         return Plan(
-            source=_name(path),
+            source=name_of(path) if path is not None else "the sweep",
             model=card.slug,
             rows=counted if is_only_counted else tally.rows,
             duplicates=tally.duplicates,
@@ -188,12 +188,6 @@ def plan(
             bad_rows=tuple(tally.bad_rows),
             is_only_counted=is_only_counted,
         )
-
-
-def _name(path: Path | None) -> str:
-    if path is None:
-        return "the sweep"
-    return "stdin" if is_spooled(path) else str(path)
 
 
 def wall_clock(

@@ -34,7 +34,7 @@ def plan(
     asked = read_source(source, budget=budget, base_url=base_url, kind=kind)
     folder = Folder(out) if out is not None else None
     with tempfile.TemporaryDirectory() as place:
-        asked = asked.spooled(Path(place))
+        asked = asked.here(Path(place))
         planned = make_plan(
             asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
             bad_rows_kept=10**9 if as_json or verbose else 1_000,

@@ -67,7 +67,7 @@ def run(
     asked = read_source(source, budget=budget, base_url=base_url, kind=kind)
     keys = asked.keys(talk)
     folder = Folder(out)
-    asked = asked.spooled(folder.root / "manifests")
+    asked = asked.here(folder.root / "manifests")
     if not yes and not consented(talk, asked, folder):
         raise typer.Abort
     request = RunRequest(

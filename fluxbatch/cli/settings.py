@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.keys import ApiKey, find_keys
 
 _CONFIGS = (".yaml", ".yml", ".toml")
-_STDIN = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +24,13 @@ class Asked:
     """None: the settings' own, or a sweep alone."""
     environ: Mapping[str, str]
 
-    def spooled(self, place: Path) -> Asked:
-        """With a manifest from stdin written into the folder *place*, so that it is a file."""
-        if self.manifest != _STDIN:
+    def here(self, place: Path) -> Asked:
+        """With a manifest from stdin or a URL written into the folder *place*: a file."""
+        if self.manifest is None:
             return self
-        from fluxbatch.manifest.stdin import spool
+        from fluxbatch.manifest.spooling import as_file
 
-        return replace(self, manifest=spool(sys.stdin.buffer, place))
+        return replace(self, manifest=as_file(self.manifest, place))
 
     def keys(self, talk: Talk) -> list[ApiKey]:
         """Every key there is; from here on none of them is ever shown."""
@@ -61,14 +59,19 @@ def read_source(
         flags["budget"] = {"per_run": budget}
     if base_url:
         flags["provider"] = {"base_url": base_url}
-    is_config = False
-    if source is not None and source.suffix.lower() in _CONFIGS:
-        from fluxbatch.manifest.lists import is_rows
-
-        is_config = not is_rows(source)
+    is_config = source is not None and _is_config(source)
     environ = environment()
     settings = load_settings(source if is_config else None, flags, environ)
     manifest = None if is_config else source
-    if manifest is None and settings.manifest == str(_STDIN):
-        manifest = _STDIN
+    if manifest is None and settings.manifest is not None:
+        manifest = Path(settings.manifest)
     return Asked(settings, manifest, environ)
+
+
+def _is_config(source: Path) -> bool:
+    if source.suffix.lower() not in _CONFIGS:
+        return False
+    from fluxbatch.manifest.lists import is_rows
+    from fluxbatch.manifest.spooling import is_elsewhere
+
+    return not is_elsewhere(source) and not is_rows(source)

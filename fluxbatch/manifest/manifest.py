@@ -23,7 +23,7 @@ from fluxbatch.manifest.expansion import Counted, Expansion
 from fluxbatch.manifest.opening import Records, open_records
 from fluxbatch.manifest.prompts.grammar import is_template
 from fluxbatch.manifest.rows import OnBad, RowPass
-from fluxbatch.manifest.stdin import is_spooled
+from fluxbatch.manifest.spooling import is_spooled
 from fluxbatch.manifest.sweep import Cells
 from fluxbatch.models import BadInput, ModelCard, Problem
 from fluxbatch.shaping import ManifestFormat, Sweep, Templates

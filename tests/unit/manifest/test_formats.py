@@ -18,7 +18,7 @@ from PIL import Image
 from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.manifest import packing
 from fluxbatch.manifest.lists import is_rows
-from fluxbatch.manifest.stdin import spool
+from fluxbatch.manifest.spooling import spool
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, opened, read, write
 
 CSV = f"prompt,control_image,seed,guidance\na cat,{URL},7,\na dog,{URL},,2.5\n"
