@@ -23,8 +23,8 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -40,16 +40,13 @@ from pydantic_settings import (
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.quantities import Bytes, Cap, Seconds
+from fluxbatch.shaping import ManifestFormat, Section, Sweep, Templates
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 _PREFIX = "FLUXBATCH_"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Limits(_Section):
+class Limits(Section):
     """One account's allowance, as the provider states it."""
 
     creates: int = Field(default=100, ge=1)
@@ -71,7 +68,7 @@ class Limits(_Section):
         return self
 
 
-class Budget(_Section):
+class Budget(Section):
     """Caps in US dollars on settled, estimated and reserved money together."""
 
     per_run: Cap = None
@@ -91,7 +88,7 @@ class Budget(_Section):
         return name
 
 
-class Provider(_Section):
+class Provider(Section):
     """How the provider is reached."""
 
     base_url: str = DEFAULT_BASE_URL
@@ -114,7 +111,7 @@ class Provider(_Section):
         return _address(url, "the key")
 
 
-class Webhook(_Section):
+class Webhook(Section):
     """How the provider tells of ends. Without `public_url` it is asked alone."""
 
     public_url: str | None = None
@@ -139,7 +136,7 @@ class Webhook(_Section):
         return listen
 
 
-class Reconcile(_Section):
+class Reconcile(Section):
     """How long a create without an answer is looked for. Source: protocol.md 3."""
 
     lag: Seconds = Field(default=30.0, ge=0)
@@ -149,7 +146,7 @@ class Reconcile(_Section):
     """Seconds the end of a run waits for unknown creates."""
 
 
-class Sink(_Section):
+class Sink(Section):
     """Where and how outputs are stored."""
 
     max_bytes: Bytes = Field(default=200_000_000, ge=1)
@@ -168,14 +165,14 @@ class Sink(_Section):
     """Seconds one download may take."""
 
 
-class Inputs(_Section):
+class Inputs(Section):
     """What is sent beside what the rows give."""
 
     seed: Literal["derived", "provider"] = "derived"
     """`derived`: from the job's id where the row gives none; `provider`: not sent."""
 
 
-class Queue(_Section):
+class Queue(Section):
     """In which order jobs are bought: higher `priority` first, then the manifest's order."""
 
     shuffle: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -183,14 +180,14 @@ class Queue(_Section):
     sample of the whole. None: the manifest's order."""
 
 
-class Stop(_Section):
+class Stop(Section):
     """When a run that is going wrong buys no more."""
 
     identical_failures: int = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
 
 
-class Notify(_Section):
+class Notify(Section):
     """Who is told of a run that nobody watches. An address may be `env:NAME`: it is a secret."""
 
     url: str | None = None
@@ -210,7 +207,7 @@ class Notify(_Section):
         return text
 
 
-class Log(_Section):
+class Log(Section):
     """What happened, line by line, for whoever looks later (`--log-file`, `--log-format`)."""
 
     file: str | None = None
@@ -219,7 +216,7 @@ class Log(_Section):
     format: Literal["text", "json"] = "text"
 
 
-class KeyEntry(_Section):
+class KeyEntry(Section):
     """A key by reference: its text never stands in a file that is shared."""
 
     label: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -227,26 +224,6 @@ class KeyEntry(_Section):
     """`env:NAME` or `file:PATH`."""
     account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
     """Keys of one account share its limits; None: the key is its own account."""
-
-
-class Sweep(_Section):
-    """Axes to vary, alone or over every row of a manifest."""
-
-    mode: Literal["product", "zip", "sample"] = "product"
-    axes: dict[str, Any] = Field(min_length=1)
-    """Input name to `[..]`, `{range: [a, b]}`, `{count: n}` or a glob of files."""
-    exclude: list[dict[str, Any]] = Field(default_factory=list)
-    """Cells to leave out: each names some axes and their values."""
-    sample: int | None = Field(default=None, ge=1)
-    """How many cells `mode: sample` draws."""
-    seed: int = 0
-    """Of the draw."""
-
-    @model_validator(mode="after")
-    def _sample_has_a_size(self) -> Self:
-        if (self.mode == "sample") != (self.sample is not None):
-            raise ValueError("`mode: sample` and `sample: N` go together")
-        return self
 
 
 class Settings(BaseSettings):
@@ -263,10 +240,17 @@ class Settings(BaseSettings):
 
     model: str = "flux-depth-dev"
     manifest: str | None = None
-    """Path of the manifest; a relative one in a file is relative to that file."""
+    """A file, a folder of images or a glob; a relative one in a file is relative to that file."""
+    format: ManifestFormat | None = None
+    """Of the manifest, where its name does not say."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The manifest's own names: `prompt: caption` takes the prompt from the column `caption`.
+    `"*": ignore` or `"*": meta` says what becomes of columns that mean nothing."""
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Inputs given to every job that does not give its own."""
     sweep: Sweep | None = None
+    templates: Templates | Literal[False] | None = None
+    """False: no text is a template. None: only where an axis of the sweep is a variable."""
     limits: Limits = Limits()
     budget: Budget = Budget()
     provider: Provider = Provider()
@@ -279,6 +263,13 @@ class Settings(BaseSettings):
     notify: Notify = Notify()
     log: Log = Log()
     keys: list[KeyEntry] = Field(default_factory=list)
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the config lies, absolute; its relative files begin there. None without one."""
+        return self._folder
 
     @model_validator(mode="after")
     def _webhooks_reach_us(self) -> Self:
@@ -346,7 +337,9 @@ def load_settings(
             )
 
     try:
-        return Loaded(**given)
+        loaded = Loaded(**given)
+        loaded._folder = path.parent.absolute() if path is not None else None
+        return loaded
     except ValidationError as exc:
         source = f"config {str(path)!r}" if path is not None else "settings"
         raise ConfigError(f"cannot use {source}:\n{_lines_of(exc)}") from None
@@ -355,17 +348,13 @@ def load_settings(
 
 
 def _anchor(from_file: dict[str, Any], folder: Path) -> None:
-    """Relative paths of a file begin where it lies: the manifest's, the log's, a sweep's globs."""
-    if isinstance(from_file.get("manifest"), str):
-        from_file["manifest"] = str(folder / from_file["manifest"])
+    """A relative manifest or log of a file begins where the file lies."""
+    manifest = from_file.get("manifest")
+    if isinstance(manifest, str) and manifest != "-" and "://" not in manifest[:16]:
+        from_file["manifest"] = str(folder.absolute() / manifest)
     log = from_file.get("log")
     if isinstance(log, dict) and isinstance(log.get("file"), str):
         from_file["log"] = {**log, "file": str(folder / log["file"])}
-    sweep = from_file.get("sweep")
-    axes = sweep.get("axes") if isinstance(sweep, dict) else None
-    if isinstance(sweep, dict) and isinstance(axes, dict):
-        anchored = {k: str(folder / v) if isinstance(v, str) else v for k, v in axes.items()}
-        from_file["sweep"] = {**sweep, "axes": anchored}
 
 
 def environment(dotenv: Path | None = None) -> dict[str, str]:

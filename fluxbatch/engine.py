@@ -77,6 +77,8 @@ class RunRequest:
     """Buy only what is likely to be done by then (`--deadline`, `--max-duration`)."""
     max_failures: FailureCap | None = None
     canary: Canary | None = None
+    most_jobs: int | None = None
+    """Refuse a sweep or templates that would make more; None: however many."""
 
 
 async def run(
@@ -121,7 +123,7 @@ async def _run(
         raise ConfigError(f"{cap} needs a price, and nobody knows that of {card.slug!r}")
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     await seams.blocking(partial(budgets.audit, db))
-    intake = Intake(settings, card, db, seams, events)
+    intake = Intake(settings, card, db, seams, events, most_jobs=request.most_jobs)
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
     with request.folder.reader() as reader:
         opened = Opened(request.folder, settings, card, db, reader, manifest.seq, began_s)
