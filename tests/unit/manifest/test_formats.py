@@ -60,6 +60,7 @@ def packed_zstd(content: bytes) -> bytes:
         ("m.toml", f'[[rows]]\nprompt = "a cat"\ncontrol_image = "{URL}"\nseed = 7\n[[rows]]\n'
          f'prompt = "a dog"\ncontrol_image = "{URL}"\nguidance = 2.5\n'.encode()),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",
 )  # fmt: skip
 def test_the_same_rows_in_any_format_are_the_same_jobs(
     tmp_path: Path, name: str, content: bytes
