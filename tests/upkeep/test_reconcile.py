@@ -99,7 +99,7 @@ async def test_what_cannot_be_looked_for_stays_unknown_and_its_money_reserved(
     Without a listing nothing is decided: exit 7, and the reason is said.
     """
     ward.core.faults.merge({"create_reset_after": 1, fault: 1})
-    ward.flags = {"reconcile": {"patience": 0.5}}
+    ward.flags = {"reconcile": {"patience": 2.0}}
     await ward.run_until(_UNKNOWN, 1, rows=1)
 
     report = await ward.reconcile()
