@@ -26,6 +26,7 @@ from fluxbatch.job import JobId
 from fluxbatch.ledger import listing, summaries
 from fluxbatch.ledger.results import RowResult, StoredOutput, row_results
 from fluxbatch.money import Micros
+from fluxbatch.notification import announced
 from fluxbatch.planning import Plan
 from fluxbatch.seams import in_thread
 from fluxbatch.status import RunStatus, RunSummary
@@ -144,7 +145,8 @@ class Dataset:
             limit=options.get("limit"),
         )
         events = Events(listener) if listener is not None else Events()
-        return await engine.run(request, events, on_status=options.get("on_status"))
+        work = partial(engine.run, request, events, on_status=options.get("on_status"))
+        return await announced(given.settings.notify, str(self.path), events, work)
 
     def plan(self, source: Source | None = None, **options: Unpack[Shaping]) -> Plan:
         """What a run would make, cost and take. Spends nothing; blocks for disk reads."""

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,10 +23,8 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -41,56 +39,14 @@ from pydantic_settings import (
 )
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.money import Micros, as_usd, usd
+from fluxbatch.quantities import Bytes, Cap, Seconds
+from fluxbatch.shaping import ManifestFormat, Section, Sweep, Templates
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 _PREFIX = "FLUXBATCH_"
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def seconds(value: object) -> object:
-    """Read `90`, `"90s"`, `"15m"` or `"6h"` as seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?\s*", value)
-        if match is None:
-            raise ValueError(f"{value!r} is not a duration; write it like 90s, 15m or 6h")
-        return float(match[1]) * _UNITS_S[match[2] or "s"]
-    return value
-
-
-def size_bytes(value: object) -> object:
-    """Read `1000`, `"500MB"` or `"2GiB"` as bytes."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", value)
-        if match is None:
-            raise ValueError(f"{value!r} is not a size; write it like 500MB or 2GiB")
-        step = 1024 if match[3] else 1000
-        power = " KMGT".index(match[2].upper()) if match[2] else 0
-        return int(float(match[1]) * step**power)
-    return value
-
-
-def _as_micros(value: object) -> Micros | None:
-    if value is None:
-        return None
-    if isinstance(value, str | int | float):
-        return usd(value)
-    raise ValueError(f"{value!r} is not an amount of dollars; write it like 12.50")
-
-
-Seconds = Annotated[float, BeforeValidator(seconds)]
-Bytes = Annotated[int, BeforeValidator(size_bytes)]
-Cap = Annotated[
-    Micros | None, BeforeValidator(_as_micros), PlainSerializer(lambda m: m and as_usd(m))
-]
-"""US dollars in the file and the environment, micro-dollars here; None is no cap."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Limits(_Section):
+class Limits(Section):
     """One account's allowance, as the provider states it."""
 
     creates: int = Field(default=100, ge=1)
@@ -112,7 +68,7 @@ class Limits(_Section):
         return self
 
 
-class Budget(_Section):
+class Budget(Section):
     """Caps in US dollars on settled, estimated and reserved money together."""
 
     per_run: Cap = None
@@ -132,7 +88,7 @@ class Budget(_Section):
         return name
 
 
-class Provider(_Section):
+class Provider(Section):
     """How the provider is reached."""
 
     base_url: str = DEFAULT_BASE_URL
@@ -152,17 +108,35 @@ class Provider(_Section):
     @field_validator("base_url")
     @classmethod
     def _is_safe(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.username or parts.password:  # first, for it must not be quoted
-            raise ValueError("an address may not carry a key or a password")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is not an http(s) address")
-        if parts.scheme == "http" and not is_loopback(url):
-            raise ValueError(f"{url!r} would send the key unencrypted; use https")
-        return url.rstrip("/")
+        return _address(url, "the key")
 
 
-class Reconcile(_Section):
+class Webhook(Section):
+    """How the provider tells of ends. Without `public_url` it is asked alone."""
+
+    public_url: str | None = None
+    """What the provider calls, as it sees it; port 0: the one that `listen` got."""
+
+    listen: str = "127.0.0.1:8787"
+    """HOST:PORT of the listener on this machine; behind a reverse proxy a loopback address."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url)._replace(scheme="", netloc="", path="").geturl():
+            raise ValueError("a public address ends with its path; webhooks get paths below it")
+        return None if url is None else _address(url, "webhooks' secrets")
+
+    @field_validator("listen")
+    @classmethod
+    def _has_host_and_port(cls, listen: str) -> str:
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+):([0-9]{1,5})", listen)
+        if match is None or int(match[2]) > 65_535:
+            raise ValueError(f"{listen!r} is not HOST:PORT; write it like 127.0.0.1:8787")
+        return listen
+
+
+class Reconcile(Section):
     """How long a create without an answer is looked for. Source: protocol.md 3."""
 
     lag: Seconds = Field(default=30.0, ge=0)
@@ -172,7 +146,7 @@ class Reconcile(_Section):
     """Seconds the end of a run waits for unknown creates."""
 
 
-class Sink(_Section):
+class Sink(Section):
     """Where and how outputs are stored."""
 
     max_bytes: Bytes = Field(default=200_000_000, ge=1)
@@ -191,14 +165,14 @@ class Sink(_Section):
     """Seconds one download may take."""
 
 
-class Inputs(_Section):
+class Inputs(Section):
     """What is sent beside what the rows give."""
 
     seed: Literal["derived", "provider"] = "derived"
     """`derived`: from the job's id where the row gives none; `provider`: not sent."""
 
 
-class Queue(_Section):
+class Queue(Section):
     """In which order jobs are bought: higher `priority` first, then the manifest's order."""
 
     shuffle: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -206,14 +180,43 @@ class Queue(_Section):
     sample of the whole. None: the manifest's order."""
 
 
-class Stop(_Section):
+class Stop(Section):
     """When a run that is going wrong buys no more."""
 
     identical_failures: int = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
 
 
-class KeyEntry(_Section):
+class Notify(Section):
+    """Who is told of a run that nobody watches. An address may be `env:NAME`: it is a secret."""
+
+    url: str | None = None
+    """Gets the run's end as a JSON POST; `text` is a sentence, as chat programs take it."""
+
+    on: tuple[Literal["done", "stopped", "failed"], ...] = ("done", "stopped", "failed")
+    """Which ends it gets: exit 0; 4 and interruptions; every other."""
+
+    healthcheck: str | None = None
+    """Pinged as `…/start`, then as it is, or as `…/fail` where the exit is not 0, 3 or 4."""
+
+    @field_validator("url", "healthcheck")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        if text is not None and not re.match(r"(https?://[^\s/]|env:[A-Za-z_])", text):
+            raise ValueError("write an http(s) address, or env:NAME for one in the environment")
+        return text
+
+
+class Log(Section):
+    """What happened, line by line, for whoever looks later (`--log-file`, `--log-format`)."""
+
+    file: str | None = None
+    """Lines are added to it; a relative path in a file is relative to that file."""
+
+    format: Literal["text", "json"] = "text"
+
+
+class KeyEntry(Section):
     """A key by reference: its text never stands in a file that is shared."""
 
     label: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
@@ -221,26 +224,6 @@ class KeyEntry(_Section):
     """`env:NAME` or `file:PATH`."""
     account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
     """Keys of one account share its limits; None: the key is its own account."""
-
-
-class Sweep(_Section):
-    """Axes to vary, alone or over every row of a manifest."""
-
-    mode: Literal["product", "zip", "sample"] = "product"
-    axes: dict[str, Any] = Field(min_length=1)
-    """Input name to `[..]`, `{range: [a, b]}`, `{count: n}` or a glob of files."""
-    exclude: list[dict[str, Any]] = Field(default_factory=list)
-    """Cells to leave out: each names some axes and their values."""
-    sample: int | None = Field(default=None, ge=1)
-    """How many cells `mode: sample` draws."""
-    seed: int = 0
-    """Of the draw."""
-
-    @model_validator(mode="after")
-    def _sample_has_a_size(self) -> Self:
-        if (self.mode == "sample") != (self.sample is not None):
-            raise ValueError("`mode: sample` and `sample: N` go together")
-        return self
 
 
 class Settings(BaseSettings):
@@ -257,19 +240,45 @@ class Settings(BaseSettings):
 
     model: str = "flux-depth-dev"
     manifest: str | None = None
-    """Path of the manifest; a relative one in a file is relative to that file."""
+    """A file, a folder of images or a glob; a relative one in a file is relative to that file."""
+    format: ManifestFormat | None = None
+    """Of the manifest, where its name does not say."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The manifest's own names: `prompt: caption` takes the prompt from the column `caption`.
+    `"*": ignore` or `"*": meta` says what becomes of columns that mean nothing."""
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Inputs given to every job that does not give its own."""
     sweep: Sweep | None = None
+    templates: Templates | Literal[False] | None = None
+    """False: no text is a template. None: only where an axis of the sweep is a variable."""
     limits: Limits = Limits()
     budget: Budget = Budget()
     provider: Provider = Provider()
+    webhook: Webhook = Webhook()
     reconcile: Reconcile = Reconcile()
     sink: Sink = Sink()
     inputs: Inputs = Inputs()
     queue: Queue = Queue()
     stop: Stop = Stop()
+    notify: Notify = Notify()
+    log: Log = Log()
     keys: list[KeyEntry] = Field(default_factory=list)
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the config lies, absolute; its relative files begin there. None without one."""
+        return self._folder
+
+    @model_validator(mode="after")
+    def _webhooks_reach_us(self) -> Self:
+        url = self.webhook.public_url
+        if url is not None and is_loopback(url) and not is_loopback(self.provider.base_url):
+            raise ValueError(
+                f"webhook.public_url {url!r} is this machine alone; the provider cannot call it"
+            )
+        return self
 
     @property
     def zone(self) -> ZoneInfo:
@@ -328,7 +337,9 @@ def load_settings(
             )
 
     try:
-        return Loaded(**given)
+        loaded = Loaded(**given)
+        loaded._folder = path.parent.absolute() if path is not None else None
+        return loaded
     except ValidationError as exc:
         source = f"config {str(path)!r}" if path is not None else "settings"
         raise ConfigError(f"cannot use {source}:\n{_lines_of(exc)}") from None
@@ -337,20 +348,32 @@ def load_settings(
 
 
 def _anchor(from_file: dict[str, Any], folder: Path) -> None:
-    """Relative paths of a file begin where it lies: the manifest's, and a sweep's globs."""
-    if isinstance(from_file.get("manifest"), str):
-        from_file["manifest"] = str(folder / from_file["manifest"])
-    sweep = from_file.get("sweep")
-    axes = sweep.get("axes") if isinstance(sweep, dict) else None
-    if isinstance(sweep, dict) and isinstance(axes, dict):
-        anchored = {k: str(folder / v) if isinstance(v, str) else v for k, v in axes.items()}
-        from_file["sweep"] = {**sweep, "axes": anchored}
+    """A relative manifest or log of a file begins where the file lies."""
+    manifest = from_file.get("manifest")
+    if isinstance(manifest, str) and manifest != "-" and "://" not in manifest[:16]:
+        from_file["manifest"] = str(folder.absolute() / manifest)
+    log = from_file.get("log")
+    if isinstance(log, dict) and isinstance(log.get("file"), str):
+        from_file["log"] = {**log, "file": str(folder / log["file"])}
 
 
 def environment(dotenv: Path | None = None) -> dict[str, str]:
     """The process's environment over `.env` of the working directory."""
     values = dotenv_values(dotenv or Path(".env"), encoding="utf-8")
     return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
+
+
+def _address(url: str, at_stake: str) -> str:
+    """*url* as a base for paths; raise `ValueError` where it would give away what it should not."""
+    parts = urlsplit(url)
+    if parts.username or parts.password:  # first, for it must not be quoted
+        raise ValueError("an address may not carry a key or a password")
+    _ = parts.port  # raises where it is no number
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http(s) address")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise ValueError(f"{url!r} would send {at_stake} unencrypted; use https")
+    return url.rstrip("/")
 
 
 def is_loopback(url: str) -> bool:

@@ -25,8 +25,10 @@ from fluxbatch.config import Settings, is_loopback
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, RunEnded
+from fluxbatch.hearing import hearing
 from fluxbatch.intake import Intake
 from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
+from fluxbatch.job import JobState
 from fluxbatch.keys import ApiKey
 from fluxbatch.ledger import budgets
 from fluxbatch.ledger.database import SqliteDatabase
@@ -50,6 +52,15 @@ _DEADLINES_A_JOB = 75
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A few jobs from everywhere in the manifest, before the rest is bought."""
+
+    jobs: int
+    goes_on: Callable[[RunSummary, int], Awaitable[bool]]
+    """Told where the run stands and how many of them failed: whether to buy the rest."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """What one invocation is asked to do."""
 
@@ -65,6 +76,9 @@ class RunRequest:
     ends_at: datetime | None = None
     """Buy only what is likely to be done by then (`--deadline`, `--max-duration`)."""
     max_failures: FailureCap | None = None
+    canary: Canary | None = None
+    most_jobs: int | None = None
+    """Refuse a sweep or templates that would make more; None: however many."""
 
 
 async def run(
@@ -109,7 +123,7 @@ async def _run(
         raise ConfigError(f"{cap} needs a price, and nobody knows that of {card.slug!r}")
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     await seams.blocking(partial(budgets.audit, db))
-    intake = Intake(settings, card, db, seams, events)
+    intake = Intake(settings, card, db, seams, events, most_jobs=request.most_jobs)
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
     with request.folder.reader() as reader:
         opened = Opened(request.folder, settings, card, db, reader, manifest.seq, began_s)
@@ -124,7 +138,7 @@ async def _run(
             events.emit(await invocation.started())
             await at_work(
                 invocation,
-                partial(_jobs, invocation),
+                partial(_jobs, invocation, request, outside),
                 on_status=on_status,
                 handle_signals=handle_signals,
                 ends_at=request.ends_at,
@@ -170,12 +184,47 @@ async def at_work(
         on_status(await invocation.status())
 
 
-async def _jobs(invocation: Invocation) -> None:
+async def _jobs(invocation: Invocation, request: RunRequest, outside: Outside) -> None:
+    """Everything there is to do, a canary before the rest, and an ear for webhooks meanwhile."""
+    queue, canary, failed_before = invocation.desk.queue, request.canary, 0
+    if canary is not None:
+        failed_before = (await invocation.summary()).jobs.of(JobState.FAILED)
+        queue.begin_with(await invocation.sampled(canary.jobs))
+    async with hearing(invocation.desk, request.folder, outside.transport, outside.listen):
+        await _work_off(invocation, recovering=True)
+        if canary is not None and await _passes(invocation, canary, failed_before):
+            queue.go_on()
+            await _work_off(invocation)
+
+
+async def _work_off(invocation: Invocation, *, recovering: bool = False) -> None:
     """Buyers, collectors, and what an earlier process left behind."""
     async with collecting(invocation) as (work, deliver):
-        await invocation.recover(work, deliver)
+        if recovering:
+            await invocation.recover(work, deliver)
+        work.start_soon(invocation.late.serve, work, deliver.clone(), name="late-webhooks")
         for number in range(invocation.buyers_wanted()):
             work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+
+
+async def _passes(invocation: Invocation, canary: Canary, failed_before: int) -> bool:
+    """Whether the rest is to be bought; where nothing is left or money is short, nobody is
+    asked."""
+    stop = invocation.desk.stop
+    summary = await invocation.summary()
+    if stop.code is not None or invocation.desk.queue.starved_by is not None:
+        return False
+    if not summary.jobs.of(JobState.PENDING):
+        return False
+    says_yes = False
+    with anyio.CancelScope() as asking:
+        stop.on_stop(asking.cancel)
+        failed = summary.jobs.of(JobState.FAILED) - failed_before
+        says_yes = await canary.goes_on(summary, failed)
+    if asking.cancel_called or says_yes:
+        return says_yes and not asking.cancel_called
+    stop(ExitCode.STOPPED, "the canary is done, and nobody said to go on")
+    return False
 
 
 @asynccontextmanager

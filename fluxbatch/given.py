@@ -21,6 +21,8 @@ from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ManifestError, SinkError
 from fluxbatch.keys import ApiKey, find_keys
 from fluxbatch.manifest.columns import Columns
+from fluxbatch.manifest.lists import is_rows
+from fluxbatch.manifest.spooling import as_file, is_elsewhere
 from fluxbatch.models import find_card
 
 Rows = Iterable[Mapping[str, Any]]
@@ -59,7 +61,12 @@ class Given:
         """Raises `ConfigError` naming every bad setting."""
         is_path = isinstance(source, str | os.PathLike)
         path = Path(cast("str | Path", source)) if is_path else None
-        is_config = path is not None and path.suffix.lower() in _CONFIGS
+        is_config = (
+            path is not None
+            and path.suffix.lower() in _CONFIGS
+            and not is_elsewhere(path)
+            and not is_rows(path)
+        )
         environ = environment()
         return cls(
             settings=load_settings(path if is_config else None, _flags(shaping), environ),
@@ -88,18 +95,24 @@ class Given:
 
     def kept_manifest(self, folder: Folder) -> Path | None:
         """The manifest; rows are written into the dataset."""
+        place = folder.root / "manifests"
         if self.rows is None:
-            return self.path
+            return self._named(place)
         folder.make()
-        return self._write_rows(self.rows, folder.root / "manifests")
+        return self._write_rows(self.rows, place)
 
     def passing_manifest(self, place: Path) -> Path | None:
         """The manifest; rows are written into *place*, which the caller throws away."""
-        return self.path if self.rows is None else self._write_rows(self.rows, place)
+        return self._named(place) if self.rows is None else self._write_rows(self.rows, place)
+
+    def _named(self, place: Path) -> Path | None:
+        path = self.path or (Path(self.settings.manifest) if self.settings.manifest else None)
+        return None if path is None else as_file(path, place)
 
     def _write_rows(self, rows: Rows, place: Path) -> Path:
         card = find_card(self.settings.model)
-        columns, digest = Columns(card), hashlib.sha256()
+        columns = Columns(card, self.settings.columns, variables=True)
+        digest = hashlib.sha256()
         try:
             place.mkdir(exist_ok=True)
             half = place / f"{secrets.token_hex(8)}.part"

@@ -16,8 +16,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from fluxbatch.config import Settings, is_loopback
-from fluxbatch.errors import BadRow, ManifestError
+from fluxbatch.config import Settings
+from fluxbatch.errors import BadRow, ConfigError, ManifestError
 from fluxbatch.events import Events, RowsRead
 from fluxbatch.job import Row
 from fluxbatch.ledger.database import Database
@@ -34,6 +34,7 @@ from fluxbatch.ledger.uploads import RememberFiles, find_file
 from fluxbatch.ledger.writer import Together, commit
 from fluxbatch.manifest import FileHash, FileStamp, Manifest
 from fluxbatch.models import ModelCard
+from fluxbatch.money import Micros, as_usd
 from fluxbatch.seams import Seams
 
 _BATCH = 2_500
@@ -73,7 +74,14 @@ class Intake:
     """One manifest on its way into one ledger. Uses the writer's connection before it starts."""
 
     def __init__(
-        self, settings: Settings, card: ModelCard, db: Database, seams: Seams, events: Events
+        self,
+        settings: Settings,
+        card: ModelCard,
+        db: Database,
+        seams: Seams,
+        events: Events,
+        *,
+        most_jobs: int | None = None,
     ) -> None:
         self._settings = settings
         self._card = card
@@ -81,6 +89,7 @@ class Intake:
         self._together = Together(db)
         self._seams = seams
         self._events = events
+        self._most_jobs = most_jobs
         self._hashes = LedgerHashes(db)
         self._bad: list[BadRow] = []
 
@@ -90,6 +99,7 @@ class Intake:
         Raises `ManifestError` with the bad rows, unless they are to be skipped; `ConfigError`.
         """
         manifest = await self._seams.blocking(partial(self._open, path))
+        await self._seams.blocking(partial(self._refuse_too_many, manifest))
         known = await self._seams.blocking(partial(self._begin, manifest))
         if known.imported and (skip_invalid or known.invalid_rows == 0):
             self._events.emit(RowsRead(known.rows, known.invalid_rows, finished=True))
@@ -107,14 +117,20 @@ class Intake:
         return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
 
     def _open(self, path: Path | None) -> Manifest:
-        return Manifest.open(
-            path,
-            card=self._card,
-            defaults=self._settings.defaults,
-            sweep=self._settings.sweep,
-            allow_http=is_loopback(self._settings.provider.base_url),
-            hashes=self._hashes,
-        )
+        return Manifest.named(path, self._settings, self._card, self._hashes)
+
+    def _refuse_too_many(self, manifest: Manifest) -> None:
+        """A sweep is a few lines, and a slip in it may be a fortune."""
+        if self._most_jobs is None or not manifest.multiplies:
+            return
+        number, is_exact = manifest.count()
+        if number > self._most_jobs:
+            price = self._card.price
+            cost = f" for ${as_usd(Micros(number * price))}" if price is not None else ""
+            raise ConfigError(
+                f"{'' if is_exact else 'about '}{number:,} jobs{cost}: more than"
+                f" {self._most_jobs:,} are made only with --yes; nothing was spent"
+            )
 
     def _begin(self, manifest: Manifest, *, anew: bool = False) -> KnownManifest:
         begin = BeginImport(
@@ -123,7 +139,9 @@ class Intake:
             path=str(manifest.path.absolute()) if manifest.path else None,
             bytes=manifest.bytes,
             model=self._card.slug,
-            settings_json=self._settings.model_dump_json(include={"model", "defaults", "sweep"}),
+            settings_json=self._settings.model_dump_json(
+                include={"model", "columns", "defaults", "sweep", "templates"}
+            ),
             anew=anew,
             shuffle=self._settings.queue.shuffle,
         )

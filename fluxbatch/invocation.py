@@ -23,6 +23,7 @@ from fluxbatch.config import Settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ExitCode, HeldElsewhere
 from fluxbatch.events import Events, Noticed, RunStarted
+from fluxbatch.hearing import Listen
 from fluxbatch.job import LIVE, JobState, PredictionState
 from fluxbatch.keys import ApiKey
 from fluxbatch.ledger import queries
@@ -43,6 +44,7 @@ from fluxbatch.status import LaneStatus, RunStatus, RunSummary
 from fluxbatch.worker.collect import Collector, output_stem
 from fluxbatch.worker.desk import Delivery, Desk, T
 from fluxbatch.worker.guard import FailureCap, FailureGuard
+from fluxbatch.worker.late import LateWords
 from fluxbatch.worker.reconcile import Reconciler
 from fluxbatch.worker.recover import Recovery, seed_lane, unfinished_deliveries
 from fluxbatch.worker.stop import Stop
@@ -66,6 +68,8 @@ class Outside:
     fetcher: Fetcher
     lanes_folder: Path | None = None
     """Where lanes keep their files; None: the user's state folder."""
+    listen: Listen | None = None
+    """How webhooks are heard; None: on a socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ async def open_run(opened: Opened, seams: Seams) -> OpenedRun:
         model=opened.card.slug,
         caps=opened.caps,
         budget_day=day,
-        settings_json=opened.settings.model_dump_json(),
+        settings_json=opened.settings.model_dump_json(exclude={"notify"}),
         tool_version=__version__,
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -163,6 +167,8 @@ class Invocation:
         self._store = LocalStore(opened.folder.root)
         self.desk = self._desk(run, keys, files, events, outside)
         self.reconciler = Reconciler(self.desk)
+        self.recovery = Recovery(self.desk, self.reconciler)
+        self.late = LateWords(self.desk, self.recovery)
         self.buyers = Buyers(self.desk, self.reconciler)
         sink = Sink(self._store, outside.fetcher, opened.settings.sink, seams)
         self.collector = Collector(self.desk, sink)
@@ -215,6 +221,11 @@ class Invocation:
             has_room=self._has_room,
         )
 
+    async def sampled(self, most: int) -> list[queries.QueuedJob]:
+        """Pending jobs from everywhere in the manifest."""
+        seq = self._opened.manifest_seq
+        return await self.read(partial(queries.sampled_jobs, manifest_seq=seq, most=most))
+
     def buyers_wanted(self) -> int:
         """One for every slot, and some to make jobs ready."""
         slots = sum(lane.slots.limit for lane in self.desk.lanes.all)
@@ -241,7 +252,7 @@ class Invocation:
         durations = partial(queries.recent_durations, model=desk.card.slug, most=_DURATIONS)
         for given, duration_s in await self.read(durations):
             desk.timing.remember(kind_of(given), [duration_s])
-        recovery = Recovery(desk, self.reconciler)
+        recovery = self.recovery
         for lane in desk.lanes.all:
             recent = await self.read(
                 partial(

@@ -14,10 +14,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from fluxbatch.config import Limits, Settings, is_loopback
+from fluxbatch.config import Limits, Settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import BadRow
 from fluxbatch.job import ControlFile, Input, JobId, JobState, Row, as_sent, derived_seed
@@ -26,6 +27,7 @@ from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.uploads import find_file, find_upload
 from fluxbatch.manifest import FileHash, FileStamp, Manifest, MemoryFileHashes, SeenHashes
+from fluxbatch.manifest.spooling import name_of
 from fluxbatch.models import ModelCard, find_card
 from fluxbatch.money import SCOPES, ZERO, Micros, Scope, as_usd
 from fluxbatch.worker.timing import kind_of
@@ -38,6 +40,9 @@ _OBSERVED = 200
 _FEWEST_OBSERVED = 5
 _OUTLIER = 3.0
 """Times the median."""
+MOST_EXPANDED = 1_000_000
+"""Jobs of a sweep or of templates beyond which a plan counts them and makes none."""
+_LOOKED_AT = 1_000
 _FIRST_ROWS = 3
 _BAD_ROWS_KEPT = 1_000
 
@@ -117,6 +122,8 @@ class Plan:
     first_rows: tuple[PlannedRow, ...]
     bad_rows: tuple[BadRow, ...]
     """The first ones; `jobs.invalid` counts them all."""
+    is_only_counted: bool = False
+    """More jobs than `MOST_EXPANDED`: the first of them were looked at, nothing was compared."""
 
     def as_json(self) -> dict[str, object]:
         """The last line of `plan --json`. Source: design.md, command line."""
@@ -152,22 +159,26 @@ def plan(
     path = manifest or (Path(settings.manifest) if settings.manifest else None)
     with ExitStack() as stack:
         db = stack.enter_context(_past_of(folder))
-        source = _open(path, settings, card, db)
+        source = Manifest.named(path, settings, card, _KnownHashes(db))
         tally = _Tally(settings, card, db, bad_rows_kept)
-        for row in source.rows(tally.note_bad):
+        counted = source.count().number if source.multiplies else 0
+        is_only_counted = counted > MOST_EXPANDED
+        for row in islice(source.rows(tally.note_bad), _LOOKED_AT if is_only_counted else None):
             tally.add(row)
         execution_s = _observed_s(db, card, tally.kinds)
         jobs = tally.jobs()
+        if is_only_counted:
+            jobs = PlannedJobs(counted - jobs.invalid, 0, 0, 0, 0, jobs.invalid)
         seconds, binding = wall_clock(
             jobs.to_buy, settings.limits, accounts, execution_s or ASSUMED_EXECUTION_S
         )
         return Plan(
-            source=str(path) if path is not None else "the sweep",
+            source=name_of(path) if path is not None else "the sweep",
             model=card.slug,
-            rows=tally.rows,
+            rows=counted if is_only_counted else tally.rows,
             duplicates=tally.duplicates,
             jobs=jobs,
-            images=tally.images,
+            images=jobs.to_buy if is_only_counted else tally.images,
             price=card.price,
             cost=Micros(card.price * jobs.to_buy) if card.price is not None else None,
             seconds=seconds,
@@ -180,18 +191,8 @@ def plan(
             budgets=tuple(_checks(settings, db, card.price, source.identity, jobs.to_buy)),
             first_rows=tuple(tally.first_rows),
             bad_rows=tuple(tally.bad_rows),
+            is_only_counted=is_only_counted,
         )
-
-
-def _open(path: Path | None, settings: Settings, card: ModelCard, db: Database | None) -> Manifest:
-    return Manifest.open(
-        path,
-        card=card,
-        defaults=settings.defaults,
-        sweep=settings.sweep,
-        allow_http=is_loopback(settings.provider.base_url),
-        hashes=_KnownHashes(db),
-    )
 
 
 def wall_clock(

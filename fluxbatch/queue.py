@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -59,12 +59,24 @@ class JobQueue:
         self._changed = anyio.Event()
         self._blocked: str | None = None
         self.is_closed = False
+        self.closed = anyio.Event()
         self.starved_by: str | None = None
         """The cap that has no room, once nothing is left that could free any."""
 
     def close(self) -> None:
         """Hand out nothing more."""
         self.is_closed = True
+        self.closed.set()
+        self._wake()
+
+    def begin_with(self, jobs: Sequence[QueuedJob]) -> None:
+        """Hand out these alone, and no page, until `go_on`."""
+        self._ready.extend(jobs)
+        self._exhausted = True
+
+    def go_on(self) -> None:
+        """Whatever is pending now, from the first page on."""
+        self._place, self._exhausted, self.is_closed = FIRST, False, False
         self._wake()
 
     def block(self, reason: str) -> None:

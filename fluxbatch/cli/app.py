@@ -9,16 +9,21 @@ import typer
 
 from fluxbatch.cli.cancel import cancel
 from fluxbatch.cli.demo import demo
+from fluxbatch.cli.export import export
 from fluxbatch.cli.init import init
 from fluxbatch.cli.keys import keys
+from fluxbatch.cli.ls import ls
 from fluxbatch.cli.plan import plan
 from fluxbatch.cli.reconcile import reconcile
 from fluxbatch.cli.repair import repair
 from fluxbatch.cli.retry import retry
 from fluxbatch.cli.run import run
+from fluxbatch.cli.show import show
 from fluxbatch.cli.status import status
 from fluxbatch.cli.talk import Talk
 from fluxbatch.cli.version import version
+from fluxbatch.cli.watch import watch
+from fluxbatch.cli.why import why
 from fluxbatch.emulator.command import emulator
 
 app = typer.Typer(
@@ -35,10 +40,15 @@ _VERBS = (
     (plan, "Count a manifest's jobs, price and time; spends nothing."),
     (run, "Make what a manifest or config asks for; again to go on."),
     (status, "Where a dataset stands, also while a run goes on."),
+    (watch, "The live screen of a run that goes on elsewhere."),
+    (ls, "The rows, a line each; a filter chooses."),
+    (show, "Everything of one result."),
+    (why, "The history of one job in words."),
     (retry, "Send failed jobs back to pending."),
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),
     (repair, "Fetch missing or corrupt files again, for $0."),
+    (export, "Write the images and their rows as a dataset."),
     (keys, "Each key's label, fingerprint, account and health."),
     (emulator, "Serve the provider's API on this machine."),
     (version, "This program's version."),

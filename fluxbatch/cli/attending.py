@@ -11,11 +11,12 @@ import anyio
 
 from fluxbatch.cli.settings import Asked
 from fluxbatch.cli.talk import Talk
-from fluxbatch.config import environment, seconds
+from fluxbatch.config import environment
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Event, Events, JobFailed, LaneChanged, Noticed, Stopping
 from fluxbatch.keys import ApiKey
+from fluxbatch.quantities import seconds
 from fluxbatch.seams import loop_options
 from fluxbatch.upkeep import Request, remembered_settings
 

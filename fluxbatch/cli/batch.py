@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import anyio
 import typer
 
 from fluxbatch import engine
-from fluxbatch.cli.progress import progress
+from fluxbatch.cli.log import event_log
+from fluxbatch.cli.progress import Progress, progress
 from fluxbatch.cli.settings import Asked
 from fluxbatch.cli.summary import tell_summary
 from fluxbatch.cli.talk import Talk
@@ -17,34 +20,83 @@ from fluxbatch.cli.words import count, dollars
 from fluxbatch.config import Budget, is_loopback
 from fluxbatch.dataset import Folder
 from fluxbatch.events import Events
+from fluxbatch.job import JobState
+from fluxbatch.ledger.listing import latest_images
+from fluxbatch.notification import announced
 from fluxbatch.planning import Plan, plan
 from fluxbatch.seams import loop_options
+from fluxbatch.status import RunSummary
+
+_IMAGES_SHOWN = 10
 
 
-def run_batch(talk: Talk, request: engine.RunRequest, *, title: str, again: str) -> int:
-    """Run, show, sum up; answers the exit code. *again* is the command that goes on with it."""
-    with progress(talk, title) as shown:
-        run = partial(
-            engine.run,
-            request,
-            Events(shown.hear),
-            on_status=shown.show,
-            handle_signals=True,
-        )
-        summary = anyio.run(run, backend_options=loop_options())
+def run_batch(
+    talk: Talk,
+    request: engine.RunRequest,
+    *,
+    title: str,
+    again: str,
+    canary: int | None = None,
+    yes: bool = False,
+) -> int:
+    """Run, show, sum up; answers the exit code. *again* is the command that goes on with it.
+
+    *canary* jobs are made first, and asked about; *yes* goes on where none of them failed.
+    """
+    log = request.settings.log
+    with (
+        event_log(talk, log) as logged,
+        progress(talk, title, is_logged=logged is not None and log.file is None) as shown,
+    ):
+        if canary is not None:
+            goes_on = partial(_goes_on, talk, shown, request.folder, yes=yes)
+            request = replace(request, canary=engine.Canary(canary, goes_on))
+        events = Events(shown.hear, *([logged.hear] if logged is not None else []))
+        run = partial(engine.run, request, events, on_status=shown.show, handle_signals=True)
+        told = partial(announced, request.settings.notify, str(request.folder.root), events, run)
+        summary = anyio.run(told, backend_options=loop_options())
     tell_summary(talk, summary, request.folder, again)
     if talk.json:
         talk.object(summary.as_json())
     return int(summary.exit_code)
 
 
+async def _goes_on(
+    talk: Talk, shown: Progress, folder: Folder, summary: RunSummary, failed: int, *, yes: bool
+) -> bool:
+    """Show what the canary made and ask; where nobody can be asked, no."""
+    with shown.aside():
+        for line in _canary_lines(folder, summary, failed):
+            talk.say(line)
+        if yes:
+            return not failed
+        if not at_terminal():
+            return False
+        left = count(summary.jobs.of(JobState.PENDING), "job")
+        talk.warn(f"{left} to go. Go on? Type y or n:")
+        await anyio.wait_readable(sys.stdin)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _canary_lines(folder: Folder, summary: RunSummary, failed: int) -> Iterator[str]:
+    done = count(summary.jobs.of(JobState.DONE), "job")
+    and_failed = f", {failed:,} failed" if failed else ""
+    yield f"canary: {done} done{and_failed}, {dollars(summary.run.spent)} spent; the latest images:"
+    with folder.reader() as db:
+        yield from (f"  {folder.root / path}" for path in latest_images(db, _IMAGES_SHOWN))
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def consented(talk: Talk, asked: Asked, folder: Folder) -> bool:
     """Whether the money may be spent: a budget says so, or whoever sits at the terminal."""
-    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    if not at_terminal or not _needs_consent(asked):
+    if not at_terminal() or not _needs_consent(asked):
         return True
     planned = plan(asked.settings, asked.manifest, folder, bad_rows_kept=0)
-    if not planned.jobs.to_buy:
+    if not planned.jobs.to_buy or planned.is_only_counted:  # the engine refuses so many
         return True
     return typer.confirm(talk.clean(_question(planned)), err=True)
 

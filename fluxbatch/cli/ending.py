@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from fluxbatch.config import seconds
 from fluxbatch.errors import ConfigError
+from fluxbatch.quantities import seconds
 
 
 def ends_at(max_duration: str, deadline: str, now: datetime) -> datetime | None:

@@ -17,14 +17,21 @@ Verbose = Annotated[
 BaseUrl = Annotated[
     str, typer.Option("--base-url", metavar="URL", help="Another endpoint, /v1 included.")
 ]
+Format = Annotated[
+    str, typer.Option("--format", metavar="KIND", help="The manifest's: csv, tsv, jsonl, ….")
+]
 Dataset = Annotated[
     Path, typer.Argument(metavar="DIR", help="The dataset's folder.", show_default=False)
+]
+Where = Annotated[
+    str,
+    typer.Option("--where", metavar="FILTER", help="Only these: 'status=done and prompt~cat'."),
 ]
 Source = Annotated[
     Path,
     typer.Argument(
         metavar="CONFIG|MANIFEST",
-        help="A config (.yaml, .toml), or a manifest (.csv, .jsonl).",
+        help="A config (.yaml, .toml), or a manifest: a table, a folder of images, - for stdin.",
         show_default=False,
     ),
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Json, Source, Verbose, voice
+from fluxbatch.cli.options import BaseUrl, Format, Json, Source, Verbose, voice
 
 
 def plan(
@@ -18,6 +19,7 @@ def plan(
         typer.Option("--out", "-o", metavar="DIR", help="The dataset to compare with."),
     ] = None,
     budget: Annotated[str, typer.Option(metavar="USD", help="Check this cap on a run.")] = "",
+    kind: Format = "",
     base_url: BaseUrl = "",
     as_json: Json = False,
     verbose: Verbose = False,
@@ -29,12 +31,14 @@ def plan(
     from fluxbatch.dataset import Folder
     from fluxbatch.planning import plan as make_plan
 
-    asked = read_source(source, budget=budget, base_url=base_url)
+    asked = read_source(source, budget=budget, base_url=base_url, kind=kind)
     folder = Folder(out) if out is not None else None
-    planned = make_plan(
-        asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
-        bad_rows_kept=10**9 if as_json or verbose else 1_000,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        asked = asked.here(Path(place))
+        planned = make_plan(
+            asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
+            bad_rows_kept=10**9 if as_json or verbose else 1_000,
+        )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, source, out):
             talk.data(line)

@@ -30,6 +30,8 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
     kinds += [(jobs.failed, "failed earlier (`retry` sends them again)")]
     kinds += [(jobs.invalid, "invalid")]
     parts = ", ".join(f"{number:,} {kind}" for number, kind in kinds if number)
+    if plan.is_only_counted:
+        parts = "counted, not compared with a dataset; run makes so many only with --yes"
     yield _line("jobs", f"{jobs.total:,} in all" + (f": {parts}" if parts else ""))
     yield _line("cost", _cost(plan))
     yield _line("time", _time(plan, settings))

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -50,17 +50,39 @@ class Progress(Protocol):
 
     def show(self, status: RunStatus, /) -> None: ...
 
+    def aside(self) -> AbstractContextManager[object]:
+        """Show nothing meanwhile: somebody is asked."""
+        ...
+
 
 @contextmanager
-def progress(talk: Talk, title: str) -> Iterator[Progress]:
-    """The progress that fits where stderr leads, for the length of a run."""
-    if talk.quiet:
+def progress(talk: Talk, title: str, *, is_logged: bool = False) -> Iterator[Progress]:
+    """The progress that fits where stderr leads, for the length of a run.
+
+    *is_logged*: stderr is the log's.
+    """
+    if is_logged:
+        yield _Silent()
+    elif talk.quiet:
         yield _Quiet(talk)
     elif sys.stderr.isatty() and not talk.console.is_dumb_terminal:  # FORCE_COLOR is no terminal
         with LiveProgress(talk, title).on_screen() as shown:
             yield shown
     else:
         yield PlainProgress(talk)
+
+
+class _Silent:
+    """Nothing at all."""
+
+    def hear(self, event: Event, /) -> None:
+        pass
+
+    def show(self, status: RunStatus, /) -> None:
+        pass
+
+    def aside(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 class _Quiet:
@@ -75,6 +97,9 @@ class _Quiet:
 
     def show(self, status: RunStatus, /) -> None:
         pass
+
+    def aside(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 class PlainProgress:
@@ -103,6 +128,9 @@ class PlainProgress:
             self._told_s = status.elapsed_s
             self._last = line.partition("]")[2]
             self._talk.say(line)
+
+    def aside(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def _line(self, event: Event) -> str | None:
         match event:
@@ -134,12 +162,23 @@ class LiveProgress:
         self._live = Live(console=talk.console, auto_refresh=False, transient=True)
         self._read_s = time.monotonic()
         self._latest: RunStatus | None = None
+        self._is_aside = False
 
     @contextmanager
     def on_screen(self) -> Iterator[LiveProgress]:
         """The screen is there; at the end it is gone, and the summary takes its place."""
         with self._live:
             yield self
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._is_aside = True
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+            self._is_aside = False
 
     def hear(self, event: Event, /) -> None:
         match event:
@@ -162,6 +201,8 @@ class LiveProgress:
     def show(self, status: RunStatus, /) -> None:
         self._latest = status = replace(status, stopping=self._talk.clean(status.stopping))
         self._pace.hear(status)
+        if self._is_aside:
+            return
         width, height = self._live.console.size
         frame = Frame(
             self._title, status, self._pace.left(status), tuple(self._troubles), self._marks

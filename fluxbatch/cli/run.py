@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Json, Quiet, Source, Verbose, voice
+from fluxbatch.cli.options import BaseUrl, Format, Json, Quiet, Source, Verbose, voice
 
 
 def run(
@@ -32,13 +32,26 @@ def run(
     max_failures: Annotated[
         str, typer.Option(metavar="N|5%", help="Stop where more jobs than that have failed.")
     ] = "",
+    canary: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Make N jobs from everywhere first, then ask."),
+    ] = None,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Record bad rows as failed, run the others.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing, refuse no number of jobs.")
+    ] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Exit 6 at once where another run uses the key.")
     ] = False,
+    log_file: Annotated[
+        str, typer.Option(metavar="PATH", help="Add a line for everything that happens.")
+    ] = "",
+    log_format: Annotated[
+        str, typer.Option(metavar="text|json", help="Of those lines; json alone: on stderr.")
+    ] = "",
+    kind: Format = "",
     base_url: BaseUrl = "",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -58,11 +71,20 @@ def run(
     from fluxbatch.cli.settings import read_source
     from fluxbatch.dataset import Folder
     from fluxbatch.engine import RunRequest
+    from fluxbatch.planning import MOST_EXPANDED
     from fluxbatch.worker.guard import FailureCap
 
-    asked = read_source(source, budget=budget, base_url=base_url)
+    asked = read_source(
+        source,
+        budget=budget,
+        base_url=base_url,
+        kind=kind,
+        log_file=log_file,
+        log_format=log_format,
+    )
     keys = asked.keys(talk)
     folder = Folder(out)
+    asked = asked.here(folder.root / "manifests")
     if not yes and not consented(talk, asked, folder):
         raise typer.Abort
     request = RunRequest(
@@ -74,8 +96,14 @@ def run(
         no_wait=no_wait,
         limit=limit,
         ends_at=ends_at(max_duration, deadline, datetime.now(UTC)),
+        most_jobs=None if yes else MOST_EXPANDED,
         max_failures=FailureCap.parse(max_failures) if max_failures else None,
     )
     again = ["fluxbatch", "run", str(source), "--out", str(out)]
     again += ["--base-url", base_url] if base_url else []
-    return run_batch(talk, request, title=f"fluxbatch  {source} → {out}", again=shlex.join(again))
+    again += ["--format", kind] if kind else []
+    again += ["--yes"] if yes else []
+    title = f"fluxbatch  {source} → {out}"
+    return run_batch(
+        talk, request, title=title, again=shlex.join(again), canary=canary, yes=yes
+    )  # fmt: skip

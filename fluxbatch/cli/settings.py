@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ class Asked:
     """None: the settings' own, or a sweep alone."""
     environ: Mapping[str, str]
 
+    def here(self, place: Path) -> Asked:
+        """With a manifest from stdin or a URL written into the folder *place*: a file."""
+        if self.manifest is None:
+            return self
+        from fluxbatch.manifest.spooling import as_file
+
+        return replace(self, manifest=as_file(self.manifest, place))
+
     def keys(self, talk: Talk) -> list[ApiKey]:
         """Every key there is; from here on none of them is ever shown."""
         keys = find_keys(self.settings.keys, self.environ)
@@ -42,14 +50,37 @@ class Asked:
             return 1
 
 
-def read_source(source: Path | None, *, budget: str = "", base_url: str = "") -> Asked:
+def read_source(
+    source: Path | None,
+    *,
+    budget: str = "",
+    base_url: str = "",
+    kind: str = "",
+    log_file: str = "",
+    log_format: str = "",
+) -> Asked:
     """Read a config, or the defaults around a manifest, under the flags that were given."""
-    flags: dict[str, Any] = {}
+    flags: dict[str, Any] = {"format": kind} if kind else {}
     if budget:
         flags["budget"] = {"per_run": budget}
     if base_url:
         flags["provider"] = {"base_url": base_url}
-    is_config = source is not None and source.suffix.lower() in _CONFIGS
+    log = {"file": log_file, "format": log_format}
+    if any(log.values()):
+        flags["log"] = {name: value for name, value in log.items() if value}
+    is_config = source is not None and _is_config(source)
     environ = environment()
     settings = load_settings(source if is_config else None, flags, environ)
-    return Asked(settings, None if is_config else source, environ)
+    manifest = None if is_config else source
+    if manifest is None and settings.manifest is not None:
+        manifest = Path(settings.manifest)
+    return Asked(settings, manifest, environ)
+
+
+def _is_config(source: Path) -> bool:
+    if source.suffix.lower() not in _CONFIGS:
+        return False
+    from fluxbatch.manifest.lists import is_rows
+    from fluxbatch.manifest.spooling import is_elsewhere
+
+    return not is_elsewhere(source) and not is_rows(source)

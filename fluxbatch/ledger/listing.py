@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, or_, select
 
-from fluxbatch.job import LIVE, FailureClass, Input, JobState, PredictionState
+from fluxbatch.job import LIVE, FailureClass, Input, JobState, OutputState, PredictionState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import parse_utc
@@ -20,7 +20,7 @@ from fluxbatch.ledger.statement import Statement, constant, one_of
 from fluxbatch.money import Balance, Micros, Scope
 
 _m, _r, _j = tables.manifests.c, tables.rows.c, tables.jobs.c
-_p, _u, _b = tables.predictions.c, tables.runs.c, tables.budgets.c
+_o, _p, _u, _b = tables.outputs.c, tables.predictions.c, tables.runs.c, tables.budgets.c
 _HERE = _r.manifest_seq == bindparam("manifest_seq")
 
 
@@ -292,3 +292,19 @@ def unended_run(db: Database, identity: str) -> str | None:
     """The run of this manifest that the next invocation continues."""
     found = db.run(_OPEN_RUN, {"identity": identity})
     return str(found[0][0]) if found else None
+
+
+_IMAGES = Statement(
+    lambda _: (
+        select(_o.path)
+        .where(_o.state == constant(OutputState.STORED))
+        .order_by(_o.seq.desc())
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def latest_images(db: Database, most: int) -> list[str]:
+    """Paths in the dataset of what was wanted last and is stored, newest first."""
+    return [path for (path,) in db.run(_IMAGES, {"most": most})]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, distinct, func, select
@@ -63,6 +64,38 @@ _PENDING = (
     _pending(_j.priority == bindparam("priority"), _j.position > bindparam("position")),
     _pending(_j.priority < bindparam("priority")),
 )
+
+
+_COUNT_PENDING = Statement(
+    lambda _: select(func.count()).where(
+        _j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq")
+    )
+)
+_NTH_PENDING = Statement(
+    lambda _: (
+        select(*_JOB_COLUMNS)
+        .where(_j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq"))
+        .order_by(_j.priority.desc(), _j.position)
+        .limit(constant(1))
+        .offset(bindparam("place"))
+    )
+)
+
+
+def sampled_jobs(db: Database, manifest_seq: int, most: int) -> list[QueuedJob]:
+    """Pending jobs from everywhere in line: one of each of *most* equal parts of it.
+
+    Which one of a part is drawn, so that no rhythm of the manifest is caught; the same jobs as
+    long as the same ones are pending.
+    """
+    ((pending,),) = db.run(_COUNT_PENDING, {"manifest_seq": manifest_seq})
+    parts, dice = min(most, int(pending)), Random(int(pending))
+    jobs = []
+    for part in range(parts):
+        first, beyond = part * pending // parts, (part + 1) * pending // parts
+        place = {"manifest_seq": manifest_seq, "place": dice.randrange(first, beyond)}
+        jobs += [_queued(record) for record in db.run(_NTH_PENDING, place)]
+    return jobs
 
 
 class Place(NamedTuple):
@@ -121,43 +154,55 @@ class LivePrediction:
     control_url: str | None
 
 
-_LIVE = Statement(
-    lambda _: (
-        select(
-            *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint,
-            _p.key_label, _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at,
-            _p.intended_boot_us, _p.seed, _p.control_url,
-        )
-        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
-        .where(one_of(_p.state, LIVE))
-        .order_by(_p.seq)
-    )
+_LIVE_COLUMNS = (
+    *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint, _p.key_label,
+    _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at, _p.intended_boot_us, _p.seed,
+    _p.control_url,
 )  # fmt: skip
+
+
+def _predictions(which: ColumnElement[bool]) -> Statement:
+    return Statement(
+        lambda _: (
+            select(*_LIVE_COLUMNS)
+            .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+            .where(which)
+            .order_by(_p.seq)
+        )
+    )
+
+
+_LIVE = _predictions(one_of(_p.state, LIVE))
+_ONE = _predictions(_p.seq == bindparam("seq"))
 
 
 def live_predictions(db: Database) -> list[LivePrediction]:
     """Every prediction of the dataset that may be alive, oldest first."""
-    found = []
-    for record in db.run(_LIVE):
-        seq, state, provider_id, account, fingerprint, label, adopted, at_risk = record[8:16]
-        boot_id, at, at_us, seed, control_url = record[16:21]
-        found.append(
-            LivePrediction(
-                seq,
-                _queued(record[:8]),
-                PredictionState(state),
-                provider_id,
-                account,
-                fingerprint,
-                label,
-                adopted,
-                bool(at_risk),
-                Moment(parse_utc(at), boot_id, at_us / 1_000_000),
-                seed,
-                control_url,
-            )
-        )
-    return found
+    return [_prediction(record) for record in db.run(_LIVE)]
+
+
+def prediction_of(db: Database, seq: int) -> LivePrediction | None:
+    """One prediction, whatever its state."""
+    return next((_prediction(record) for record in db.run(_ONE, {"seq": seq})), None)
+
+
+def _prediction(record: Sequence[Any]) -> LivePrediction:
+    seq, state, provider_id, account, fingerprint, label, adopted, at_risk = record[8:16]
+    boot_id, at, at_us, seed, control_url = record[16:21]
+    return LivePrediction(
+        seq,
+        _queued(record[:8]),
+        PredictionState(state),
+        provider_id,
+        account,
+        fingerprint,
+        label,
+        adopted,
+        bool(at_risk),
+        Moment(parse_utc(at), boot_id, at_us / 1_000_000),
+        seed,
+        control_url,
+    )
 
 
 _RECENT = Statement(

@@ -37,6 +37,22 @@ class StoredOutput:
     height: int
     prediction_id: str | None
     seed: int | None
+    number: int
+    """Within its prediction, from 0."""
+    edition: int
+    """Which of the predictions that gave the job images made it, from 0: `retry` adds one."""
+    attempt: int
+    """Which of all predictions of the job made it, from 1."""
+    run_id: str
+    file_sha256: str
+    """Of the file as it lies there; differs from `sha256` where metadata was embedded."""
+    dhash: str | None
+    quality: Mapping[str, Any]
+    submitted_at: str
+    generated_at: str | None
+    stored_at: str | None
+    run_time_s: float | None
+    """The provider's own figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,11 @@ class RowResult:
     cost: Micros
     """Of every prediction of the job; rows that name one job each show all of it."""
     cost_is_estimated: bool
+    repeat: int
+    control_sha256: str | None
+    """Of a local control image; None where it is a URL."""
+    control_path: str | None
+    """Where that image lay when the manifest was read."""
     outputs: tuple[StoredOutput, ...]
 
 
@@ -75,14 +96,20 @@ _ROWS = (
     .subquery("page")
 )
 _made = tables.predictions.alias("made")
+_OUTPUT = (
+    _o.prediction_seq, _o.path, _o.sha256, _o.bytes, _o.mime, _o.width, _o.height,
+    _made.c.provider_id, _made.c.seed, _o.number, _made.c.attempt, tables.runs.c.id,
+    _o.file_sha256, _o.dhash, _o.quality_json, _made.c.intended_at, _made.c.ended_at,
+    _o.stored_at, _made.c.run_time_us,
+)  # fmt: skip
 _PAGES = Statement(
     lambda _: (
         select(
             _ROWS.c.number, _ROWS.c.line, _ROWS.c.user_id, _ROWS.c.error, _ROWS.c.meta_json,
             _ROWS.c.axes_json, _j.id, _j.state, _j.failure, _j.reason, _j.model, _j.input_json,
-            _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(),
-            _o.path, _o.sha256, _o.bytes, _o.mime, _o.width, _o.height,
-            _made.c.provider_id, _made.c.seed,
+            _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(), _j.repeat, _j.control_sha256,
+            _j.control_path,
+            *_OUTPUT,
         )
         .select_from(
             _ROWS.outerjoin(tables.jobs, _j.seq == _ROWS.c.job_seq)
@@ -91,6 +118,7 @@ _PAGES = Statement(
                 and_(_o.job_seq == _j.seq, _o.state == constant(OutputState.STORED)),
             )
             .outerjoin(_made, _made.c.seq == _o.prediction_seq)
+            .outerjoin(tables.runs, tables.runs.c.seq == _made.c.run_seq)
         )
         .order_by(_ROWS.c.number, _o.prediction_seq, _o.number)
     )
@@ -110,9 +138,14 @@ def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
             return
 
 
+_ROW_COLUMNS = 17
+
+
 def _result(records: list[tuple[Any, ...]]) -> RowResult:
     number, line, user_id, error, meta, axes, job, state, failure, reason = records[0][:10]
-    model, given, cost, estimated = records[0][10:14]
+    model, given, cost, estimated, repeat, control_sha256, control_path = records[0][
+        10:_ROW_COLUMNS
+    ]
     return RowResult(
         number=number,
         line=line,
@@ -127,8 +160,23 @@ def _result(records: list[tuple[Any, ...]]) -> RowResult:
         axes=json.loads(axes) if axes else {},
         cost=Micros(int(cost)),
         cost_is_estimated=bool(estimated),
-        outputs=tuple(StoredOutput(*record[14:22]) for record in records if record[14]),
+        repeat=repeat or 0,
+        control_sha256=control_sha256,
+        control_path=control_path,
+        outputs=tuple(_outputs([record[_ROW_COLUMNS:] for record in records])),
     )
+
+
+def _outputs(records: list[tuple[Any, ...]]) -> Iterator[StoredOutput]:
+    stored = [record for record in records if record[0] is not None]
+    for edition, (_, of_one) in enumerate(groupby(stored, key=lambda record: record[0])):
+        for _, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in of_one:
+            path, sha256, size, mime, width, height, made, seed, number, attempt, run_id = plain
+            yield StoredOutput(
+                path, sha256, size, mime, width, height, made, seed, number, edition, attempt,
+                run_id, file_sha256 or sha256, dhash, json.loads(quality) if quality else {},
+                begun, ended, stored_at, None if run_us is None else run_us / 1_000_000,
+            )  # fmt: skip
 
 
 _STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")))

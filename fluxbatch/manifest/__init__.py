@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fluxbatch.manifest.control import FileHash, FileHashes, FileStamp, MemoryFileHashes
-from fluxbatch.manifest.manifest import Manifest
+from fluxbatch.manifest.manifest import Manifest, Shape
 from fluxbatch.manifest.rows import OnBad
 from fluxbatch.manifest.seen import SeenHashes
 from fluxbatch.manifest.sweep import Cells
@@ -17,4 +17,5 @@ __all__ = [
     "MemoryFileHashes",
     "OnBad",
     "SeenHashes",
+    "Shape",
 ]

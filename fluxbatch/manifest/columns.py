@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fluxbatch.errors import ManifestError
+from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.models import ModelCard, Problem, quoted, unknown_input
 
 ALIASES: Mapping[str, str] = {
@@ -24,6 +24,8 @@ ALIASES: Mapping[str, str] = {
     "image_url": "control_image",
     "control_image_url": "control_image",
 }
+OTHERS = "*"
+"""In `columns`: every column that means nothing."""
 RESERVED_PREFIX = "_fb_"
 MOST_REPEATS = 100_000
 MOST_ID_CHARS = 1000
@@ -62,8 +64,8 @@ class _Layout:
     row: dict[str, list[str]] = field(default_factory=dict)
     """`id`, `repeat`, `priority` and the columns that give them."""
     meta: list[tuple[str, str]] = field(default_factory=list)
-    nested: list[str] = field(default_factory=list)
-    """`input` and `meta` as objects (JSONL): their names differ from row to row."""
+    nested: list[tuple[str, str]] = field(default_factory=list)
+    """Columns that are `input` or `meta` as objects: their names differ from row to row."""
     problems: list[Problem] = field(default_factory=list)
     is_plain: bool = True
     """No two columns give one input, and nothing but inputs and an id is there."""
@@ -74,19 +76,53 @@ class _Layout:
 class Columns:
     """Takes records apart for one model."""
 
-    def __init__(self, card: ModelCard) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        mapped: Mapping[str, str] | None = None,
+        *,
+        variables: bool = False,
+    ) -> None:
+        """*mapped* is the config's `columns`; raise `ConfigError` for a name that means nothing.
+
+        With *variables* a column that means nothing, nor nearly, can be named by templates.
+        """
         self._inputs = card.inputs
+        self._variables = variables
+        self._others = (mapped or {}).get(OTHERS)
+        self._targets: dict[str, list[str]] = {}
+        """By the manifest's name: what it is here."""
+        for target, column in (mapped or {}).items():
+            if target != OTHERS:
+                self._targets.setdefault(column, []).append(self._checked_target(target))
+        if self._others not in (None, "ignore", "meta"):
+            raise ConfigError(f"columns.{OTHERS}: {self._others!r} is neither 'ignore' nor 'meta'")
         self._layouts: dict[tuple[str, ...], _Layout] = {}
 
     def check_header(self, names: Sequence[str]) -> None:
         """Raise `ManifestError` naming every column that means nothing."""
         layout = self._layout(tuple(names))
+        if missing := [column for column in self._targets if column not in names]:
+            raise ManifestError(
+                f"columns.{self._targets[missing[0]][0]}: the manifest has no column"
+                f" {missing[0]!r}; it has {', '.join(names)[:300]}"
+            )
         if not layout.problems:
             return
         if len(layout.problems) == len(names):
             raise ManifestError(_no_header(names, self._inputs))
         lines = "\n".join(f"  {name}: {reason}" for name, reason in layout.problems)
         raise ManifestError(f"the header of the manifest has columns that mean nothing:\n{lines}")
+
+    def uses(self, column: str) -> bool:
+        """Whether anything becomes of *column*."""
+        layout = self._layout((column,))
+        return bool(layout.inputs or layout.row or layout.meta or layout.nested)
+
+    def is_input(self, column: str) -> bool:
+        """Whether *column* gives a single value of the job, and not what is passed through."""
+        layout = self._layout((column,))
+        return bool(layout.inputs or layout.row)
 
     def read(self, cells: Mapping[str, object]) -> RowParts:
         """The parts of one record; what is wrong with them is in `problems`."""
@@ -108,8 +144,9 @@ class Columns:
 
     def _layout(self, names: tuple[str, ...]) -> _Layout:
         layout = _Layout()
-        for name in names:
-            self._place(name, layout)
+        for column in names:
+            for name in self._targets.get(column, (column,)):
+                self._place(column, name, layout)
         targets = [target for _, target in layout.inputs]
         layout.is_plain = (
             not (layout.meta or layout.nested or layout.problems)
@@ -123,24 +160,44 @@ class Columns:
         self._layouts[names] = layout
         return layout
 
-    def _place(self, name: str, layout: _Layout) -> None:
+    def _place(self, column: str, name: str, layout: _Layout) -> None:
+        """*name* is what *column* is called here."""
         target = self.input_of(name)
         if target is not None:
-            layout.inputs.append((name, target))
+            layout.inputs.append((column, target))
         elif (target := ALIASES.get(name, name)) in _OF_THE_ROW:
-            layout.row.setdefault(target, []).append(name)
+            layout.row.setdefault(target, []).append(column)
         elif name.startswith("meta.") and len(name) > len("meta."):
-            layout.meta.append((name, name.removeprefix("meta.")))
+            layout.meta.append((column, name.removeprefix("meta.")))
         elif name in _META_COLUMNS:
-            layout.meta.append((name, name))
+            layout.meta.append((column, name))
         elif name in {"input", "meta"}:
-            layout.nested.append(name)
+            layout.nested.append((column, name))
         elif name.startswith(RESERVED_PREFIX):
             layout.problems.append(
-                Problem(name, f"names beginning with {RESERVED_PREFIX!r} are fluxbatch's own")
+                Problem(column, f"names beginning with {RESERVED_PREFIX!r} are fluxbatch's own")
             )
         else:
-            layout.problems.append(self.unknown(name))
+            self._place_other(column, name, layout)
+
+    def _place_other(self, column: str, name: str, layout: _Layout) -> None:
+        problem = self.unknown(name)
+        if self._others == "ignore":
+            return
+        if self._others == "meta" or (self._variables and "did you mean" not in problem.reason):
+            layout.meta.append((column, name))
+        else:
+            layout.problems.append(problem)
+
+    def _checked_target(self, name: str) -> str:
+        """A name on the left of `columns`."""
+        known = {*_OF_THE_ROW, *_META_COLUMNS, "input", "meta"}
+        if name in known or self.input_of(name) or name.startswith("meta."):
+            return name
+        reason = self.unknown(name).reason
+        if self._variables and name.isidentifier() and "did you mean" not in reason:
+            return name
+        raise ConfigError(f"columns.{name}: {reason} (on the right is the manifest's own name)")
 
     def input_of(self, column: str) -> str | None:
         """The input a column gives: by its own name first, then as `input.NAME`, then by alias."""
@@ -166,8 +223,8 @@ class Columns:
         meta: dict[str, object] = {}
         for column, name in layout.meta:
             _put(meta, name, _meta_value(column, cells[column], problems), column, problems)
-        for column in layout.nested:
-            self._read_nested(column, cells[column], given, meta, problems)
+        for column, name in layout.nested:
+            self._read_nested(column, name == "meta", cells[column], given, meta, problems)
         row: dict[str, object] = {}
         for name, columns in layout.row.items():
             for column in columns:
@@ -187,6 +244,7 @@ class Columns:
     def _read_nested(
         self,
         column: str,
+        is_meta: bool,
         cell: object,
         given: dict[str, object],
         meta: dict[str, object],
@@ -195,14 +253,14 @@ class Columns:
         if _is_empty(cell):
             return
         if not isinstance(cell, dict):
-            hint = f"{column}.NAME" if column == "meta" else "input.NAME"
+            hint = "meta.NAME" if is_meta else "input.NAME"
             problems.append(
                 Problem(column, f"{quoted(cell)} is not an object; a single value is {hint!r}")
             )
             return
         for name, value in cell.items():
             inner = f"{column}.{name}"
-            if column == "meta":
+            if is_meta:
                 _put(meta, name, _meta_value(inner, value, problems), inner, problems)
             elif name in self._inputs:
                 _put(given, name, value, inner, problems)

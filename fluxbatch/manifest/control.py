@@ -198,6 +198,12 @@ class ControlImages:
         return f"{quoted(given)} does not exist{hint}"
 
 
+def anchored(given: str, folder: Path) -> str:
+    """*given*, absolute where it is a relative file of *folder*."""
+    is_other = "://" in given[:16] or given.startswith(("data:", UPLOAD_PREFIX, "~", "/"))
+    return given if is_other or not given else str(folder / given)
+
+
 def _refuse_size(size: int, given: str) -> None:
     if size == 0:
         raise BadControl(f"{quoted(given)} is an empty file")

@@ -12,18 +12,21 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from fluxbatch.config import Sweep
-from fluxbatch.errors import ConfigError, ManifestError
+from fluxbatch.config import Settings, is_loopback
+from fluxbatch.errors import BadRow, ConfigError, ManifestError
 from fluxbatch.job import Input, Row
-from fluxbatch.manifest.columns import Columns, RowParts, broken
-from fluxbatch.manifest.control import ControlImages, FileHashes, MemoryFileHashes
-from fluxbatch.manifest.reading import Record, format_of, read_csv, read_jsonl
+from fluxbatch.manifest.columns import Columns, RowParts
+from fluxbatch.manifest.control import ControlImages, FileHashes, MemoryFileHashes, anchored
+from fluxbatch.manifest.expansion import Counted, Expansion
+from fluxbatch.manifest.opening import Records, open_records
+from fluxbatch.manifest.prompts.grammar import is_template
 from fluxbatch.manifest.rows import OnBad, RowPass
-from fluxbatch.manifest.source import Source
+from fluxbatch.manifest.spooling import is_spooled
 from fluxbatch.manifest.sweep import Cells
 from fluxbatch.models import BadInput, ModelCard, Problem
+from fluxbatch.shaping import ManifestFormat, Sweep, Templates
 
 _ALONE = RowParts({}, None, None, 0, {}, ())
 _NO_LINE = 0
@@ -33,11 +36,36 @@ class _Asked(NamedTuple):
     """Everything beside the file that shapes its jobs."""
 
     card: ModelCard
+    columns: Columns
     defaults: Input
     cells: Cells | None
+    expansion: Expansion | None
     folder: Path
     hashes: FileHashes
     allow_http: bool
+
+
+class Shape(NamedTuple):
+    """What a config says of the jobs, beside the manifest itself."""
+
+    defaults: Mapping[str, object] = {}
+    sweep: Sweep | None = None
+    columns: Mapping[str, str] = {}
+    templates: Templates | Literal[False] | None = None
+    format: ManifestFormat | None = None
+    folder: Path | None = None
+    """Where the config's relative files begin; None: where the manifest's do."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Shape:
+        return cls(
+            settings.defaults,
+            settings.sweep,
+            settings.columns,
+            settings.templates,
+            settings.format,
+            settings.folder,
+        )
 
 
 class Manifest:
@@ -48,11 +76,21 @@ class Manifest:
     A sweep draws the same cells for every row. Rows of a sweep alone are of line 0.
     """
 
-    def __init__(self, source: Source | None, asked: _Asked, identity: str) -> None:
-        self._source = source
+    def __init__(self, records: Records | None, asked: _Asked, identity: str) -> None:
+        self._records = records
         self._asked = asked
         self.identity = identity
         """Hex sha256 of the file's bytes and the settings that shape its jobs."""
+
+    @classmethod
+    def named(
+        cls, path: Path | None, settings: Settings, card: ModelCard, hashes: FileHashes
+    ) -> Self:
+        """As *settings* shape it; *path* None is a sweep alone. Raises as `open` does."""
+        allow_http = is_loopback(settings.provider.base_url)
+        return cls.open(
+            path, card=card, shape=Shape.of(settings), allow_http=allow_http, hashes=hashes
+        )
 
     @classmethod
     def open(
@@ -60,53 +98,83 @@ class Manifest:
         path: Path | None,
         *,
         card: ModelCard,
-        defaults: Mapping[str, object] | None = None,
-        sweep: Sweep | None = None,
+        shape: Shape | None = None,
         allow_http: bool = False,
         hashes: FileHashes | None = None,
         folder: Path | None = None,
     ) -> Self:
         """Read the file once for its identity; raise `ConfigError` for what no row can mend.
 
-        *folder* is where relative paths and globs begin: the manifest's own by default, or the
+        *folder* is where relative paths of rows begin: the manifest's own by default, or the
         working directory without one.
         """
-        if path is None and sweep is None:
+        shape = shape or Shape()
+        if path is None and shape.sweep is None:
             raise ConfigError("nothing to make: name a manifest, or a sweep in the config")
         if folder is None:
-            folder = path.parent if path is not None else Path()
+            folder = _folder_of(path)
         folder = folder.absolute()
+        of_config = (shape.folder or folder).absolute()
+        templates = _templates(shape, card)
+        sweep, variables = shape.sweep, templates is not None
+        defaults = _checked_defaults(shape.defaults, card, of_config, variables)
+        cells = None
+        if sweep is not None:
+            cells = Cells(sweep, card=card, folder=of_config, variables=variables)
+        expansion = None
+        if cells is not None or templates is not None:
+            expansion = Expansion(card, defaults, cells, templates, of_config)
         asked = _Asked(
             card=card,
-            defaults=_checked_defaults(defaults or {}, card),
-            cells=None if sweep is None else Cells(sweep, card=card, folder=folder),
+            columns=Columns(card, shape.columns, variables=variables),
+            defaults=defaults,
+            cells=cells,
+            expansion=expansion,
             folder=folder,
             hashes=MemoryFileHashes() if hashes is None else hashes,
             allow_http=allow_http,
         )
-        source = None if path is None else Source(path)
-        if source is not None:
-            format_of(source.path, source.head)
-        return cls(source, asked, _identity(source, asked, sweep))
+        records = None if path is None else open_records(path, card, folder, shape.format)
+        return cls(records, asked, _identity(records, asked, shape))
 
     @property
     def path(self) -> Path | None:
-        return self._source.path if self._source is not None else None
+        return self._records.path if self._records is not None else None
 
     @property
     def bytes(self) -> int:
         """Size of the file; 0 for a sweep alone."""
-        return self._source.bytes if self._source is not None else 0
+        return self._records.bytes if self._records is not None else 0
 
     @property
     def bytes_read(self) -> int:
         """How far the latest pass has read, for progress."""
-        return self._source.bytes_read if self._source is not None else 0
+        return self._records.bytes_read if self._records is not None else 0
 
     @property
     def cells(self) -> Cells | None:
         """The sweep's, for their count; None without a sweep."""
         return self._asked.cells
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether a row may become more jobs than it says itself."""
+        return self._asked.expansion is not None
+
+    def count(self) -> Counted:
+        """How many rows `rows` would give if all are good, without making them.
+
+        Reads the file once; raises `ManifestError` where it cannot be used.
+        """
+        number, is_exact = 0, True
+        expansion = self._asked.expansion
+        for _, parts in self._parts():
+            counted = Counted(1, is_exact=True)
+            if not parts.problems and expansion is not None:
+                counted = expansion.count(parts)
+            number += counted.number * (parts.repeat or 1)
+            is_exact = is_exact and counted.is_exact
+        return Counted(number, is_exact)
 
     def rows(self, on_bad: OnBad | None = None) -> Iterator[Row]:
         """Every row, each once; one that cannot become a job has `job=None` and an `error`.
@@ -115,56 +183,131 @@ class Manifest:
         the file as a whole cannot be used, at the latest after the last row: nothing may be spent
         before the end. Blocks for disk reads.
         """
-        card, defaults, cells, folder, hashes, allow_http = self._asked
-        images = ControlImages(folder, hashes, allow_http=allow_http)
-        row_pass = RowPass(card, defaults=defaults, cells=cells, images=images, on_bad=on_bad)
-        return row_pass.rows(self._records())
+        asked, records = self._asked, self._records
+        images = ControlImages(asked.folder, asked.hashes, allow_http=asked.allow_http)
+        row_pass = RowPass(
+            asked.card,
+            defaults=asked.defaults,
+            expansion=asked.expansion,
+            images=images,
+            on_bad=_located(on_bad, records),
+        )
+        rows = row_pass.rows(self._parts())
+        return rows if asked.expansion is None else self._with_every_axis_used(rows)
 
-    def _records(self) -> Iterator[tuple[int, RowParts]]:
-        if self._source is None:
+    def _parts(self) -> Iterator[tuple[int, RowParts]]:
+        if self._records is None:
             yield _NO_LINE, _ALONE
             return
-        columns = Columns(self._asked.card)
         found = False
-        for line, cells in self._read(self._source, columns):
+        for line, parts in self._records.parts(self._asked.columns):
             found = True
-            yield line, broken(cells) if isinstance(cells, str) else columns.read(cells)
+            yield line, parts
         if not found:
-            raise ManifestError(f"manifest {str(self._source.path)!r} has no rows")
+            raise ManifestError(f"manifest {str(self._records.path)!r} has no rows")
 
-    @staticmethod
-    def _read(source: Source, columns: Columns) -> Iterator[Record]:
-        if format_of(source.path, source.head) == "csv":
-            return read_csv(source.lines(), columns.check_header)
-        return read_jsonl(source.lines())
+    def _with_every_axis_used(self, rows: Iterator[Row]) -> Iterator[Row]:
+        yield from rows
+        assert self._asked.expansion is not None
+        for name in self._asked.expansion.unused():
+            raise ManifestError(
+                f"sweep.axes.{name}: is no input of {self._asked.card.slug}, and no template names"
+                f" it; the inputs are {', '.join(self._asked.card.inputs)}"
+            )
 
 
-def _checked_defaults(defaults: Mapping[str, object], card: ModelCard) -> Input:
+def _folder_of(path: Path | None) -> Path:
+    """Where relative files of a manifest's rows begin."""
+    if path is None or is_spooled(path):
+        return Path()
+    return path if path.is_dir() else path.parent
+
+
+def _located(on_bad: OnBad | None, records: Records | None) -> OnBad | None:
+    """*on_bad*, told of the file too where there are many."""
+    if on_bad is None or records is None:
+        return on_bad
+
+    def heard(bad: BadRow) -> None:
+        where = records.where(bad.line)
+        on_bad(bad._replace(reason=f"{bad.reason} ({where})") if where else bad)
+
+    return heard
+
+
+def _templates(shape: Shape, card: ModelCard) -> Templates | None:
+    """Those that are asked for, by name or by an axis that nothing else could use."""
+    if shape.templates is not None:
+        return shape.templates or None
+    axes = _axes_of(shape.sweep)
+    if any(name not in card.inputs for name in axes):
+        return Templates()
+    texts = [(f"defaults.{name}", value) for name, value in shape.defaults.items()]
+    for name, values in axes.items():
+        texts += [(f"sweep.axes.{name}", one) for one in values if isinstance(values, list)]
+    for where, text in texts:
+        if isinstance(text, str) and is_template(text):
+            raise ConfigError(
+                f"{where}: {text[:60]!r} looks like a template; write `templates: {{}}` in the"
+                " config to have it expanded, or `templates: false` to send it as it is"
+            )
+    return None
+
+
+def _axes_of(sweep: Sweep | None) -> dict[str, Any]:
+    """Of a sweep and those within."""
+    if sweep is None:
+        return {}
+    axes = dict(sweep.axes)
+    for within in sweep.nested:
+        axes |= _axes_of(within)
+    return axes
+
+
+def _checked_defaults(
+    defaults: Mapping[str, object], card: ModelCard, folder: Path, has_templates: bool
+) -> Input:
     checked: Input = {}
     problems: list[Problem] = []
     for name, value in defaults.items():
+        if has_templates and name in card.inputs and isinstance(value, str) and is_template(value):
+            checked[name] = value  # what it becomes is checked in each row
+            continue
         try:
             checked[name] = card.check_value(name, value)
         except BadInput as exc:
             problems += exc.problems
+            continue
+        if name in card.file_inputs:
+            checked[name] = anchored(str(checked[name]), folder)
     if problems:
         lines = "\n".join(f"  defaults.{name}: {reason}" for name, reason in problems)
         raise ConfigError(f"cannot use the defaults:\n{lines}")
     return checked
 
 
-def _identity(source: Source | None, asked: _Asked, sweep: Sweep | None) -> str:
+def _identity(records: Records | None, asked: _Asked, shape: Shape) -> str:
     """Of everything that decides which jobs the rows name, but the images that rows name."""
     found = asked.cells.files if asked.cells is not None else []
     files = [(str(path), stats.st_size, stats.st_mtime_ns) for path, stats in _with_stats(found)]
-    settings = {
+    settings: dict[str, object] = {
         "v": 1,
-        "file": source.sha256 if source is not None else None,
+        "file": records.sha256 if records is not None else None,
         "model": asked.card.slug,
         "defaults": asked.defaults,
-        "sweep": sweep.model_dump(mode="json") if sweep is not None else None,
+        "sweep": shape.sweep.model_dump(mode="json") if shape.sweep is not None else None,
         "files": files,
     }
+    if shape.columns:
+        settings["columns"] = dict(shape.columns)
+    if shape.format is not None:
+        settings["format"] = shape.format
+    if asked.expansion is not None and shape.templates is not None:
+        templates = shape.templates
+        settings["templates"] = templates.model_dump(mode="json") if templates else templates
+        settings["wildcards"] = asked.expansion.wildcards.sha256
+    if records is not None and is_spooled(records.path):
+        settings["folder"] = str(asked.folder)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

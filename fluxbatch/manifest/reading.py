@@ -11,43 +11,73 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic_core import from_json
 
 from fluxbatch.errors import ManifestError
-from fluxbatch.manifest.source import MAX_LINE_BYTES
+from fluxbatch.manifest.source import MAX_LINE_BYTES, PARQUET
+from fluxbatch.shaping import ManifestFormat
 
-Format = Literal["csv", "jsonl"]
 Lines = Iterable[tuple[int, bytes | None]]
 Record = tuple[int, "Mapping[str, object] | str"]
 """The line a record starts on, and its cells, or why it has none."""
 
-_SUFFIXES: Mapping[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES: Mapping[str, ManifestFormat] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".toml": "toml",
+}
+_PACKED = {".gz", ".zst", ".zstd"}
+FORMATS = (
+    "CSV (.csv), TSV (.tsv), JSONL (.jsonl, .ndjson), Parquet (.parquet), YAML (.yaml) or TOML"
+    " (.toml)"
+)
 _TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
 _NOT_UTF8 = "the line is not valid UTF-8; save the file as UTF-8"
 _NUL = "the line has a NUL byte"
 
 
-def format_of(path: Path, head: bytes) -> Format:
+def format_of(path: Path, head: bytes) -> ManifestFormat:
     """The format by the file's name, else by its first bytes; raise `ManifestError`."""
-    if (known := _SUFFIXES.get(path.suffix.lower())) is not None:
+    if head.startswith(PARQUET):
+        return "parquet"
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if (known := _SUFFIXES.get(suffix)) is not None:
         return known
     text = head.decode("utf-8-sig", errors="replace").lstrip()
-    if text.startswith("{"):
-        return "jsonl"
-    first_line = text.partition("\n")[0]
-    if text.startswith("["):
+    if text.startswith("[") and not text.startswith("[["):
         raise ManifestError(
             f"manifest {str(path)!r} looks like one JSON array; write one object a line: "
             f"jq -c '.[]' {path.name} > {path.stem}.jsonl"
         )
-    if path.suffix.lower() in {"", ".txt", ".dat"} and "," in first_line:
-        return "csv"
+    if text.startswith("{"):
+        return "jsonl"
+    if suffix in {"", ".txt", ".dat"} and (sniffed := _sniffed(text)) is not None:
+        return sniffed
     raise ManifestError(
-        f"manifest {str(path)!r} is neither CSV (.csv) nor JSONL (.jsonl, .ndjson); "
-        "these are the formats there are"
+        f"manifest {str(path)!r} is no {FORMATS}; name the format with --format, or rename it"
     )
+
+
+def _sniffed(text: str) -> ManifestFormat | None:
+    first_line = text.partition("\n")[0]
+    if text.startswith(("- ", "-\n")):
+        return "yaml"
+    if text.startswith("[["):
+        return "toml"
+    if "\t" in first_line:
+        return "tsv"
+    return "csv" if "," in first_line else None
 
 
 def read_jsonl(lines: Lines) -> Iterator[Record]:
@@ -103,14 +133,16 @@ def _repeated_name(line: bytes) -> str | None:
     return repeated[0] if repeated else None
 
 
-def read_csv(lines: Lines, check_header: Callable[[list[str]], None]) -> Iterator[Record]:
+def read_csv(
+    lines: Lines, check_header: Callable[[list[str]], None], delimiter: str = ","
+) -> Iterator[Record]:
     """A header, then a row of as many cells each; empty lines are skipped.
 
     *check_header* may raise `ManifestError`; so does a header that cannot be one.
     """
     csv.field_size_limit(MAX_LINE_BYTES)  # the module knows no narrower place for it
     unusable: dict[int, str] = {}
-    rows = csv.reader(_texts(lines, unusable), strict=True)
+    rows = csv.reader(_texts(lines, unusable), strict=True, delimiter=delimiter)
     header: list[str] = []
     while True:
         line = rows.line_num + 1

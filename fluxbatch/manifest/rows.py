@@ -15,8 +15,9 @@ from fluxbatch.errors import BadRow
 from fluxbatch.job import ControlFile, Input, Job, Row, canonical_json, id_of
 from fluxbatch.manifest.columns import RowParts
 from fluxbatch.manifest.control import BadControl, ControlImages
+from fluxbatch.manifest.expansion import Expansion
 from fluxbatch.manifest.seen import SeenHashes
-from fluxbatch.manifest.sweep import Cell, Cells
+from fluxbatch.manifest.sweep import Cell
 from fluxbatch.models import BadInput, ModelCard, Problem
 
 OnBad = Callable[[BadRow], None]
@@ -26,11 +27,15 @@ _NO_CELL: Cell = {}
 
 
 class _Ask(NamedTuple):
-    """One record in one cell of the sweep."""
+    """One record in one cell of the sweep, with one prompt."""
 
     line: int
     parts: RowParts
     cell: Cell
+    inputs: Input
+    """What goes over the row's own inputs."""
+    problems: Sequence[Problem] = ()
+    """Of this cell alone."""
 
 
 class RowPass:
@@ -41,14 +46,14 @@ class RowPass:
         card: ModelCard,
         *,
         defaults: Input,
-        cells: Cells | None,
+        expansion: Expansion | None,
         images: ControlImages,
         on_bad: OnBad | None,
     ) -> None:
         self._card = card
         self._defaults = defaults
-        self._cells = cells
-        self._varied = cells.names if cells is not None else frozenset()
+        self._expansion = expansion
+        self._varied = expansion.varied if expansion is not None else frozenset()
         self._file_inputs = sorted(card.file_inputs)
         self._images = images
         self._on_bad = on_bad
@@ -80,17 +85,18 @@ class RowPass:
                 elif ask.parts is not self._given_up:
                     yield self._refused(ask, problems[place])
                     fields = {problem.field for problem in problems[place]}
-                    if place in bad_records or not fields <= self._varied:
+                    fields -= {problem.field for problem in ask.problems}
+                    if place in bad_records or not fields <= ask.inputs.keys():
                         self._given_up = ask.parts  # the row's own fault, the same in every cell
 
     def _asks(self, records: Iterator[tuple[int, RowParts]]) -> Iterator[_Ask]:
-        if self._cells is None:
+        if self._expansion is None:
             for line, parts in records:
-                yield _Ask(line, parts, _NO_CELL)
+                yield _Ask(line, parts, _NO_CELL, _NO_CELL)
             return
         for line, parts in records:
-            for cell in self._cells:
-                yield _Ask(line, parts, cell)
+            for made in self._expansion.over(parts):
+                yield _Ask(line, parts, *made)
                 if parts is self._given_up:
                     break
 
@@ -98,7 +104,7 @@ class RowPass:
         """What is wrong with the records, whatever their inputs."""
         last: RowParts | None = None
         found: Sequence[Problem] = ()
-        for place, (line, parts, _) in enumerate(batch):
+        for place, (line, parts, *_) in enumerate(batch):
             if parts is not last:
                 last, found = parts, parts.problems
                 if parts.user_id is not None and (first := self._ids.first(parts.user_id, line)):
@@ -122,12 +128,14 @@ class RowPass:
     def _checked(self, batch: list[_Ask], problems: dict[int, Sequence[Problem]]) -> list[Input]:
         """The inputs as the model's types; an empty one where `problems` says why."""
         check = self._card.check
-        merge = bool(self._defaults or self._varied)
+        merge = bool(self._defaults or self._expansion)
         inputs: list[Input] = []
-        for place, (_, parts, cell) in enumerate(batch):
+        for place, (_, parts, _, over, own_problems) in enumerate(batch):
             given: Mapping[str, object] = parts.given
             if merge:
-                given = self._merged(parts.given, cell)
+                given = self._merged(parts.given, over)
+            if own_problems:
+                problems[place] = [*problems.get(place, ()), *own_problems]
             try:
                 inputs.append(check(given))
             except BadInput as exc:
@@ -136,9 +144,9 @@ class RowPass:
                     problems[place] = [*problems.get(place, ()), *exc.problems]
         return inputs
 
-    def _merged(self, own: Mapping[str, object], cell: Cell) -> dict[str, object]:
+    def _merged(self, own: Mapping[str, object], over: Input) -> dict[str, object]:
         given = {name: value for name, value in own.items() if value not in (None, "")}
-        return {**self._defaults, **given, **cell}
+        return {**self._defaults, **given, **over}
 
     def _resolve_files(
         self, inputs: list[Input], problems: dict[int, Sequence[Problem]]
@@ -165,13 +173,13 @@ class RowPass:
         return Job(id_of(slug, text), slug, given, 0, wanted, text.decode())
 
     def _good(self, ask: _Ask, job: Job, control: ControlFile | None) -> Row:
-        line, parts, cell = ask
+        line, parts, cell, *_ = ask
         self._number += 1
         number, user_id, meta, priority = self._number, parts.user_id, parts.meta, parts.priority
         return Row(number, line, user_id, meta, job, control, None, priority, cell)
 
     def _refused(self, ask: _Ask, problems: Sequence[Problem]) -> Row:
-        line, parts, cell = ask
+        line, parts, cell, *_ = ask
         self._number += 1
         bad = [BadRow(self._number, line, field, reason) for field, reason in problems]
         if self._on_bad is not None:

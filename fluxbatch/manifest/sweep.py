@@ -4,49 +4,47 @@ Owns the pinned shape of a sweep in the config (issue 5). A cell is worked out f
 arithmetic, so a billion of them cost nothing until they are asked for. Which jobs a cell makes is
 the manifest's to say.
 
-`range: [a, b]` is every integer from a to b, both included, with an optional `step`. `count: n` is
-0 to n-1, so that raising n adds cells and keeps the old. A text is a glob of files, sorted.
 `sample` draws without replacement; a larger N with the same seed keeps what a smaller one drew.
+The sweeps of `nested` are axes too: a product in a product is one product, of any other the cells
+are written down.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from math import isqrt, prod
 from pathlib import Path
 
-from fluxbatch.config import Sweep
 from fluxbatch.errors import ConfigError
 from fluxbatch.job import Scalar
-from fluxbatch.models import BadInput, ModelCard, unknown_input
+from fluxbatch.manifest.axes import Axis, AxisReader, Cell, Listed, SideBySide, Values
+from fluxbatch.models import ModelCard, unknown_input
+from fluxbatch.shaping import Sweep
 
-Axis = Sequence[Scalar]
-Cell = dict[str, Scalar]
+__all__ = ["Cell", "Cells", "shuffled"]
 
+MOST_LISTED = 100_000
+"""Cells of a nested sweep that have to be written down."""
 _ROUNDS = 6
 _WORD = 2**64 - 1
 
 
-class Cells:
-    """The cells of one sweep, in a fixed order: the last axis moves first."""
+class _Product:
+    """Every combination of some axes but for what is excluded, or a sample of them."""
 
-    def __init__(self, sweep: Sweep, *, card: ModelCard, folder: Path) -> None:
-        """Raise `ConfigError` for an axis or an exclude that cannot be meant."""
-        self._mode = sweep.mode
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        excluded: Sequence[Cell],
+        sweep: Sweep,
+    ) -> None:
+        self._axes = axes
+        self._excluded = excluded
         self._sample = sweep.sample
         self._seed = sweep.seed
-        self.files: list[Path] = []
-        """What the globs found."""
-        self._axes: dict[str, Axis] = {
-            name: self._axis(name, values, card, folder) for name, values in sweep.axes.items()
-        }
-        if self._mode == "zip":
-            _require_equal_lengths(self._axes)
-        self._excluded = [_excluded(cell, self._axes, card) for cell in sweep.exclude]
-        if not self.count():
+        if not self._available:
             raise ConfigError("sweep: every cell is excluded; nothing is left to make")
         if self._sample is not None and self._sample > self._available:
             raise ConfigError(
@@ -55,8 +53,8 @@ class Cells:
 
     @property
     def names(self) -> frozenset[str]:
-        """The inputs it varies."""
-        return frozenset(self._axes)
+        """What it varies."""
+        return frozenset(name for axis in self._axes for name in axis.names)
 
     def count(self) -> int:
         """How many cells there are, without making them."""
@@ -72,77 +70,116 @@ class Cells:
                 left -= 1
                 yield cell
 
+    def by(self, names: Collection[str], most: int) -> Iterator[tuple[Cell, int]] | None:
+        """A cell for each different way to set *names*, and how many cells set them so.
+
+        What else is in the cell stands for any. None where that would take more than *most* steps.
+        """
+        mine = [axis for axis in self._axes if not set(names).isdisjoint(axis.names)]
+        if self._sample is not None:
+            return ((cell, 1) for cell in self) if self.count() <= most else None
+        return self._grouped(mine) if prod(map(len, mine)) <= most else None
+
+    def _grouped(self, mine: list[Axis]) -> Iterator[tuple[Cell, int]]:
+        rest = [axis for axis in self._axes if axis not in mine]
+        named = {name for axis in mine for name in axis.names}
+        for index in range(prod(map(len, mine))):
+            cell = _cell(mine, index)
+            left = [
+                {name: value for name, value in excluded.items() if name not in named}
+                for excluded in self._excluded
+                if all(cell[name] == excluded[name] for name in named & excluded.keys())
+            ]
+            if count := _count_left(rest, left):
+                yield {**self._cell(0), **cell}, count
+
     @cached_property
     def _total(self) -> int:
         """Cells before any is excluded."""
-        sizes = [len(values) for values in self._axes.values()]
-        return sizes[0] if self._mode == "zip" else prod(sizes)
+        return prod(map(len, self._axes))
 
     @cached_property
     def _available(self) -> int:
         """Cells after the excluded are gone."""
-        if not self._excluded:
-            return self._total
-        if self._mode == "zip":
-            cells = map(self._cell, range(self._total))
-            return sum(
-                not any(excluded.items() <= cell.items() for excluded in self._excluded)
-                for cell in cells
-            )
-        return _count_left(list(self._axes.items()), self._excluded)
+        return _count_left(self._axes, self._excluded)
 
     def _order(self) -> Iterator[int]:
-        if self._mode == "sample":
+        if self._sample is not None:
             return shuffled(self._total, self._seed)
         return iter(range(self._total))
 
     def _cell(self, index: int) -> Cell:
-        if self._mode == "zip":
-            return {name: values[index] for name, values in self._axes.items()}
-        chosen: list[Scalar] = []
-        for values in reversed(self._axes.values()):
-            index, at = divmod(index, len(values))
-            chosen.append(values[at])
-        return dict(zip(self._axes, reversed(chosen), strict=True))
+        return _cell(self._axes, index)
 
-    def _axis(self, name: str, spec: object, card: ModelCard, folder: Path) -> Axis:
-        if name not in card.inputs:
-            raise ConfigError(f"sweep.axes.{name}: {unknown_input(name, card.inputs).reason}")
-        match spec:
-            case str():
-                return self._globbed(name, spec, card, folder)
-            case list():
-                values: Axis = [_checked(card, name, value) for value in spec]
-                if twice := [value for value in values if values.count(value) > 1]:
-                    raise ConfigError(f"sweep.axes.{name}: names {twice[0]!r} twice")
-            case {"range": [first, last], **rest} if rest.keys() <= {"step"}:
-                values = _integers(name, first, last, rest.get("step", 1), card)
-            case {"count": count, **rest} if not rest:
-                if type(count) is not int or count < 1:
-                    raise ConfigError(f"sweep.axes.{name}.count: {count!r} is not at least 1")
-                values = _integers(name, 0, count - 1, 1, card)
-            case _:
-                raise ConfigError(
-                    f"sweep.axes.{name}: {spec!r} is none of [value, ...], {{range: [a, b]}}, "
-                    '{count: n} and "glob/*.png"'
-                )
-        if not values:
-            raise ConfigError(f"sweep.axes.{name}: has no values")
-        return values
 
-    def _globbed(self, name: str, pattern: str, card: ModelCard, folder: Path) -> Axis:
-        if name not in card.file_inputs:
+class Cells(_Product):
+    """The cells of one sweep, in a fixed order: the last axis moves first."""
+
+    def __init__(
+        self, sweep: Sweep, *, card: ModelCard, folder: Path, variables: bool = False
+    ) -> None:
+        """Raise `ConfigError` for an axis or an exclude that cannot be meant.
+
+        With *variables* a name that is no input is a variable of the templates.
+        """
+        reader = AxisReader(card, folder, variables=variables)
+        tree = _Tree(sweep, reader)
+        super().__init__(tree.axes, tree.excluded, sweep)
+        self.files = reader.files
+        """What the globs found."""
+        self.variables = frozenset(tree.names) - card.inputs.keys()
+        """Names that only templates can use."""
+
+
+class _Tree:
+    """A sweep and those within it, as the axes of one product and what is left out of it."""
+
+    def __init__(self, sweep: Sweep, reader: AxisReader) -> None:
+        self.axes: list[Axis] = []
+        self._is_zip = sweep.mode == "zip"
+        self.excluded: list[Cell] = []
+        lines = [reader.read(name, spec) for name, spec in sweep.axes.items()]
+        self._values: dict[str, Values] = {line.names[0]: line.values for line in lines}
+        self.axes += lines
+        for within in sweep.nested:
+            self._take(within, reader)
+        self.names = [name for axis in self.axes for name in axis.names]
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ConfigError(f"sweep.nested: {twice!r} is an axis of two sweeps; keep one")
+        self.excluded += [self._partial(cell, reader) for cell in sweep.exclude]
+        if self._is_zip:
+            _require_equal_lengths(self.axes)
+            self.axes = [SideBySide(self.axes)]
+
+    def _take(self, sweep: Sweep, reader: AxisReader) -> None:
+        tree = _Tree(sweep, reader)
+        self._values |= tree._values
+        if sweep.mode == "product" and not self._is_zip:
+            self.axes += tree.axes
+            self.excluded += tree.excluded
+            return
+        cells = _Product(tree.axes, tree.excluded, sweep)
+        if cells.count() > MOST_LISTED:
             raise ConfigError(
-                f"sweep.axes.{name}: {pattern!r} is a single text; write [{pattern!r}] "
-                "(a glob of files fits file inputs alone)"
+                f"sweep.nested: a sweep within may have at most {MOST_LISTED:,} cells,"
+                f" unless it is a product in a product; this one has {cells.count():,}"
             )
-        where = str(Path(pattern).expanduser())
-        found = sorted(glob.glob(where, root_dir=folder, recursive=True))
-        files = [path for path in found if (folder / path).is_file()]
-        if not files:
-            raise ConfigError(f"sweep.axes.{name}: no file matches {pattern!r} in {str(folder)!r}")
-        self.files += [folder / path for path in files]
-        return [path.replace("\\", "/") for path in files] if "\\" not in pattern else files
+        self.axes.append(Listed(tree.names, list(cells)))
+
+    def _partial(self, given: Mapping[str, object], reader: AxisReader) -> Cell:
+        """A partial cell; one that no cell can match is a typing error, not a wish."""
+        cell: Cell = {}
+        for name, value in given.items():
+            if name not in self._values:
+                reason = unknown_input(name, self._values).reason
+                raise ConfigError(f"sweep.exclude.{name}: {reason}")
+            cell[name] = reader.checked(name, value, "sweep.exclude")
+            if cell[name] not in self._values[name]:
+                raise ConfigError(f"sweep.exclude.{name}: {value!r} is not a value of this axis")
+        if not cell:
+            raise ConfigError("sweep.exclude: an empty cell would leave nothing to make")
+        return cell
 
 
 def shuffled(total: int, seed: int) -> Iterator[int]:
@@ -175,76 +212,49 @@ def _mixed(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _checked(card: ModelCard, name: str, value: object) -> Scalar:
-    try:
-        return card.check_value(name, value)
-    except BadInput as exc:
-        raise ConfigError(f"sweep.axes.{exc}") from None
+def _cell(axes: Sequence[Axis], index: int) -> Cell:
+    places: list[int] = []
+    for axis in reversed(axes):
+        index, at = divmod(index, len(axis))
+        places.append(at)
+    cell: Cell = {}
+    for axis in axes:
+        axis.put(places.pop(), cell)
+    return cell
 
 
-def _integers(name: str, first: object, last: object, step: object, card: ModelCard) -> range:
-    ends = (first, last, step)
-    if card.inputs[name].kind not in {"integer", "number"}:
-        raise ConfigError(f"sweep.axes.{name}: takes no numbers; write its values as a list")
-    if not all(type(end) is int for end in ends):
-        raise ConfigError(f"sweep.axes.{name}: a range has integers; write fractions as a list")
-    assert isinstance(first, int)
-    assert isinstance(last, int)
-    assert isinstance(step, int)
-    if step < 1 or last < first:
-        raise ConfigError(f"sweep.axes.{name}: range [{first}, {last}] by {step} has no values")
-    for end in (first, last):
-        _checked(card, name, end)
-    return range(first, last + 1, step)
-
-
-def _require_equal_lengths(axes: Mapping[str, Axis]) -> None:
-    lengths = {name: len(values) for name, values in axes.items()}
+def _require_equal_lengths(axes: Sequence[Axis]) -> None:
+    lengths = {" and ".join(axis.names): len(axis) for axis in axes}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ConfigError(f"sweep: zip needs axes of one length, but {shown}")
 
 
-def _excluded(given: Mapping[str, object], axes: Mapping[str, Axis], card: ModelCard) -> Cell:
-    """A partial cell; one that no cell can match is a typing error, not a wish."""
-    cell: Cell = {}
-    for name, value in given.items():
-        if name not in axes:
-            raise ConfigError(f"sweep.exclude.{name}: {unknown_input(name, axes).reason}")
-        try:
-            cell[name] = card.check_value(name, value)
-        except BadInput as exc:
-            raise ConfigError(f"sweep.exclude.{exc}") from None
-        if cell[name] not in axes[name]:
-            raise ConfigError(f"sweep.exclude.{name}: {value!r} is not a value of this axis")
-    if not cell:
-        raise ConfigError("sweep.exclude: an empty cell would leave nothing to make")
-    return cell
-
-
-def _count_left(axes: list[tuple[str, Axis]], excluded: list[Cell]) -> int:
+def _count_left(axes: Sequence[Axis], excluded: Sequence[Mapping[str, Scalar]]) -> int:
     """Cells of the product that no partial cell covers.
 
-    Axis by axis, only the values that some partial cell names are told apart; what is left of an
-    axis counts as one case. Equal cases are counted once.
+    Axis by axis, only the positions that some partial cell names are told apart; what is left of
+    an axis counts as one case. Equal cases are counted once.
     """
     known: dict[tuple[int, frozenset[int]], int] = {}
 
     def left(depth: int, alive: frozenset[int]) -> int:
         """Cells from this axis on, where *alive* are the partial cells that match so far."""
         if not alive:
-            return prod(len(values) for _, values in axes[depth:])
-        rest = {name for name, _ in axes[depth:]}
+            return prod(map(len, axes[depth:]))
+        rest = {name for axis in axes[depth:] for name in axis.names}
         if any(not (excluded[i].keys() & rest) for i in alive):
             return 0
         if (depth, alive) not in known:
-            name, values = axes[depth]
-            named = {excluded[i][name] for i in alive if name in excluded[i]}
-            unnamed = frozenset(i for i in alive if name not in excluded[i])
-            total = (len(values) - len(named)) * left(depth + 1, unnamed)
-            for value in named:
-                matching = frozenset(i for i in alive if excluded[i].get(name, value) == value)
-                total += left(depth + 1, matching)
+            axis = axes[depth]
+            unnamed = frozenset(i for i in alive if excluded[i].keys().isdisjoint(axis.names))
+            matching: dict[int, set[int]] = {}
+            for i in alive - unnamed:
+                for place in axis.places(excluded[i]):
+                    matching.setdefault(place, set()).add(i)
+            total = (len(axis) - len(matching)) * left(depth + 1, unnamed)
+            for match in matching.values():
+                total += left(depth + 1, unnamed | match)
             known[depth, alive] = total
         return known[depth, alive]
 

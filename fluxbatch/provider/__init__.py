@@ -18,6 +18,7 @@ from fluxbatch.provider.transport import (
     Transport,
 )
 from fluxbatch.provider.uploads import Uploaded, upload
+from fluxbatch.provider.webhooks import Attempt, HookAddress, HookNames, Receiver
 from fluxbatch.provider.wire import (
     Delivery,
     Execution,
@@ -30,12 +31,15 @@ from fluxbatch.provider.wire import (
 
 __all__ = [
     "AiohttpTransport",
+    "Attempt",
     "Created",
     "Delivery",
     "Dropped",
     "Execution",
     "ExecutionsPage",
     "Garbled",
+    "HookAddress",
+    "HookNames",
     "HttpRequest",
     "HttpResponse",
     "Leaves",
@@ -46,6 +50,7 @@ __all__ = [
     "Presigned",
     "ProviderClient",
     "ProxyFor",
+    "Receiver",
     "Status",
     "Transport",
     "Uploaded",

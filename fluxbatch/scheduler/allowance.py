@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _CUT = 0.7
-_REGAINED_IN_S = 60.0
-"""Seconds from one to the whole limit."""
 
 
 @dataclass(slots=True)
@@ -19,6 +17,8 @@ class Allowance:
     """Starts at the whole `limit`."""
 
     limit: int
+    regained_in_s: float
+    """From nothing to the whole limit."""
     _after_cut: float = 0.0
     _cut_at: float | None = None
 
@@ -53,4 +53,4 @@ class Allowance:
 
     @property
     def _regained_per_s(self) -> float:
-        return self.limit / _REGAINED_IN_S
+        return self.limit / self.regained_in_s

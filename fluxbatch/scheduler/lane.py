@@ -24,8 +24,8 @@ from fluxbatch.scheduler.allowance import Allowance
 from fluxbatch.scheduler.window import CreateWindow
 from fluxbatch.seams import Clock
 
-_SETTLE_S = 2.0
-"""Refusals this close to each other are one."""
+_SETTLE_WINDOWS = 1 / 30
+"""Refusals this close to each other are one: 2 s of a minute's window."""
 
 Answer = Literal["pending", "counted", "uncounted"]
 
@@ -39,8 +39,8 @@ class Lane:
         """Usable ones; empty: the lane is out."""
         self.label = keys[0].label
         self.window = CreateWindow(limits.creates, limits.window)
-        self.creates = Allowance(limits.creates)
-        self.slots = Allowance(limits.concurrent)
+        self.creates = Allowance(limits.creates, limits.window)
+        self.slots = Allowance(limits.concurrent, limits.window)
         self.held = 0
         """Slots: predictions created but not yet ended. May pass the limit when one is found."""
         self.paused_until = 0.0
@@ -225,7 +225,7 @@ class Lanes:
         """429: others use the key too, or the provider counts otherwise; use less for a while."""
         allowance = lane.slots if by_concurrency else lane.creates
         now = self._clock.monotonic()
-        if allowance.cut(now, max(pause_s, _SETTLE_S)):
+        if allowance.cut(now, max(pause_s, lane.window.window_s * _SETTLE_WINDOWS)):
             what = "slots" if by_concurrency else "creates a window"
             words = f"{allowance.allowed(now)} of {allowance.limit} {what} after: {reason}"
             self._events.emit(LaneChanged(lane.label, "slowed", words))

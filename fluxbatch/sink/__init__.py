@@ -1,8 +1,9 @@
 """Outputs to files: download, verify, name, store."""
 
 from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
-from fluxbatch.sink.sink import Broken, Expired, Sink, Stored
+from fluxbatch.sink.sink import Expired, Sink
 from fluxbatch.sink.store import LocalStore
+from fluxbatch.sink.stow import Broken, Stored
 
 __all__ = [
     "BLOCK_BYTES",

@@ -12,8 +12,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -55,12 +56,14 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._made: set[str] = set()
+        self._prefix = secrets.token_hex(4)
+        self._numbers = count()
 
     def begin(self) -> HalfFile:
         """A new temporary file."""
         folder = f"{self._root}/{TMP}"
         self._make(folder)
-        return HalfFile(self, f"{folder}/{secrets.token_hex(8)}{_HALF}")
+        return HalfFile(self, f"{folder}/{self._prefix}{next(self._numbers):08x}{_HALF}")
 
     def sweep(self) -> int:
         """Remove what a killed process left half written; how many files.
@@ -101,6 +104,12 @@ class LocalStore:
         self._make(path.rpartition("/")[0])
         return path
 
+    def sync(self, relatives: Iterable[str]) -> None:
+        """Make the names of these files of the dataset durable."""
+        for folder in {f"{self._root}/{path}".rpartition("/")[0] for path in relatives}:
+            with _explained(folder):
+                _sync_folder(folder)
+
     def _make(self, folder: str) -> None:
         """A folder, so that it is still there after a power loss."""
         if folder in self._made:
@@ -139,10 +148,17 @@ class HalfFile:
             return open(self._open(), "rb", closefd=False)
 
     def commit(self, stem: str, extension: str) -> Written:
-        """Make it durable under its final name, in place of a file of that name.
+        """Make it durable under its final name; `land` and its folder's `sync` in one."""
+        written = self.land(stem, extension)
+        self._store.sync((written.path,))
+        return written
 
-        Replacing is right: a name belongs to one output of one job, so what stands there is the
-        same output, left by a crash before its ledger entry, or a corrupt one under repair.
+    def land(self, stem: str, extension: str) -> Written:
+        """Its bytes are durable and it has its final name; the name is durable after `sync`.
+
+        A file of that name is replaced, and rightly: a name belongs to one output of one job, so
+        what stands there is the same output, left by a crash before its ledger entry, or a
+        corrupt one under repair.
         """
         check_stem(stem)
         relative = f"{IMAGES}/{stem}.{extension}"
@@ -151,7 +167,6 @@ class HalfFile:
             os.fsync(self._open())
             self._close()
             os.replace(self._path, final)
-            _sync_folder(final.rpartition("/")[0])
         return Written(relative, self._digest.hexdigest(), self._bytes)
 
     def discard(self) -> None:

@@ -1,12 +1,14 @@
-"""From a running prediction to its end, by asking.
+"""From a running prediction to its end, by asking and by being told.
 
-Owns what each answer to a poll means and how long to go on asking. Reads only:
-nothing here spends, and the one thing it ever asks for is a stop, once, of what
-outlived `provider.deadline`. Source: protocol.md 2, 4 and 6.
+Owns what each answer to a poll and each webhook means and how long to go on asking. Reads
+only: nothing here spends, and the one thing it ever asks for is a stop, once, of what
+outlived `provider.deadline`. A webhook is the answer only where asking could add nothing;
+any other is a hint to ask now. Source: protocol.md 2, 4 and 6.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +27,11 @@ _MARGIN = timedelta(days=1)  # for clocks that differ, or jump
 _PATIENT_S = 2.0
 _FRESH_S = 5.0
 _ADOPTED_S = 0.5
+_CLOSE = 0.7
+_HINTS = 6
+"""Polls of one prediction that webhooks may cause, whatever is sent."""
+_HINT_S = 0.5
+"""Least time between the first two of them; every further one waits twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +48,22 @@ class NoKeyWorks(Exception):
 
 
 async def until_ended(desk: Desk, watched: Watched) -> Ended:
-    """Ask until the prediction has ended.
+    """Ask, or be told, until the prediction has ended.
 
     Raises `NoKeyWorks`. Cancellation leaves it running; the next start adopts it.
     """
-    watch = _Watch(desk, watched)
+    box = desk.hooks.box(watched.prediction_seq)
+    watch = _Watch(desk, watched, has_webhook=box.address is not None)
     while True:
-        await anyio.sleep(watch.wait_s())
+        for said in box.take():
+            ended = watch.hear(said)
+            if ended is not None:
+                return ended
+        wait_s = watch.due_in_s()
+        if wait_s > 0:
+            with anyio.move_on_after(wait_s):
+                await box.filled()
+                continue
         ended = await watch.ask()
         if ended is not None:
             return ended
@@ -88,9 +104,10 @@ def _clients(desk: Desk, watched: Watched) -> Iterator[tuple[ProviderClient, boo
 class _Watch:
     """One prediction under watch."""
 
-    def __init__(self, desk: Desk, watched: Watched) -> None:
+    def __init__(self, desk: Desk, watched: Watched, *, has_webhook: bool) -> None:
         self._desk = desk
         self._watched = watched
+        self._has_webhook = has_webhook
         self._began = desk.now_s()
         age_s = (desk.seams.clock.now().utc - watched.intended).total_seconds()
         self._is_adopted = age_s > _FRESH_S
@@ -100,6 +117,19 @@ class _Watch:
         self._polls = 0
         self._cancel_asked = False
         self._missing_since: float | None = None
+        self._due: float | None = None
+        """Of the next poll, monotonic; webhooks bring it nearer and never push it away."""
+        self._asks_rarely = False
+        self._was_told = False
+        self._success: Prediction | None = None
+        """Told in whole, and about to be asked for its cost alone."""
+        self._hints = 0
+        self._hinted_at = -math.inf
+
+    @property
+    def _waits_for_webhook(self) -> bool:
+        """Not once they get lost; nor for an adopted one, that may have been told to nobody."""
+        return self._has_webhook and not self._is_adopted and not self._desk.hooks.are_silent
 
     @property
     def _elapsed_s(self) -> float:
@@ -109,7 +139,14 @@ class _Watch:
     def _deadline_s(self) -> float:
         return self._desk.settings.provider.deadline
 
-    def wait_s(self) -> float:
+    def due_in_s(self) -> float:
+        """Seconds until the next poll."""
+        now = self._desk.now_s()
+        if self._due is None:
+            self._due = now + self._wait_s()
+        return self._due - now
+
+    def _wait_s(self) -> float:
         if self._elapsed_s > self._deadline_s:
             # Every minute, scaled with the deadline where tests shorten it.
             return min(_LATE_POLL_S, self._deadline_s / 15)
@@ -117,26 +154,90 @@ class _Watch:
             return self._desk.jittered(min(_PATIENT_S, self._deadline_s / 15))
         if self._is_adopted and self._polls == 0:
             return self._desk.jittered(_ADOPTED_S)
-        wait_s = self._desk.timing.wait_s(
-            self._watched.kind,
-            self._age_s + self._elapsed_s,
-            self._desk.seams.random,
-            eager=self._desk.slot_is_wanted(self._watched.account),
-        )
+        timing, kind, random = self._desk.timing, self._watched.kind, self._desk.seams.random
+        age_s = self._age_s + self._elapsed_s
+        self._asks_rarely = self._waits_for_webhook
+        if self._asks_rarely:
+            wait_s = timing.safety_s(kind, age_s, random)
+        else:
+            eager = self._desk.slot_is_wanted(self._watched.account)
+            wait_s = timing.wait_s(kind, age_s, random, eager=eager)
         return min(wait_s, max(self._deadline_s - self._elapsed_s, 0.0) + 0.001)
+
+    def hear(self, said: Prediction | None) -> Ended | None:
+        """What a webhook means: the end, or a hint to ask now."""
+        if said is None or said.prediction_id != self._watched.provider_id:
+            self._hinted()
+            return None
+        if said.status is not Status.NOT_FINISHED:
+            self._was_told = True
+        if not self._is_whole(said):
+            self._hinted()
+            return None
+        if said.cost is None and self._desk.hooks.wants_cost(self._watched.kind):
+            self._success = said
+            self._hinted()
+            return None
+        return self._take(said)
+
+    def _take(self, said: Prediction) -> Ended:
+        """The end, as a webhook told it."""
+        if self._elapsed_s > 0 and not self._is_adopted:  # else it came before we began to wait
+            self._desk.timing.saw(self._watched.kind, self._elapsed_s, self._elapsed_s)
+        self._tell_of_end()
+        return _ended(said, self._polls)
+
+    def _is_whole(self, said: Prediction) -> bool:
+        """Whether asking could add nothing: a success with all its outputs.
+
+        A failure's class decides whether more is bought and its cost what the caps have room
+        for; a webhook has neither the code nor the cost.
+        """
+        wanted = self._watched.outputs_wanted
+        return said.status is Status.SUCCEEDED and len(said.urls) >= max(wanted, 1)
+
+    def _hinted(self) -> None:
+        """Ask soon, so often as a stranger who knew the address could do no harm."""
+        if self._hints >= _HINTS:
+            return
+        now = self._desk.now_s()
+        apart_s = _HINT_S * 2.0 ** (self._hints - 1) if self._hints else 0.0
+        due = max(now, self._hinted_at + apart_s)
+        if self._due is None or due < self._due:
+            self._due, self._hinted_at = due, due
+            self._hints += 1
+
+    def _tell_of_end(self) -> None:
+        """Count whether it was told, or found by asking."""
+        hooks = self._desk.hooks
+        if self._has_webhook and not self._is_adopted and hooks.ended(was_told=self._was_told):
+            self._desk.notice_once("webhooks do not come; ends are found by asking for them")
 
     async def ask(self) -> Ended | None:
         """One poll; None while it goes on."""
         self._polls += 1
+        self._due = None
         try:
             prediction = await read_prediction(self._desk, self._watched)
         except NotFound as exc:
-            return await self._missing(exc)
+            return self._told_before() or await self._missing(exc)
         except (TransientApiError, RejectedRequest) as exc:
             self._desk.unreachable(str(exc))
-            return None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
+            return self._told_before() or (
+                None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
+            )
+        except NoKeyWorks:
+            if (ended := self._told_before()) is None:
+                raise
+            return ended
         self._missing_since = None
+        if prediction.status is Status.NOT_FINISHED and self._success is not None:
+            return self._told_before()
         return await self._told(prediction)
+
+    def _told_before(self) -> Ended | None:
+        """A success that was told stands, though its cost cannot be read."""
+        return None if self._success is None else self._take(self._success)
 
     async def _told(self, prediction: Prediction) -> Ended | None:
         if not prediction.has_known_word:
@@ -144,10 +245,13 @@ class _Watch:
                 f"the provider says {prediction.word!r} of a prediction; taken as not finished"
             )
         if prediction.status is not Status.NOT_FINISHED:
-            if not self._is_adopted:
-                self._desk.timing.saw(self._watched.kind, self._asked_s, self._elapsed_s)
+            self._learn()
+            if prediction.status is not Status.CANCELLED:  # no webhook tells of those
+                self._tell_of_end()
             return _ended(prediction, self._polls)
         self._asked_s = self._elapsed_s
+        if self._was_told:
+            self._hinted()  # it has ended, and where this was read that is not known yet
         if self._elapsed_s >= 2 * self._deadline_s:
             return self._overdue()
         if self._elapsed_s >= self._deadline_s and not self._cancel_asked:
@@ -155,6 +259,13 @@ class _Watch:
             if not self._watched.by_input:
                 await self._ask_to_stop()
         return None
+
+    def _learn(self) -> None:
+        """A duration, unless polls were so rare that it is anybody's guess."""
+        rare = self._asks_rarely and self._asked_s < _CLOSE * self._elapsed_s
+        if not self._is_adopted and (self._was_told or not rare):
+            since_s = self._elapsed_s if self._was_told else self._asked_s
+            self._desk.timing.saw(self._watched.kind, since_s, self._elapsed_s)
 
     async def _ask_to_stop(self) -> None:
         client = self._desk.clients.get(self._watched.key_fingerprint)

@@ -29,6 +29,7 @@ from fluxbatch.scheduler.lane_file import LaneJournal
 from fluxbatch.seams import Moment, Seams
 from fluxbatch.states import PredictionEvent
 from fluxbatch.worker.guard import FailureGuard
+from fluxbatch.worker.hooks import Hooks
 from fluxbatch.worker.stop import Stop
 from fluxbatch.worker.timing import PollTiming
 
@@ -59,6 +60,7 @@ class Watched:
     """Found by its input alone: it may be a colleague's, so it is never cancelled."""
     kind: Hashable = ()
     """What its duration depends on."""
+    outputs_wanted: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Desk:
     has_room: Callable[[], Awaitable[bool]]
     """Whether the disk has room for what is bought next."""
     timing: PollTiming = field(default_factory=PollTiming)
+    hooks: Hooks = field(default_factory=Hooks)
+    """Closed, unless `hearing` opens them."""
     dates: dict[str, tuple[datetime, Moment]] = field(default_factory=dict)
     """Account to the provider's own time, and the moment it was told so; it may be seconds old."""
     creates_left: float = math.inf

@@ -19,6 +19,7 @@ from fluxbatch.errors import ApiError, ExitCode, NotFound
 from fluxbatch.job import Input, JobState, PredictionId, PredictionState
 from fluxbatch.ledger.moves import Facts, Moved
 from fluxbatch.ledger.queries import QueuedJob, known_prediction_ids
+from fluxbatch.ledger.upkeep import BY_INPUT
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import Execution, ProviderClient
 from fluxbatch.scheduler.lane_file import LaneFile
@@ -26,6 +27,7 @@ from fluxbatch.scheduler.seeding import age_s
 from fluxbatch.seams import Moment
 from fluxbatch.states import PredictionEvent
 from fluxbatch.worker.desk import Desk, Watched
+from fluxbatch.worker.hooks import BY_WEBHOOK
 from fluxbatch.worker.timing import kind_of
 
 _MARGIN_S = 10.0
@@ -33,6 +35,7 @@ _MARGIN_S = 10.0
 _UNSURE_S = 86_400.0
 _SEND_WITHIN_S = 5.0
 _SOON_S = 1.0
+_LISTED = "found in the provider's listing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class _Entry:
     """Monotonic."""
     since: Moment
     done: anyio.Event = field(default_factory=anyio.Event)
+    deciding: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held from a decision to its outcome: a listing and a webhook may come at once."""
     outcome: tuple[Moved, Watched | None] | None = None
     lacking: list[float] = field(default_factory=list)
     """When late, complete listings without it were asked for, by the boot clock."""
@@ -96,7 +101,10 @@ class Reconciler:
         self._entries.append(entry)
         self._wake.set()
         try:
-            await entry.done.wait()
+            async with anyio.create_task_group() as listening:
+                listening.start_soon(self._listen, entry, name="late-webhook")
+                await entry.done.wait()
+                listening.cancel_scope.cancel()
         finally:
             self._entries.remove(entry)
         assert entry.outcome is not None
@@ -126,6 +134,8 @@ class Reconciler:
     async def _look(self, account: str) -> None:
         """One listing for one account, and what it says of each unknown create."""
         entries = [entry for entry in self._open() if entry.unanswered.account == account]
+        if not entries:
+            return  # a webhook was quicker
         for client in self._clients(account, entries):
             try:
                 await self._learn_date(client, account)
@@ -195,6 +205,11 @@ class Reconciler:
                 self._inputs[row.prediction_id] = prediction.input
         return row.prediction_id in self._inputs
 
+    async def _listen(self, entry: _Entry) -> None:
+        """Its own webhook proves it ours, and may do so before any listing has it."""
+        named = await self._desk.hooks.box(entry.unanswered.prediction_seq).named()
+        await self._adopt(entry, named, BY_WEBHOOK, "its webhook came")
+
     async def _match(
         self, entries: Sequence[_Entry], candidates: Sequence[Execution]
     ) -> list[_Entry]:
@@ -202,12 +217,14 @@ class Reconciler:
         free = list(candidates)
         lacking = []
         for entry in entries:
+            if entry.done.is_set():
+                continue
             row = self._nearest(entry.unanswered, free)
             if row is None:
                 lacking.append(entry)
                 continue
             free.remove(row)
-            await self._adopt(entry, row)
+            await self._adopt(entry, row.prediction_id, BY_INPUT, _LISTED)
         return lacking
 
     def _nearest(self, wanted: Unanswered, free: Sequence[Execution]) -> Execution | None:
@@ -225,28 +242,37 @@ class Reconciler:
         ]
         return min(fitting, key=distance, default=None)
 
-    async def _adopt(self, entry: _Entry, row: Execution) -> None:
+    async def _adopt(self, entry: _Entry, name: PredictionId, adopted: str, reason: str) -> None:
         one = entry.unanswered
-        facts = Facts(
-            provider_id=row.prediction_id,
-            adopted="by input",
-            reason="found in the provider's listing",
+        async with entry.deciding:
+            if entry.done.is_set():
+                return
+            facts = Facts(provider_id=name, adopted=adopted, reason=reason)
+            moved = await self._move(entry, PredictionEvent.FOUND, facts)
+            if moved.state is not PredictionState.RUNNING:
+                return
+            if (journal := self._desk.journals.get(one.account)) is not None:
+                # Other datasets count it from here, and can see by its id when its slot is free.
+                at = self._desk.seams.clock.now()
+                journal.note(partial(_found, one.prediction_seq, at, name))
+            watched = Watched(
+                one.prediction_seq, name, one.job.job_id, one.account, one.key_fingerprint,
+                one.key_label, one.intended.utc, by_input=adopted == BY_INPUT,
+                kind=kind_of(one.job.input), outputs_wanted=one.job.outputs_wanted,
+            )  # fmt: skip
+            entry.resolve(moved, watched)
+
+    async def _end(self, entry: _Entry, event: PredictionEvent, reason: str) -> None:
+        """Absent or given up, unless it has been found meanwhile."""
+        async with entry.deciding:
+            if not entry.done.is_set():
+                entry.resolve(await self._move(entry, event, Facts(reason=reason)))
+
+    async def _move(self, entry: _Entry, event: PredictionEvent, facts: Facts) -> Moved:
+        one = entry.unanswered
+        return await self._desk.move(
+            one.prediction_seq, event, facts, job=one.job.job_id, lane=one.key_label
         )
-        moved = await self._desk.move(
-            one.prediction_seq, PredictionEvent.FOUND, facts, job=one.job.job_id, lane=one.key_label
-        )
-        if moved.state is not PredictionState.RUNNING:
-            return
-        if (journal := self._desk.journals.get(one.account)) is not None:
-            # Other datasets count it from here, and can see by its id when its slot is free.
-            at = self._desk.seams.clock.now()
-            journal.note(partial(_found, one.prediction_seq, at, row.prediction_id))
-        watched = Watched(
-            one.prediction_seq, row.prediction_id, one.job.job_id, one.account,
-            one.key_fingerprint, one.key_label, one.intended.utc, by_input=True,
-            kind=kind_of(one.job.input),
-        )  # fmt: skip
-        entry.resolve(moved, watched)
 
     async def _absent(
         self, lacking: Sequence[_Entry], began: datetime | None, asked: Moment
@@ -260,7 +286,8 @@ class Reconciler:
                 continue
             entry.lacking.append(asked.boot_s)
             if asked.boot_s - entry.lacking[0] >= self._spacing_s:
-                await self._declare_absent(entry)
+                reason = "two complete listings, late enough, do not have it"
+                await self._end(entry, PredictionEvent.ABSENT, reason)
 
     def _is_late(self, entry: _Entry, began: datetime, asked: Moment) -> bool:
         """Whether nothing of it can have been on its way any more when a listing began.
@@ -276,32 +303,13 @@ class Reconciler:
         late = self._desk.by_provider(one.account, one.intended) + timedelta(seconds=late_s)
         return began >= late or one.intended.boot_id != asked.boot_id
 
-    async def _declare_absent(self, entry: _Entry) -> None:
-        one = entry.unanswered
-        reason = "two complete listings, late enough, do not have it"
-        moved = await self._desk.move(
-            one.prediction_seq,
-            PredictionEvent.ABSENT,
-            Facts(reason=reason),
-            job=one.job.job_id,
-            lane=one.key_label,
-        )
-        entry.resolve(moved)
-
     async def _give_up_what_is_late(self) -> None:
         """After `provider.deadline` an unknown create holds no slot any more; its money it does."""
         for entry in self._open():
             if self._desk.now_s() - entry.given_up_s < self._desk.settings.provider.deadline:
                 continue
-            one = entry.unanswered
-            moved = await self._desk.move(
-                one.prediction_seq,
-                PredictionEvent.GIVEN_UP,
-                Facts(reason="its outcome could not be learned"),
-                job=one.job.job_id,
-                lane=one.key_label,
-            )
-            entry.resolve(moved)
+            reason = "its outcome could not be learned"
+            await self._end(entry, PredictionEvent.GIVEN_UP, reason)
 
     def _end_if_idle(self) -> None:
         """At the end of a run the search goes on for `reconcile.patience`."""
@@ -314,7 +322,8 @@ class Reconciler:
         hurried = self._desk.stop.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}
         if hurried or now - self._idle_since >= self._desk.settings.reconcile.patience:
             for entry in waiting:
-                entry.resolve(_HELD)
+                if not entry.deciding.locked():
+                    entry.resolve(_HELD)
 
 
 def _found(prediction: int, at: Moment, provider_id: str, file: LaneFile) -> None:

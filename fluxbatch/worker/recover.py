@@ -20,6 +20,7 @@ from fluxbatch.errors import ApiError
 from fluxbatch.job import JobState, PredictionId, PredictionState, as_sent
 from fluxbatch.ledger.moves import Facts, Moved, WantedOutput
 from fluxbatch.ledger.queries import LivePrediction, RecentCreate, UnfinishedOutput
+from fluxbatch.ledger.upkeep import BY_INPUT
 from fluxbatch.provider import Status
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.scheduler.lane_file import KeptCreate, LaneFile
@@ -56,7 +57,8 @@ class Recovery:
     async def adopt(self, one: LivePrediction, deliver: MemoryObjectSendStream[Delivery]) -> None:
         """Follow one prediction to its end, its slot held."""
         desk, lane = self._desk, self._desk.lanes.lane(one.account)
-        with desk.queue.busy(), deliver:
+        hearing = desk.hooks.expecting(one.seq, one.intended)
+        with desk.queue.busy(), deliver, hearing:
             async with AsyncExitStack() as slot:
                 if lane is not None and not one.at_risk:
                     await slot.enter_async_context(desk.lanes.held(lane))
@@ -77,7 +79,7 @@ class Recovery:
     async def _found(self, one: LivePrediction) -> tuple[Moved, Watched | None]:
         if one.state is PredictionState.RUNNING and one.provider_id is not None:
             running = Moved(PredictionState.RUNNING, JobState.ACTIVE)
-            return running, _watched(one, one.provider_id)
+            return running, watched_of(one, one.provider_id)
         return await self._reconciler.settled(self._unanswered(one))
 
     def _unanswered(self, one: LivePrediction) -> Unanswered:
@@ -161,7 +163,8 @@ def seed_lane(desk: Desk, lane: Lane, recent: Sequence[RecentCreate]) -> list[Ke
     return [create for create in kept if create.state != "ended"]
 
 
-def _watched(one: LivePrediction, provider_id: str) -> Watched:
+def watched_of(one: LivePrediction, provider_id: str) -> Watched:
+    """It, as the worker's readers take it."""
     return Watched(
         one.seq,
         PredictionId(provider_id),
@@ -170,8 +173,9 @@ def _watched(one: LivePrediction, provider_id: str) -> Watched:
         one.key_fingerprint,
         one.key_label,
         one.intended.utc,
-        by_input=one.adopted == "by input",
+        by_input=one.adopted == BY_INPUT,
         kind=kind_of(one.job.input),
+        outputs_wanted=one.job.outputs_wanted,
     )
 
 

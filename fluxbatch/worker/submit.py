@@ -26,13 +26,21 @@ from fluxbatch.errors import (
     TransientApiError,
 )
 from fluxbatch.events import PredictionMoved
-from fluxbatch.job import FailureClass, Input, JobState, PredictionState, as_sent, derived_seed
+from fluxbatch.job import (
+    FailureClass,
+    Input,
+    JobState,
+    PredictionId,
+    PredictionState,
+    as_sent,
+    derived_seed,
+)
 from fluxbatch.ledger.intents import Buyer, Intend, Intent, OverBudget
 from fluxbatch.ledger.moves import Facts, Moved
 from fluxbatch.ledger.queries import QueuedJob
 from fluxbatch.ledger.retries import RefuseJob
 from fluxbatch.money import as_usd
-from fluxbatch.provider import unless_late
+from fluxbatch.provider import Created, unless_late
 from fluxbatch.queue import Taken
 from fluxbatch.scheduler.budget import admit
 from fluxbatch.scheduler.lane import Turn
@@ -42,6 +50,7 @@ from fluxbatch.states import PredictionEvent
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
 from fluxbatch.worker.control_urls import ControlUrls
 from fluxbatch.worker.desk import Delivery, Desk, Watched
+from fluxbatch.worker.hooks import BY_WEBHOOK
 from fluxbatch.worker.reconcile import Reconciler, Unanswered
 from fluxbatch.worker.timing import kind_of
 
@@ -103,7 +112,8 @@ class Buyers:
             if not isinstance(intent, Intent):
                 self._desk.creates_left += 1
                 return None  # the job needs no create any more
-            return await self._buy(taken, job, turn, intent, control_url, intent_at)
+            with self._desk.hooks.expecting(intent.prediction_seq, intent_at):
+                return await self._buy(taken, job, turn, intent, control_url, intent_at)
 
     async def _buy(
         self,
@@ -188,19 +198,25 @@ class Buyers:
 
         guard = unless_late(desk.seams.clock, intent_at.boot_s + SEND_WITHIN_S, leaves)
         watched: Watched | None = None
+        box = desk.hooks.box(intent.prediction_seq)
+        hook = box.address
+        create = partial(
+            desk.clients[turn.key.fingerprint].create, job.model, sent, leaves=guard,
+            webhook_url=hook.url if hook else None,
+            webhook_secret=hook.secret if hook else None,
+        )  # fmt: skip
         try:
-            created = await desk.clients[turn.key.fingerprint].create(job.model, sent, leaves=guard)
+            answer = await box.unless_named(create)
         except ApiError as exc:
             event, facts = self._refused(turn, exc)
         else:
             turn.answered()
             desk.reached()
-            desk.saw_date(lane.account, created.date)
-            event = PredictionEvent.ACCEPTED
-            facts = Facts(provider_id=created.prediction_id, request_id=created.request_id)
+            name, event, facts = self._accepted(lane.account, answer)
             watched = Watched(
-                intent.prediction_seq, created.prediction_id, job.job_id, lane.account,
-                turn.key.fingerprint, turn.key.label, intent_at.utc, kind=kind_of(job.input),
+                intent.prediction_seq, name, job.job_id, lane.account, turn.key.fingerprint,
+                turn.key.label, intent_at.utc, kind=kind_of(job.input),
+                outputs_wanted=job.outputs_wanted,
             )  # fmt: skip
         answered = desk.seams.clock.now()
         given_up = event is PredictionEvent.NO_ANSWER
@@ -221,7 +237,7 @@ class Buyers:
     ) -> None:
         """Tell the lane's file what it has to know for the next process."""
         journal = self._desk.journals[account]
-        if event is PredictionEvent.ACCEPTED:
+        if event in {PredictionEvent.ACCEPTED, PredictionEvent.FOUND}:
             journal.note(partial(_runs, prediction, at, facts.provider_id))
         elif event in {
             PredictionEvent.OVER_LIMIT,
@@ -229,6 +245,18 @@ class Buyers:
             PredictionEvent.NOT_SENT,
         }:
             journal.note(partial(_uncounted, prediction, at))
+
+    def _accepted(
+        self, account: str, answer: Created | PredictionId
+    ) -> tuple[PredictionId, PredictionEvent, Facts]:
+        """By the create's own answer, or by a webhook that came before it."""
+        if isinstance(answer, Created):
+            self._desk.saw_date(account, answer.date)
+            facts = Facts(provider_id=answer.prediction_id, request_id=answer.request_id)
+            return answer.prediction_id, PredictionEvent.ACCEPTED, facts
+        reason = "its webhook came before the create's answer"
+        facts = Facts(provider_id=answer, adopted=BY_WEBHOOK, reason=reason)
+        return answer, PredictionEvent.FOUND, facts
 
     def _refused(self, turn: Turn, exc: ApiError) -> tuple[PredictionEvent, Facts]:
         """What an unsuccessful create means for the lane, and the event it is. Source: the

@@ -5,7 +5,8 @@ placing of polls: dense where ends are likely, rare elsewhere. The density that 
 least time for its number of polls is proportional to the square root of the hazard
 (how likely the end is now, given that it has not come); it is scaled so that an
 average prediction takes `_EAGER_POLLS` polls, or `_LAZY_POLLS` where nobody waits for
-its slot. Pure but for what it has been told; seconds throughout.
+its slot. Where a webhook is expected, polls look only after those that got lost. Pure
+but for what it has been told; seconds throughout.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ _ENOUGH = 5
 _EAGER_POLLS = 6.5
 _LAZY_POLLS = 2.0
 _FETCH_S = 2.0
+
+_SURELY_SIGMAS = 3.5
+_WEBHOOK_LATE_S = 1.0
+_FIRST_LOOK_S = 5.0
+"""Where no duration is known, and a webhook expected."""
+_LOOKS_APART_S = (2.0, 30.0)
+"""Least and most seconds between looks after a webhook that should have come."""
 
 _LEAST_SIGMA = 0.02
 _MOST_SIGMA = 1.5
@@ -107,6 +115,11 @@ class _Learned:
             self._plans[polls] = PollPlan(*self._fit(), polls)
         return self._plans[polls]
 
+    def surely_s(self) -> float:
+        """When almost every prediction has ended and been told of."""
+        middle_s, sigma = self._fit()
+        return 1.1 * middle_s * math.exp(_SURELY_SIGMAS * sigma) + _WEBHOOK_LATE_S
+
     def _fit(self) -> tuple[float, float]:
         """Median and sigma, by order statistics, so that one outlier moves nothing."""
         logs = [math.log(duration) for duration in self.recent]
@@ -161,6 +174,23 @@ class PollTiming:
         wait_s = plan.next_s(elapsed_s) - elapsed_s
         # Jitter keeps jobs that were accepted together from being asked about together.
         return max(wait_s, 0.01) * (0.95 + 0.1 * random.random())
+
+    def safety_s(self, kind: Hashable, elapsed_s: float, random: Random) -> float:
+        """Seconds until the next poll of a prediction whose webhook is expected.
+
+        Once the webhook should have come, and ever rarer after that.
+        """
+        learned = self._kinds.get(kind)
+        if learned is None or learned.seen < _ENOUGH:
+            learned = self._all
+        least_s, most_s = _LOOKS_APART_S
+        if learned.seen < _ENOUGH:
+            wait_s = max(_FIRST_LOOK_S - elapsed_s, min(elapsed_s, most_s))
+        elif elapsed_s < (first_s := learned.surely_s()):
+            wait_s = first_s - elapsed_s
+        else:
+            wait_s = min(max(0.25 * elapsed_s, least_s), most_s)
+        return max(wait_s, 0.01) * (1.0 + 0.1 * random.random())
 
     def _unlearned_s(self, elapsed_s: float, random: Random) -> float:
         """Before enough is known: ever rarer, so that the delay is a share of the duration."""

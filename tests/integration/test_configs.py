@@ -72,6 +72,22 @@ def test_the_sweep_config_makes_exactly_its_cells(
     assert not any(one["guidance"] == 20 and one["megapixels"] == "1" for one in sent)
 
 
+def test_the_templates_config_makes_a_sample_of_its_prompts(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    2 styles x 2 rows x 3 prompts, each prompt another one, all of them finished texts.
+    """
+    planned = fluxbatch("plan", CONFIGS / "templates.yaml", "--json")
+    ended = run("templates", emulator, tmp_path / "d")
+
+    assert planned.object["jobs"]["new"] == 12
+    assert (ended.code, ended.object["jobs"]["done"]) == (0, 12)
+    prompts = {str(one["input"]["prompt"]) for one in emulator.predictions()}
+    assert len(prompts) == 12
+    assert not any(set(prompt) & set("{}|$_") for prompt in prompts)
+
+
 def test_the_nightly_config_goes_on_with_a_longer_manifest(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

@@ -14,8 +14,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.commands import KEY
@@ -32,7 +32,7 @@ SCALED = {
 PHOTO = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos" / "rocket.jpg"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Victim:
     """One dataset under fire."""
 
@@ -40,6 +40,10 @@ class Victim:
     emulator: EmulatorProcess
     budget: str = ""
     """Of the whole dataset, in dollars."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Beyond `SCALED`, by their names in the environment."""
+    hooks_port: int = 0
+    """Where it listens for webhooks; 0: it does not."""
 
     @property
     def out(self) -> Path:
@@ -68,7 +72,9 @@ class Victim:
                 env={
                     **os.environ,
                     **SCALED,
+                    **self.settings,
                     **({"FLUXBATCH_BUDGET__PER_DATASET": self.budget} if self.budget else {}),
+                    **(_hooks_at(self.hooks_port) if self.hooks_port else {}),
                     "EACHLABS_API_KEY": KEY,
                     "XDG_STATE_HOME": str(self.folder / "state"),
                 },
@@ -100,6 +106,13 @@ class Victim:
 
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()[-3_000:]
+
+
+def _hooks_at(port: int) -> dict[str, str]:
+    return {
+        "FLUXBATCH_WEBHOOK__PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "FLUXBATCH_WEBHOOK__LISTEN": f"127.0.0.1:{port}",
+    }
 
 
 def check(victim: Victim, jobs: int) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,27 @@ def test_a_kill_right_after_a_change_that_went_wrong(
     victim.finish()
 
     check(victim, 16)
+
+
+def test_kills_between_webhooks(tmp_path: Path, emulator: EmulatorProcess) -> None:
+    """
+    Deliveries to nobody, to the next process, early and twice; in the end all is as without them.
+    """
+    emulator.faults(webhook_early=0.2, webhook_repeat=0.2, webhook_lost=0.1, create_reset_after=0.1)
+    victim = _victim(tmp_path, emulator, 60)
+    victim.hooks_port = _free_port()
+    victim.kill_at_random(5, random.Random(3), longest_s=2.5)
+    for moment in ("submitting:2", "running:3", "succeeded:2"):
+        process = victim.start(die_at=moment)
+        process.wait(60)
+        assert process.returncode in {-signal.SIGKILL, 0}, victim.log()
+    victim.finish()
+
+    check(victim, 60)
+    assert emulator.stats()["webhooks_delivered"] > 20
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -251,7 +251,8 @@ class Judge:
         amounts = [auditor.money() for auditor in self._auditors]
         settled = sum(one.settled for one in amounts)
         most = settled + sum(one.estimated + one.reserved for one in amounts)
-        if self._plan.faults & {"cost_higher"} and self._plan.faults & {"no_cost"}:
+        told_no_cost = self._plan.webhooks or "no_cost" in self._plan.faults
+        if "cost_higher" in self._plan.faults and told_no_cost:
             return
         if any(is_lost(prediction) for prediction in self._provider.ours()):
             return

@@ -35,6 +35,7 @@ ENDS = (
 )  # fmt: skip
 """Faults that may end a job."""
 
+WEBHOOKS = ("webhook_lost", "webhook_repeat", "webhook_late", "webhook_early")
 KEYS = ("create_401", "create_403", "create_402")
 MONEY = ("no_cost", "cost_higher")
 
@@ -99,6 +100,9 @@ class Plan:
     switches: Mapping[str, float] = field(default_factory=dict)
     """Faults and knobs that stay on to the end."""
     derived_seeds: bool = True
+    webhooks: bool = False
+    spoilt_webhooks: float = 0.0
+    """How often one comes garbled before it comes whole."""
     audits: bool = True
     """Whether the ledger is checked after every commit; thousands of jobs are too many for that."""
 
@@ -147,7 +151,21 @@ def plan_of(seed: int) -> Plan:
         derived_seeds=random.random() < 0.9,
     )
     invocations = _invocations(random, plan, bad)
-    return replace_invocations(plan, invocations)
+    return _with_webhooks(replace_invocations(plan, invocations))
+
+
+def _with_webhooks(plan: Plan) -> Plan:
+    """Some runs are told of ends, by a post that does what it likes."""
+    random = Random(f"fluxbatch webhooks {plan.seed}")  # of its own: old seeds stay as they were
+    if random.random() < 0.5:
+        return plan
+    switches = dict(plan.switches)
+    for name in random.sample(WEBHOOKS, random.choice((0, 1, 2, 4))):
+        switches[name] = random.choice((0.1, 0.5, 1.0))
+    switches["late_webhook_seconds"] = random.choice((0.5, 10.0, 60.0))
+    switches["early_seconds"] = random.choice((0.2, 3.0, plan.timeout_s * 1.1))
+    spoilt = random.choice((0.0, 0.0, 0.3))
+    return replace(plan, webhooks=True, switches=switches, spoilt_webhooks=spoilt)
 
 
 def _delays(random: Random, lag_s: float, timeout_s: float) -> dict[str, float]:

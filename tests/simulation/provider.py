@@ -20,15 +20,17 @@ import anyio
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Reply
+from fluxbatch.emulator.exchange import Call, Delivery, Reply
 from fluxbatch.emulator.prediction import Outcome, Prediction, State
 from fluxbatch.emulator.settings import Settings
+from fluxbatch.provider import Receiver
 from fluxbatch.seams import Moment
 from tests.simulation.pictures import painted
 from tests.support.clock import EPOCH, VirtualClock
 
 ORIGIN = "http://127.0.0.1:1"
 BASE_URL = f"{ORIGIN}/v1"
+HOOKS_URL = "http://127.0.0.1:2"
 
 Order = tuple[str, int]
 """What tells the jobs of a simulation apart at the provider: prompt and seed."""
@@ -90,6 +92,11 @@ class Provider:
         self.slow_s = 0.0
         self.kills_stuck_after_s = math.inf
         """When the provider itself clears away what never ends."""
+        self.receiver: Receiver | None = None
+        """Who listens for webhooks at the moment, in a process that is alive."""
+        self.spoilt_chance = 0.0
+        """How often a webhook is preceded by one that something on its way has garbled."""
+        self._due: asyncio.TimerHandle | None = None
         self._known = 0
         self._flying: dict[Letter, None] = {}
 
@@ -136,9 +143,7 @@ class Provider:
         reply = router.handle(self.core, call)
         self._note(f"{call.method} {call.path} -> {reply.status} {reply.fate.ending}")
         self._tell_created()
-        wakes_in = self.core.wakes_in()
-        if wakes_in is not None:  # a create that arrives late does so at its own time
-            self._loop.call_later(wakes_in + 1e-6, self._late)
+        self._foresee()
         if self.on_arrival is not None:
             self.on_arrival(call.method)
         if reply.fate.ending == "hold":
@@ -153,9 +158,53 @@ class Provider:
             letter.answer = Arrived(reply, reply.payload(painted))
         letter.answered.set()
 
+    def _foresee(self) -> None:
+        """A create that arrives late does so at its own time, and so does a webhook."""
+        wakes_in = self.core.wakes_in()
+        if self._due is not None:
+            self._due.cancel()
+        if wakes_in is not None:
+            self._due = self._loop.call_later(wakes_in + 1e-6, self._late)
+
     def _late(self) -> None:
-        self.core.advance()
+        self._due = None
+        for delivery in self.core.deliveries():
+            self._loop.call_later(self.core.transit_s(), self._deliver, delivery)
         self._tell_created()
+        self._foresee()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """One try, as it reaches whoever listens; what it is answered is told at once."""
+        body = json.dumps(delivery.body).encode()
+        status = None
+        if self.receiver is not None and not self.is_down:
+            if self._random.random() < self.spoilt_chance:
+                self._knock(self.receiver, delivery, self._spoilt(delivery))
+            status = self._knock(self.receiver, delivery, body)
+        self._note(f"webhook of {delivery.prediction_id} -> {status}")
+        self.core.delivered(delivery, status)
+        self._foresee()
+
+    def _knock(self, receiver: Receiver, delivery: Delivery, body: bytes | None) -> int:
+        path, secret = urlsplit(delivery.url).path, delivery.headers["X-Webhook-Secret"]
+        if receiver.judge("POST", path, f"{secret}0").attempt is not None:
+            raise AssertionError("a wrong secret was let in")
+        verdict = receiver.judge("POST", path, secret)
+        if verdict.attempt is not None:
+            receiver.receive(verdict.attempt, body)
+        return verdict.status
+
+    def _spoilt(self, delivery: Delivery) -> bytes | None:
+        """Verified, and worth nothing but a hint."""
+        bodies = (
+            None,
+            b"<html>",
+            json.dumps(delivery.body).encode()[:-9],
+            json.dumps({**delivery.body, "status": "warming"}).encode(),
+            json.dumps({**delivery.body, "output": []}).encode(),
+            json.dumps({**delivery.body, "status": "failed", "error": ""}).encode(),
+        )
+        return self._random.choice(bodies)
 
     def _tell_created(self) -> None:
         history = self.core.floor.history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,3 +100,57 @@ def test_refusals_are_answers_so_the_provider_can_be_reached() -> None:
     refused = Invocation(faults={"create_429_rate": 0.98}, slowness=1.0, badness=0.2)
 
     run_plan(_plan(refused, deadline_s=100.0))
+
+
+def test_a_listing_and_a_webhook_that_find_a_create_at_once_do_not_quarrel() -> None:
+    """
+    Seeds 110, 279: while one account's listing was read, another's creates were all told of.
+    """
+    both = Invocation(faults={"create_reset_after": 1.0}, slowness=0.3)
+
+    for duration_s in (1.0, 2.0, 5.0):
+        for jitter_s in (0.2, 1.0):
+            plan = _plan(both, accounts=(1, 1), duration_s=duration_s, webhooks=True)
+            run_plan(replace(plan, jitter_s=jitter_s))
+
+
+def test_a_success_that_was_given_up_is_kept_when_its_webhook_comes() -> None:
+    """
+    The provider denied a prediction and lost it from its listing; its webhook, half a minute after
+    that was believed, has the picture all the same.
+    """
+    late = {"webhook_late": 1.0, "late_webhook_seconds": 40.0}
+    denied = Invocation(faults={"prediction_lost": 0.4}, slowness=0.0)
+
+    plan = _plan(denied, switches=late, webhooks=True, concurrent=1, duration_s=30.0, lag_s=10.0)
+    told: list[str] = []
+    for seed in range(6):
+        run_plan(replace(plan, seed=seed), told.append)
+    moves = [line for line in told if "PredictionMoved(" in line]
+    kept = [
+        number
+        for number, line in enumerate(moves)
+        if "state=<PredictionState.LOST" in line
+        and any(_is_success_of(_prediction(line), later) for later in moves[number:][:4])
+    ]
+    assert len(kept) >= 3
+
+
+def _prediction(line: str) -> str:
+    return line.split("job='")[1].split(", provider_id")[0]
+
+
+def _is_success_of(prediction: str, line: str) -> bool:
+    return prediction in line and "state=<PredictionState.SUCCEEDED" in line
+
+
+@pytest.mark.parametrize("moment", ["wire: left POST", "wire: answered POST", "call: after Move"])
+@pytest.mark.parametrize("early", [0.0, 1.0])
+def test_what_is_told_while_nobody_listens_is_found_by_asking(moment: str, early: float) -> None:
+    """
+    A crash around each create, webhooks before and after it, to this process and the next.
+    """
+    switches = {"webhook_early": early, "webhook_repeat": 0.5, "early_seconds": 2.0}
+    for number in (1, 2, 3):
+        first = Invocation(doom=Doom(moment, number), slowness=0.1)
+        run_plan(_plan(first, Invocation(pause_s=0.0), switches=switches, webhooks=True))

@@ -6,6 +6,8 @@ transport would, and the steps between at which a process may die.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from urllib.parse import urljoin
 
@@ -13,7 +15,7 @@ import anyio
 
 from fluxbatch.config import Settings
 from fluxbatch.errors import NotSent
-from fluxbatch.provider import HttpRequest, HttpResponse
+from fluxbatch.provider import HttpRequest, HttpResponse, Receiver
 from fluxbatch.provider.transport import Dropped
 from fluxbatch.sink.fetch import Gone, Take, Unfetched
 from tests.simulation.life import Life
@@ -88,6 +90,28 @@ def _response(answer: Arrived | None, total_s: float) -> HttpResponse:
     if reply.fate.body_share < 1:
         raise Dropped("ClientPayloadError: cut short", status=reply.status)
     return HttpResponse(reply.status, headers, answer.body)
+
+
+class SimListener:
+    """One process's ear for webhooks."""
+
+    def __init__(self, life: Life, provider: Provider) -> None:
+        self._life = life
+        self._provider = provider
+
+    @asynccontextmanager
+    async def listen(self, receiver: Receiver, host: str, port: int) -> AsyncIterator[int]:
+        """Until the process closes it, or dies."""
+        self._life.step("wire: listen")
+        self._provider.receiver = receiver
+        self._life.on_death.append(self._close)
+        try:
+            yield port
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._provider.receiver = None
 
 
 class SimFetcher:

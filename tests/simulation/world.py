@@ -23,7 +23,16 @@ from tempfile import TemporaryDirectory
 import anyio
 
 from fluxbatch import engine
-from fluxbatch.config import Budget, Inputs, Limits, Provider, Reconcile, Settings, Sink
+from fluxbatch.config import (
+    Budget,
+    Inputs,
+    Limits,
+    Provider,
+    Reconcile,
+    Settings,
+    Sink,
+    Webhook,
+)
 from fluxbatch.config import load_settings as _load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.emulator import settings as emulator
@@ -43,9 +52,9 @@ from tests.simulation.judge import Judge
 from tests.simulation.life import Life
 from tests.simulation.pictures import painted_control
 from tests.simulation.plan import Invocation, Plan
-from tests.simulation.provider import BASE_URL
+from tests.simulation.provider import BASE_URL, HOOKS_URL
 from tests.simulation.provider import Provider as FarSide
-from tests.simulation.wire import SimFetcher, SimTransport
+from tests.simulation.wire import SimFetcher, SimListener, SimTransport
 from tests.support.clock import AutojumpLoop, VirtualClock
 
 _TOKEN = re.compile(r"[0-9a-f]{16}\.part")
@@ -120,6 +129,7 @@ class World:
         self.provider = FarSide(_far_settings(plan), self.clock, self._random("far"), log.note)
         self.provider.slow_chance, self.provider.slow_s = plan.slow_chance, plan.slow_s
         self.provider.kills_stuck_after_s = 3 * plan.deadline_s
+        self.provider.spoilt_chance = plan.spoilt_webhooks
         self.disk = Disk(self._random("disk"))
         for number in range(2):
             (root / f"depth-{number}.png").write_bytes(painted_control(number))
@@ -193,6 +203,7 @@ class World:
             ),
             SimFetcher(life, self.provider, self._random(f"{number}/fetch"), settings.sink.timeout),
             self._lanes,
+            SimListener(life, self.provider).listen,
         )
         seams = Seams(self.clock, self._random(f"{number}/engine"), life.blocking)
         request = engine.RunRequest(
@@ -300,6 +311,7 @@ class World:
                 "limits": limits,
                 "provider": provider,
                 "budget": budget,
+                "webhook": Webhook(public_url=HOOKS_URL if plan.webhooks else None),
                 "reconcile": Reconcile(lag=plan.lag_s, patience=8 * plan.lag_s),
                 "sink": Sink(min_free=0, downloads=3),
                 "inputs": Inputs(seed="derived" if plan.derived_seeds else "provider"),

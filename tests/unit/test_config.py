@@ -283,3 +283,52 @@ def test_settings_cannot_be_changed_once_loaded() -> None:
 
     with pytest.raises(ValueError, match=r"frozen"):
         settings.model = "other"  # type: ignore[misc]  # just what is tested
+
+
+def test_webhooks_are_off_until_somebody_says_how_the_provider_reaches_us() -> None:
+    """A default place to listen, and nobody is told of it."""
+    webhook = load_settings(environ={}).webhook
+
+    assert webhook.public_url is None
+    assert webhook.listen == "127.0.0.1:8787"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://hooks.example.org", "use https"),
+        ("https://me:hunter2@hooks.example.org", "may not carry"),
+        ("hooks.example.org", "not an http"),
+        ("https://hooks.example.org/?token=hunter2", "ends with its path"),
+        ("https://hooks.example.org/#hunter2", "ends with its path"),
+        ("https://hooks.example.org:99999", "range"),
+        ("http://127.0.0.1:8787", "the provider cannot call it"),
+        ("https://localhost:8787", "the provider cannot call it"),
+    ],
+)
+def test_a_public_address_that_cannot_work_or_would_tell_a_secret_is_refused(
+    url: str, words: str
+) -> None:
+    """And no password is quoted."""
+    said = refusal(webhook={"public_url": url})
+
+    assert "webhook.public_url" in said
+    assert words in said
+    assert "hunter2" not in said
+
+
+def test_http_on_loopback_is_for_a_provider_on_loopback() -> None:
+    """An emulator."""
+    local = {"provider": {"base_url": "http://127.0.0.1:1/v1"}}
+    flags = {**local, "webhook": {"public_url": "http://127.0.0.1:8787/hooks/"}}
+
+    assert load_settings(None, flags, {}).webhook.public_url == "http://127.0.0.1:8787/hooks"
+
+
+@pytest.mark.parametrize("listen", ["8787", ":8787", "host", "host:99999", "a@b:1", "::1:80", ""])
+def test_a_place_to_listen_is_a_host_and_a_port(listen: str) -> None:
+    """Anything else is named with an example."""
+    said = refusal(webhook={"listen": listen})
+
+    assert "webhook.listen" in said
+    assert "127.0.0.1:8787" in said

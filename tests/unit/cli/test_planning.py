@@ -17,7 +17,7 @@ from fluxbatch.ledger.database import SqliteDatabase
 from fluxbatch.ledger.manifests import BeginImport, FinishImport, ImportRows
 from fluxbatch.ledger.moments import parse_utc, utc_text
 from fluxbatch.ledger.writer import commit
-from fluxbatch.manifest import Manifest
+from fluxbatch.manifest import Manifest, Shape
 from fluxbatch.models import find_card
 from fluxbatch.planning import Plan, plan, wall_clock
 from fluxbatch.seams import Moment, SystemClock
@@ -234,7 +234,7 @@ def test_a_value_more_on_an_axis_adds_its_cells_and_changes_none(tmp_path: Path)
     Folder(tmp_path / "d").make()
     db = SqliteDatabase(Folder(tmp_path / "d").ledger)
     at = SystemClock().now()
-    manifest = Manifest.open(path, card=find_card("flux-depth-dev"), sweep=settings.sweep)
+    manifest = Manifest.open(path, card=find_card("flux-depth-dev"), shape=Shape.of(settings))
     seq = commit(db, BeginImport(at, manifest.identity, str(path), 1, "flux-depth-dev", "{}")).seq
     commit(db, ImportRows(at, seq, list(manifest.rows())))
     commit(db, FinishImport(at, seq, 2, 0))

@@ -5,12 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import fluxbatch
+from tests.export.made import made_dataset, row
 
-_HEAVY = ("aiohttp", "alembic", "sqlalchemy", "pydantic", "rich", "PIL", "yaml")
+_HEAVY = (
+    "aiohttp",
+    "alembic",
+    "sqlalchemy",
+    "pydantic",
+    "rich",
+    "PIL",
+    "yaml",
+    "jinja2",
+    "pyarrow",
+)
 
 
 def _modules_after(program: str) -> set[str]:
@@ -32,13 +44,22 @@ def test_help_and_version_load_nothing_heavy(words: list[str]) -> None:
     assert loaded <= ({"pydantic"} if words[0] != "--help" else set())
 
 
-def test_status_loads_neither_the_network_nor_the_migrations(tmp_path: object) -> None:
+@pytest.mark.parametrize("words", [["status"], ["ls"], ["show", "#1"], ["why", "#1"]])
+def test_what_reads_the_ledger_loads_neither_the_network_nor_the_migrations(
+    tmp_path: Path, words: list[str]
+) -> None:
     """
     It reads one file.
     """
-    program = f"from fluxbatch.cli import main; main(['status', {str(tmp_path)!r}])"
+    one = row(1)
+    with made_dataset(tmp_path / "d", [one]) as maker:
+        maker.done(one)
+    argv = [words[0], str(tmp_path / "d"), *words[1:]]
+    program = f"from fluxbatch.cli import main; assert main({argv!r}) == 0"
 
-    assert _modules_after(program) & {"aiohttp", "alembic", "PIL", "rich"} == set()
+    assert _modules_after(program) & {
+        "aiohttp", "alembic", "PIL", "rich", "jinja2", "pyarrow"
+    } == set()  # fmt: skip
 
 
 def test_help_takes_at_most_three_times_what_typer_takes() -> None:

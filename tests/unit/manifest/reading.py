@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from fluxbatch.config import Sweep
 from fluxbatch.errors import BadRow
 from fluxbatch.job import Row
-from fluxbatch.manifest import FileHashes, Manifest
+from fluxbatch.manifest import FileHashes, Manifest, Shape
 from fluxbatch.models import find_card
+from fluxbatch.shaping import ManifestFormat, Sweep, Templates
 
 CARD = find_card("flux-depth-dev")
 URL = "https://example.org/a.png"
@@ -36,12 +37,15 @@ def opened(
     allow_http: bool = False,
     hashes: FileHashes | None = None,
     folder: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    templates: Templates | Literal[False] | None = None,
+    kind: ManifestFormat | None = None,
+    config_folder: Path | None = None,
 ) -> Manifest:
     return Manifest.open(
         path,
         card=CARD,
-        defaults=defaults,
-        sweep=sweep,
+        shape=Shape(defaults or {}, sweep, columns or {}, templates, kind, config_folder),
         allow_http=allow_http,
         hashes=hashes,
         folder=folder,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.config import Sweep
 from fluxbatch.errors import BadRow, ConfigError, ManifestError
 from fluxbatch.manifest import Manifest
+from fluxbatch.shaping import Sweep
 from tests.unit.manifest.reading import CARD, ROW, URL, bad_rows, inputs, line, opened, read, write
 
 
@@ -121,8 +121,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
     [
         (b"", "is empty"),
         (b"PK\x03\x04....", "spreadsheet; save it as CSV"),
-        (b"\x1f\x8b\x08....", "gunzip"),
-        (b"PAR1....", "Parquet"),
+        (b"\x1f\x8b\x08....", "is packed and damaged"),
+        (b"\x28\xb5\x2f\xfd....", "is packed and damaged"),
+        (b"PAR1....", "is no Parquet file that can be read"),
         (b"\x89PNG\r\n\x1a\n", "is an image"),
         ("id,prompt\n".encode("utf-16"), "save it as UTF-8"),
         (bytes(range(256)) * 4, "is not text"),
@@ -161,7 +162,7 @@ def test_an_unknown_suffix_is_sniffed(tmp_path: Path) -> None:
     assert inputs(read(write(tmp_path, line(), "m.json"))) == [ROW]
     assert inputs(read(write(tmp_path, csv, "rows.txt"))) == [ROW]
     assert inputs(read(write(tmp_path, csv, "M.CSV"))) == [ROW]
-    assert "CSV (.csv) nor JSONL (.jsonl" in refusal(write(tmp_path, "prompt: x\n", "m.yaml"))
+    assert "name the format with --format" in refusal(write(tmp_path, "prompt: x\n", "m.data"))
     assert "write one object a line" in refusal(write(tmp_path, "[" + line() + "]", "m.json"))
 
 

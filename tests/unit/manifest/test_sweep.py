@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from fluxbatch.config import Sweep
 from fluxbatch.errors import ConfigError
 from fluxbatch.manifest import Cells
 from fluxbatch.manifest.sweep import shuffled
+from fluxbatch.shaping import Sweep
 from tests.unit.manifest.reading import CARD, ROW, bad_rows, inputs, line, opened, read, write
 
 
@@ -295,3 +295,130 @@ def test_the_count_is_at_hand_before_any_row(tmp_path: Path) -> None:
 
     assert manifest.cells is not None
     assert manifest.cells.count() == 10**9
+
+
+# --- Sweeps within ------------------------------------------------------------------------------
+
+PAIRS: dict[str, Any] = {
+    "mode": "zip",
+    "axes": {"prompt": ["a", "b", "c"], "num_outputs": [1, 2, 4]},
+}
+
+
+def test_a_zip_within_a_product_is_one_axis_of_pairs() -> None:
+    """The cells of a sweep within are the values of one more axis, the last."""
+    made = cells({"seed": [1, 2]}, nested=[PAIRS])
+
+    assert made.count() == 6
+    assert list(made)[:4] == [
+        {"seed": 1, "prompt": "a", "num_outputs": 1},
+        {"seed": 1, "prompt": "b", "num_outputs": 2},
+        {"seed": 1, "prompt": "c", "num_outputs": 4},
+        {"seed": 2, "prompt": "a", "num_outputs": 1},
+    ]
+    assert made.names == {"seed", "prompt", "num_outputs"}
+
+
+def test_a_product_within_a_zip_goes_side_by_side() -> None:
+    """With axes of as many values as it has cells."""
+    inner = {"axes": {"guidance": [1, 2], "num_outputs": [1, 2]}}
+
+    assert [c["seed"] for c in cells({"seed": {"count": 4}}, mode="zip", nested=[inner])] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert "seed has 3, guidance and num_outputs has 4" in refusal(
+        {"seed": {"count": 3}}, mode="zip", nested=[inner]
+    )
+
+
+def test_sweeps_may_be_nested_twice_and_have_no_axes_of_their_own() -> None:
+    """Each with its own exclude."""
+    inner = {"axes": {"guidance": [1, 2, 3]}, "exclude": [{"guidance": 2}], "nested": [PAIRS]}
+
+    assert cells({}, nested=[inner]).count() == 6
+    assert cells({}, nested=[{**inner, "mode": "sample", "sample": 4}]).count() == 4
+    with pytest.raises(ValidationError):
+        Sweep(axes={}, nested=[])
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["seed", "guidance", "prompt", "num_outputs"]),
+            st.sampled_from([1, 2, "a", "b", 4]),
+            min_size=1,
+            max_size=3,
+        ),
+        max_size=5,
+    ),
+    st.sampled_from(["product", "zip", "sample"]),
+)
+def test_the_count_is_the_number_of_cells_within_too(
+    excluded: list[dict[str, Any]], mode: str
+) -> None:
+    """An exclude may name axes of every level."""
+    fitting = {"seed": (1, 2), "guidance": (1, 2), "prompt": ("a", "b"), "num_outputs": (1, 2, 4)}
+    excluded = [
+        cell for cell in excluded if all(value in fitting[name] for name, value in cell.items())
+    ]
+    within: list[dict[str, Any]] = [PAIRS, {"axes": {"guidance": [1, 2, 3]}}]
+    if mode == "sample":
+        within = [{**PAIRS, "mode": "sample", "sample": 5}, within[1]]
+    elif mode == "product":
+        within = [{**PAIRS, "mode": "product"}, within[1]]
+    made = cells({"seed": [1, 2, 3, 4]}, nested=within, exclude=excluded)
+
+    assert made.count() == len(list(made))
+    by = made.by(["prompt", "seed"], 1000)
+    assert by is not None
+    assert sum(count for _, count in by) == made.count()
+
+
+@pytest.mark.parametrize(
+    ("nested", "said"),
+    [
+        ([{"axes": {"seed": [5]}}], "'seed' is an axis of two sweeps"),
+        ([{"axes": {"guidance": {"range": [0, 100]}, "output_quality": {"range": [0, 100]},
+                    "num_inference_steps": {"range": [1, 50]}}, "mode": "sample",
+           "sample": 100_001}], "at most 100,000 cells"),
+        ([{"axes": {"guidance": [1]}, "mode": "sample", "sample": 2}], "give only 1 cells"),
+        ([{"axes": {"guidance": [1]}, "exclude": [{"seed": 1}]}], "sweep.exclude.seed: no such"),
+    ],
+)  # fmt: skip
+def test_a_sweep_within_that_cannot_be_meant_is_refused(
+    nested: list[dict[str, Any]], said: str
+) -> None:
+    """As the outer one would be."""
+    assert said in refusal({"seed": [1, 2]}, nested=nested)
+
+
+def test_a_zip_of_long_axes_is_counted_at_once() -> None:
+    """What is excluded is found by arithmetic too."""
+    axes = {"seed": {"count": 10**9}, "style": {"range": [1, 10**9]}}
+    sweep = Sweep(axes=axes, mode="zip", exclude=[{"seed": 4}, {"seed": 9, "style": 9}])
+    made = Cells(sweep, card=CARD, folder=Path(), variables=True)
+
+    assert made.count() == 10**9 - 1
+    assert next(iter(made)) == {"seed": 0, "style": 1}
+
+
+def test_a_long_list_is_read_at_once() -> None:
+    """Whether a value stands twice is no question of every pair."""
+    started = time.process_time()
+    assert cells({"seed": list(range(100_000))}).count() == 100_000
+    assert time.process_time() - started < 5
+
+
+def test_a_variable_needs_a_name_templates_can_say() -> None:
+    """And values that are texts, numbers, true or false."""
+    sweep = Sweep(axes={"art style": ["oil"]})
+    with pytest.raises(ConfigError, match="a variable is named like"):
+        Cells(sweep, card=CARD, folder=Path(), variables=True)
+    for bad in ({"a": 1}, [1], None, "", float("nan")):
+        with pytest.raises(ConfigError, match="is not a text, a number"):
+            Cells(Sweep(axes={"style": [bad]}), card=CARD, folder=Path(), variables=True)
+    many = Sweep(axes={"style": [1, True, 1.0, "1"]})
+    assert Cells(many, card=CARD, folder=Path(), variables=True).count() == 4

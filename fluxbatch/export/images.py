@@ -1,0 +1,86 @@
+"""The files of a sample, read from the dataset and proven to be what the ledger says.
+
+Owns reading: an image that is missing or another than the ledger's ends the export, because a
+dataset with a silent hole is worse than none. A control image is the user's own file; where it
+has changed or gone since, it is left out and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from fluxbatch.export.place import ExportFailed
+from fluxbatch.export.record import Control, Sample
+
+_CONTROLS_KNOWN = 10_000
+
+
+class Images:
+    """Reads from one dataset."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._is_whole = lru_cache(_CONTROLS_KNOWN)(_is_whole)
+        self.controls_missing = 0
+
+    def image(self, sample: Sample) -> bytes:
+        """The bytes of the sample's image; raise `ExportFailed` naming the file and the remedy."""
+        assert sample.image is not None
+        relative = PurePosixPath(sample.image)
+        remedy = f"fetch it again for nothing:  fluxbatch repair {self._root}"
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ExportFailed(f"the ledger names {sample.image!r}, outside of the dataset")
+        path = self._root / relative
+        try:
+            data = path.read_bytes()
+        except OSError as exc:
+            why = exc.strerror or exc
+            raise ExportFailed(f"cannot read {str(path)!r}: {why}; {remedy}") from exc
+        if hashlib.sha256(data).hexdigest() != sample.record["file_sha256"]:
+            raise ExportFailed(f"{str(path)!r} is not the file the ledger knows; {remedy}")
+        return data
+
+    def seen(self, control: Control | None) -> Control | None:
+        """*control* with its ending; None where the file is no more what it was."""
+        if control is None:
+            return None
+        ending = self._is_whole(control.path, control.sha256)
+        if ending is None:
+            self.controls_missing += 1
+            return None
+        return replace(control, ending=ending)
+
+    def control(self, control: Control) -> bytes:
+        """Its bytes; raise `ExportFailed` where they have changed since they were `seen`."""
+        data = _read(control.path)
+        if data is None or hashlib.sha256(data).hexdigest() != control.sha256:
+            raise ExportFailed(
+                f"the control image {control.path!r} changed during the export; run it again"
+            )
+        return data
+
+
+def _is_whole(path: str, sha256: str) -> str | None:
+    data = _read(path)
+    if data is None or hashlib.sha256(data).hexdigest() != sha256:
+        return None
+    return _ending(data[:12])
+
+
+def _ending(head: bytes) -> str | None:
+    """By the first bytes; a name may lie. The provider takes these three."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if head.startswith(b"\x89PNG"):
+        return "png"
+    return "webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,114 @@
+"""Which split a row belongs to: by a share of the jobs, or by what the row says of itself.
+
+Owns the choice. By shares a job's id decides, so a job is in the same split in every export,
+whatever else is added, and all rows and images of one job stay together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from fluxbatch.errors import ConfigError
+from fluxbatch.export.record import COLUMNS, Record
+
+TRAIN = "train"
+Split = Callable[[Record], str]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_MOST_SPLITS = 100
+
+
+def parse_splits(given: Sequence[str]) -> Split:
+    """From the words of `--split`; raise `ConfigError` (exit 2) for what is neither.
+
+    None: the manifest's own `split` column, `train` where a row has none. One word: another
+    column. `NAME=SHARE` once or more: the shares are fractions or percents and make up 1.
+    """
+    if not given:
+        return _Column("meta", "split")
+    if len(given) == 1 and "=" not in given[0]:
+        return _by_column(given[0])
+    shares: dict[str, Decimal] = {}
+    for word in given:
+        name, _, share = word.partition("=")
+        if not _NAME.fullmatch(name) or name in shares:
+            raise ConfigError(
+                f"--split {word!r}: write NAME=SHARE, each name once, of letters, digits and _,"
+                " for example  --split train=90% --split test=10%"
+            )
+        shares[name] = _share(word, share)
+    if sum(shares.values()) != 1:
+        total = sum(shares.values())
+        raise ConfigError(f"the shares of --split make up {total:f} and must make up 1 (100%)")
+    return _shared(shares)
+
+
+def _share(word: str, text: str) -> Decimal:
+    try:
+        share = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except InvalidOperation:
+        share = Decimal(-1)
+    if not share.is_finite() or not 0 < share <= 1:
+        raise ConfigError(f"--split {word!r}: {text!r} is no share; write 0.9 or 90%")
+    return share
+
+
+def _shared(shares: dict[str, Decimal]) -> Split:
+    names = list(shares)
+    bounds = [
+        int(sum(list(shares.values())[: n + 1], Decimal(0)) * 2**64) for n in range(len(names))
+    ]
+
+    def split(record: Record) -> str:
+        # A row that names no job has no id to go by; it has no image either.
+        place = int((record["job_id"] or "0" * 32)[:16], 16)
+        return next(name for name, bound in zip(names, bounds, strict=True) if place < bound)
+
+    return split
+
+
+def _by_column(word: str) -> Split:
+    column, _, inner = word.partition(".")
+    kind = COLUMNS.get(column)
+    if word == "split":
+        return _Column("meta", "split")
+    if kind is None or column == "key" or bool(inner) != (kind == "nested"):
+        raise ConfigError(
+            f"--split {word!r} is neither NAME=SHARE nor a column; a column is for example"
+            " 'split', 'model', 'meta.NAME'"
+        )
+    return _Column(column, inner)
+
+
+class _Column:
+    """The split is the value of a column."""
+
+    def __init__(self, column: str, inner: str) -> None:
+        self._column = column
+        self._inner = inner
+        self._met: set[str] = set()
+
+    def __call__(self, record: Record) -> str:
+        value: Any = record[self._column]
+        if self._inner:
+            value = value.get(self._inner)
+        if value is None or value == "":
+            return TRAIN
+        name = str(value)
+        where = f"row {record['row']}: " if not self._inner else f"row {record['row']}, "
+        where += f"{self._inner or self._column!r}"
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{where}: {name[:80]!r} is no name for a split (letters, digits and _);"
+                " name another column, or shares: --split train=90% --split test=10%"
+            )
+        self._met.add(name)
+        if len(self._met) > _MOST_SPLITS:
+            raise ConfigError(
+                f"{where}: {name!r} is the {_MOST_SPLITS + 1}th split; at most {_MOST_SPLITS} are"
+                " written, so this column is hardly one of splits"
+            )
+        return name

@@ -1,0 +1,138 @@
+"""A manifest that is no file of this machine: written to one first, because it is read twice.
+
+Owns the name of that file, which is its content's, so that the same rows are the same manifest
+again. Relative files of its rows begin in the working directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from fluxbatch.errors import ManifestError, SinkError
+
+_STDIN = "-"
+_BLOCK_BYTES = 1024 * 1024
+_address = re.compile(r"(https?|s3|gs):/+(.+)", re.IGNORECASE | re.DOTALL).fullmatch
+_spooled = re.compile(r"(stdin|fetched)-[0-9a-f]{16}(?:-(.*))?", re.DOTALL).fullmatch
+_YES = ("true", "1")
+_TRIES = 3
+_PATIENCE = timedelta(seconds=60)
+
+
+def is_elsewhere(path: Path) -> bool:
+    """Whether *path* names stdin (`-`) or a URL, of which `Path` keeps one slash."""
+    return str(path) == _STDIN or _address(str(path)) is not None
+
+
+def as_file(path: Path, place: Path, stdin: BinaryIO | None = None) -> Path:
+    """*path*, or where in the folder *place* its rows were written; blocks until they are.
+
+    Raises `ManifestError` for what cannot be read, `SinkError` where it cannot be written.
+    """
+    if (found := _address(str(path))) is not None:
+        return fetch(f"{found[1].lower()}://{found[2]}", place)
+    return spool(stdin or sys.stdin.buffer, place) if str(path) == _STDIN else path
+
+
+def spool(stream: BinaryIO, place: Path) -> Path:
+    """Write all of *stream* into the folder *place*."""
+    path = _keep(iter(lambda: stream.read(_BLOCK_BYTES), b""), place, "stdin", "")
+    if path is None:
+        raise ManifestError("nothing came from stdin; a manifest has at least one row")
+    return path
+
+
+def fetch(url: str, place: Path) -> Path:
+    """Write the object at an https, s3 or gs *url* into the folder *place*."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    shown = parts._replace(netloc=host, query="", fragment="").geturl()
+    name = parts.path.rpartition("/")[2]
+    if parts.query or parts.username or not parts.hostname or not name:
+        raise ManifestError(
+            f"manifest {shown!r} cannot be fetched: the address of a file is wanted, without a"
+            " key or a query; save it to a file first"
+        )
+    if parts.scheme == "http" and not _is_here(parts.hostname):
+        raise ManifestError(f"manifest {shown!r} could be changed on its way here; use https")
+    path = _keep(_blocks(url, shown), place, "fetched", f"-{name}")
+    if path is None:
+        raise ManifestError(f"manifest {shown!r} is empty; it needs at least one row")
+    return path
+
+
+def is_spooled(path: Path) -> bool:
+    """Whether *path* is what `as_file` has written."""
+    return _spooled(path.name) is not None
+
+
+def name_of(path: Path) -> str:
+    """*path* as people know it."""
+    found = _spooled(path.name)
+    return str(path) if found is None else found[2] or "stdin"
+
+
+def _blocks(url: str, shown: str) -> Iterator[bytes]:
+    try:
+        import obstore
+        from obstore.exceptions import BaseError
+        from obstore.store import HTTPStore, from_url
+    except ImportError:
+        raise ManifestError(
+            f"manifest {shown!r} is elsewhere; pip install 'fluxbatch[objectstore]' to fetch it"
+        ) from None
+    folder, _, name = url.rpartition("/")
+    allows_http = url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "") in _YES
+    open_store = HTTPStore.from_url if url.startswith("http") else from_url
+    try:
+        store = open_store(
+            folder,
+            client_options={"allow_http": allows_http, "connect_timeout": "10s", "timeout": "1h"},
+            retry_config={"max_retries": _TRIES, "retry_timeout": _PATIENCE},
+        )
+        for block in obstore.get(store, name).stream(min_chunk_size=_BLOCK_BYTES):
+            yield bytes(block)
+    except (BaseError, ValueError, OSError) as exc:
+        reason = " ".join(str(exc).partition("Debug source")[0].split())[:300]
+        raise ManifestError(f"cannot fetch manifest {shown!r}: {reason}") from None
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _keep(blocks: Iterable[bytes], place: Path, prefix: str, suffix: str) -> Path | None:
+    """The file of *blocks*; None where there is no byte in them."""
+    digest = hashlib.sha256()
+    half = place / f"{secrets.token_hex(8)}.part"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            with half.open("xb") as file:
+                for block in blocks:
+                    digest.update(block)
+                    file.write(block)
+                if not file.tell():
+                    return None
+                file.flush()
+                os.fsync(file.fileno())
+            path = place / f"{prefix}-{digest.hexdigest()[:16]}{suffix}"
+            half.replace(path)
+        finally:
+            half.unlink(missing_ok=True)
+    except OSError as exc:
+        raise SinkError(f"cannot write the manifest in {str(place)!r}: {exc.strerror}") from exc
+    return path
