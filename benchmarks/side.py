@@ -140,6 +140,12 @@ def _run(command: Sequence[str], settings: Mapping[str, str]) -> dict[str, Any]:
     return told
 
 
+def _machine() -> str:
+    """With what others asked of it meanwhile: seconds mean little where that is above its cores."""
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {load:.1f}"
+
+
 def tell(name: str, rows: Mapping[str, Mapping[str, object]], *, keep: bool = True) -> None:
     """Print a table and one JSON line; *keep* the line, with date and machine, and its plot."""
     names = list(dict.fromkeys(key for row in rows.values() for key in row))
@@ -150,7 +156,7 @@ def tell(name: str, rows: Mapping[str, Mapping[str, object]], *, keep: bool = Tr
     line = {
         "benchmark": name,
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": _machine(),
         **rows,
     }
     print(json.dumps(line))

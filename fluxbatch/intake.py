@@ -7,8 +7,10 @@ again unless a file it names has changed.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -182,7 +184,12 @@ class Intake:
         self, rows: Iterator[Row], seq: int, progress: _Progress, skip_invalid: bool
     ) -> bool:
         """Read one batch, and write it unless it is known to be in vain; whether more may come."""
-        batch = list(islice(rows, _BATCH))
+        with _not_collecting():
+            return self._imported(list(islice(rows, _BATCH)), seq, progress, skip_invalid)
+
+    def _imported(
+        self, batch: list[Row], seq: int, progress: _Progress, skip_invalid: bool
+    ) -> bool:
         progress.rows += len(batch)
         progress.invalid += sum(row.job is None for row in batch)
         if batch and (skip_invalid or not progress.invalid):
@@ -205,3 +212,15 @@ class Intake:
             " nothing was spent. Mend them, or use --skip-invalid to record them as failed",
             self._bad,
         )
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Without the collector: rows make no cycles, and the search took a tenth of an import."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
