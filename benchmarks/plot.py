@@ -64,7 +64,7 @@ _CHARTS: Mapping[str, _Bars | _Curve] = {
     "slot_use": _Bars(
         "10 slots, ~10 s jobs: the share of the slot time used",
         {
-            "slot_use": ("share of the slot time", Goal(0.965, "goal 0.965")),
+            "slot_use": ("share of the slot time", Goal(0.965, "goal by polling 0.965")),
             "polls_per_job": ("polls a job", Goal(7, "at most 7")),
         },
     ),

@@ -61,7 +61,8 @@ class Measured:
 
 
 @contextmanager
-def _emulator(load: Load) -> Iterator[EmulatorProcess]:
+def serve(load: Load) -> Iterator[EmulatorProcess]:
+    """The emulator of one program."""
     flags = ("--image-size", "64", "--rate", str(load.creates), "--concurrent", str(load.slots))
     with emulator_process(*flags, *load.emulator) as emulator:
         yield emulator
@@ -89,7 +90,7 @@ def run_engine(
     *at* names the emulator and the folder of its dataset; else both are made for this run alone.
     """
     if at is None:
-        with _emulator(load) as emulator, tempfile.TemporaryDirectory() as made:
+        with serve(load) as emulator, tempfile.TemporaryDirectory() as made:
             return run_engine(load, manifest, (emulator, Path(made)))
     emulator, folder = at
     manifest = manifest or write_manifest(folder / "manifest.jsonl", load.jobs)
@@ -118,12 +119,16 @@ def engine_settings(load: Load, folder: str) -> dict[str, str]:
     }
 
 
-def run_script(load: Load, poll_s: float = 2.0) -> Measured:
+def run_script(
+    load: Load, poll_s: float = 2.0, *, emulator: EmulatorProcess | None = None
+) -> Measured:
     """`plain_script.py` on the same load."""
-    with _emulator(load) as emulator:
-        words = [emulator.base_url, load.jobs, load.slots, load.creates or 10**6, poll_s]
-        command = ["benchmarks.plain_script", *map(str, words)]
-        return Measured(_run(command, {}), emulator.stats())
+    if emulator is None:
+        with serve(load) as made:
+            return run_script(load, poll_s, emulator=made)
+    words = [emulator.base_url, load.jobs, load.slots, load.creates or 10**6, poll_s]
+    command = ["benchmarks.plain_script", *map(str, words)]
+    return Measured(_run(command, {}), emulator.stats())
 
 
 def _run(command: Sequence[str], settings: Mapping[str, str]) -> dict[str, Any]:
