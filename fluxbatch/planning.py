@@ -7,13 +7,11 @@ provider's own figures come with the results.
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -21,15 +19,14 @@ from typing import Literal
 from fluxbatch.config import Limits, Settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import BadRow
-from fluxbatch.job import ControlFile, Input, JobId, JobState, Row, as_sent, derived_seed
-from fluxbatch.ledger import listing, results
+from fluxbatch.ledger import listing
 from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.uploads import find_file, find_upload
-from fluxbatch.manifest import FileHash, FileStamp, Manifest, MemoryFileHashes, SeenHashes
+from fluxbatch.manifest import Manifest
 from fluxbatch.manifest.spooling import name_of
 from fluxbatch.models import ModelCard, find_card
 from fluxbatch.money import SCOPES, ZERO, Micros, Scope, as_usd
+from fluxbatch.tally import KnownHashes, PlannedJobs, PlannedRow, Tally
 from fluxbatch.worker.timing import kind_of
 
 BindingLimit = Literal["slots", "window", "none"]
@@ -43,33 +40,7 @@ _OUTLIER = 3.0
 MOST_EXPANDED = 1_000_000
 """Jobs of a sweep or of templates beyond which a plan counts them and makes none."""
 _LOOKED_AT = 1_000
-_FIRST_ROWS = 3
 _BAD_ROWS_KEPT = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedJobs:
-    """A manifest's jobs, each counted once; together they are the total."""
-
-    new: int
-    """To be bought: not in the dataset, or still waiting there."""
-    changed: int
-    """To be bought: their row named another job when the dataset last saw it."""
-    done: int
-    begun: int
-    """Bought already, not on disk yet; the run takes them up for nothing."""
-    failed: int
-    """In the dataset; left alone until `retry`."""
-    invalid: int
-    """Rows that cannot become jobs."""
-
-    @property
-    def to_buy(self) -> int:
-        return self.new + self.changed
-
-    @property
-    def total(self) -> int:
-        return self.new + self.changed + self.done + self.begun + self.failed + self.invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +53,6 @@ class BudgetCheck:
     """Counts against it already."""
     jobs: int
     """How many of the jobs to be bought it pays for."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRow:
-    """A row as it would be sent; a local file's URL is not known yet."""
-
-    name: listing.RowName
-    input: Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +85,12 @@ class Plan:
     first_rows: tuple[PlannedRow, ...]
     bad_rows: tuple[BadRow, ...]
     """The first ones; `jobs.invalid` counts them all."""
+    digest: str
+    """Of every job in the rows' order: two plans with one digest name the same jobs."""
+    seed_siblings: int
+    """Of the jobs to be bought: single images that differ from another by the seed alone."""
+    urls: Mapping[str, listing.RowName] = field(default_factory=dict, repr=False)
+    """Control images by URL, where they were asked for, each with the first row that names it."""
     is_only_counted: bool = False
     """More jobs than `MOST_EXPANDED`: the first of them were looked at, nothing was compared."""
 
@@ -149,6 +118,7 @@ def plan(
     *,
     accounts: int = 1,
     bad_rows_kept: int = _BAD_ROWS_KEPT,
+    with_urls: bool = False,
 ) -> Plan:
     """Count what *manifest* (None: the settings' own, or a sweep alone) would make.
 
@@ -159,8 +129,10 @@ def plan(
     path = manifest or (Path(settings.manifest) if settings.manifest else None)
     with ExitStack() as stack:
         db = stack.enter_context(_past_of(folder))
-        source = Manifest.named(path, settings, card, _KnownHashes(db))
-        tally = _Tally(settings, card, db, bad_rows_kept)
+        source = Manifest.named(path, settings, card, KnownHashes(db))
+        tally = Tally(settings, card, db, bad_rows_kept)
+        if with_urls:
+            tally.urls = {}
         counted = source.count().number if source.multiplies else 0
         is_only_counted = counted > MOST_EXPANDED
         for row in islice(source.rows(tally.note_bad), _LOOKED_AT if is_only_counted else None):
@@ -191,6 +163,9 @@ def plan(
             budgets=tuple(_checks(settings, db, card.price, source.identity, jobs.to_buy)),
             first_rows=tuple(tally.first_rows),
             bad_rows=tuple(tally.bad_rows),
+            digest=tally.digest,
+            seed_siblings=tally.seed_siblings,
+            urls=tally.urls or {},
             is_only_counted=is_only_counted,
         )
 
@@ -212,142 +187,6 @@ def wall_clock(
     if by_window > by_slots:
         return by_window + execution_s, "window"
     return by_slots + execution_s, "slots" if by_slots else "none"
-
-
-class _Tally:
-    """Counts rows as they pass; memory grows by a few bytes a job."""
-
-    def __init__(
-        self, settings: Settings, card: ModelCard, db: Database | None, bad_rows_kept: int
-    ) -> None:
-        self._card = card
-        self._derives_seed = settings.inputs.seed == "derived"
-        self._db = db
-        self._past = _Past(db)
-        self._seen = SeenHashes()
-        self._bad_rows_kept = bad_rows_kept
-        self._counts: dict[str, int] = {}
-        self._now = datetime.now(UTC)
-        self.rows = 0
-        self.duplicates = 0
-        self.images = 0
-        self.kinds: Counter[Hashable] = Counter()
-        """Of the jobs to be bought: what their durations depend on."""
-        self.uploads = SeenHashes()
-        self.upload_bytes = 0
-        self.first_rows: list[PlannedRow] = []
-        self.bad_rows: list[BadRow] = []
-
-    def note_bad(self, bad: BadRow) -> None:
-        if len(self.bad_rows) < self._bad_rows_kept:
-            self.bad_rows.append(bad)
-
-    def add(self, row: Row) -> None:
-        self.rows += 1
-        if row.job is None:
-            self._count("invalid")
-            return
-        is_changed = self._past.is_changed(row, row.job.job_id)
-        if self._seen.first(row.job.job_id):
-            self.duplicates += 1
-            return
-        state = results.job_state(self._db, row.job.job_id) if self._db is not None else None
-        match state:
-            case None | JobState.PENDING:
-                self._count("changed" if is_changed and state is None else "new")
-                self._add_to_buy(row)
-            case JobState.DONE | JobState.FAILED:
-                self._count(state.value)
-            case _:
-                self._count("begun")
-
-    def jobs(self) -> PlannedJobs:
-        names = ("new", "changed", "done", "begun", "failed", "invalid")
-        return PlannedJobs(**{name: self._counts.get(name, 0) for name in names})
-
-    def _count(self, kind: str) -> None:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-
-    def _add_to_buy(self, row: Row) -> None:
-        assert row.job is not None
-        self.images += row.job.outputs_wanted
-        self.kinds[kind_of(row.job.input)] += 1
-        if row.control is not None and self._needs_upload(row.control):
-            self.upload_bytes += row.control.bytes
-        if len(self.first_rows) < _FIRST_ROWS:
-            name = listing.RowName(row.number, row.line, row.user_id)
-            self.first_rows.append(PlannedRow(name, self._as_sent(row)))
-
-    def _needs_upload(self, control: ControlFile) -> bool:
-        known = find_upload(self._db, control.sha256) if self._db is not None else None
-        if known is not None and (known.expires_at or datetime.max.replace(tzinfo=UTC)) > self._now:
-            return False
-        return not self.uploads.first(control.sha256)
-
-    def _as_sent(self, row: Row) -> Input:
-        assert row.job is not None
-        seed = None
-        if self._derives_seed and "seed" not in row.job.input and "seed" in self._card.inputs:
-            seed = derived_seed(row.job.job_id)
-        url = f"upload:sha256:{row.control.sha256}" if row.control is not None else None
-        return as_sent(row.job.input, self._card.file_inputs, url, seed)
-
-
-class _Past:
-    """Which jobs the dataset's latest manifest named, row by row, as hashes."""
-
-    def __init__(self, db: Database | None) -> None:
-        self._jobs: SeenHashes | None = None
-        self._keys = _RowKeys()
-        latest = listing.latest_manifest(db) if db is not None else None
-        if db is None or latest is None:
-            return
-        self._jobs, keys = SeenHashes(), _RowKeys()
-        for named in results.named_jobs(db, latest.seq):
-            key = keys.of(named.user_id, named.line, named.axes_json)
-            self._jobs.first(key, _mark(named.job_id))
-
-    def is_changed(self, row: Row, job: JobId) -> bool:
-        if self._jobs is None:
-            return False
-        axes = json.dumps(row.axes, ensure_ascii=False) if row.axes else None
-        mark = _mark(job)
-        return self._jobs.first(self._keys.of(row.user_id, row.line, axes), mark) not in (0, mark)
-
-
-class _RowKeys:
-    """What makes a row the same row in two manifests: its id, else its line; then its cell."""
-
-    def __init__(self) -> None:
-        self._last = ""
-        self._ordinal = 0
-
-    def of(self, user_id: str | None, line: int, axes_json: str | None) -> str:
-        key = f"{user_id!r} {axes_json}" if user_id is not None else f"{line} {axes_json}"
-        self._ordinal = self._ordinal + 1 if key == self._last else 0
-        self._last = key
-        return f"{key} {self._ordinal}"
-
-
-def _mark(job: JobId) -> int:
-    return int.from_bytes(job[:4], "big") % (2**32 - 1) + 1
-
-
-@dataclass(slots=True)
-class _KnownHashes:
-    """File hashes the ledger has kept, and those of this pass."""
-
-    db: Database | None
-    new: MemoryFileHashes = field(default_factory=MemoryFileHashes)
-
-    def get(self, stamp: FileStamp, /) -> FileHash | None:
-        kept = find_file(self.db, stamp.path) if self.db is not None else None
-        if kept is None or (kept.size, kept.mtime_ns, kept.inode) != stamp[1:]:
-            return self.new.get(stamp)
-        return FileHash(kept.sha256, kept.mime)
-
-    def put(self, stamp: FileStamp, found: FileHash, /) -> None:
-        self.new.put(stamp, found)
 
 
 @contextmanager

@@ -30,8 +30,9 @@ Where = Annotated[
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="CONFIG|MANIFEST",
-        help="A config (.yaml, .toml), or a manifest: a table, a folder of images, - for stdin.",
+        metavar="CONFIG|MANIFEST|PLAN",
+        help="A config (.yaml, .toml), or a manifest: a table, a folder of images, - for stdin;"
+        " to run, also a saved plan (.json).",
         show_default=False,
     ),
 ]

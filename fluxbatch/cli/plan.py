@@ -19,16 +19,30 @@ def plan(
         typer.Option("--out", "-o", metavar="DIR", help="The dataset to compare with."),
     ] = None,
     budget: Annotated[str, typer.Option(metavar="USD", help="Check this cap on a run.")] = "",
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="PLAN.json", help="Keep it; `run PLAN.json` refuses what changed."),
+    ] = None,
+    check_urls: Annotated[
+        bool, typer.Option("--check-urls", help="Fetch every control image that is a URL.")
+    ] = False,
     kind: Format = "",
     base_url: BaseUrl = "",
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Count a manifest's jobs, their price and time; spends nothing, contacts nothing."""
+    """Count a manifest's jobs, their price and time; spends nothing.
+
+    It contacts nobody, but for `--check-urls`: exit 2 where an image cannot be had.
+    """
     talk = voice(ctx, as_json=as_json, verbose=verbose)
+    from fluxbatch.cli.checked import unfit_urls
     from fluxbatch.cli.planned import plan_lines, refusal
+    from fluxbatch.cli.saved import SavedPlan
     from fluxbatch.cli.settings import read_source
+    from fluxbatch.cli.words import count
     from fluxbatch.dataset import Folder
+    from fluxbatch.errors import ExitCode
     from fluxbatch.planning import plan as make_plan
 
     asked = read_source(source, budget=budget, base_url=base_url, kind=kind)
@@ -37,13 +51,20 @@ def plan(
         asked = asked.here(Path(place))
         planned = make_plan(
             asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
-            bad_rows_kept=10**9 if as_json or verbose else 1_000,
+            bad_rows_kept=10**9 if as_json or verbose else 1_000, with_urls=check_urls,
         )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, source, out):
             talk.data(line)
     if planned.jobs.invalid:
         return refusal(talk, planned)
+    if check_urls and (unfit := unfit_urls(talk, planned, asked.settings)):
+        message = f"{count(unfit, 'control image')} cannot be used"
+        return talk.failed(message, ExitCode.USAGE, planned.as_json())
+    if save is not None:
+        saved = SavedPlan.of(planned, source, out, kind=kind, base_url=base_url, budget=budget)
+        saved.write(save, planned)
+        talk.say(f"saved: fluxbatch run {save} makes exactly this, or refuses")
     if as_json:
         talk.object(planned.as_json())
     return 0

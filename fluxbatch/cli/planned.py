@@ -34,6 +34,11 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
         parts = "counted, not compared with a dataset; run makes so many only with --yes"
     yield _line("jobs", f"{jobs.total:,} in all" + (f": {parts}" if parts else ""))
     yield _line("cost", _cost(plan))
+    if plan.seed_siblings * 2 >= jobs.to_buy > 0:
+        yield _line(
+            "hint", "many jobs differ by their seed alone: an execution costs the same with"
+        )
+        yield _line("", "num_outputs: 4, so four images of each would cost what one does now")
     yield _line("time", _time(plan, settings))
     if plan.uploads:
         files = f"{count(plan.uploads, 'local file')}, {size(plan.upload_bytes)}"

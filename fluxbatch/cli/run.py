@@ -15,8 +15,9 @@ def run(
     ctx: typer.Context,
     source: Source,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The dataset.", show_default=False)
-    ],
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="The dataset.", show_default=False),
+    ] = None,
     budget: Annotated[
         str, typer.Option(metavar="USD", help="The most this run may cost (budget.per_run).")
     ] = "",
@@ -57,7 +58,7 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Make what a manifest or a config asks for; run it again to go on.
+    """Make what a manifest, a config or a saved plan asks for; run it again to go on.
 
     Exit 0: every job is done. 3: some failed. 4: stopped at a budget, limit or deadline with jobs
     left. 2: refused, nothing was spent. 5: no usable key. 6: in use elsewhere. 7: creates without
@@ -68,12 +69,21 @@ def run(
 
     from fluxbatch.cli.batch import consented, run_batch
     from fluxbatch.cli.ending import ends_at
+    from fluxbatch.cli.saved import SavedPlan
     from fluxbatch.cli.settings import read_source
     from fluxbatch.dataset import Folder
     from fluxbatch.engine import RunRequest
-    from fluxbatch.planning import MOST_EXPANDED
+    from fluxbatch.errors import ConfigError
+    from fluxbatch.planning import MOST_EXPANDED, plan
     from fluxbatch.worker.guard import FailureCap
 
+    typed, saved = source, SavedPlan.read(source)
+    if saved is not None:
+        source, kind = Path(saved.source), kind or saved.format
+        base_url, budget = base_url or saved.base_url, budget or saved.budget
+        out = out or (Path(saved.out) if saved.out is not None else None)
+    if out is None:
+        raise ConfigError("--out DIR is missing: the folder of images and ledger")
     asked = read_source(
         source,
         budget=budget,
@@ -85,6 +95,8 @@ def run(
     keys = asked.keys(talk)
     folder = Folder(out)
     asked = asked.here(folder.root / "manifests")
+    if saved is not None:
+        saved.check(plan(asked.settings, asked.manifest, folder))
     if not yes and not consented(talk, asked, folder):
         raise typer.Abort
     request = RunRequest(
@@ -99,11 +111,11 @@ def run(
         most_jobs=None if yes else MOST_EXPANDED,
         max_failures=FailureCap.parse(max_failures) if max_failures else None,
     )
-    again = ["fluxbatch", "run", str(source), "--out", str(out)]
+    again = ["fluxbatch", "run", str(typed), "--out", str(out)]
     again += ["--base-url", base_url] if base_url else []
     again += ["--format", kind] if kind else []
     again += ["--yes"] if yes else []
-    title = f"fluxbatch  {source} → {out}"
+    title = f"fluxbatch  {typed} → {out}"
     return run_batch(
         talk, request, title=title, again=shlex.join(again), canary=canary, yes=yes
     )  # fmt: skip
