@@ -415,6 +415,7 @@ def test_a_glob_reads_its_files_as_one(tmp_path: Path) -> None:
     assert [bad.line for bad in found] == [2, 4, 5]
     assert f"(in {str(tmp_path / 'b' / 'm.csv')!r}, line 2)" in found[1].reason
     assert "already the id of line 1" in found[1].reason
+    assert f"{found[1].reason}" in str(rows[2].error)
     assert "no file matches" in refusal(tmp_path / "*.csv")
 
 
