@@ -249,8 +249,8 @@ class Settings(BaseSettings):
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Inputs given to every job that does not give its own."""
     sweep: Sweep | None = None
-    templates: Templates | Literal[False] | None = None
-    """False: no text is a template. None: only where an axis of the sweep is a variable."""
+    templates: Templates | None = None
+    """None: texts are templates only where an axis of the sweep is a variable."""
     limits: Limits = Limits()
     budget: Budget = Budget()
     provider: Provider = Provider()

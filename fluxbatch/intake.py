@@ -99,13 +99,17 @@ class Intake:
         Raises `ManifestError` with the bad rows, unless they are to be skipped; `ConfigError`.
         """
         manifest = await self._seams.blocking(partial(self._open, path))
-        await self._seams.blocking(partial(self._refuse_too_many, manifest))
         known = await self._seams.blocking(partial(self._begin, manifest))
         if known.imported and (skip_invalid or known.invalid_rows == 0):
             self._events.emit(RowsRead(known.rows, known.invalid_rows, finished=True))
             return known
         if known.imported:
             known = await self._seams.blocking(partial(self._begin, manifest, anew=True))
+        try:
+            await self._seams.blocking(partial(self._refuse_too_many, manifest))
+        except ConfigError:
+            await self._seams.blocking(lambda: commit(self._db, DropImport(known.seq)))
+            raise
         progress = await self._import(manifest, known.seq, skip_invalid)
         if progress.invalid and not skip_invalid:
             await self._seams.blocking(self._together.settle)

@@ -49,6 +49,8 @@ Grammar = Literal["jinja", "dynamic", "both"]
 class Templates(Section):
     """Which texts are templates, and how many prompts each may become."""
 
+    expand: bool = True
+    """False: no text is a template, whatever it looks like (`templates: false` says the same)."""
     inputs: dict[str, Grammar] = Field(default_factory=dict)
     """By input; empty: every free text input, `both`."""
     wildcards: str | None = None
@@ -59,6 +61,11 @@ class Templates(Section):
     """How many prompts of each row and cell `mode: sample` draws."""
     seed: int = 0
     """Of the draw."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_off(cls, given: object) -> object:
+        return {"expand": False} if given is False else given
 
     @model_validator(mode="after")
     def _sample_has_a_size(self) -> Self:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.job import Scalar
+from fluxbatch.manifest.control import LEDGER
 from fluxbatch.models import BadInput, ModelCard, unknown_input
 from fluxbatch.models.card import MOST_SAFE
 
@@ -116,6 +117,7 @@ class AxisReader:
         self._card = card
         self._folder = folder
         self._variables = variables
+        self._datasets: dict[Path, bool] = {}
         self.files: list[Path] = []
         """What the globs found."""
 
@@ -191,12 +193,23 @@ class AxisReader:
         where = str(Path(pattern).expanduser())
         found = sorted(glob.glob(where, root_dir=self._folder, recursive=True))
         files = [path for path in found if (self._folder / path).is_file()]
+        if "**" in pattern:
+            files = [path for path in files if not self._is_made(self._folder / path)]
         if not files:
             raise ConfigError(
                 f"sweep.axes.{name}: no file matches {pattern!r} in {str(self._folder)!r}"
             )
         self.files += [self._folder / path for path in files]
         return files
+
+    def _is_made(self, path: Path) -> bool:
+        """Whether it lies in a dataset below: what was made is not to be made again from."""
+        if path.parent not in self._datasets:
+            is_below = path.parent.is_relative_to(self._folder) and path.parent != self._folder
+            self._datasets[path.parent] = is_below and (
+                (path.parent / LEDGER).exists() or self._is_made(path.parent)
+            )
+        return self._datasets[path.parent]
 
 
 def _is_scalar(value: object) -> bool:

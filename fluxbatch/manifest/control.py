@@ -32,6 +32,8 @@ MOST_BYTES = 50_000_000
 MOST_PIXELS = 89_478_485
 """Where Pillow itself begins to warn of bombs."""
 
+LEDGER = "ledger.sqlite"
+"""A folder with this file is a dataset."""
 _FILES_KEPT = 10_000
 _HASHES_KEPT = 100_000
 _HINTS = 20

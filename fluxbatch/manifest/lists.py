@@ -128,21 +128,25 @@ def _fit(row: object) -> Mapping[str, object] | str:
             if left < 0:
                 return f"the row has more than {_MOST_NODES:,} values"
             inner = found.pop()
-            if isinstance(inner, dict):
+            if isinstance(inner, str):
+                inner.encode()
+            elif isinstance(inner, dict):
                 if not all(isinstance(key, str) for key in inner):
                     return "a name in the row is not text; put it in quotes"
                 found += inner.values()
             elif isinstance(inner, list):
                 found += inner
-            elif not isinstance(inner, str | int | float | date | datetime | time_of_day | None):
+            elif not isinstance(inner, int | float | date | datetime | time_of_day | None):
                 return f"a value in the row is {type(inner).__name__}, which is no text or number"
         return {name: _as_text(value) for name, value in row.items()}
     except RecursionError:
         return "the row is nested too deep"
+    except UnicodeEncodeError:
+        return "the row has half a character (a lone surrogate), which no text may hold"
 
 
 def _as_text(value: Any) -> Any:
-    """TOML's times are the text that was written."""
+    """TOML's times as ISO 8601 has them."""
     if isinstance(value, dict):
         return {name: _as_text(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -11,16 +11,17 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from fluxbatch.config import Settings, is_loopback
-from fluxbatch.errors import BadRow, ConfigError, ManifestError
+from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.job import Input, Row
 from fluxbatch.manifest.columns import Columns, RowParts
 from fluxbatch.manifest.control import ControlImages, FileHashes, MemoryFileHashes, anchored
 from fluxbatch.manifest.expansion import Counted, Expansion
-from fluxbatch.manifest.opening import Records, open_records
+from fluxbatch.manifest.opening import ManyFiles, Records, open_records
 from fluxbatch.manifest.prompts.grammar import is_template
 from fluxbatch.manifest.rows import OnBad, RowPass
 from fluxbatch.manifest.spooling import is_spooled
@@ -51,7 +52,7 @@ class Shape(NamedTuple):
     defaults: Mapping[str, object] = {}
     sweep: Sweep | None = None
     columns: Mapping[str, str] = {}
-    templates: Templates | Literal[False] | None = None
+    templates: Templates | None = None
     format: ManifestFormat | None = None
     folder: Path | None = None
     """Where the config's relative files begin; None: where the manifest's do."""
@@ -166,14 +167,16 @@ class Manifest:
 
         Reads the file once; raises `ManifestError` where it cannot be used.
         """
-        number, is_exact = 0, True
+        number, is_exact, any_good = 0, True, False
         expansion = self._asked.expansion
         for _, parts in self._parts():
             counted = Counted(1, is_exact=True)
             if not parts.problems and expansion is not None:
-                counted = expansion.count(parts)
+                counted, any_good = expansion.count(parts), True
             number += counted.number * (parts.repeat or 1)
             is_exact = is_exact and counted.is_exact
+        if any_good:
+            self._require_every_axis_used()
         return Counted(number, is_exact)
 
     def rows(self, on_bad: OnBad | None = None) -> Iterator[Row]:
@@ -193,6 +196,8 @@ class Manifest:
             on_bad=_located(on_bad, records),
         )
         rows = row_pass.rows(self._parts())
+        if isinstance(records, ManyFiles):
+            rows = _told_where(rows, records)
         return rows if asked.expansion is None else self._with_every_axis_used(rows)
 
     def _parts(self) -> Iterator[tuple[int, RowParts]]:
@@ -207,13 +212,24 @@ class Manifest:
             raise ManifestError(f"manifest {str(self._records.path)!r} has no rows")
 
     def _with_every_axis_used(self, rows: Iterator[Row]) -> Iterator[Row]:
-        yield from rows
-        assert self._asked.expansion is not None
-        for name in self._asked.expansion.unused():
+        any_good = False
+        for row in rows:
+            any_good = any_good or row.job is not None
+            yield row
+        if any_good:
+            self._require_every_axis_used()
+
+    def _require_every_axis_used(self) -> None:
+        for name in self._asked.expansion.unused() if self._asked.expansion is not None else ():
             raise ManifestError(
                 f"sweep.axes.{name}: is no input of {self._asked.card.slug}, and no template names"
                 f" it; the inputs are {', '.join(self._asked.card.inputs)}"
             )
+
+
+def _told_where(rows: Iterator[Row], records: ManyFiles) -> Iterator[Row]:
+    for row in rows:
+        yield replace(row, error=f"{row.error} ({records.where(row.line)})") if row.error else row
 
 
 def _folder_of(path: Path | None) -> Path:
@@ -225,20 +241,15 @@ def _folder_of(path: Path | None) -> Path:
 
 def _located(on_bad: OnBad | None, records: Records | None) -> OnBad | None:
     """*on_bad*, told of the file too where there are many."""
-    if on_bad is None or records is None:
+    if on_bad is None or not isinstance(records, ManyFiles):
         return on_bad
-
-    def heard(bad: BadRow) -> None:
-        where = records.where(bad.line)
-        on_bad(bad._replace(reason=f"{bad.reason} ({where})") if where else bad)
-
-    return heard
+    return lambda bad: on_bad(bad._replace(reason=f"{bad.reason} ({records.where(bad.line)})"))
 
 
 def _templates(shape: Shape, card: ModelCard) -> Templates | None:
     """Those that are asked for, by name or by an axis that nothing else could use."""
     if shape.templates is not None:
-        return shape.templates or None
+        return shape.templates if shape.templates.expand else None
     axes = _axes_of(shape.sweep)
     if any(name not in card.inputs for name in axes):
         return Templates()
@@ -303,8 +314,7 @@ def _identity(records: Records | None, asked: _Asked, shape: Shape) -> str:
     if shape.format is not None:
         settings["format"] = shape.format
     if asked.expansion is not None and shape.templates is not None:
-        templates = shape.templates
-        settings["templates"] = templates.model_dump(mode="json") if templates else templates
+        settings["templates"] = shape.templates.model_dump(mode="json")
         settings["wildcards"] = asked.expansion.wildcards.sha256
     if records is not None and is_spooled(records.path):
         settings["folder"] = str(asked.folder)

@@ -50,10 +50,6 @@ class Records(Protocol):
         """Each record's line (or number), from 1, and its parts; raises `ManifestError`."""
         ...
 
-    def where(self, line: int) -> str:
-        """What tells people more of where a line is; often nothing."""
-        ...
-
 
 def open_records(
     path: Path, card: ModelCard, folder: Path, kind: ManifestFormat | None = None
@@ -73,7 +69,7 @@ def open_records(
             raise ManifestError(f"no file matches {str(path)!r}")
         if len(files) > _MOST_FILES:
             raise ManifestError(f"{len(files):,} files match {str(path)!r}, which is too many")
-        return _Many(path, [_File(one, kind) for one in files], card, folder)
+        return ManyFiles(path, [_File(one, kind) for one in files], card, folder)
     return _File(path, kind)
 
 
@@ -96,9 +92,6 @@ class _File:
 
     def parts(self, columns: Columns) -> Iterator[tuple[int, RowParts]]:
         return _parts(self._records(columns), columns)
-
-    def where(self, line: int) -> str:
-        return ""
 
     def _records(self, columns: Columns) -> Iterator[Record]:
         match self._kind:
@@ -132,11 +125,8 @@ class _Folder:
     def parts(self, columns: Columns) -> Iterator[tuple[int, RowParts]]:
         return _parts(self._pictures.records(), columns)
 
-    def where(self, line: int) -> str:
-        return ""
 
-
-class _Many:
+class ManyFiles:
     """Files one after the other, their lines counted on."""
 
     def __init__(self, path: Path, files: list[_File], card: ModelCard, folder: Path) -> None:
@@ -165,6 +155,7 @@ class _Many:
                 yield last, parts if own == self._folder else self._anchored(parts, own)
 
     def where(self, line: int) -> str:
+        """The file of a line that was read, and its line there."""
         at = bisect_right(self._begins, line - 1) - 1
         return f"in {str(self._files[at].path)!r}, line {line - self._begins[at]}"
 

@@ -1,7 +1,8 @@
 """A folder of control images as a manifest: each is a row, with what lies beside it.
 
 Owns which files are rows. Beside `dir/a.png` a `dir/a.txt` is its prompt and a `dir/a.json` its
-other columns, as a line of JSONL has them; its `id` is `dir/a.png`. Hidden files are not looked at.
+other columns, as a line of JSONL has them; its `id` is `dir/a.png`. Hidden files are not looked at,
+nor are datasets within.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxbatch.errors import ManifestError
+from fluxbatch.manifest.control import LEDGER
 from fluxbatch.manifest.reading import Record, read_jsonl
 from fluxbatch.manifest.source import MAX_LINE_BYTES
 
@@ -78,6 +80,9 @@ class PictureFolder:
             raise ManifestError(f"cannot read manifest {str(self.path)!r}: {exc.strerror}")
 
         for folder, within, files in os.walk(self.path, onerror=stop):
+            if LEDGER in files:  # what was made here is not to be made again from
+                within.clear()
+                continue
             within[:] = sorted(name for name in within if not name.startswith("."))
             there = set(files)
             for name in sorted(files):

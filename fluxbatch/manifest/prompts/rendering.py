@@ -228,6 +228,9 @@ def _finished(value: object) -> object:
         return ""
     if isinstance(value, jinja2.Undefined):
         return value
+    if not isinstance(value, str | int | float):
+        what = type(value).__name__
+        raise BadTemplate(f"puts out a {what}, which is no text; say which part, or use | join")
     return guarded(str(value))
 
 

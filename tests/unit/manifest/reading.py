@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from fluxbatch.errors import BadRow
 from fluxbatch.job import Row
@@ -38,7 +37,7 @@ def opened(
     hashes: FileHashes | None = None,
     folder: Path | None = None,
     columns: Mapping[str, str] | None = None,
-    templates: Templates | Literal[False] | None = None,
+    templates: Templates | None = None,
     kind: ManifestFormat | None = None,
     config_folder: Path | None = None,
 ) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import io
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.manifest import packing
 from fluxbatch.manifest.lists import is_rows
 from fluxbatch.manifest.spooling import spool
+from fluxbatch.shaping import Sweep
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, opened, read, write
 
 CSV = f"prompt,control_image,seed,guidance\na cat,{URL},7,\na dog,{URL},,2.5\n"
@@ -90,6 +92,23 @@ def test_a_format_may_be_named(tmp_path: Path) -> None:
     assert "name the format with --format" in refusal(path)
     assert inputs(read(write(tmp_path, line(), "m.data.txt"), kind="jsonl")) == [ROW]
     assert inputs(read(write(tmp_path, CSV, "odd.jsonl"), kind="csv")) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("missing", "name", "content", "extra"),
+    [
+        ("pyarrow", "m.parquet", b"PAR1....", "fluxbatch[parquet]"),
+        ("backports", "m.csv.zst", packed_zstd(CSV.encode()), "fluxbatch[zstd]"),
+    ],
+)
+def test_a_format_whose_library_is_not_there_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, name: str, content: bytes,
+    extra: str,
+) -> None:  # fmt: skip
+    """The core stays light."""
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    assert extra in refusal(write(tmp_path, content, name))
 
 
 # --- Packed -------------------------------------------------------------------------------------
@@ -390,6 +409,19 @@ def test_what_is_wrong_in_a_folder_is_a_bad_row(tmp_path: Path) -> None:
     assert "is a folder without a JPEG, PNG or WebP image" in refusal(empty)
 
 
+def test_what_was_made_in_a_folder_is_no_row_of_it(tmp_path: Path) -> None:
+    """A dataset within would otherwise grow by itself, run after run, for money."""
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "made" / "images" / "00" / "b.png")
+    sweep = Sweep(axes={"control_image": "**/*.png"})
+    before = read(None, defaults={"prompt": "x"}, sweep=sweep, folder=tmp_path)
+    write(tmp_path / "made", b"", "ledger.sqlite")
+
+    assert len(before) == 2
+    assert [row.user_id for row in read(tmp_path, defaults={"prompt": "x"})] == ["a.png"]
+    assert len(read(None, defaults={"prompt": "x"}, sweep=sweep, folder=tmp_path)) == 1
+
+
 def test_what_lies_beside_an_image_is_part_of_the_manifest(tmp_path: Path) -> None:
     """Another prompt makes another manifest; so does another image."""
     picture(tmp_path / "a.png")
@@ -416,6 +448,7 @@ def test_a_glob_reads_its_files_as_one(tmp_path: Path) -> None:
     assert [bad.line for bad in found] == [2, 4, 5]
     assert f"(in {str(tmp_path / 'b' / 'm.csv')!r}, line 2)" in found[1].reason
     assert "already the id of line 1" in found[1].reason
+    assert f"{found[1].reason}" in str(rows[2].error)
     assert "no file matches" in refusal(tmp_path / "*.csv")
 
 

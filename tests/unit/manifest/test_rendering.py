@@ -76,6 +76,8 @@ def test_a_template_becomes_this_text(text: str, made: str) -> None:
         ("{{ style | map('upper') }}", "No filter named 'map'"),
         ("{{ style | random }}", "No filter named 'random'"),
         ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ words }}", "puts out a list"),
+        ("{{ meta }}", "puts out a dict"),
         ("{{ 'a' + 1 }}", "cannot be rendered"),
     ],
 )

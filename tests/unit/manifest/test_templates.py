@@ -13,6 +13,7 @@ from fluxbatch.shaping import Sweep, Templates
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, opened, read, write
 
 BOTH = Templates()
+OFF = Templates.model_validate(False)
 
 
 def prompts(rows: list[Row]) -> list[object]:
@@ -24,7 +25,7 @@ def test_a_brace_in_an_ordinary_manifest_is_a_brace(tmp_path: Path) -> None:
     odd = "a {red|blue} {{ cat }} __x__ ${y} {% if %}"
 
     assert prompts(read(write(tmp_path, line(prompt=odd)))) == [odd]
-    assert prompts(read(write(tmp_path, line(prompt=odd)), templates=False)) == [odd]
+    assert prompts(read(write(tmp_path, line(prompt=odd)), templates=OFF)) == [odd]
 
 
 def test_a_row_is_made_once_for_each_prompt_of_its_template(tmp_path: Path) -> None:
@@ -68,6 +69,8 @@ def test_an_axis_no_template_names_is_refused() -> None:
 
     with pytest.raises(ManifestError, match=r"sweep\.axes\.flavour: is no input"):
         read(None, defaults=ROW, sweep=sweep)
+    with pytest.raises(ManifestError, match=r"sweep\.axes\.flavour: is no input"):
+        opened(None, defaults=ROW, sweep=sweep).count()
     with pytest.raises(ConfigError, match="did you mean 'seed'"):
         opened(None, defaults=ROW, sweep=Sweep(axes={"sed": [1]}))
 
@@ -81,7 +84,7 @@ def test_a_config_whose_text_looks_like_a_template_is_asked_what_it_means(text: 
         opened(None, defaults={**ROW, "prompt": text}, sweep=sweep)
     with pytest.raises(ConfigError, match=r"sweep\.axes\.prompt: .* looks like a template"):
         opened(None, defaults={"control_image": URL}, sweep=Sweep(axes={"prompt": [text]}))
-    (row,) = read(None, defaults={**ROW, "prompt": text}, sweep=sweep, templates=False)
+    (row,) = read(None, defaults={**ROW, "prompt": text}, sweep=sweep, templates=OFF)
     assert prompts([row]) == [text]
 
 
