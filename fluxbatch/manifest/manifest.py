@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -229,7 +228,7 @@ class Manifest:
 
 def _told_where(rows: Iterator[Row], records: ManyFiles) -> Iterator[Row]:
     for row in rows:
-        yield replace(row, error=f"{row.error} ({records.where(row.line)})") if row.error else row
+        yield row._replace(error=f"{row.error} ({records.where(row.line)})") if row.error else row
 
 
 def _folder_of(path: Path | None) -> Path:
