@@ -1,0 +1,98 @@
+"""Models as the provider described them, with the time of that.
+
+Owns the `models` table. What a description means is the model cards' to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from fluxbatch.ledger import tables
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.moments import parse_utc, utc_text
+from fluxbatch.ledger.statement import Dialects, Statement, clean, insert_all
+from fluxbatch.money import Micros
+from fluxbatch.seams import Moment
+
+_m, _p, _j = tables.models.c, tables.predictions.c, tables.jobs.c
+_COLUMNS = (
+    _m.slug, _m.title, _m.output_type, _m.request_schema_json, _m.told_price, _m.fetched_at,
+)  # fmt: skip
+_FIND = Statement(lambda _: select(*_COLUMNS).where(_m.slug == bindparam("slug")))
+_ALL = Statement(lambda _: select(*_COLUMNS).order_by(_m.slug))
+_SINCE = 2
+"""The schema's version that brought the table."""
+
+
+def _replace(d: Dialects) -> object:
+    statement = insert_all(d, tables.models)
+    names = [column.name for column in tables.models.columns if column.name != "slug"]
+    return statement.on_conflict_do_update(
+        index_elements=["slug"], set_={name: statement.excluded[name] for name in names}
+    )
+
+
+_KEEP = Statement(_replace)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptModel:
+    """A model's description, and when the provider gave it."""
+
+    slug: str
+    title: str
+    output_type: str
+    request_schema: Mapping[str, Any]
+    told_price: Micros | None
+    fetched: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeepModel:
+    """The provider described a model; an older description of it is replaced."""
+
+    at: Moment
+    slug: str
+    title: str
+    output_type: str
+    request_schema: Mapping[str, Any]
+    told_price: Micros | None
+
+    def apply(self, db: Database) -> None:
+        db.run(
+            _KEEP,
+            {
+                "slug": self.slug,
+                "title": clean(self.title),
+                "output_type": clean(self.output_type),
+                "request_schema_json": clean(json.dumps(self.request_schema)),
+                "told_price": self.told_price,
+                "fetched_at": utc_text(self.at),
+            },
+        )
+
+
+def find_model(db: Database, slug: str) -> KeptModel | None:
+    """The description that is kept; None also in a ledger older than the table."""
+    if db.version < _SINCE:
+        return None
+    found = db.run(_FIND, {"slug": slug})
+    return _kept(found[0]) if found else None
+
+
+def kept_models(db: Database) -> list[KeptModel]:
+    """Every description that is kept."""
+    return [_kept(record) for record in db.run(_ALL)] if db.version >= _SINCE else []
+
+
+def _kept(record: tuple[Any, ...]) -> KeptModel:
+    slug, title, output_type, schema, told_price, fetched_at = record
+    return KeptModel(
+        slug, title, output_type, json.loads(schema), told_price, parse_utc(fetched_at)
+    )
