@@ -16,12 +16,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from fluxbatch.catalog import describe
 from fluxbatch.config import Settings, environment, load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ManifestError, SinkError
 from fluxbatch.keys import ApiKey, find_keys
 from fluxbatch.manifest.columns import Columns
-from fluxbatch.models import find_card
+from fluxbatch.models import ModelCard
 
 Rows = Iterable[Mapping[str, Any]]
 Source = str | Path | Rows
@@ -86,19 +87,31 @@ class Given:
         except ConfigError:
             return 1
 
+    def any_key(self) -> ApiKey | None:
+        """One key, for what needs none as a rule."""
+        try:
+            return self.keys()[0]
+        except ConfigError:
+            return None
+
     def kept_manifest(self, folder: Folder) -> Path | None:
         """The manifest; rows are written into the dataset."""
         if self.rows is None:
             return self.path
+        card = self._card(folder)
         folder.make()
-        return self._write_rows(self.rows, folder.root / "manifests")
+        return self._write_rows(self.rows, folder.root / "manifests", card)
 
-    def passing_manifest(self, place: Path) -> Path | None:
+    def passing_manifest(self, place: Path, folder: Folder | None = None) -> Path | None:
         """The manifest; rows are written into *place*, which the caller throws away."""
-        return self.path if self.rows is None else self._write_rows(self.rows, place)
+        if self.rows is None:
+            return self.path
+        return self._write_rows(self.rows, place, self._card(folder))
 
-    def _write_rows(self, rows: Rows, place: Path) -> Path:
-        card = find_card(self.settings.model)
+    def _card(self, folder: Folder | None) -> ModelCard:
+        return describe(self.settings, folder, self.any_key()).card
+
+    def _write_rows(self, rows: Rows, place: Path, card: ModelCard) -> Path:
         columns, digest = Columns(card), hashlib.sha256()
         try:
             place.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """A plan: what a run would make, cost and take, before anything is spent.
 
-Owns the estimate. One pass over the manifest, streamed; it contacts nothing and writes
-nothing, a dataset to compare with is only read. Prices are the model card's: the
-provider's own figures come with the results.
+Owns the estimate. One pass over the manifest, streamed; it writes nothing, a dataset to compare
+with is only read, and nobody is contacted but for what a model without a typed card takes.
+Prices are the model card's: the provider's own figures come with the results.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from fluxbatch.catalog import describe
 from fluxbatch.config import Limits, Settings, is_loopback
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import BadRow
 from fluxbatch.job import ControlFile, Input, JobId, JobState, Row, as_sent, derived_seed
+from fluxbatch.keys import ApiKey
 from fluxbatch.ledger import listing, results
 from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.uploads import find_file, find_upload
 from fluxbatch.manifest import FileHash, FileStamp, Manifest, MemoryFileHashes, SeenHashes
-from fluxbatch.models import ModelCard, find_card
+from fluxbatch.models import ModelCard
 from fluxbatch.money import SCOPES, ZERO, Micros, Scope, as_usd
 
 BindingLimit = Literal["slots", "window", "none"]
@@ -136,14 +138,17 @@ def plan(
     folder: Folder | None = None,
     *,
     accounts: int = 1,
+    key: ApiKey | None = None,
     bad_rows_kept: int = _BAD_ROWS_KEPT,
 ) -> Plan:
     """Count what *manifest* (None: the settings' own, or a sweep alone) would make.
 
     *folder* is the dataset to compare with; one that does not exist yet has nothing done. Raises
-    `ConfigError` where no row can mend it. Blocks for disk reads.
+    `ConfigError` where no row can mend it. Blocks for disk reads; for a model without a typed
+    card and a fresh description in *folder*, for one question to the provider as well (with *key*
+    where it tells nobody else), and raises `ApiError` where that has no answer.
     """
-    card = find_card(settings.model)
+    card = describe(settings, folder, key).card
     path = manifest or (Path(settings.manifest) if settings.manifest else None)
     with ExitStack() as stack:
         db = stack.enter_context(_past_of(folder))
@@ -277,7 +282,8 @@ class _Tally:
     def _as_sent(self, row: Row) -> Input:
         assert row.job is not None
         seed = None
-        if self._derives_seed and "seed" not in row.job.input and "seed" in self._card.inputs:
+        takes_seed = self._derives_seed and self._card.takes_derived_seed
+        if takes_seed and "seed" not in row.job.input:
             seed = derived_seed(row.job.job_id)
         url = f"upload:sha256:{row.control.sha256}" if row.control is not None else None
         return as_sent(row.job.input, self._card.file_inputs, url, seed)

@@ -43,7 +43,8 @@ def consented(talk: Talk, asked: Asked, folder: Folder) -> bool:
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     if not at_terminal or not _needs_consent(asked):
         return True
-    planned = plan(asked.settings, asked.manifest, folder, bad_rows_kept=0)
+    key = asked.any_key(talk)
+    planned = plan(asked.settings, asked.manifest, folder, key=key, bad_rows_kept=0)
     if not planned.jobs.to_buy:
         return True
     return typer.confirm(talk.clean(_question(planned)), err=True)

@@ -22,7 +22,11 @@ def plan(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Count a manifest's jobs, their price and time; spends nothing, contacts nothing."""
+    """Count a manifest's jobs, their price and time; spends nothing, contacts nothing.
+
+    But for a model without a typed card: what it takes is asked of the provider, once, where
+    the dataset does not know it yet.
+    """
     talk = voice(ctx, as_json=as_json, verbose=verbose)
     from fluxbatch.cli.planned import plan_lines, refusal
     from fluxbatch.cli.settings import read_source
@@ -33,7 +37,7 @@ def plan(
     folder = Folder(out) if out is not None else None
     planned = make_plan(
         asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
-        bad_rows_kept=10**9 if as_json or verbose else 1_000,
+        key=asked.any_key(talk), bad_rows_kept=10**9 if as_json or verbose else 1_000,
     )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, source, out):

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import parse_utc, utc_text
-from fluxbatch.ledger.statement import Dialects, Statement, clean, insert_all
+from fluxbatch.ledger.statement import Dialects, Statement, clean, constant, insert_all
 from fluxbatch.money import Micros
-from fluxbatch.seams import Moment
 
 _m, _p, _j = tables.models.c, tables.predictions.c, tables.jobs.c
 _COLUMNS = (
@@ -57,23 +56,19 @@ class KeptModel:
 class KeepModel:
     """The provider described a model; an older description of it is replaced."""
 
-    at: Moment
-    slug: str
-    title: str
-    output_type: str
-    request_schema: Mapping[str, Any]
-    told_price: Micros | None
+    model: KeptModel
 
     def apply(self, db: Database) -> None:
+        model = self.model
         db.run(
             _KEEP,
             {
-                "slug": self.slug,
-                "title": clean(self.title),
-                "output_type": clean(self.output_type),
-                "request_schema_json": clean(json.dumps(self.request_schema)),
-                "told_price": self.told_price,
-                "fetched_at": utc_text(self.at),
+                "slug": model.slug,
+                "title": clean(model.title),
+                "output_type": clean(model.output_type),
+                "request_schema_json": json.dumps(model.request_schema),
+                "told_price": model.told_price,
+                "fetched_at": utc_text(model.fetched),
             },
         )
 
@@ -96,3 +91,18 @@ def _kept(record: tuple[Any, ...]) -> KeptModel:
     return KeptModel(
         slug, title, output_type, json.loads(schema), told_price, parse_utc(fetched_at)
     )
+
+
+_HIGHEST = Statement(
+    lambda _: (
+        select(func.max(_p.cost))
+        .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
+        .where(_j.model == bindparam("model"), _p.estimated == constant(0), _p.cost > constant(0))
+    )
+)
+
+
+def observed_price(db: Database, model: str) -> Micros | None:
+    """The most that one execution of the model is known to have cost in this dataset."""
+    ((highest,),) = db.run(_HIGHEST, {"model": model})
+    return Micros(highest) if highest is not None else None

@@ -157,7 +157,7 @@ def _identity(source: Source | None, asked: _Asked, sweep: Sweep | None) -> str:
     """Of everything that decides which jobs the rows name, but the images that rows name."""
     found = asked.cells.files if asked.cells is not None else []
     files = [(str(path), stats.st_size, stats.st_mtime_ns) for path, stats in _with_stats(found)]
-    settings = {
+    settings: dict[str, object] = {
         "v": 1,
         "file": source.sha256 if source is not None else None,
         "model": asked.card.slug,
@@ -165,6 +165,8 @@ def _identity(source: Source | None, asked: _Asked, sweep: Sweep | None) -> str:
         "sweep": sweep.model_dump(mode="json") if sweep is not None else None,
         "files": files,
     }
+    if asked.card.schema_sha256 is not None:
+        settings["schema"] = asked.card.schema_sha256
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

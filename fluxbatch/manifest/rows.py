@@ -23,6 +23,7 @@ OnBad = Callable[[BadRow], None]
 
 _BATCH = 256
 _NO_CELL: Cell = {}
+_SECOND_FILE = "is a second local file, and a job can have one; give this one as an https URL"
 
 
 class _Ask(NamedTuple):
@@ -149,7 +150,9 @@ class RowPass:
                     problems[place] = [Problem(name, str(exc))]
                     continue
                 if control is not None:
-                    controls.setdefault(place, control)
+                    first = controls.setdefault(place, control)
+                    if first.sha256 != control.sha256:
+                        problems[place] = [Problem(name, _SECOND_FILE)]
         return controls
 
     def _good(

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from fluxbatch.config import Sweep
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Scalar
+from fluxbatch.job import Json
 from fluxbatch.models import BadInput, ModelCard, unknown_input
 
-Axis = Sequence[Scalar]
-Cell = dict[str, Scalar]
+Axis = Sequence[Json]
+Cell = dict[str, Json]
 
 _ROUNDS = 6
 _WORD = 2**64 - 1
@@ -99,7 +99,7 @@ class Cells:
     def _cell(self, index: int) -> Cell:
         if self._mode == "zip":
             return {name: values[index] for name, values in self._axes.items()}
-        chosen: list[Scalar] = []
+        chosen: list[Json] = []
         for values in reversed(self._axes.values()):
             index, at = divmod(index, len(values))
             chosen.append(values[at])
@@ -175,7 +175,7 @@ def _mixed(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def _checked(card: ModelCard, name: str, value: object) -> Scalar:
+def _checked(card: ModelCard, name: str, value: object) -> Json:
     try:
         return card.check_value(name, value)
     except BadInput as exc:
@@ -215,6 +215,11 @@ def _excluded(given: Mapping[str, object], axes: Mapping[str, Axis], card: Model
             cell[name] = card.check_value(name, value)
         except BadInput as exc:
             raise ConfigError(f"sweep.exclude.{exc}") from None
+        if isinstance(cell[name], list | dict):
+            raise ConfigError(
+                f"sweep.exclude.{name}: a list or an object cannot be excluded; write the axis"
+                " without it"
+            )
         if cell[name] not in axes[name]:
             raise ConfigError(f"sweep.exclude.{name}: {value!r} is not a value of this axis")
     if not cell:
