@@ -30,6 +30,11 @@ MOST_STEPS = 50_000
 """Keywords looked at in one check; a schema of everyday size takes some hundred."""
 
 _MOST_ERRORS = 20
+_MOST_REMEMBERED = 20_000
+_BY_PROPERTY = frozenset({"type", "properties", "required", "additionalProperties", "format"})
+"""Keywords at the top under which each property can be judged by itself."""
+_BY_TYPE = frozenset({"type", "format"})
+"""Keywords that look at a value's type alone."""
 
 
 class UnusableSchema(Exception):
@@ -59,6 +64,37 @@ class SchemaRules:
         bounded: Any = validators.extend(draft, keywords)  # type: ignore[no-untyped-call]
         # A registry of our own: the library's default one would fetch what a reference names.
         self._validator: Any = bounded(dict(schema), registry=Registry())
+        self._is_flat = schema.keys() & draft.VALIDATORS.keys() <= _BY_PROPERTY
+        self._plain = {
+            name
+            for name, rule in _rules_of(schema).items()
+            if isinstance(rule, Mapping) and rule.keys() & draft.VALIDATORS.keys() <= _BY_TYPE
+        }
+        self._fine: set[tuple[object, ...]] = set()
+        """Values found right before, by property; of plain properties their types."""
+
+    def are_known_right(self, values: Mapping[str, Any]) -> bool:
+        """Whether nothing is wrong with *values*, as far as earlier ones tell.
+
+        Rows come by the million and their columns repeat: the long way costs four times as much.
+        """
+        required = self._schema.get("required", ())
+        if not self._is_flat or any(name not in values for name in required):
+            return False
+        return all(self._is_right(name, value) for name, value in values.items())
+
+    def _is_right(self, name: str, value: object) -> bool:
+        kind = type(value)
+        if kind is list or kind is dict:
+            return not self.errors_of(name, value)
+        mark = (name, kind) if name in self._plain else (name, kind, value)
+        if mark not in self._fine:
+            if self.errors_of(name, value):
+                return False
+            if len(self._fine) >= _MOST_REMEMBERED:
+                self._fine.clear()
+            self._fine.add(mark)
+        return True
 
     def errors(self, value: object) -> list[ValidationError]:
         """What is wrong with *value*, the first twenty; raise `UnusableSchema`."""
@@ -66,7 +102,7 @@ class SchemaRules:
 
     def errors_of(self, name: str, value: object) -> list[ValidationError]:
         """What is wrong with *value* for the property *name* alone."""
-        rule = self._schema["properties"][name]
+        rule = _rules_of(self._schema)[name]
         return self._errors(self._validator.evolve(schema=rule), value)
 
     def _errors(self, validator: Any, value: object) -> list[ValidationError]:
@@ -94,6 +130,11 @@ class SchemaRules:
             return check(validator, rule, value, schema)
 
         return counted
+
+
+def _rules_of(schema: Schema) -> Mapping[str, Any]:
+    rules = schema.get("properties")
+    return rules if isinstance(rules, Mapping) else {}
 
 
 def _draft_of(schema: Schema) -> Any:

@@ -82,6 +82,11 @@ class SchemaCard:
             raise self._unusable(f"it names {len(properties):,} inputs")
         self._required = frozenset(_texts(schema.get("required")))
         self._shapes = {str(name): alternatives(rule, schema) for name, rule in properties.items()}
+        self._kinds = {name: _kinds_of(shapes) for name, shapes in self._shapes.items()}
+        self._choices = {
+            name: [choice for shape in shapes for choice in choices_of(shape)]
+            for name, shapes in self._shapes.items()
+        }
         self.inputs: Mapping[str, InputField] = {
             name: self._field(name, properties[name]) for name in self._shapes
         }
@@ -122,6 +127,8 @@ class SchemaCard:
             except NoJson as exc:
                 problems.append(Problem(name, f"{quoted(value)} {exc}"))
         try:
+            if not problems and self._rules.are_known_right(checked):
+                return checked
             errors = self._rules.errors(checked)
         except UnusableSchema as exc:
             raise self._unusable(exc) from None
@@ -196,14 +203,12 @@ class SchemaCard:
         return _FILE_NAME.fullmatch(name.lower()) is not None
 
     def _typed(self, name: str, value: Any) -> Json:
-        shapes = self._shapes[name]
-        kinds = {kind for shape in shapes for kind in types_of(shape)}
-        if any(not types_of(shape) and shape.get("type") != "null" for shape in shapes):
-            kinds = set()  # one of them takes anything
+        kinds = self._kinds[name]
         is_text = isinstance(value, str)
+        if is_text and "text" in kinds and value.isascii() and not self._choices[name]:
+            return str(value)
         if is_text or (is_number(value) and kinds and not kinds & {"integer", "number"}):
-            choices = [choice for shape in shapes for choice in choices_of(shape)]
-            value = of_text(value if is_text else as_text(value), kinds, choices)
+            value = of_text(value if is_text else as_text(value), kinds, self._choices[name])
         return canonical(value)
 
     def _problems(
@@ -255,6 +260,16 @@ class SchemaCard:
                                "exclusiveMaximum", "anyOf", "oneOf", None}:  # fmt: skip
             return f"{quoted(value)} is not {field.allowed}"
         return f"{quoted(value)} {words}; it must be {field.allowed}"
+
+
+def _kinds_of(shapes: Sequence[Schema]) -> frozenset[str]:
+    """The JSON types a value may have, and `text` where strings are free; none is anything."""
+    if any(not types_of(shape) and shape.get("type") != "null" for shape in shapes):
+        return frozenset()
+    kinds = {kind for shape in shapes for kind in types_of(shape)}
+    if any("string" in types_of(shape) and not choices_of(shape) for shape in shapes):
+        kinds.add("text")
+    return frozenset(kinds)
 
 
 def _is_within(shape: Schema, least: int, most: int) -> bool:

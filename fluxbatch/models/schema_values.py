@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fluxbatch.job import Json, canonical_json
@@ -25,8 +25,10 @@ class NoJson(Exception):
     """A value that JSON does not carry to everybody alike."""
 
 
-def of_text(text: str, kinds: set[str], choices: Sequence[object]) -> object:
-    """What a table's text stands for; the text itself where the schema takes text, or nothing fits.
+def of_text(text: str, kinds: Collection[str], choices: Sequence[object]) -> object:
+    """What a table's text stands for; the text itself where any text is right, or nothing fits.
+
+    *kinds* are the JSON types allowed, and `text` where strings are not enumerated; none is any.
 
     A choice by its number too: spreadsheets write "0.50" for 0.5.
     """
@@ -35,17 +37,17 @@ def of_text(text: str, kinds: set[str], choices: Sequence[object]) -> object:
         same = next((one for one in choices if _is_same(one, stripped)), None)
         if same is not None:
             return same
-    if not kinds or "string" in kinds:
+    if not kinds or "text" in kinds:
         return text
     if (
-        kinds & {"integer", "number"}
+        ("integer" in kinds or "number" in kinds)
         and _NUMBER.fullmatch(stripped)
         and len(stripped) <= _MOST_DIGITS
     ):
         return int(stripped) if stripped.lstrip("+-").isdigit() else float(stripped)
     if "boolean" in kinds and stripped.lower() in {"true", "false"}:
         return stripped.lower() == "true"
-    if kinds & {"array", "object"} and stripped[:1] in ("[", "{"):
+    if ("array" in kinds or "object" in kinds) and stripped[:1] in ("[", "{"):
         try:
             return json.loads(stripped)
         except (ValueError, RecursionError):
@@ -64,6 +66,9 @@ def _is_same(choice: object, text: str) -> bool:
 
 def canonical(value: Any) -> Json:
     """*value* in the one form that names a job; raise `NoJson`."""
+    kind = type(value)
+    if kind is bool or (kind is int and -MOST_SAFE <= value <= MOST_SAFE):
+        return bool(value) if kind is bool else int(value)
     try:
         plain: Json = _plain(value, 0)
         canonical_json({"": plain})

@@ -125,13 +125,13 @@ def _noun(kind: str, shape: Schema, root: Schema, nested: int) -> str:
         if nested < _MOST_NESTED:
             inner = words_of(alternatives(shape.get("items"), root), root, nested + 1)
         sizes = _sizes(shape, "minItems", "maxItems", "items")
-        return f"{noun}{sizes}" if inner == "anything" else f"{noun}{sizes or ' of'} {inner}"
+        if inner == "anything":
+            return f"{noun}{sizes}"
+        return f"{noun}{sizes}: {inner}" if sizes else f"{noun} of {inner}"
     if kind == "object":
         names = shape.get("properties")
-        shown = (
-            [str(name)[:40] for name in names][:_MOST_SHOWN] if isinstance(names, Mapping) else []
-        )
-        return f"{noun} with {', '.join(shown)}" if shown else noun
+        shown = [str(name)[:40] for name in names] if isinstance(names, Mapping) else []
+        return f"{noun} with {', '.join(shown[:_MOST_SHOWN])}" if shown else noun
     return f"{noun}{_sizes(shape, 'minLength', 'maxLength', 'characters')}"
 
 
@@ -143,7 +143,7 @@ def bounds_of(shape: Schema) -> str:
         return f" from {least} to {most}"
     words = [
         f"{word} {bound}"
-        for word, bound in (("at least", least), ("above", above), ("at most", most),
+        for word, bound in (("of at least", least), ("above", above), ("of at most", most),
                             ("below", below))
         if _is_number(bound)
     ]  # fmt: skip

@@ -156,7 +156,9 @@ class Desk:
                 facts.reason,
             )
         )
-        if moved.charged > self.reserve and not self.queue.is_closed:
+        if moved.charged > self.reserve and self.card.price is None:
+            self.reserve = moved.charged  # nobody knew, so no cap was set that could be broken
+        elif moved.charged > self.reserve and not self.queue.is_closed:
             # Caps were checked with less: nothing more may be bought on the old figure.
             self.stop(
                 ExitCode.STOPPED,
