@@ -11,6 +11,7 @@ from fluxbatch.cli.cancel import cancel
 from fluxbatch.cli.demo import demo
 from fluxbatch.cli.init import init
 from fluxbatch.cli.keys import keys
+from fluxbatch.cli.models import models
 from fluxbatch.cli.plan import plan
 from fluxbatch.cli.reconcile import reconcile
 from fluxbatch.cli.repair import repair
@@ -18,6 +19,7 @@ from fluxbatch.cli.retry import retry
 from fluxbatch.cli.run import run
 from fluxbatch.cli.status import status
 from fluxbatch.cli.talk import Talk
+from fluxbatch.cli.uploads import uploads
 from fluxbatch.cli.version import version
 from fluxbatch.emulator.command import emulator
 
@@ -39,12 +41,14 @@ _VERBS = (
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),
     (repair, "Fetch missing or corrupt files again, for $0."),
+    (models, "A model's inputs and price; alone, the models known."),
     (keys, "Each key's label, fingerprint, account and health."),
     (emulator, "Serve the provider's API on this machine."),
     (version, "This program's version."),
 )
 for _verb, _short in _VERBS:
     app.command(short_help=_short)(_verb)
+app.add_typer(uploads, name="uploads", short_help="Look after uploaded control images.")
 
 
 def invoke(argv: Sequence[str], talk: Talk) -> int:

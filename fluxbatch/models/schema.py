@@ -70,6 +70,7 @@ class SchemaRules:
             for name, rule in _rules_of(schema).items()
             if isinstance(rule, Mapping) and rule.keys() & draft.VALIDATORS.keys() <= _BY_TYPE
         }
+        self._by_name: dict[str, Any] = {}
         self._fine: set[tuple[object, ...]] = set()
         """Values found right before, by property; of plain properties their types."""
 
@@ -102,8 +103,10 @@ class SchemaRules:
 
     def errors_of(self, name: str, value: object) -> list[ValidationError]:
         """What is wrong with *value* for the property *name* alone."""
-        rule = _rules_of(self._schema)[name]
-        return self._errors(self._validator.evolve(schema=rule), value)
+        if name not in self._by_name:
+            rule = _rules_of(self._schema)[name]
+            self._by_name[name] = self._validator.evolve(schema=rule)
+        return self._errors(self._by_name[name], value)
 
     def _errors(self, validator: Any, value: object) -> list[ValidationError]:
         self._steps = 0
