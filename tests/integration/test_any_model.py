@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fluxbatch
 from fluxbatch.config import load_settings
 from fluxbatch.dataset import Folder
+from fluxbatch.emulator.models import MODELS, Model
 from fluxbatch.errors import ApiError, ConfigError, ExitCode, ManifestError
 from fluxbatch.events import Events, Noticed
 from fluxbatch.job import FailureClass, JobState, OutputState
 from fluxbatch.keys import ApiKey
+from fluxbatch.ledger.database import SqliteDatabase
 from fluxbatch.planning import plan
+from fluxbatch.seams import in_thread
 from fluxbatch.upkeep import Request, repair
 from tests.support.running import KEY, Bench, Provider, provider
 
@@ -236,9 +242,6 @@ async def test_an_old_description_does_while_the_provider_tells_no_newer(
 
 
 def _age_descriptions(at: Bench) -> None:
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(at.out / "ledger.sqlite")) as db:
         db.execute("UPDATE models SET fetched_at = '2020-01-01T00:00:00.000000Z'")
         db.commit()
@@ -307,13 +310,64 @@ async def test_planned_inputs_are_what_the_provider_receives(tmp_path: Path) -> 
 
 
 def _keep_only_models(kept: Path, fresh: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
-    from fluxbatch.ledger.database import SqliteDatabase
-
     SqliteDatabase(fresh).close()
     with closing(sqlite3.connect(fresh)) as db:
         db.execute("ATTACH ? AS old", (str(kept),))
         db.execute("INSERT INTO models SELECT * FROM old.models")
         db.commit()
+
+
+async def test_rows_from_python_run_on_any_model(tmp_path: Path) -> None:
+    """
+    The API's rows are the model's inputs too; a plan inside of a running loop asks the provider.
+    """
+    rows = [{"prompt": "a door", "palette": ["red"], "image_size": {"width": 64, "height": 64}}]
+    async with provider() as emulator:
+        options: Any = {
+            "model": "flux-mosaic",
+            "base_url": emulator.base_url,
+            "keys": [KEY],
+            "settings": {"sink.min_free": 0},
+        }
+        planned = await in_thread(lambda: fluxbatch.plan(rows, **options))
+        async with fluxbatch.Dataset.open(tmp_path / "d") as dataset:
+            summary = await dataset.run(rows, **options)
+            (result,) = dataset.results()
+
+        assert (planned.jobs.new, planned.price) == (1, None)
+        assert summary.exit_code is ExitCode.DONE
+        assert result.input == rows[0]
+        assert len(result.images) == 1
+
+
+async def test_one_local_image_a_job_and_a_second_one_is_refused_by_its_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The same image twice is one; another one would be sent in the wrong place.
+    """
+    schema = {
+        "properties": {
+            "prompt": {"type": "string"},
+            "image": {"type": "string", "format": "uri"},
+            "mask": {"type": "string", "format": "uri"},
+        }
+    }
+    model = Model("inpaint", "", 1, schema | {"required": []})
+    monkeypatch.setitem(MODELS, "inpaint", model)
+    for photo in ("coffee.webp", "chelsea.png"):
+        shutil.copy(_PHOTOS / photo, tmp_path / photo)
+    same: dict[str, object] = {"prompt": "x", "image": "coffee.webp", "mask": "coffee.webp"}
+    at = bench(tmp_path, "inpaint")
+    async with provider() as emulator:
+        with pytest.raises(ManifestError) as caught:
+            await at.run(emulator.base_url, at.write([same, {**same, "mask": "chelsea.png"}]))
+        ended = await at.run(emulator.base_url, at.write([same]))
+
+        assert ended.exit_code is ExitCode.DONE
+        (one,) = sent(emulator)
+        assert one["image"] == one["mask"]
+        assert emulator.stats["uploads"] == 1
+    (bad,) = caught.value.bad_rows
+    assert (bad.line, bad.field) == (2, "mask")
+    assert "a second local file" in bad.reason
