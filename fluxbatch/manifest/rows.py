@@ -142,10 +142,11 @@ class RowPass:
         resolve = self._images.resolve
         for name in self._file_inputs:
             for place, given in enumerate(inputs):
-                if name not in given or place in problems:
+                value = given.get(name)
+                if type(value) is not str or place in problems:
                     continue
                 try:
-                    given[name], control = resolve(str(given[name]))
+                    given[name], control = resolve(value)
                 except BadControl as exc:
                     problems[place] = [Problem(name, str(exc))]
                     continue

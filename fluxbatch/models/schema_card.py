@@ -91,6 +91,7 @@ class SchemaCard:
             name: self._field(name, properties[name]) for name in self._shapes
         }
         self.file_inputs = frozenset(name for name in self._shapes if self._is_file(name))
+        self._file_lists = frozenset(name for name in self._shapes if self._is_file_list(name))
 
     @cached_property
     def schema_sha256(self) -> str:
@@ -126,6 +127,7 @@ class SchemaCard:
                 checked[name] = self._typed(name, value)
             except NoJson as exc:
                 problems.append(Problem(name, f"{quoted(value)} {exc}"))
+        problems += self._not_urls(checked)
         try:
             if not problems and self._rules.are_known_right(checked):
                 return checked
@@ -191,16 +193,25 @@ class SchemaCard:
             shape=words_of(shapes, self._schema),
         )
 
+    def _is_file_list(self, name: str) -> bool:
+        return any(
+            "array" in types_of(shape)
+            and _names_files(name.removesuffix("s"), alternatives(shape.get("items"), self._schema))
+            for shape in self._shapes[name]
+        )
+
+    def _not_urls(self, checked: Input) -> Iterator[Problem]:
+        """What the provider would be sent and could not fetch."""
+        for name in self._file_lists & checked.keys():
+            values = checked[name]
+            for place, value in enumerate(values if isinstance(values, list) else ()):
+                if isinstance(value, str) and not value.startswith(("https://", "http://")):
+                    reason = f"at [{place}]: {quoted(value)} is no https URL, and a list takes no"
+                    yield Problem(name, f"{reason} local files; a single input does")
+                    break
+
     def _is_file(self, name: str) -> bool:
-        """A text that names a file: by its format, else by how the provider names such inputs."""
-        shapes = [shape for shape in self._shapes[name] if "string" in types_of(shape)]
-        if not shapes or any(choices_of(shape) for shape in shapes):
-            return False
-        formats = [shape["format"] for shape in shapes if "format" in shape]
-        media = [str(shape["contentMediaType"]) for shape in shapes if "contentMediaType" in shape]
-        if formats or media:
-            return any(one in _FILE_FORMATS for one in formats) or bool(media)
-        return _FILE_NAME.fullmatch(name.lower()) is not None
+        return _names_files(name, self._shapes[name])
 
     def _typed(self, name: str, value: Any) -> Json:
         kinds = self._kinds[name]
@@ -260,6 +271,18 @@ class SchemaCard:
                                "exclusiveMaximum", "anyOf", "oneOf", None}:  # fmt: skip
             return f"{quoted(value)} is not {field.allowed}"
         return f"{quoted(value)} {words}; it must be {field.allowed}"
+
+
+def _names_files(name: str, shapes: Sequence[Schema]) -> bool:
+    """A text that names a file: by its format, else by how the provider names such inputs."""
+    texts = [shape for shape in shapes if "string" in types_of(shape)]
+    if not texts or any(choices_of(shape) for shape in texts):
+        return False
+    formats = [shape["format"] for shape in texts if "format" in shape]
+    media = [shape["contentMediaType"] for shape in texts if "contentMediaType" in shape]
+    if formats or media:
+        return any(one in _FILE_FORMATS for one in formats) or bool(media)
+    return _FILE_NAME.fullmatch(name.lower()) is not None
 
 
 def _kinds_of(shapes: Sequence[Schema]) -> frozenset[str]:

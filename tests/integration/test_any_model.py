@@ -22,7 +22,8 @@ from fluxbatch.keys import ApiKey
 from fluxbatch.ledger.database import SqliteDatabase
 from fluxbatch.planning import plan
 from fluxbatch.seams import in_thread
-from fluxbatch.upkeep import Request, repair
+from fluxbatch.upkeep import Request, reconcile, remembered_settings, repair
+from tests.emulator.support import until
 from tests.support.running import KEY, Bench, Provider, provider
 
 _PHOTOS = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos"
@@ -371,3 +372,27 @@ async def test_one_local_image_a_job_and_a_second_one_is_refused_by_its_field(
     (bad,) = caught.value.bad_rows
     assert (bad.line, bad.field) == (2, "mask")
     assert "a second local file" in bad.reason
+
+
+async def test_an_execution_of_any_model_that_the_ledger_forgot_is_adopted(tmp_path: Path) -> None:
+    """
+    `reconcile --adopt` compares lists and objects too, and books it on the job it belongs to; a
+    colleague's with another list stays a stranger's.
+    """
+    at = bench(tmp_path, "flux-mosaic", price="0.0125")
+    row: dict[str, object] = {"prompt": "a door", "palette": ["red", "gold"], "strength": 1}
+    async with provider() as emulator:
+        await at.run(emulator.base_url, at.write([row]))
+        (first,) = sent(emulator)
+        for values in (first, {**first, "palette": ["gold", "red"]}):
+            emulator.core.create(KEY, {"model": "flux-mosaic", "input": values})
+        await until(lambda: not emulator.stats["unfinished"])
+        folder = Folder(at.out)
+        request = Request(
+            remembered_settings(folder, {}, {}), (ApiKey(KEY, label="key-0"),), folder
+        )
+        report = await reconcile(request, Events(), adopt=True)
+
+        assert [orphan.was_adopted for orphan in report.orphans] == [True]
+        assert report.strangers == 1
+        assert at.query("SELECT count(*), sum(cost) FROM predictions") == [(2, 25_000)]

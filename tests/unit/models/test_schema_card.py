@@ -196,6 +196,17 @@ def test_file_inputs_are_found_by_format_and_by_name(
     assert card({name: rule}).file_inputs == ({name} if is_file else frozenset())
 
 
+def test_a_list_of_files_takes_urls_alone() -> None:
+    """A local path in it would be sent as it is, and nobody could fetch it."""
+    rule = {"type": "array", "items": {"type": "string"}}
+    url = "https://photos.invalid/1.png"
+    for name in ("image_urls", "images", "input_images"):
+        assert card({name: rule}).check({name: [url]}) == {name: [url]}
+        with pytest.raises(BadInput, match=r"at \[1\]: 'a.png' is no https URL"):
+            card({name: rule}).check({name: [url, "a.png"]})
+    assert card({"tags": rule}).check({"tags": ["a.png"]}) == {"tags": ["a.png"]}
+
+
 @pytest.mark.parametrize(
     ("rule", "takes"),
     [
