@@ -22,7 +22,7 @@ from fluxbatch.dataset import Folder
 from fluxbatch.errors import ApiError, ConfigError, KeyRefused, NotFound, TransientApiError
 from fluxbatch.keys import ApiKey
 from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.models import KeepModel, KeptModel, find_model, kept_models, observed_price
+from fluxbatch.ledger.models import KeepModel, KeptModel, find_model, models_named, observed_price
 from fluxbatch.ledger.writer import commit
 from fluxbatch.models import ModelCard, find_card, known_models
 from fluxbatch.money import Micros, as_usd
@@ -128,8 +128,7 @@ def kept_card(db: Database, slug: str, price: Micros | None = None) -> ModelCard
 
 def kept_cards(db: Database) -> dict[str, ModelCard]:
     """Every model this dataset may have bought from, by slug."""
-    cards: dict[str, ModelCard] = {slug: find_card(slug) for slug in known_models()}
-    return cards | {kept.slug: _card(kept, None) for kept in kept_models(db)}
+    return {slug: kept_card(db, slug) for slug in models_named(db)}
 
 
 def _card(kept: KeptModel, price: Micros | None) -> SchemaCard:

@@ -102,6 +102,16 @@ _HIGHEST = Statement(
 )
 
 
+_NAMED = Statement(
+    lambda _: select(tables.manifests.c.model).distinct().order_by(tables.manifests.c.model)
+)
+
+
+def models_named(db: Database) -> list[str]:
+    """Every model that a manifest of this dataset was read for: no other can have been bought."""
+    return [model for (model,) in db.run(_NAMED)]
+
+
 def observed_price(db: Database, model: str) -> Micros | None:
     """The most that one execution of the model is known to have cost in this dataset."""
     ((highest,),) = db.run(_HIGHEST, {"model": model})

@@ -9,6 +9,7 @@ from fluxbatch.ledger.models import (
     KeptModel,
     find_model,
     kept_models,
+    models_named,
     observed_price,
 )
 from fluxbatch.ledger.uploads import ForgetUpload, RecordUpload, count_uploads, unused_uploads
@@ -32,6 +33,19 @@ def test_a_description_is_kept_with_its_time_until_a_newer_one_comes(database: D
 
     books.do(KeepModel(newer))
     assert kept_models(database) == [newer]
+
+
+def test_a_dataset_knows_which_models_it_may_have_bought_from(database: Database) -> None:
+    """
+    Those of its manifests, whatever else has been described.
+    """
+    books = Books(database)
+    assert models_named(database) == []
+    books.import_rows("m", [make_row(1, make_job(1))])
+    books.import_rows("n", [make_row(1, make_job(2))])
+    books.do(KeepModel(KeptModel("never-run", "", "", {}, None, at(1).utc)))
+
+    assert models_named(database) == [make_job(1).model]
 
 
 def test_the_price_seen_is_the_most_that_is_certain(books: Books) -> None:

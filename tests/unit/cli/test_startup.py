@@ -10,7 +10,7 @@ import pytest
 
 import fluxbatch
 
-_HEAVY = ("aiohttp", "alembic", "sqlalchemy", "pydantic", "rich", "PIL", "yaml")
+_HEAVY = ("aiohttp", "alembic", "jsonschema", "sqlalchemy", "pydantic", "rich", "PIL", "yaml")
 
 
 def _modules_after(program: str) -> set[str]:
@@ -39,6 +39,16 @@ def test_status_loads_neither_the_network_nor_the_migrations(tmp_path: object) -
     program = f"from fluxbatch.cli import main; main(['status', {str(tmp_path)!r}])"
 
     assert _modules_after(program) & {"aiohttp", "alembic", "PIL", "rich"} == set()
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "flux-depth-dev"]])
+def test_a_typed_model_is_shown_without_the_network_or_schemas(words: list[str]) -> None:
+    """
+    Nothing has to be asked, so nothing that asks is loaded.
+    """
+    loaded = _modules_after(f"from fluxbatch.cli import main; main({words!r})")
+
+    assert loaded & {"aiohttp", "alembic", "jsonschema", "PIL", "rich"} == set()
 
 
 def test_help_takes_at_most_three_times_what_typer_takes() -> None:
