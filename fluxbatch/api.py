@@ -220,9 +220,11 @@ def plan(
     """What a run of *source* would make, cost and take; *out* is the dataset to compare with."""
     given = Given.read(source, options)
     with TemporaryDirectory(prefix="fluxbatch-") as place:
-        manifest = given.passing_manifest(Path(place))
         folder = Folder(Path(out)) if out is not None else None
-        made = planning.plan(given.settings, manifest, folder, accounts=given.accounts())
+        manifest = given.passing_manifest(Path(place), folder)
+        made = planning.plan(
+            given.settings, manifest, folder, accounts=given.accounts(), key=given.any_key()
+        )
     return made if given.rows is None else replace(made, source="the rows given")
 
 

@@ -239,6 +239,8 @@ class Settings(BaseSettings):
     )
 
     model: str = "flux-depth-dev"
+    price: Cap = Field(default=None, gt=0)
+    """US dollars of one execution; None: the card's, else the most one has cost in this dataset."""
     manifest: str | None = None
     """A file, a folder of images or a glob; a relative one in a file is relative to that file."""
     format: ManifestFormat | None = None

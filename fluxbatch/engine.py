@@ -21,10 +21,11 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.catalog import kept_cards, open_card
 from fluxbatch.config import Settings, is_loopback
 from fluxbatch.dataset import Folder
-from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
-from fluxbatch.events import Events, RunEnded
+from fluxbatch.errors import ExitCode, FluxbatchError
+from fluxbatch.events import Events, Noticed, RunEnded
 from fluxbatch.hearing import hearing
 from fluxbatch.intake import Intake
 from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
@@ -34,7 +35,6 @@ from fluxbatch.ledger import budgets
 from fluxbatch.ledger.database import SqliteDatabase
 from fluxbatch.ledger.runs import EndRun
 from fluxbatch.ledger.writer import commit
-from fluxbatch.models import find_card
 from fluxbatch.provider import environment_proxies, open_transport
 from fluxbatch.seams import Seams, real_seams
 from fluxbatch.sink import open_fetcher
@@ -118,15 +118,15 @@ async def _run(
 ) -> RunSummary:
     settings = request.settings
     began_s = seams.clock.monotonic()
-    card = find_card(settings.model)
-    if card.price is None and (cap := _named_cap(settings)):
-        raise ConfigError(f"{cap} needs a price, and nobody knows that of {card.slug!r}")
+    say = partial(_say, events)
+    card = await open_card(settings, request.keys, db, outside.transport, seams, say)
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     await seams.blocking(partial(budgets.audit, db))
     intake = Intake(settings, card, db, seams, events, most_jobs=request.most_jobs)
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
     with request.folder.reader() as reader:
-        opened = Opened(request.folder, settings, card, db, reader, manifest.seq, began_s)
+        others = await seams.blocking(partial(kept_cards, db))
+        opened = Opened(request.folder, settings, card, db, reader, manifest.seq, began_s, others)
         async with lane_files(
             request.keys, opened, outside.lanes_folder, request.no_wait, events
         ) as files:
@@ -308,11 +308,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-def _named_cap(settings: Settings) -> str | None:
-    caps = settings.budget
-    named = {"budget.per_run": caps.per_run, "budget.per_day": caps.per_day,
-             "budget.per_dataset": caps.per_dataset}  # fmt: skip
-    return next((name for name, cap in named.items() if cap is not None), None)
+def _say(events: Events, message: str) -> None:
+    events.emit(Noticed(message))
 
 
 async def _stop_in_time(desk: Desk, ends_at: datetime) -> None:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from fluxbatch.catalog import describe
 from fluxbatch.config import Settings, environment, load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ManifestError, SinkError
@@ -23,7 +24,7 @@ from fluxbatch.keys import ApiKey, find_keys
 from fluxbatch.manifest.columns import Columns
 from fluxbatch.manifest.lists import is_rows
 from fluxbatch.manifest.spooling import as_file, is_elsewhere
-from fluxbatch.models import find_card
+from fluxbatch.models import ModelCard
 
 Rows = Iterable[Mapping[str, Any]]
 Source = str | Path | Rows
@@ -93,24 +94,36 @@ class Given:
         except ConfigError:
             return 1
 
+    def any_key(self) -> ApiKey | None:
+        """One key, for what needs none as a rule."""
+        try:
+            return self.keys()[0]
+        except ConfigError:
+            return None
+
     def kept_manifest(self, folder: Folder) -> Path | None:
         """The manifest; rows are written into the dataset."""
         place = folder.root / "manifests"
         if self.rows is None:
             return self._named(place)
+        card = self._card(folder)
         folder.make()
-        return self._write_rows(self.rows, place)
+        return self._write_rows(self.rows, place, card)
 
-    def passing_manifest(self, place: Path) -> Path | None:
+    def passing_manifest(self, place: Path, folder: Folder | None = None) -> Path | None:
         """The manifest; rows are written into *place*, which the caller throws away."""
-        return self._named(place) if self.rows is None else self._write_rows(self.rows, place)
+        if self.rows is None:
+            return self._named(place)
+        return self._write_rows(self.rows, place, self._card(folder))
 
     def _named(self, place: Path) -> Path | None:
         path = self.path or (Path(self.settings.manifest) if self.settings.manifest else None)
         return None if path is None else as_file(path, place)
 
-    def _write_rows(self, rows: Rows, place: Path) -> Path:
-        card = find_card(self.settings.model)
+    def _card(self, folder: Folder | None) -> ModelCard:
+        return describe(self.settings, folder, self.any_key()).card
+
+    def _write_rows(self, rows: Rows, place: Path, card: ModelCard) -> Path:
         columns = Columns(card, self.settings.columns, variables=True)
         digest = hashlib.sha256()
         try:

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +83,8 @@ class Opened:
     reader: Database
     manifest_seq: int
     began_s: float
+    other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
+    """Of models this dataset has bought from before, by slug."""
 
     @property
     def caps(self) -> Caps:
@@ -219,6 +221,7 @@ class Invocation:
             stop=stop,
             guard=FailureGuard(stop, self._max_failures, settings.stop.identical_failures),
             has_room=self._has_room,
+            other_cards=self._opened.other_cards,
         )
 
     async def sampled(self, most: int) -> list[queries.QueuedJob]:

@@ -24,7 +24,9 @@ PredictionId = NewType("PredictionId", str)
 """The provider's name for a prediction."""
 
 Scalar = str | int | float | bool
-Input = dict[str, Scalar]
+Json = Scalar | list[Any] | dict[str, Any]
+"""A value as JSON has it; never null, which is the same as absent."""
+Input = dict[str, Json]
 """A job's input by the model's own parameter names; absent stays absent."""
 
 UPLOAD_PREFIX = "sha256:"
@@ -143,7 +145,7 @@ class Row(NamedTuple):
     """The sweep's axis values of this job."""
 
 
-def job_id(model: str, given: Mapping[str, Scalar], repeat: int = 0) -> JobId:
+def job_id(model: str, given: Mapping[str, Json], repeat: int = 0) -> JobId:
     """The job's name: the first 16 bytes of sha256 over its canonical JSON.
 
     Source: protocol.md 1. Golden values in the tests: this can never change.
@@ -169,6 +171,12 @@ def derived_seed(name: JobId, reseed: int = 0) -> int:
     """
     digest = hashlib.sha256(b"fluxbatch seed" + name + reseed.to_bytes(4, "big")).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFF_FFFF
+
+
+def given_seed(given: Mapping[str, object]) -> int | None:
+    """The seed a row gave, where it is a number: only those are kept with predictions."""
+    seed = given.get("seed")
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
 
 
 def canonical_json(value: Mapping[str, object]) -> bytes:

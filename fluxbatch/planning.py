@@ -1,8 +1,8 @@
 """A plan: what a run would make, cost and take, before anything is spent.
 
-Owns the estimate. One pass over the manifest, streamed; it contacts nothing and writes
-nothing, a dataset to compare with is only read. Prices are the model card's: the
-provider's own figures come with the results.
+Owns the estimate. One pass over the manifest, streamed; it writes nothing, a dataset to compare
+with is only read, and nobody is contacted but for what a model without a typed card takes.
+Prices are the model card's: the provider's own figures come with the results.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from fluxbatch.catalog import describe
 from fluxbatch.config import Limits, Settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import BadRow
+from fluxbatch.keys import ApiKey
 from fluxbatch.ledger import listing
 from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database
 from fluxbatch.manifest import Manifest
 from fluxbatch.manifest.spooling import name_of
-from fluxbatch.models import ModelCard, find_card
+from fluxbatch.models import ModelCard
 from fluxbatch.money import SCOPES, ZERO, Micros, Scope, as_usd
 from fluxbatch.tally import KnownHashes, PlannedJobs, PlannedRow, Tally
 from fluxbatch.worker.timing import kind_of
@@ -117,15 +119,18 @@ def plan(
     folder: Folder | None = None,
     *,
     accounts: int = 1,
+    key: ApiKey | None = None,
     bad_rows_kept: int = _BAD_ROWS_KEPT,
     with_urls: bool = False,
 ) -> Plan:
     """Count what *manifest* (None: the settings' own, or a sweep alone) would make.
 
     *folder* is the dataset to compare with; one that does not exist yet has nothing done. Raises
-    `ConfigError` where no row can mend it. Blocks for disk reads.
+    `ConfigError` where no row can mend it. Blocks for disk reads; for a model without a typed
+    card and a fresh description in *folder*, for one question to the provider as well (with *key*
+    where it tells nobody else), and raises `ApiError` where that has no answer.
     """
-    card = find_card(settings.model)
+    card = describe(settings, folder, key).card
     path = manifest or (Path(settings.manifest) if settings.manifest else None)
     with ExitStack() as stack:
         db = stack.enter_context(_past_of(folder))

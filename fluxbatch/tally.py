@@ -172,7 +172,8 @@ class Tally:
     def _as_sent(self, row: Row) -> Input:
         assert row.job is not None
         seed = None
-        if self._derives_seed and "seed" not in row.job.input and "seed" in self._card.inputs:
+        takes_seed = self._derives_seed and self._card.takes_derived_seed
+        if takes_seed and "seed" not in row.job.input:
             seed = derived_seed(row.job.job_id)
         url = f"upload:sha256:{row.control.sha256}" if row.control is not None else None
         return as_sent(row.job.input, self._card.file_inputs, url, seed)

@@ -13,6 +13,7 @@ from fluxbatch.cli.export import export
 from fluxbatch.cli.init import init
 from fluxbatch.cli.keys import keys
 from fluxbatch.cli.ls import ls
+from fluxbatch.cli.models import models
 from fluxbatch.cli.plan import plan
 from fluxbatch.cli.reconcile import reconcile
 from fluxbatch.cli.repair import repair
@@ -21,6 +22,7 @@ from fluxbatch.cli.run import run
 from fluxbatch.cli.show import show
 from fluxbatch.cli.status import status
 from fluxbatch.cli.talk import Talk
+from fluxbatch.cli.uploads import uploads
 from fluxbatch.cli.version import version
 from fluxbatch.cli.watch import watch
 from fluxbatch.cli.why import why
@@ -49,12 +51,14 @@ _VERBS = (
     (reconcile, "Settle and audit a dataset against the provider."),
     (repair, "Fetch missing or corrupt files again, for $0."),
     (export, "Write the images and their rows as a dataset."),
+    (models, "A model's inputs and price; alone, the models known."),
     (keys, "Each key's label, fingerprint, account and health."),
     (emulator, "Serve the provider's API on this machine."),
     (version, "This program's version."),
 )
 for _verb, _short in _VERBS:
     app.command(short_help=_short)(_verb)
+app.add_typer(uploads, name="uploads", short_help="Look after uploaded control images.")
 
 
 def invoke(argv: Sequence[str], talk: Talk) -> int:

@@ -95,7 +95,8 @@ def consented(talk: Talk, asked: Asked, folder: Folder) -> bool:
     """Whether the money may be spent: a budget says so, or whoever sits at the terminal."""
     if not at_terminal() or not _needs_consent(asked):
         return True
-    planned = plan(asked.settings, asked.manifest, folder, bad_rows_kept=0)
+    key = asked.any_key(talk)
+    planned = plan(asked.settings, asked.manifest, folder, key=key, bad_rows_kept=0)
     if not planned.jobs.to_buy or planned.is_only_counted:  # the engine refuses so many
         return True
     return typer.confirm(talk.clean(_question(planned)), err=True)

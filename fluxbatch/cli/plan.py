@@ -33,7 +33,9 @@ def plan(
 ) -> int:
     """Count a manifest's jobs, their price and time; spends nothing.
 
-    It contacts nobody, but for `--check-urls`: exit 2 where an image cannot be had.
+    It contacts nobody, but for `--check-urls` (exit 2 where an image cannot be had), and for a
+    model without a typed card: what that takes is asked of the provider, once, where the dataset
+    does not know it yet.
     """
     talk = voice(ctx, as_json=as_json, verbose=verbose)
     from fluxbatch.cli.checked import unfit_urls
@@ -51,7 +53,8 @@ def plan(
         asked = asked.here(Path(place))
         planned = make_plan(
             asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
-            bad_rows_kept=10**9 if as_json or verbose else 1_000, with_urls=check_urls,
+            key=asked.any_key(talk), bad_rows_kept=10**9 if as_json or verbose else 1_000,
+            with_urls=check_urls,
         )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, source, out):

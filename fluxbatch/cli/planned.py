@@ -72,7 +72,7 @@ def _line(label: str, text: str) -> str:
 
 def _cost(plan: Plan) -> str:
     if plan.cost is None or plan.price is None:
-        return "unknown: nobody has said what this model costs"
+        return "unknown: nobody has said what this model costs; `price:` in the config does"
     if not plan.jobs.to_buy:
         return f"{dollars(plan.cost)}, nothing is left to buy"
     images = ""

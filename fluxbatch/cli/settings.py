@@ -42,6 +42,13 @@ class Asked:
             talk.say("note: the key is taken from EACH_API_KEY; its name here is EACHLABS_API_KEY")
         return keys
 
+    def any_key(self, talk: Talk) -> ApiKey | None:
+        """One key, for what needs none as a rule."""
+        try:
+            return self.keys(talk)[0]
+        except ConfigError:
+            return None
+
     def accounts(self, talk: Talk) -> int:
         """How many accounts the keys belong to; 1 where there is none yet."""
         try:

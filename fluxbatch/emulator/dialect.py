@@ -53,7 +53,7 @@ class CardDialect:
         }[prediction.state]
 
     def output(self, prediction: Prediction, urls: Sequence[str]) -> Any:
-        return urls[0] if int(prediction.input.get("num_outputs", 1)) == 1 else list(urls)
+        return urls[0] if prediction.images_asked == 1 else list(urls)
 
     def polled(self, prediction: Prediction) -> dict[str, Any]:
         reason = prediction.reason

@@ -18,6 +18,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
     "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
 }
 
 _SHARED: dict[str, dict[str, Any]] = {
@@ -38,12 +40,62 @@ _CONTROL_IMAGE = {
 }
 
 
+_MOSAIC: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "title": "Input",
+    "required": ["prompt"],
+    "additionalProperties": False,
+    "properties": {
+        "prompt": {"type": "string", "minLength": 3, "description": "What to paint"},
+        "input_image": {
+            "type": "string",
+            "format": "uri",
+            "description": "Image to begin with, where there is one",
+        },
+        "image_size": {
+            "description": "A name, or exact pixels",
+            "oneOf": [
+                {"type": "string", "enum": ["square", "landscape", "portrait"]},
+                {
+                    "type": "object",
+                    "required": ["width", "height"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "width": {"type": "integer", "minimum": 64, "maximum": 2048},
+                        "height": {"type": "integer", "minimum": 64, "maximum": 2048},
+                    },
+                },
+            ],
+            "default": "square",
+        },
+        "palette": {
+            "type": "array",
+            "items": {"$ref": "#/$defs/colour"},
+            "maxItems": 4,
+            "description": "Colours to keep to",
+        },
+        "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.8},
+        "num_images": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1},
+        "seed": {"type": ["integer", "null"], "description": "Leave empty for a random one"},
+        "output_format": {
+            "type": "string",
+            "enum": ["webp", "jpg", "png", "mp4"],
+            "default": "webp",
+        },
+    },
+    "$defs": {"colour": {"type": "string", "enum": ["red", "green", "blue", "gold"]}},
+}
+"""A schema with all that people meet: references, alternatives, lists, objects, null."""
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     slug: str
     title: str
     price_micro_usd: int
     request_schema: Mapping[str, Any]
+    output_type: str = "array"
 
     def described(self) -> dict[str, Any]:
         """The answer of `GET /model`."""
@@ -51,7 +103,7 @@ class Model:
             "title": self.title,
             "slug": self.slug,
             "version": "0.0.1",
-            "output_type": "array",
+            "output_type": self.output_type,
             "request_schema": self.request_schema,
             "cost": {
                 "amount": self.price_micro_usd / 1_000_000,
@@ -74,13 +126,33 @@ class Model:
             rule = self.request_schema["properties"].get(name)
             if rule is None:
                 return f"input.{name} is not an input of {self.slug}"
-            problem = _problem(value, rule)
+            problem = _problem(value, rule, self.request_schema)
             if problem:
                 return f"input.{name} {problem}"
         return None
 
 
-def _problem(value: object, rule: Mapping[str, Any]) -> str | None:
+def _problem(value: object, rule: Mapping[str, Any], root: Mapping[str, Any]) -> str | None:
+    if "$ref" in rule:
+        return _problem(value, root["$defs"][rule["$ref"].rpartition("/")[2]], root)
+    if "oneOf" in rule:
+        fitting = [one for one in rule["oneOf"] if _problem(value, one, root) is None]
+        return None if len(fitting) == 1 else "must match exactly one of the schemas in oneOf"
+    if isinstance(rule["type"], list):
+        rule = {**rule, "type": rule["type"][0]}
+    if isinstance(value, list) and rule["type"] == "array":
+        if len(value) > rule["maxItems"]:
+            return f"must have at most {rule['maxItems']} items"
+        return next(filter(None, (_problem(one, rule["items"], root) for one in value)), None)
+    if isinstance(value, dict) and rule["type"] == "object":
+        if value.keys() != set(rule["required"]):
+            return f"must have exactly {', '.join(rule['required'])}"
+        inner = (_problem(one, rule["properties"][name], root) for name, one in value.items())
+        return next(filter(None, inner), None)
+    return _plain_problem(value, rule)
+
+
+def _plain_problem(value: object, rule: Mapping[str, Any]) -> str | None:
     if not isinstance(value, _TYPES[rule["type"]]) or (
         isinstance(value, bool) and rule["type"] != "boolean"
     ):
@@ -128,5 +200,7 @@ MODELS: dict[str, Model] = {
             {"prompt": _PROMPT, "control_image": _CONTROL_IMAGE},
         ),
         _model("flux-dev-t2i", "Flux Dev Text to Image", 20_000, {"prompt": _PROMPT}),
+        Model("flux-mosaic", "Flux Mosaic", 12_500, _MOSAIC),
+        Model("flux-clip", "Flux Clip", 150_000, _MOSAIC, output_type="video"),
     )
 }

@@ -99,9 +99,13 @@ class Prediction:
         return str(self.input.get("prompt", ""))
 
     @property
+    def images_asked(self) -> int:
+        return int(self.input.get("num_outputs") or self.input.get("num_images") or 1)
+
+    @property
     def output_count(self) -> int:
         """Images it has to show once it has succeeded."""
-        asked = int(self.input.get("num_outputs", 1))
+        asked = self.images_asked
         if self.outcome is Outcome.NO_OUTPUT:
             return 0
         return max(1, asked - 1) if self.outcome is Outcome.SHORT_OUTPUT else asked

@@ -21,6 +21,8 @@ from fluxbatch.emulator.signing import Signer
 
 _RETENTION_S = 180 * 86_400.0
 _TRUNCATED_SHARE = 0.6
+_CLIP = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(2_000)
+"""As much of a video as anybody looks at here."""
 _CONTENT_TYPES = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 
@@ -84,7 +86,7 @@ class Storage:
 
     def control_of(self, values: Mapping[str, Any]) -> tuple[tuple[str, bytes] | None, bool]:
         """The uploaded control image of an input, and whether it should exist but doesn't."""
-        url = str(values.get("control_image", ""))
+        url = str(values.get("control_image") or values.get("input_image") or "")
         prefix = f"{self.origin}/files/"
         if not self.origin or not url.startswith(prefix):
             return None, False
@@ -104,6 +106,8 @@ class Storage:
         index = path.rpartition("/")[2].partition(".")[0]
         if prediction is None or not index.isdecimal():
             return _xml_error(404, "NoSuchKey", "The file does not exist")
+        if prediction.output_format == "mp4":
+            return Reply(200, _CLIP, content_type="video/mp4")
         reply = Reply(
             200,
             self._picture(prediction, int(index)),

@@ -218,6 +218,7 @@ class JobInput:
 
     seq: int
     job_id: JobId
+    model: str
     input: Input
     state: JobState
     control_sha256: str | None
@@ -259,7 +260,13 @@ def jobs_after(db: Database, model: str, after: int, most: int = _PAGE) -> list[
     """The model's jobs, in the order of their numbers, from the one after *after*."""
     return [
         JobInput(
-            seq, JobId(bytes(name)), json.loads(input_json), JobState(state), sha256, int(reseed)
+            seq,
+            JobId(bytes(name)),
+            model,
+            json.loads(input_json),
+            JobState(state),
+            sha256,
+            int(reseed),
         )
         for seq, name, input_json, state, sha256, reseed in db.run(
             _JOBS, {"model": model, "after": after, "most": most}

@@ -1,8 +1,9 @@
 """One connection to one ledger, SQLite or PostgreSQL behind the same few calls.
 
 Owns opening (pragmas, the schema's version, what kind of disk it lies on) and the
-translation of what a driver raises. A newer schema is refused, an empty database
-gets the tables. Knows no table by name and decides nothing about jobs or money.
+translation of what a driver raises. A newer schema is refused, an older one migrated (a
+reader takes it as it is), an empty database gets the tables. Knows no table by name and
+decides nothing about jobs or money.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.ledger.backup import back_up
 from fluxbatch.ledger.disks import refuse_network_disk
 from fluxbatch.ledger.statement import DialectName, Params, Statement
 from fluxbatch.ledger.tables import SCHEMA_VERSION, metadata
@@ -41,6 +43,9 @@ class Database(Protocol):
     """
 
     name: DialectName
+
+    version: int
+    """Of its schema; below `SCHEMA_VERSION` only where a reader found an older one."""
 
     def run(self, statement: Statement, params: Params = _NONE) -> list[Record]: ...
 
@@ -87,7 +92,7 @@ class SqliteDatabase:
                 raise
 
     def _open(self, *, read_only: bool) -> None:
-        version = self._version()
+        self.version = version = self._version()
         if version > SCHEMA_VERSION:
             raise LedgerError(
                 f"the ledger {str(self.path)!r} has schema {version}, this fluxbatch knows"
@@ -103,6 +108,9 @@ class SqliteDatabase:
         self._connection.execute("PRAGMA cache_size = -16000")
         if version == 0:
             self._create()
+        elif version < SCHEMA_VERSION:
+            self._migrate()
+        self.version = SCHEMA_VERSION
 
     def _version(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -116,6 +124,23 @@ class SqliteDatabase:
             self._connection.execute(
                 "INSERT INTO ledger_version VALUES (?, ?)", (SCHEMA_VERSION, token_hex(8))
             )
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def _migrate(self) -> None:
+        from fluxbatch.ledger.migrations import upgrade_statements
+
+        self._connection.execute("BEGIN IMMEDIATE")
+        if (version := self._version()) < SCHEMA_VERSION:  # nobody was quicker
+            try:
+                back_up(self.path, version)
+            except OSError as exc:
+                raise LedgerError(
+                    f"cannot copy the ledger {str(self.path)!r} before its schema changes: {exc}"
+                ) from exc
+            for text in upgrade_statements("sqlite", version):
+                self._connection.execute(text)
+            self._connection.execute("UPDATE ledger_version SET version = ?", (SCHEMA_VERSION,))
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
 
@@ -254,12 +279,24 @@ class PostgresDatabase:
                 "INSERT INTO ledger_version VALUES (%s, %s)", [SCHEMA_VERSION, token_hex(8)]
             )
         version = self._connection.execute("SELECT version FROM ledger_version").fetchone()
-        self._connection.execute("COMMIT")
         if version is None or version[0] > SCHEMA_VERSION:
             raise LedgerError(
                 f"the ledger {self._dataset!r} has schema {version and version[0]}, this fluxbatch"
                 f" knows {SCHEMA_VERSION}; upgrade fluxbatch"
             )
+        if version[0] < SCHEMA_VERSION:
+            self._migrate(version[0])
+        self._connection.execute("COMMIT")
+        self.version = SCHEMA_VERSION
+
+    def _migrate(self, version: int) -> None:
+        """Within the transaction that looked. It happens whole or not at all; no copy is made."""
+        from fluxbatch.ledger.migrations import upgrade_statements
+
+        self._connection.execute("SET LOCAL statement_timeout = 0")
+        for text in upgrade_statements("postgresql", version):
+            self._connection.execute(text)
+        self._connection.execute("UPDATE ledger_version SET version = %s", [SCHEMA_VERSION])
 
     def run(self, statement: Statement, params: Params = _NONE) -> list[Record]:
         text, values = statement.prepared("postgresql")

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -223,6 +223,18 @@ uploads = Table(
     Column("expires_at", Text),
     Column("used_at", Text),
 )
+
+models = Table(
+    "models",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("output_type", Text, nullable=False),
+    Column("request_schema_json", Text, nullable=False),
+    Column("told_price", _Int),  # the provider's own estimate; no cap rests on it
+    Column("fetched_at", Text, nullable=False),
+)
+"""Models without a typed card, as the provider described them."""
 
 lanes = Table(
     "lanes",

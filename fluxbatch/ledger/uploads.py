@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, func, select, update
 
+from fluxbatch.job import LIVE, JobState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import parse_utc, utc_text
-from fluxbatch.ledger.statement import Dialects, Statement, insert_all
+from fluxbatch.ledger.statement import Dialects, Statement, insert_all, one_of
 from fluxbatch.seams import Moment
 
-_u, _f = tables.uploads.c, tables.files.c
+_u, _f, _j, _p = tables.uploads.c, tables.files.c, tables.jobs.c, tables.predictions.c
+_NEEDS_IT = (JobState.PENDING, JobState.ACTIVE)
 _FIND = Statement(lambda _: select(_u.url, _u.expires_at).where(_u.sha256 == bindparam("sha256")))
 
 
@@ -35,6 +37,37 @@ _REMEMBER = Statement(lambda d: _replace(d, "files", "path"))  # type: ignore[ar
 _FILE = Statement(
     lambda _: select(_f.size, _f.mtime_ns, _f.inode, _f.sha256, _f.mime).where(
         _f.path == bindparam("path")
+    )
+)
+_UNUSED = Statement(
+    lambda _: (
+        select(_u.sha256, _u.file_id, _u.url, _u.bytes, _u.key_fingerprint)
+        .where(
+            _u.file_id.is_not(None),
+            # Each list is read once; asked for each upload anew, a million jobs would be.
+            _u.sha256.not_in(
+                select(_j.control_sha256).where(
+                    _j.control_sha256.is_not(None), one_of(_j.state, _NEEDS_IT)
+                )
+            ),
+            _u.url.not_in(
+                select(_p.control_url).where(_p.control_url.is_not(None), one_of(_p.state, LIVE))
+            ),
+        )
+        .order_by(_u.sha256)
+    )
+)
+_COUNT = Statement(lambda _: select(func.count()).select_from(tables.uploads))
+_RETIRE = Statement(
+    lambda _: (
+        update(tables.uploads)
+        .where(_u.sha256 == bindparam("content"))
+        .values(expires_at=bindparam("at"))
+    )
+)
+_FORGET = Statement(
+    lambda _: delete(tables.uploads).where(
+        _u.sha256 == bindparam("content"), _u.file_id == bindparam("deleted")
     )
 )
 
@@ -100,6 +133,49 @@ class RememberFiles:
             _REMEMBER,
             [{name: getattr(f, name) for name in FileHash.__slots__} for f in self.files],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedUpload:
+    """An upload that neither a pending nor an active job needs."""
+
+    sha256: str
+    file_id: str
+    url: str
+    bytes: int
+    key_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireUpload:
+    """From now on the upload's address is good for nothing more: whoever needs it uploads anew."""
+
+    at: Moment
+    sha256: str
+
+    def apply(self, db: Database) -> None:
+        db.run(_RETIRE, {"content": self.sha256, "at": utc_text(self.at)})
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetUpload:
+    """The provider has deleted the file; another upload of the same content stays."""
+
+    sha256: str
+    file_id: str
+
+    def apply(self, db: Database) -> None:
+        db.run(_FORGET, {"content": self.sha256, "deleted": self.file_id})
+
+
+def unused_uploads(db: Database) -> list[UnusedUpload]:
+    """Every upload that no job waits for and no prediction that may be alive was sent."""
+    return [UnusedUpload(*record) for record in db.run(_UNUSED)]
+
+
+def count_uploads(db: Database) -> int:
+    ((number,),) = db.run(_COUNT)
+    return int(number)
 
 
 def find_upload(db: Database, sha256: str) -> KnownUpload | None:

@@ -10,6 +10,7 @@ billion values cost nothing. Axes may also go side by side (zip), or be the cell
 from __future__ import annotations
 
 import glob
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import Protocol
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Scalar
+from fluxbatch.job import Json
 from fluxbatch.manifest.control import LEDGER
 from fluxbatch.models import BadInput, ModelCard, unknown_input
 from fluxbatch.models.card import MOST_SAFE
 
-Values = Sequence[Scalar]
-Cell = dict[str, Scalar]
+Values = Sequence[Json]
+Cell = dict[str, Json]
 
 
 class Axis(Protocol):
@@ -38,7 +39,7 @@ class Axis(Protocol):
         """Set the names to their values at that position."""
         ...
 
-    def places(self, partial: Mapping[str, Scalar]) -> Iterable[int]:
+    def places(self, partial: Mapping[str, Json]) -> Iterable[int]:
         """The positions whose values agree with *partial*, which has at least one of the names."""
         ...
 
@@ -56,18 +57,20 @@ class Line:
     def put(self, at: int, into: Cell) -> None:
         into[self.names[0]] = self.values[at]
 
-    def places(self, partial: Mapping[str, Scalar]) -> Iterable[int]:
+    def places(self, partial: Mapping[str, Json]) -> Iterable[int]:
         return (self.place(partial[self.names[0]]),)
 
-    def place(self, value: Scalar) -> int:
-        """Where *value* stands; it is one of the values."""
+    def place(self, value: Json) -> int:
+        """Where *value* stands; it is one of the values, and no list or object."""
+        assert not isinstance(value, list | dict)
         if isinstance(self.values, range):
             return self.values.index(int(value))
         return self._places[value]
 
     @cached_property
-    def _places(self) -> dict[Scalar, int]:
-        return {value: at for at, value in enumerate(self.values)}
+    def _places(self) -> dict[object, int]:
+        plain = enumerate(self.values)
+        return {value: at for at, value in plain if not isinstance(value, list | dict)}
 
 
 class SideBySide:
@@ -84,7 +87,7 @@ class SideBySide:
         for axis in self._axes:
             axis.put(at, into)
 
-    def places(self, partial: Mapping[str, Scalar]) -> Iterable[int]:
+    def places(self, partial: Mapping[str, Json]) -> Iterable[int]:
         found = [
             set(axis.places(partial)) for axis in self._axes if partial.keys() & set(axis.names)
         ]
@@ -104,7 +107,7 @@ class Listed:
     def put(self, at: int, into: Cell) -> None:
         into.update(self._cells[at])
 
-    def places(self, partial: Mapping[str, Scalar]) -> Iterable[int]:
+    def places(self, partial: Mapping[str, Json]) -> Iterable[int]:
         asked = {name: value for name, value in partial.items() if name in self.names}
         return (at for at, cell in enumerate(self._cells) if asked.items() <= cell.items())
 
@@ -130,11 +133,12 @@ class AxisReader:
                 return Line(name, self._globbed(name, spec))
             case list():
                 values: Values = [self.checked(name, value) for value in spec]
-                seen: set[tuple[type, Scalar]] = set()
+                seen: set[tuple[type, object]] = set()
                 for value in values:
-                    if (type(value), value) in seen:
+                    plain = json.dumps(value) if isinstance(value, list | dict) else value
+                    if (type(value), plain) in seen:
                         raise ConfigError(f"sweep.axes.{name}: names {value!r} twice")
-                    seen.add((type(value), value))
+                    seen.add((type(value), plain))
             case {"range": [first, last], **rest} if rest.keys() <= {"step"}:
                 values = self._integers(name, first, last, rest.get("step", 1))
             case {"count": count, **rest} if not rest:
@@ -150,7 +154,7 @@ class AxisReader:
             raise ConfigError(f"sweep.axes.{name}: has no values")
         return Line(name, values)
 
-    def checked(self, name: str, value: object, where: str = "sweep.axes") -> Scalar:
+    def checked(self, name: str, value: object, where: str = "sweep.axes") -> Json:
         """*value* as the input's type has it, or as it is for a variable."""
         if name not in self._card.inputs:
             if _is_scalar(value):

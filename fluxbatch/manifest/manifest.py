@@ -317,6 +317,8 @@ def _identity(records: Records | None, asked: _Asked, shape: Shape) -> str:
         settings["wildcards"] = asked.expansion.wildcards.sha256
     if records is not None and is_spooled(records.path):
         settings["folder"] = str(asked.folder)
+    if asked.card.schema_sha256 is not None:
+        settings["schema"] = asked.card.schema_sha256
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

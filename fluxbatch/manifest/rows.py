@@ -24,6 +24,7 @@ OnBad = Callable[[BadRow], None]
 
 _BATCH = 256
 _NO_CELL: Cell = {}
+_SECOND_FILE = "is a second local file, and a job can have one; give this one as an https URL"
 
 
 class _Ask(NamedTuple):
@@ -156,15 +157,18 @@ class RowPass:
         resolve = self._images.resolve
         for name in self._file_inputs:
             for place, given in enumerate(inputs):
-                if name not in given or place in problems:
+                value = given.get(name)
+                if type(value) is not str or place in problems:
                     continue
                 try:
-                    given[name], control = resolve(str(given[name]))
+                    given[name], control = resolve(value)
                 except BadControl as exc:
                     problems[place] = [Problem(name, str(exc))]
                     continue
                 if control is not None:
-                    controls.setdefault(place, control)
+                    first = controls.setdefault(place, control)
+                    if first.sha256 != control.sha256:
+                        problems[place] = [Problem(name, _SECOND_FILE)]
         return controls
 
     def _job(self, given: Input, text: bytes) -> Job:

@@ -18,7 +18,7 @@ from math import isqrt, prod
 from pathlib import Path
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Scalar
+from fluxbatch.job import Json
 from fluxbatch.manifest.axes import Axis, AxisReader, Cell, Listed, SideBySide, Values
 from fluxbatch.models import ModelCard, unknown_input
 from fluxbatch.shaping import Sweep
@@ -175,6 +175,11 @@ class _Tree:
                 reason = unknown_input(name, self._values).reason
                 raise ConfigError(f"sweep.exclude.{name}: {reason}")
             cell[name] = reader.checked(name, value, "sweep.exclude")
+            if isinstance(cell[name], list | dict):
+                raise ConfigError(
+                    f"sweep.exclude.{name}: a list or an object cannot be excluded; write the"
+                    " axis without it"
+                )
             if cell[name] not in self._values[name]:
                 raise ConfigError(f"sweep.exclude.{name}: {value!r} is not a value of this axis")
         if not cell:
@@ -230,7 +235,7 @@ def _require_equal_lengths(axes: Sequence[Axis]) -> None:
         raise ConfigError(f"sweep: zip needs axes of one length, but {shown}")
 
 
-def _count_left(axes: Sequence[Axis], excluded: Sequence[Mapping[str, Scalar]]) -> int:
+def _count_left(axes: Sequence[Axis], excluded: Sequence[Mapping[str, Json]]) -> int:
     """Cells of the product that no partial cell covers.
 
     Axis by axis, only the positions that some partial cell names are told apart; what is left of

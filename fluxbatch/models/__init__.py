@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.models.card import (
@@ -14,6 +14,7 @@ from fluxbatch.models.card import (
     unknown_input,
 )
 from fluxbatch.models.flux_depth_dev import FluxDepthDevCard, FluxDepthDevInput
+from fluxbatch.money import Micros
 
 __all__ = [
     "BadInput",
@@ -28,17 +29,21 @@ __all__ = [
     "unknown_input",
 ]
 
-_CARDS: Mapping[str, ModelCard] = {card.slug: card for card in (FluxDepthDevCard(),)}
+_CARDS: Mapping[str, Callable[[Micros | None], ModelCard]] = {
+    FluxDepthDevCard.slug: FluxDepthDevCard,
+}
 
 
-def find_card(slug: str) -> ModelCard:
-    """The card of the model *slug*; raise `ConfigError` naming the models there are."""
-    try:
-        return _CARDS[slug]
-    except KeyError:
-        raise ConfigError(f"no model {slug!r}; there is {', '.join(_CARDS)}") from None
+def find_card(slug: str, price: Micros | None = None) -> ModelCard:
+    """The typed card of the model *slug*, at *price* where one is given.
+
+    Raises `ConfigError` naming the models there are.
+    """
+    if slug not in _CARDS:
+        raise ConfigError(f"no model {slug!r}; there is {', '.join(_CARDS)}")
+    return _CARDS[slug](price)
 
 
 def known_models() -> tuple[str, ...]:
-    """Every slug with a card."""
+    """Every slug with a typed card."""
     return tuple(_CARDS)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Input, Scalar
+from fluxbatch.job import Input, Json
 from fluxbatch.money import Micros
 
 MOST_SAFE = 2**53 - 1
@@ -24,7 +24,7 @@ MOST_SAFE = 2**53 - 1
 
 _QUOTED_CHARS = 80
 
-Kind = Literal["string", "integer", "number", "boolean"]
+Kind = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
 
 
 class Problem(NamedTuple):
@@ -63,6 +63,16 @@ class ModelCard(Protocol):
         ...
 
     @property
+    def takes_derived_seed(self) -> bool:
+        """Whether it has an input `seed` that takes any 31 bits."""
+        ...
+
+    @property
+    def schema_sha256(self) -> str | None:
+        """Of the provider's schema that shapes its jobs; None where this program's own does."""
+        ...
+
+    @property
     def file_inputs(self) -> frozenset[str]:
         """Inputs that name a file: a URL, or a local path that will be uploaded."""
         ...
@@ -75,7 +85,7 @@ class ModelCard(Protocol):
         """
         ...
 
-    def check_value(self, name: str, value: object) -> Scalar:
+    def check_value(self, name: str, value: object) -> Json:
         """One input by itself, for defaults and sweeps; raise `BadInput`."""
         ...
 
@@ -91,12 +101,14 @@ class InputField:
     name: str
     kind: Kind
     required: bool
-    default: Scalar | None
+    default: Json | None
     """What the provider uses where nothing is sent; never sent by us."""
     choices: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
     note: str = ""
+    shape: str = ""
+    """What it may be, where kind, choices and bounds do not say it all."""
 
     @classmethod
     def from_schema(cls, name: str, schema: Mapping[str, Any], *, required: bool) -> Self:
@@ -115,6 +127,8 @@ class InputField:
     @property
     def allowed(self) -> str:
         """What it may be, to follow "is not"."""
+        if self.shape:
+            return self.shape
         if self.choices:
             return "one of " + ", ".join(repr(choice) for choice in self.choices)
         if self.kind == "boolean":

@@ -25,7 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from fluxbatch.job import Input, Scalar
+from fluxbatch.job import Input, Json
 from fluxbatch.models.card import (
     MOST_SAFE,
     BadInput,
@@ -37,6 +37,7 @@ from fluxbatch.models.card import (
 )
 from fluxbatch.money import Micros
 
+_PRICE = Micros(25_000)
 _ABSENT: Any = None
 
 
@@ -112,10 +113,12 @@ class FluxDepthDevCard:
     """`flux-depth-dev` as a `ModelCard`."""
 
     slug: Final = "flux-depth-dev"
-    price: Final = Micros(25_000)
     file_inputs: Final = frozenset({"control_image"})
+    takes_derived_seed: Final = True
+    schema_sha256: Final = None
 
-    def __init__(self) -> None:
+    def __init__(self, price: Micros | None = None) -> None:
+        self.price: Micros = price or _PRICE
         schema = FluxDepthDevInput.model_json_schema()
         self.inputs: Mapping[str, InputField] = {
             name: InputField.from_schema(name, prop, required=name in schema["required"])
@@ -136,7 +139,7 @@ class FluxDepthDevCard:
                 checked["guidance"] = int(guidance)  # 10.0 and 10 are one job, and one text
         return checked
 
-    def check_value(self, name: str, value: object) -> Scalar:
+    def check_value(self, name: str, value: object) -> Json:
         if name not in self.inputs:
             raise BadInput([unknown_input(name, self.inputs)])
         if value is None or value == "":
@@ -145,7 +148,9 @@ class FluxDepthDevCard:
         return self.check({**stand_ins, name: value})[name]
 
     def outputs_wanted(self, given: Input) -> int:
-        return int(given.get("num_outputs", 1))
+        wanted = given.get("num_outputs", 1)
+        assert isinstance(wanted, int)
+        return wanted
 
     def _check_slowly(self, present: Mapping[str, object]) -> Input:
         """Again, with what only Python coerces; raise `BadInput` for what is left."""

@@ -53,13 +53,13 @@ class Listing:
 
 
 class ProviderClient:
-    """One key's view of the provider. Borrows its transport."""
+    """One key's view of the provider; without one, of what is public. Borrows its transport."""
 
     def __init__(
         self,
         transport: Transport,
         settings: Provider,
-        key: ApiKey,
+        key: ApiKey | None,
         seams: Seams,
         patience: Patience = Patience(),  # noqa: B008  frozen
     ) -> None:

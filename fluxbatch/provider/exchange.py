@@ -35,7 +35,7 @@ class Exchange:
         self,
         transport: Transport,
         settings: Provider,
-        key: ApiKey,
+        key: ApiKey | None,
         seams: Seams,
         patience: Patience,
     ) -> None:
@@ -126,12 +126,14 @@ class Exchange:
         query: Mapping[str, str] | None = None,
         leaves: Leaves | None = None,
     ) -> HttpRequest:
-        """A request with our key and an id of its own."""
+        """A request with our key, where there is one, and an id of its own."""
         headers = {
             "Accept": "application/json",
             _REQUEST_ID: f"{self._seams.random.getrandbits(128):032x}",
         }
-        if self._settings.auth == "bearer":
+        if self._key is None:
+            pass
+        elif self._settings.auth == "bearer":
             headers["Authorization"] = f"Bearer {self._key.reveal()}"
         else:
             headers["X-API-Key"] = self._key.reveal()
@@ -149,7 +151,7 @@ class Exchange:
 
     def clean(self, text: str) -> str:
         """Others' words without this key; that first, as cutting could leave a part of it."""
-        return tidied(self._key.redacted(text))
+        return tidied(self._key.redacted(text) if self._key is not None else text)
 
     def utc(self) -> datetime:
         return self._seams.clock.now().utc

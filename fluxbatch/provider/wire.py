@@ -124,6 +124,8 @@ class ModelInfo:
     title: str
     output_type: str
     request_schema: Mapping[str, object] = field(default_factory=dict, repr=False)
+    told_price: Micros | None = None
+    """US dollars of one execution, where the provider says so: its estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,16 @@ def model(body: bytes) -> ModelInfo:
     slug, title, output_type = (
         tidied(word_of(answer.get(name))) for name in ("slug", "title", "output_type")
     )
-    return ModelInfo(slug, title, output_type, dict(schema))
+    return ModelInfo(slug, title, output_type, dict(schema), _told_price(answer.get("cost")))
+
+
+def _told_price(cost: object) -> Micros | None:
+    """A fixed price of one execution in US dollars; any other kind says nothing about a job."""
+    if not isinstance(cost, Mapping) or cost.get("currency", "USD") != "USD":
+        return None
+    if cost.get("type", "fixed") != "fixed" or cost.get("unit", "execution") != "execution":
+        return None
+    return micros_of(cost.get("amount")) or None
 
 
 def deliveries(body: bytes) -> tuple[Delivery, ...]:

@@ -45,11 +45,31 @@ class NoImage(Exception):
     """Not a whole image; says why."""
 
 
+class OtherKind(NoImage):
+    """Something whole, perhaps, that is no image and never will be: a video, sound, an archive."""
+
+
 _JPG = Kind("jpg", "image/jpeg", JpegImagePlugin.JpegImageFile)
 _PNG = Kind("png", "image/png", PngImagePlugin.PngImageFile)
 _WEBP = Kind("webp", "image/webp", WebPImagePlugin.WebPImageFile)
 _GIF = Kind("gif", "image/gif", GifImagePlugin.GifImageFile)
 _AVIF = Kind("avif", "image/avif", AvifImagePlugin.AvifImageFile)
+
+_OTHERS = (
+    (b"ftyp", 4, "an MP4 video"),
+    (b"\x1a\x45\xdf\xa3", 0, "a WebM video"),
+    (b"AVI ", 8, "an AVI video"),
+    (b"WAVE", 8, "a WAV sound"),
+    (b"OggS", 0, "an Ogg sound"),
+    (b"fLaC", 0, "a FLAC sound"),
+    (b"ID3", 0, "an MP3 sound"),
+    (b"%PDF-", 0, "a PDF"),
+    (b"PK\x03\x04", 0, "a zip archive"),
+    (b"glTF", 0, "a 3D model"),
+)
+"""First bytes of what models make beside images, and where they stand."""
+_STILL = frozenset({b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1"})
+"""Images in a video's box; that we cannot read them is another matter."""
 
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
 _HEAD_BYTES = 32
@@ -77,6 +97,9 @@ def sniffed(head: bytes) -> Kind:
         return _GIF
     if head[4:12] in {b"ftypavif", b"ftypavis"}:
         return _AVIF
+    other = next((what for start, at, what in _OTHERS if head.startswith(start, at)), None)
+    if other is not None and head[4:12] not in _STILL:
+        raise OtherKind(f"it is {other}, and only images are stored")
     raise NoImage(_what_instead(head))
 
 

@@ -18,7 +18,7 @@ import anyio
 
 from fluxbatch.errors import SinkError
 from fluxbatch.seams import Blocking
-from fluxbatch.sink.image import NoImage, Verdict, verdict
+from fluxbatch.sink.image import NoImage, OtherKind, Verdict, verdict
 from fluxbatch.sink.store import HalfFile, LocalStore, Written
 from fluxbatch.sink.wording import tidied
 
@@ -48,6 +48,8 @@ class Broken:
     """No whole image came; another try may do better."""
 
     reason: str
+    is_other_kind: bool = False
+    """It is no image by its nature: no try will do better."""
 
 
 class Arrival:
@@ -177,7 +179,7 @@ class Stower:
             try:
                 parcel.seen = parcel.arrival.verified(self._max_pixels)
             except NoImage as exc:
-                parcel.outcome = Broken(tidied(str(exc)))
+                parcel.outcome = Broken(tidied(str(exc)), isinstance(exc, OtherKind))
             except SinkError as exc:
                 parcel.outcome = exc
         for parcel in group:

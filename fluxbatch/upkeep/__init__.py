@@ -5,17 +5,20 @@ Each verb takes a `Request` and answers a report that knows its exit code and it
 
 from fluxbatch.upkeep.attending import Request
 from fluxbatch.upkeep.cancel import cancel
+from fluxbatch.upkeep.prune import prune_uploads
 from fluxbatch.upkeep.reconcile import reconcile
 from fluxbatch.upkeep.remembered import remembered_settings
 from fluxbatch.upkeep.repair import repair
-from fluxbatch.upkeep.reports import CancelReport, ReconcileReport, RepairReport
+from fluxbatch.upkeep.reports import CancelReport, PruneReport, ReconcileReport, RepairReport
 
 __all__ = [
     "CancelReport",
+    "PruneReport",
     "ReconcileReport",
     "RepairReport",
     "Request",
     "cancel",
+    "prune_uploads",
     "reconcile",
     "remembered_settings",
     "repair",

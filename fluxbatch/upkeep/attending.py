@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import anyio
 
+from fluxbatch.catalog import kept_card, kept_cards
 from fluxbatch.config import Settings
 from fluxbatch.dataset import Folder
 from fluxbatch.engine import at_work, collecting, open_internet, open_ledger, plain_errors
@@ -28,7 +29,6 @@ from fluxbatch.ledger.audits import KnownPrediction, latest_run, predictions_aft
 from fluxbatch.ledger.database import Database, SqliteDatabase
 from fluxbatch.ledger.runs import OpenedRun
 from fluxbatch.ledger.upkeep import BY_INPUT
-from fluxbatch.models import find_card
 from fluxbatch.money import Micros
 from fluxbatch.seams import Seams
 from fluxbatch.upkeep.reports import Ended
@@ -157,11 +157,12 @@ async def _attendance(
     opened = Opened(
         request.folder,
         request.settings,
-        find_card(run.model),
+        await seams.blocking(partial(kept_card, db, run.model, request.settings.price)),
         db,
         reader,
         run.manifest_seq,
         seams.clock.monotonic(),
+        await seams.blocking(partial(kept_cards, db)),
     )
     again = OpenedRun(run.seq, run.run_id, continued=True, highest_cost=Micros(0))
     invocation = Invocation(opened, again, request.keys, {}, seams, events, outside)

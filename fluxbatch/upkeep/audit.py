@@ -99,7 +99,7 @@ class Audit:
         for name, row in rows.items():
             if name in known:
                 continue
-            if row.model == self._desk.card.slug:
+            if row.model in self._desk.models:
                 self.unborne.setdefault(name, (row, account))
             else:
                 self._others.add(name)

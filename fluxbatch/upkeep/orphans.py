@@ -13,7 +13,16 @@ from functools import partial
 from typing import NamedTuple
 
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
-from fluxbatch.job import Input, JobState, PredictionId, PredictionState, as_sent, derived_seed
+from fluxbatch.job import (
+    UPLOAD_PREFIX,
+    Input,
+    JobState,
+    PredictionId,
+    PredictionState,
+    as_sent,
+    derived_seed,
+    given_seed,
+)
 from fluxbatch.ledger.audits import JobInput, contents_of, jobs_after, unborne_predictions
 from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.moves import Facts
@@ -99,30 +108,31 @@ class Orphans:
         if not self._paid:
             return []
         urls = {str(value) for paid in self._paid for name, value in paid.input.items()
-                if name in self._desk.card.file_inputs}  # fmt: skip
+                if name in self._desk.card_of(paid.row.model).file_inputs}  # fmt: skip
         contents = await self._attendance.read(partial(contents_of, urls=urls))
-        by_prompt: dict[object, list[_Paid]] = {}
+        by_prompt: dict[tuple[str, str], list[_Paid]] = {}
         for paid in self._paid:
-            by_prompt.setdefault(paid.input.get("prompt"), []).append(paid)
+            by_prompt.setdefault(_mark(paid.row.model, paid.input), []).append(paid)
         fitting: dict[PredictionId, list[_Match]] = {}
         async for job in self._jobs():
-            for paid in by_prompt.get(job.input.get("prompt"), ()):
+            for paid in by_prompt.get(_mark(job.model, job.input), ()):
                 sent = self._as_sent_to(paid, job, contents)
                 if sent is not None:
                     fitting.setdefault(paid.row.prediction_id, []).append(_Match(paid, job, sent))
         return list(_shared_out(fitting))
 
     async def _jobs(self) -> AsyncIterator[JobInput]:
-        after = -1
-        read = partial(jobs_after, model=self._desk.card.slug)
-        while page := await self._attendance.read(partial(read, after=after)):
-            for job in page:
-                yield job
-            after = page[-1].seq
+        for model in sorted({paid.row.model for paid in self._paid}):
+            after = -1
+            read = partial(jobs_after, model=model)
+            while page := await self._attendance.read(partial(read, after=after)):
+                for job in page:
+                    yield job
+                after = page[-1].seq
 
     def _as_sent_to(self, paid: _Paid, job: JobInput, contents: Mapping[str, str]) -> Input | None:
         """The job's input as it would have left for this execution; None where it differs."""
-        card, control_url = self._desk.card, None
+        card, control_url = self._desk.card_of(job.model), None
         if job.control_sha256 is not None:
             urls = (str(paid.input.get(name)) for name in card.file_inputs)
             control_url = next((u for u in urls if contents.get(u) == job.control_sha256), None)
@@ -134,10 +144,12 @@ class Orphans:
 
     def _seeds(self, job: JobInput) -> Iterator[int | None]:
         """What the job may have been bought with, the latest first."""
-        given = job.input.get("seed")
-        if given is not None:
-            yield int(given)
-        elif self._desk.settings.inputs.seed == "derived" and "seed" in self._desk.card.inputs:
+        if "seed" in job.input:
+            yield given_seed(job.input)
+        elif (
+            self._desk.settings.inputs.seed == "derived"
+            and self._desk.card_of(job.model).takes_derived_seed
+        ):
             for reseed in range(job.reseed, -1, -1):
                 yield derived_seed(job.job_id, reseed)
         else:
@@ -169,8 +181,12 @@ class Orphans:
     def _adoption(self, match: _Match, created: datetime) -> AdoptOrphan:
         desk, row = self._desk, match.paid.row
         fingerprint, label = self._key_of(match.paid.account)
-        seed = match.sent.get("seed")
-        urls = [match.sent.get(name) for name in sorted(desk.card.file_inputs)]
+        card = desk.card_of(match.job.model)
+        urls = [
+            match.sent.get(name)
+            for name in sorted(card.file_inputs)
+            if str(match.job.input.get(name)).startswith(UPLOAD_PREFIX)
+        ]
         return AdoptOrphan(
             at=desk.seams.clock.now(),
             job_seq=match.job.seq,
@@ -181,10 +197,10 @@ class Orphans:
             key_label=label,
             run_seq=desk.run.seq,
             run_id=desk.run.run_id,
-            price=desk.card.price or row.cost or ZERO,
+            price=card.price or row.cost or ZERO,
             caps=desk.caps,
             budget_day=created.astimezone(desk.settings.zone).date().isoformat(),
-            seed=int(seed) if seed is not None else None,
+            seed=given_seed(match.sent),
             control_url=str(urls[0]) if match.job.control_sha256 and urls else None,
         )
 
@@ -192,6 +208,11 @@ class Orphans:
         return next(
             (key.fingerprint, key.label) for key in self._attendance.keys if key.account == account
         )
+
+
+def _mark(model: str, given: Mapping[str, object]) -> tuple[str, str]:
+    """What equal inputs have in common, whatever their model calls its inputs."""
+    return model, str(given.get("prompt"))
 
 
 def _may_cost(row: Execution) -> bool:

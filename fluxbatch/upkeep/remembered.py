@@ -15,7 +15,7 @@ from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.audits import latest_run
 
-_KEPT = ("model", "limits", "budget", "provider", "reconcile", "sink", "inputs", "keys")
+_KEPT = ("model", "price", "limits", "budget", "provider", "reconcile", "sink", "inputs", "keys")
 """Not the manifest nor what shapes its jobs: none is read."""
 
 

@@ -239,6 +239,44 @@ class CancelReport:
         }
 
 
+@dataclass(slots=True)
+class PruneReport:
+    """What `uploads prune` deleted."""
+
+    interrupted: Ended | None = None
+    deleted: int = 0
+    deleted_bytes: int = 0
+    kept: int = 0
+    """Uploads that a pending or active job needs."""
+    refused: list[str] = field(default_factory=list)
+    """Why an upload is still there."""
+    no_key: bool = False
+    seconds: float = 0.0
+
+    def ended(self) -> Ended:
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.refused:
+            code = ExitCode.NO_KEY if self.no_key else ExitCode.ERROR
+            return code, f"{len(self.refused)} uploads could not be deleted: {self.refused[0]}"
+        return ExitCode.DONE, "no upload is left that no job needs"
+
+    def as_json(self) -> dict[str, object]:
+        code, reason = self.ended()
+        return {
+            "exit": int(code),
+            "reason": reason,
+            "uploads": {
+                "deleted": self.deleted,
+                "deleted_bytes": self.deleted_bytes,
+                "kept": self.kept,
+                "left": len(self.refused),
+            },
+            "reasons": self.refused[:_NAMED],
+            "seconds": round(self.seconds, 3),
+        }
+
+
 def _costs(totals: Totals | None) -> dict[str, str]:
     spent, at_risk = (totals.spent, totals.at_risk) if totals is not None else (ZERO, ZERO)
     return {"dataset": as_usd(spent), "at_risk": as_usd(at_risk)}

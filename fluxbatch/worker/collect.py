@@ -18,7 +18,7 @@ from fluxbatch.job import FailureClass, JobState
 from fluxbatch.ledger.moves import WantedOutput
 from fluxbatch.ledger.outputs import LoseOutput, StoreOutput
 from fluxbatch.provider import Status
-from fluxbatch.sink import Sink, Stored
+from fluxbatch.sink import Broken, Sink, Stored
 from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
 from fluxbatch.worker.desk import Delivery, Desk
 
@@ -66,9 +66,19 @@ class Collector:
             if isinstance(arrived, Stored):
                 await self._stored(delivery, output, arrived)
                 return
+            if isinstance(arrived, Broken) and arrived.is_other_kind:
+                await self._not_an_image(delivery, output, arrived.reason)
+                return
             downloads, reason, url = downloads + 1, arrived.reason, None
         words = f"{downloads} downloads failed, the last: {reason}" if downloads else reason
         await self._lost(delivery, output, words)
+
+    async def _not_an_image(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
+        """It stays `repair`'s, for a fluxbatch that stores such things; no more of it is bought."""
+        desk = self._desk
+        await self._lost(delivery, output, reason)
+        if not desk.queue.is_closed:
+            desk.stop(ExitCode.STOPPED, f"an output of {desk.card.slug!r}: {reason}")
 
     async def _fresh_url(self, delivery: Delivery, output: WantedOutput) -> tuple[str | None, str]:
         """The output's URL as the provider gives it now, or why there is none."""

@@ -107,8 +107,19 @@ class Desk:
     """Account to the provider's own time, and the moment it was told so; it may be seconds old."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
+    other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
+    """Of the dataset's other models, by slug: their predictions may still be alive."""
     _unreachable_since: float | None = None
     _noticed: set[str] = field(default_factory=set)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Every model this dataset may have bought from."""
+        return frozenset({self.card.slug, *self.other_cards})
+
+    def card_of(self, model: str) -> ModelCard:
+        """The card of a job's model; the run's own stands in for one that nobody knows."""
+        return self.card if model == self.card.slug else self.other_cards.get(model, self.card)
 
     def now_s(self) -> float:
         return self.seams.clock.monotonic()
@@ -149,7 +160,9 @@ class Desk:
                 facts.reason,
             )
         )
-        if moved.charged > self.reserve and not self.queue.is_closed:
+        if moved.charged > self.reserve and self.card.price is None:
+            self.reserve = moved.charged  # nobody knew, so no cap was set that could be broken
+        elif moved.charged > self.reserve and not self.queue.is_closed:
             # Caps were checked with less: nothing more may be bought on the old figure.
             self.stop(
                 ExitCode.STOPPED,

@@ -8,7 +8,7 @@ unknown, its money reserved. Source: protocol.md 3.4 to 3.6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -141,7 +141,8 @@ class Reconciler:
                 await self._learn_date(client, account)
                 asked = self._desk.seams.clock.now()
                 since = min(self._earliest(entry.unanswered) for entry in entries)
-                seen = await self._list(client, account, since)
+                models = {entry.unanswered.job.model for entry in entries}
+                seen = await self._list(client, account, since, models)
             except ApiError as exc:
                 self._desk.notice_once(f"unknown creates cannot be looked for now: {exc}")
                 continue
@@ -175,13 +176,15 @@ class Reconciler:
         names = [*own, *(n for n, a in self._desk.accounts.items() if a == account)]
         return [self._desk.clients[n] for n in dict.fromkeys(names) if n in self._desk.clients]
 
-    async def _list(self, client: ProviderClient, account: str, since: datetime) -> _Seen:
+    async def _list(
+        self, client: ProviderClient, account: str, since: datetime, models: Collection[str]
+    ) -> _Seen:
         now = self._desk.by_provider(account, self._desk.seams.clock.now())
         # The date behind that may have been as old as an answer can be when it came.
         margin = timedelta(seconds=_MARGIN_S + self._desk.settings.provider.timeout)
         listing = await client.listing(since=since, until=now + margin)
         self._desk.reached()
-        rows = [row for row in listing.rows if row.model == self._desk.card.slug]
+        rows = [row for row in listing.rows if row.model in models]
         ids = [row.prediction_id for row in rows]
         known = await self._desk.read(partial(known_prediction_ids, ids=ids))
         candidates = tuple(row for row in rows if row.prediction_id not in known)
@@ -228,6 +231,7 @@ class Reconciler:
         return lacking
 
     def _nearest(self, wanted: Unanswered, free: Sequence[Execution]) -> Execution | None:
+        card = self._desk.card_of(wanted.job.model)
         intended = self._desk.by_provider(wanted.account, wanted.intended)
         earliest = self._earliest(wanted)
 
@@ -238,7 +242,8 @@ class Reconciler:
             row
             for row in free
             if (row.created_at is None or row.created_at >= earliest)
-            and is_same_input(wanted.sent, self._inputs.get(row.prediction_id), self._desk.card)
+            and row.model == wanted.job.model
+            and is_same_input(wanted.sent, self._inputs.get(row.prediction_id), card)
         ]
         return min(fitting, key=distance, default=None)
 

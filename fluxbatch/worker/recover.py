@@ -84,7 +84,8 @@ class Recovery:
 
     def _unanswered(self, one: LivePrediction) -> Unanswered:
         seed = one.seed if one.seed is not None else sent_seed(self._desk, one.job)
-        sent = as_sent(one.job.input, self._desk.card.file_inputs, one.control_url, seed)
+        file_inputs = self._desk.card_of(one.job.model).file_inputs
+        sent = as_sent(one.job.input, file_inputs, one.control_url, seed)
         return Unanswered(
             one.seq, one.job, sent, one.account, one.key_fingerprint, one.key_label, one.intended
         )

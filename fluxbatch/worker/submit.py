@@ -34,6 +34,7 @@ from fluxbatch.job import (
     PredictionState,
     as_sent,
     derived_seed,
+    given_seed,
 )
 from fluxbatch.ledger.intents import Buyer, Intend, Intent, OverBudget
 from fluxbatch.ledger.moves import Facts, Moved
@@ -360,15 +361,15 @@ async def follow(desk: Desk, watched: Watched) -> tuple[Moved, Delivery | None]:
 def sent_input(desk: Desk, job: QueuedJob, control_url: str | None) -> Input:
     """The input as it leaves: the control image's URL and the seed filled in, nothing else."""
     seed = sent_seed(desk, job)
-    return as_sent(job.input, desk.card.file_inputs, control_url, seed)
+    return as_sent(job.input, desk.card_of(job.model).file_inputs, control_url, seed)
 
 
 def sent_seed(desk: Desk, job: QueuedJob) -> int | None:
     """The seed as it leaves; None where the provider is to choose."""
-    given = job.input.get("seed")
-    if given is not None:
-        return int(given)
-    derives = desk.settings.inputs.seed == "derived" and "seed" in desk.card.inputs
+    if "seed" in job.input:
+        return given_seed(job.input)
+    card = desk.card_of(job.model)
+    derives = desk.settings.inputs.seed == "derived" and card.takes_derived_seed
     return derived_seed(job.job_id, job.reseed) if derives else None
 
 

@@ -130,12 +130,12 @@ class _Learned:
         return math.exp(middle), min(max(spread * doubt, _LEAST_SIGMA), _MOST_SIGMA)
 
 
-_COST_INPUTS = ("num_inference_steps", "megapixels", "num_outputs")
+_COST_INPUTS = ("num_inference_steps", "megapixels", "num_outputs", "num_images")
 
 
 def kind_of(given: Input) -> Hashable:
     """The part of an input that a prediction's duration depends on."""
-    return tuple(given.get(name) for name in _COST_INPUTS)
+    return tuple(repr(given.get(name)) for name in _COST_INPUTS)  # lists are no keys
 
 
 class PollTiming:

@@ -12,9 +12,16 @@ import pytest
 from fluxbatch.errors import ExitCode
 from fluxbatch.job import ControlFile, FailureClass
 from fluxbatch.ledger.database import Database, PostgresDatabase, SqliteDatabase
+from fluxbatch.ledger.models import KeepModel, KeptModel
 from fluxbatch.ledger.retries import RefuseJob, Retry
 from fluxbatch.ledger.tables import metadata
-from fluxbatch.ledger.uploads import FileHash, RecordUpload, RememberFiles
+from fluxbatch.ledger.uploads import (
+    FileHash,
+    ForgetUpload,
+    RecordUpload,
+    RememberFiles,
+    RetireUpload,
+)
 from fluxbatch.money import Micros
 from fluxbatch.states import PredictionEvent
 from tests.ledger.support import URL, Books, all_rows, at, fetch, make_job, make_row, make_rows
@@ -51,6 +58,13 @@ def play(db: Database) -> None:
     two = books.run_one(10)
     books.move(two, E.SUCCEEDED, urls=(URL, f"{URL}?token=secret"), run_time_s=9.25)
     books.do(RecordUpload(at(70), "cd" * 32, "f", URL, 2**33, "image/png", "f1", at(99).utc))
+    books.do(RecordUpload(at(71), "ef" * 32, "g", f"{URL}2", 2, "image/png", "f1", None))
+    books.do(RetireUpload(at(72), "ef" * 32))
+    books.do(RecordUpload(at(73), "ab" * 32, "h", f"{URL}3", 2, "image/png", "f1", None))
+    books.do(ForgetUpload("ab" * 32, "h"))
+    schema = {"properties": {"größe": {"default": "\0"}}}
+    books.do(KeepModel(KeptModel("old", "", "", {}, None, at(74).utc)))
+    books.do(KeepModel(KeptModel("old", "Älter", "array", schema, Micros(10**11), at(75).utc)))
     books.end_run(ExitCode.TERMINATED, "SIGTERM")
     books.import_rows("again", rows[:2])
     books.begin_import("m")

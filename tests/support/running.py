@@ -73,7 +73,8 @@ class Bench:
 
     folder: Path
     keys: Sequence[str] = (KEY,)
-    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Sections, merged into those of all tests, and single settings."""
     heard: list[Event] = field(default_factory=list)
 
     @property
@@ -89,9 +90,12 @@ class Bench:
         self, base_url: str, manifest: Path, *, budget: str | None = None, **options: Any
     ) -> RunSummary:
         """One invocation of `run`."""
-        flags: dict[str, dict[str, object]] = {name: {**v} for name, v in _SCALED.items()}
-        for name, section in self.settings.items():
-            flags.setdefault(name, {}).update(section)
+        flags: dict[str, Any] = {name: {**v} for name, v in _SCALED.items()}
+        for name, setting in self.settings.items():
+            if isinstance(setting, Mapping):
+                flags.setdefault(name, {}).update(setting)
+            else:
+                flags[name] = setting
         flags["provider"]["base_url"] = base_url
         if budget is not None:
             flags["budget"] = {"per_run": budget}

@@ -332,3 +332,15 @@ def test_a_place_to_listen_is_a_host_and_a_port(listen: str) -> None:
 
     assert "webhook.listen" in said
     assert "127.0.0.1:8787" in said
+
+
+def test_a_price_is_dollars_and_more_than_nothing(tmp_path: Path) -> None:
+    """
+    Of one execution, from file and environment; exact to the micro-dollar.
+    """
+    file = written(tmp_path, "model: flux-dev-t2i\nprice: 0.0125\n")
+    assert load_settings(file, {}, {}).price == 12_500
+    assert load_settings(file, {}, {"FLUXBATCH_PRICE": "0.02"}).price == 20_000
+    assert load_settings(None, {}, {}).price is None
+    for wrong in ("0", "-1", "cheap"):
+        assert "price" in refusal(written(tmp_path, f"price: {wrong}\n"))

@@ -15,6 +15,7 @@ from tests.export.made import made_dataset, row
 _HEAVY = (
     "aiohttp",
     "alembic",
+    "jsonschema",
     "sqlalchemy",
     "pydantic",
     "rich",
@@ -60,6 +61,16 @@ def test_what_reads_the_ledger_loads_neither_the_network_nor_the_migrations(
     assert _modules_after(program) & {
         "aiohttp", "alembic", "PIL", "rich", "jinja2", "pyarrow"
     } == set()  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "flux-depth-dev"]])
+def test_a_typed_model_is_shown_without_the_network_or_schemas(words: list[str]) -> None:
+    """
+    Nothing has to be asked, so nothing that asks is loaded.
+    """
+    loaded = _modules_after(f"from fluxbatch.cli import main; main({words!r})")
+
+    assert loaded & {"aiohttp", "alembic", "jsonschema", "PIL", "rich"} == set()
 
 
 def test_help_takes_at_most_three_times_what_typer_takes() -> None:

@@ -117,7 +117,7 @@ def test_a_sample_draws_past_the_excluded() -> None:
     excluded = [{"seed": n} for n in range(10)]
 
     assert sorted(
-        int(cell["seed"]) for cell in cells(axes, mode="sample", sample=10, exclude=excluded)
+        int(str(cell["seed"])) for cell in cells(axes, mode="sample", sample=10, exclude=excluded)
     ) == list(range(10, 20))
     assert "only 10 cells" in refusal(axes, mode="sample", sample=11, exclude=excluded)
 

@@ -303,6 +303,31 @@ def test_words_of_others_are_cleaned() -> None:
     assert len(tidied("x" * 10_000)) == 500
 
 
+@pytest.mark.parametrize(
+    ("cost", "told"),
+    [
+        ({"amount": 0.025, "currency": "USD", "type": "fixed", "unit": "execution"}, 25_000),
+        ({"amount": "0.0125"}, 12_500),
+        ({"amount": 0.025, "currency": "EUR"}, None),
+        ({"amount": 0.025, "unit": "second"}, None),
+        ({"amount": 0.025, "type": "range"}, None),
+        ({"amount": 0}, None),
+        ({"amount": None}, None),
+        (0.025, None),
+        (None, None),
+    ],
+)
+def test_a_models_price_is_told_where_it_is_that_of_an_execution(
+    cost: object, told: int | None
+) -> None:
+    """
+    A hint for people: anything that is not dollars an execution says nothing.
+    """
+    body = json.dumps({"slug": "m", "request_schema": {"a": 1}, "cost": cost}).encode()
+
+    assert wire.model(body).told_price == told
+
+
 DEEP = 5_000
 READERS: list[Callable[[bytes], object]] = [
     wire.created,

@@ -107,8 +107,10 @@ def test_every_frame_of_an_animation_is_decoded(kind: str) -> None:
         (b"\n <html>", "it is an HTML page"),
         (b'<?xml version="1.0"?><Error/>', "it is XML"),
         (b'{"error": "expired"}', "it is JSON"),
-        (b"%PDF-1.7", "no image of a known type"),
-        (b"\x00\x00\x00\x18ftypmp42", "no image of a known type"),
+        (b"%PDF-1.7", "a PDF, and only images are stored"),
+        (b"\x00\x00\x00\x18ftypmp42", "an MP4 video, and only images are stored"),
+        (b"\x00\x00\x00\x18ftypheic", "no image of a known type"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "a WAV sound, and only images are stored"),
         (b"BM" + bytes(60), "no image of a known type"),
     ],
 )
