@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -38,11 +35,11 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from fluxbatch.addresses import Notify, Provider, Webhook, is_loopback
 from fluxbatch.errors import ConfigError
 from fluxbatch.quantities import Bytes, Cap, Seconds
 from fluxbatch.shaping import ManifestFormat, Section, Sweep, Templates
 
-DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 _PREFIX = "FLUXBATCH_"
 
 
@@ -86,54 +83,6 @@ class Budget(Section):
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(f"{name!r} is no time zone; write it like Europe/Berlin") from None
         return name
-
-
-class Provider(Section):
-    """How the provider is reached."""
-
-    base_url: str = DEFAULT_BASE_URL
-    """Version prefix included. Plain http only where this is a loopback address."""
-
-    dialect: Literal["card", "docs"] = "card"
-    """The create path: `card` writes the trailing slash. Answers of both are always understood."""
-
-    auth: Literal["x-api-key", "bearer"] = "x-api-key"
-
-    timeout: Seconds = Field(default=30.0, gt=0)
-    """Seconds a request may take, 10 s of them to connect."""
-
-    deadline: Seconds = Field(default=900.0, gt=0)
-    """Seconds a prediction may run before it is asked to stop."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_safe(cls, url: str) -> str:
-        return _address(url, "the key")
-
-
-class Webhook(Section):
-    """How the provider tells of ends. Without `public_url` it is asked alone."""
-
-    public_url: str | None = None
-    """What the provider calls, as it sees it; port 0: the one that `listen` got."""
-
-    listen: str = "127.0.0.1:8787"
-    """HOST:PORT of the listener on this machine; behind a reverse proxy a loopback address."""
-
-    @field_validator("public_url")
-    @classmethod
-    def _is_safe(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url)._replace(scheme="", netloc="", path="").geturl():
-            raise ValueError("a public address ends with its path; webhooks get paths below it")
-        return None if url is None else _address(url, "webhooks' secrets")
-
-    @field_validator("listen")
-    @classmethod
-    def _has_host_and_port(cls, listen: str) -> str:
-        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+):([0-9]{1,5})", listen)
-        if match is None or int(match[2]) > 65_535:
-            raise ValueError(f"{listen!r} is not HOST:PORT; write it like 127.0.0.1:8787")
-        return listen
 
 
 class Reconcile(Section):
@@ -185,26 +134,6 @@ class Stop(Section):
 
     identical_failures: int = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
-
-
-class Notify(Section):
-    """Who is told of a run that nobody watches. An address may be `env:NAME`: it is a secret."""
-
-    url: str | None = None
-    """Gets the run's end as a JSON POST; `text` is a sentence, as chat programs take it."""
-
-    on: tuple[Literal["done", "stopped", "failed"], ...] = ("done", "stopped", "failed")
-    """Which ends it gets: exit 0; 4 and interruptions; every other."""
-
-    healthcheck: str | None = None
-    """Pinged as `…/start`, then as it is, or as `…/fail` where the exit is not 0, 3 or 4."""
-
-    @field_validator("url", "healthcheck")
-    @classmethod
-    def _is_address(cls, text: str | None) -> str | None:
-        if text is not None and not re.match(r"(https?://[^\s/]|env:[A-Za-z_])", text):
-            raise ValueError("write an http(s) address, or env:NAME for one in the environment")
-        return text
 
 
 class Log(Section):
@@ -363,30 +292,6 @@ def environment(dotenv: Path | None = None) -> dict[str, str]:
     """The process's environment over `.env` of the working directory."""
     values = dotenv_values(dotenv or Path(".env"), encoding="utf-8")
     return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
-
-
-def _address(url: str, at_stake: str) -> str:
-    """*url* as a base for paths; raise `ValueError` where it would give away what it should not."""
-    parts = urlsplit(url)
-    if parts.username or parts.password:  # first, for it must not be quoted
-        raise ValueError("an address may not carry a key or a password")
-    _ = parts.port  # raises where it is no number
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http(s) address")
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ValueError(f"{url!r} would send {at_stake} unencrypted; use https")
-    return url.rstrip("/")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether *url* names this machine, the one place where plain http may carry a key."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_file(path: Path) -> dict[str, Any]:

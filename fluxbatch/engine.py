@@ -21,8 +21,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.addresses import is_loopback
 from fluxbatch.catalog import kept_cards, open_card
-from fluxbatch.config import Settings, is_loopback
+from fluxbatch.config import Settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed, RunEnded

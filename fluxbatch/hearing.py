@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from fluxbatch.config import Webhook
+from fluxbatch.addresses import Webhook
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import NotSent, SinkError
 from fluxbatch.events import Noticed

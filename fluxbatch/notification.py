@@ -15,7 +15,7 @@ import aiohttp
 import anyio
 
 from fluxbatch import __version__
-from fluxbatch.config import Notify
+from fluxbatch.addresses import Notify
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed
 from fluxbatch.money import as_usd

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import anyio
 
-from fluxbatch.config import Settings, is_loopback
+from fluxbatch.addresses import is_loopback
+from fluxbatch.config import Settings
 from fluxbatch.manifest.control import MOST_BYTES
 from fluxbatch.seams import in_thread
 from fluxbatch.sink import Fetcher, Gone, Unfetched, open_fetcher

@@ -11,13 +11,14 @@ import anyio
 import typer
 
 from fluxbatch import engine
+from fluxbatch.addresses import is_loopback
 from fluxbatch.cli.log import event_log
 from fluxbatch.cli.progress import Progress, progress
 from fluxbatch.cli.settings import Asked
 from fluxbatch.cli.summary import tell_summary
 from fluxbatch.cli.talk import Talk
 from fluxbatch.cli.words import count, dollars
-from fluxbatch.config import Budget, is_loopback
+from fluxbatch.config import Budget
 from fluxbatch.dataset import Folder
 from fluxbatch.events import Events
 from fluxbatch.job import JobState

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from fluxbatch.config import Provider
+from fluxbatch.addresses import Provider
 from fluxbatch.errors import ApiError, BalanceTooLow, KeyRefused
 from fluxbatch.keys import ApiKey
 from fluxbatch.provider import Patience, ProviderClient, open_transport

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from fluxbatch.config import Settings, is_loopback
+from fluxbatch.addresses import is_loopback
+from fluxbatch.config import Settings
 from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.job import Input, Row
 from fluxbatch.manifest.columns import Columns, RowParts

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from fluxbatch.config import Provider, is_loopback
+from fluxbatch.addresses import Provider, is_loopback
 from fluxbatch.errors import AmbiguousCreate, NotSent, TransientApiError
 from fluxbatch.job import PredictionId
 from fluxbatch.keys import ApiKey

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote
 
-from fluxbatch.config import Provider
+from fluxbatch.addresses import Provider
 from fluxbatch.errors import AmbiguousCreate, ApiError, NotSent, TransientApiError
 from fluxbatch.keys import ApiKey
 from fluxbatch.provider import refusals

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from fluxbatch import __version__
-from fluxbatch.config import Provider, is_loopback
+from fluxbatch.addresses import Provider, is_loopback
 from fluxbatch.provider.transport import AiohttpTransport, LeavingRequest, ProxyFor
 
 _CONNECTIONS = 512

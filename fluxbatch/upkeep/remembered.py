@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fluxbatch.config import DEFAULT_BASE_URL, Settings, is_loopback, load_settings
+from fluxbatch.addresses import DEFAULT_BASE_URL, is_loopback
+from fluxbatch.config import Settings, load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.audits import latest_run

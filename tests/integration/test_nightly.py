@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fluxbatch.config import Notify
+from fluxbatch.addresses import Notify
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
 from fluxbatch.events import Event, Events, Noticed
 from fluxbatch.ledger.summaries import JobCounts

@@ -23,16 +23,8 @@ from tempfile import TemporaryDirectory
 import anyio
 
 from fluxbatch import engine
-from fluxbatch.config import (
-    Budget,
-    Inputs,
-    Limits,
-    Provider,
-    Reconcile,
-    Settings,
-    Sink,
-    Webhook,
-)
+from fluxbatch.addresses import Provider, Webhook
+from fluxbatch.config import Budget, Inputs, Limits, Reconcile, Settings, Sink
 from fluxbatch.config import load_settings as _load_settings
 from fluxbatch.dataset import Folder
 from fluxbatch.emulator import settings as emulator

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from fluxbatch.config import Provider
+from fluxbatch.addresses import Provider
 from fluxbatch.keys import ApiKey
 from fluxbatch.provider import Patience, ProviderClient, open_transport
 from fluxbatch.seams import Seams, SystemClock, T, in_thread

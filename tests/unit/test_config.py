@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.config import (
-    DEFAULT_BASE_URL,
-    Settings,
-    environment,
-    is_loopback,
-    load_settings,
-    setting_names,
-)
+from fluxbatch.addresses import DEFAULT_BASE_URL, is_loopback
+from fluxbatch.config import Settings, environment, load_settings, setting_names
 from fluxbatch.errors import ConfigError
 
 

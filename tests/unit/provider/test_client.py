@@ -17,7 +17,7 @@ import anyio
 import pytest
 from PIL import Image
 
-from fluxbatch.config import Provider
+from fluxbatch.addresses import Provider
 from fluxbatch.errors import (
     ApiError,
     BalanceTooLow,

@@ -9,7 +9,7 @@ import aiohttp
 import anyio
 import pytest
 
-from fluxbatch.config import Provider
+from fluxbatch.addresses import Provider
 from fluxbatch.errors import AmbiguousCreate, NotSent, RejectedRequest
 from fluxbatch.provider import (
     AiohttpTransport,
