@@ -14,6 +14,7 @@ from fluxbatch.cli.keys import keys
 from fluxbatch.cli.plan import plan
 from fluxbatch.cli.reconcile import reconcile
 from fluxbatch.cli.repair import repair
+from fluxbatch.cli.report import report
 from fluxbatch.cli.retry import retry
 from fluxbatch.cli.run import run
 from fluxbatch.cli.status import status
@@ -35,6 +36,7 @@ _VERBS = (
     (plan, "Count a manifest's jobs, price and time; spends nothing."),
     (run, "Make what a manifest or config asks for; again to go on."),
     (status, "Where a dataset stands, also while a run goes on."),
+    (report, "Totals, charts and images to look at in a browser, offline."),
     (retry, "Send failed jobs back to pending."),
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),
