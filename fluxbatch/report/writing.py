@@ -28,6 +28,7 @@ from fluxbatch.report.place import Place
 from fluxbatch.report.runs import RunFigures, run_figures
 from fluxbatch.report.thumbs import Thumbs
 
+_SCRIPTS = ("data", "filters", "tiles", "grid", "lightbox", "page")
 _RUNS = 30
 _REASONS = 12
 _ROWS_NAMED = 6
@@ -93,7 +94,7 @@ def _page(
     counts = summaries.JobCounts({}, 0, 0, 0)
     if manifest is not None:
         counts = summaries.count_jobs(db, seq)
-    style, script = _text("report.css"), _text("report.js")
+    style, script = _text("page.css"), _script()
     return {
         "name": place.dataset.root.resolve().name,
         "version": __version__,
@@ -116,6 +117,12 @@ def _page(
     }
 
 
+def _script() -> str:
+    """The parts as one function: they see each other's names, the page sees none."""
+    parts = "\n".join(_text(f"{part}.js") for part in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
 def _policy(style: str, script: str) -> str:
     return (
         "default-src 'none'; img-src 'self' file:; "
@@ -129,7 +136,7 @@ def _hash(text: str) -> str:
 
 
 def _text(name: str) -> str:
-    return files("fluxbatch.report").joinpath(name).read_text(encoding="utf-8")
+    return files("fluxbatch.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
 def _template() -> Template:

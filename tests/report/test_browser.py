@@ -242,7 +242,8 @@ def test_images_stand_beside_their_control(visitor: Visitor, large: Path) -> Non
     pair = tiles(page).first.locator("img")
     expect(pair).to_have_count(2)
     expect(pair.first).to_have_attribute("alt", "control image")
-    assert tiles(page).nth(1).bounding_box()["width"] > 300
+    box = tiles(page).nth(1).bounding_box()
+    assert box["width"] > 300
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -258,6 +259,9 @@ def test_nothing_sticks_out_at_any_width(
         page.get_by_role("button", name=view, exact=True).click()
         over = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
         assert over <= 0, view
+    corner = page.locator(".table-view th").first.bounding_box()
+    assert corner is not None
+    assert corner["height"] < 70
     shade = page.evaluate("() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0]")
     assert (int(shade) < 60) == (scheme == "dark")
 
@@ -279,7 +283,9 @@ def test_hostile_texts_stay_texts(visitor: Visitor, hostile: Path) -> None:
         expect(page.locator("#light-prompt")).to_have_text(text)
         expect(page.locator("#light-facts")).to_contain_text("<img src=x>.jpg")
         page.keyboard.press("Escape")
+        expect(tiles(page).first).to_be_focused()  # the page has moved to it
     page.get_by_role("searchbox").fill("")
+    expect(page.locator("#count")).to_have_text(f"{2 * len(HOSTILE)} in all")
     page.get_by_role("button", name="Grid").click()
     expect(page.locator(".table-view th").filter(has_text=SCRIPT).first).to_be_visible()
     assert page.evaluate("() => window.pwned") is None
