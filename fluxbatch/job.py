@@ -91,6 +91,19 @@ class FailureClass(StrEnum):
     OUTPUT_LOST = "output_lost"
 
 
+class Quality(StrEnum):
+    """What is noticed about an image; never fails a job by itself."""
+
+    BLACK = "black"
+    """The mark of a safety filter."""
+    FLAT = "flat"
+    """One colour all over."""
+    SIZE = "size"
+    """Unlike the size that was asked for."""
+    DUPLICATE = "duplicate"
+    """Nearly the same as an earlier output of the dataset. Found when asked, never stored."""
+
+
 ATTEMPTS: Mapping[FailureClass, int] = {
     FailureClass.NETWORK: 5,
     FailureClass.PROVIDER_ERROR: 3,

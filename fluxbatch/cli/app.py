@@ -17,6 +17,7 @@ from fluxbatch.cli.models import models
 from fluxbatch.cli.plan import plan
 from fluxbatch.cli.reconcile import reconcile
 from fluxbatch.cli.repair import repair
+from fluxbatch.cli.report import report
 from fluxbatch.cli.retry import retry
 from fluxbatch.cli.run import run
 from fluxbatch.cli.show import show
@@ -46,6 +47,7 @@ _VERBS = (
     (ls, "The rows, a line each; a filter chooses."),
     (show, "Everything of one result."),
     (why, "The history of one job in words."),
+    (report, "Totals, charts and images to look at in a browser, offline."),
     (retry, "Send failed jobs back to pending."),
     (cancel, "Ask the provider to stop what runs."),
     (reconcile, "Settle and audit a dataset against the provider."),

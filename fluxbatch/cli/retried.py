@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from fluxbatch.cli.words import count
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import FailureClass
+from fluxbatch.job import FailureClass, Quality
 from fluxbatch.ledger.database import SqliteDatabase
+from fluxbatch.ledger.reseeds import Reseeded, RetryQuality
 from fluxbatch.ledger.retries import PAID_ALREADY, Retried, Retry
-from fluxbatch.ledger.writer import commit
+from fluxbatch.ledger.writer import Operation, R, commit
 from fluxbatch.seams import SystemClock
 
 
@@ -22,18 +23,35 @@ def parse_kinds(names: Sequence[str]) -> tuple[FailureClass, ...]:
         raise ConfigError(f"{exc}; there are {', '.join(FailureClass)}") from None
 
 
+def parse_notes(names: Sequence[str]) -> tuple[Quality, ...]:
+    """The notes *names* are; raise `ConfigError` with those there are."""
+    try:
+        return tuple(Quality(name) for name in names)
+    except ValueError as exc:
+        raise ConfigError(f"{exc}; there are {', '.join(Quality)}") from None
+
+
 def apply_retry(folder: Folder, kinds: Sequence[FailureClass]) -> Retried:
     """Change the ledger, as the one process that may."""
+    return _apply(folder, Retry(SystemClock().now(), kinds))
+
+
+def apply_retry_quality(folder: Folder, notes: Sequence[Quality]) -> Reseeded:
+    """The same for done jobs with images that *notes* are on."""
+    return _apply(folder, RetryQuality(SystemClock().now(), notes))
+
+
+def _apply(folder: Folder, operation: Operation[R]) -> R:
     with folder.reader():
         pass  # no dataset, no lock file
     with folder.held():
         database = SqliteDatabase(folder.ledger)
         try:
-            retried = commit(database, Retry(SystemClock().now(), kinds))
+            answer = commit(database, operation)
             database.checkpoint()
         finally:
             database.close()
-    return retried
+    return answer
 
 
 def retried_lines(retried: Retried, folder: Folder) -> Iterator[str]:
@@ -52,4 +70,23 @@ def retried_lines(retried: Retried, folder: Folder) -> Iterator[str]:
             )
         yield f"  {jobs:,} {failure} left alone: {why}"
     if retried.jobs:
+        yield f"next: the same `fluxbatch run … --out {folder.root}` again"
+
+
+def reseeded_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
+    """How many are made anew, and why the others stayed."""
+    yield f"{count(reseeded.jobs, 'done job')} back to pending, each for an image of another seed"
+    if reseeded.jobs:
+        yield "  the images that are there stay, as earlier editions"
+    if reseeded.seeded:
+        yield (
+            f"  {reseeded.seeded:,} left alone: their rows give the seed, which would make the same"
+            " image again; change it in the manifest"
+        )
+    if reseeded.alive:
+        yield (
+            f"  {reseeded.alive:,} left alone: another prediction of theirs may still be alive;"
+            f" `fluxbatch reconcile {folder.root}` reads it again"
+        )
+    if reseeded.jobs:
         yield f"next: the same `fluxbatch run … --out {folder.root}` again"

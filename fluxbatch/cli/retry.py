@@ -1,4 +1,4 @@
-"""`fluxbatch retry`: failed jobs back to pending."""
+"""`fluxbatch retry`: failed jobs, or done ones with poor images, back to pending."""
 
 from __future__ import annotations
 
@@ -16,17 +16,37 @@ def retry(
         list[str] | None,
         typer.Option(metavar="CLASS", help="Only failures of this class; may be given again."),
     ] = None,
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NOTE", help="Instead, done jobs with black, flat, size or duplicate images."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Send failed jobs back to pending; the next run buys them again."""
     talk = voice(ctx, as_json=as_json, quiet=quiet)
-    from fluxbatch.cli.retried import apply_retry, parse_kinds, retried_lines
+    from fluxbatch.cli import retried as told
     from fluxbatch.dataset import Folder
+    from fluxbatch.errors import ConfigError
 
     dataset = Folder(folder)
-    retried = apply_retry(dataset, parse_kinds(kind or []))
-    for line in retried_lines(retried, dataset):
+    if quality:
+        if kind:
+            raise ConfigError(
+                "--kind is for failed jobs, --quality for done ones: give one of them"
+            )
+        reseeded = told.apply_retry_quality(dataset, told.parse_notes(quality))
+        for line in told.reseeded_lines(reseeded, dataset):
+            talk.say(line)
+        if as_json:
+            kept = {"seed": reseeded.seeded, "alive": reseeded.alive}
+            kept = {why: jobs for why, jobs in kept.items() if jobs}
+            talk.object({"exit": 0, "retried": reseeded.jobs, "kept": kept})
+        return 0
+    retried = told.apply_retry(dataset, told.parse_kinds(kind or []))
+    for line in told.retried_lines(retried, dataset):
         talk.say(line)
     if as_json:
         kept = {failure.value: jobs for failure, jobs in retried.kept.items()}

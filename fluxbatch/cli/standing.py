@@ -6,15 +6,15 @@ so it is right while another process is at work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fluxbatch.cli.words import FAILURES, count, dollars, listed, shortened
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ExitCode
-from fluxbatch.job import FailureClass, JobState
-from fluxbatch.ledger import listing, summaries
+from fluxbatch.job import FailureClass, JobState, Quality
+from fluxbatch.ledger import listing, notes, summaries
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.retries import MAY_BE_ALIVE, PAID_ALREADY
 from fluxbatch.money import Balance, as_usd
@@ -67,6 +67,8 @@ class Standing:
     invalid: tuple[tuple[str, str], ...]
     """The first invalid rows and why."""
     unknown: tuple[listing.UnknownCreate, ...]
+    quality: Mapping[Quality, int]
+    """How many images each note is on."""
 
     @property
     def failed(self) -> int:
@@ -104,6 +106,7 @@ def standing(db: Database, folder: Folder) -> Standing:
             (str(name), error) for name, error in listing.invalid_rows(db, seq, _ROWS_NAMED)
         ),
         unknown=tuple(listing.unknown_creates(db, _UNKNOWN_NAMED)),
+        quality=notes.count_notes(db),
     )
 
 
@@ -184,6 +187,12 @@ def _next_steps(now: Standing, again: str, exit_code: int | None) -> Iterator[tu
             f"fluxbatch reconcile {now.folder.root}",
             f"asks the provider what became of {count(uncertain, 'prediction')}",
         )
+    for note in (Quality.BLACK, Quality.FLAT):
+        if images := now.quality.get(note, 0):
+            yield (
+                f"{retry} --quality {note}",
+                f"sends the jobs of {count(images, f'{note} image')} back, for another seed",
+            )
     if now.jobs.invalid:
         yield again, "once the invalid rows are mended in the manifest"
 
@@ -218,6 +227,7 @@ def standing_json(now: Standing) -> dict[str, Any]:
             "unlisted": jobs.unlisted,
         },
         "images": totals.images,
+        "quality": {note.value: now.quality.get(note, 0) for note in Quality},
         "cost_usd": {
             "dataset": as_usd(totals.spent),
             "settled": as_usd(totals.settled),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fluxbatch.cli.standing import Standing, cap_lines, failure_lines, money_words, next_lines
-from fluxbatch.cli.words import count, dollars
+from fluxbatch.cli.words import QUALITY, count, dollars
 from fluxbatch.job import JobState
 from fluxbatch.ledger.listing import ListedRun
 
@@ -25,6 +25,8 @@ def status_lines(now: Standing) -> Iterator[str]:
     yield _line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
     yield _line("jobs", _jobs(now))
     yield _line("images", f"{now.totals.images:,} in {now.folder.images}")
+    if now.quality:
+        yield _line("quality", _quality(now))
     yield _line("money", money_words(now.totals))
     yield from _labelled("budget", list(cap_lines(now.balances)))
     yield from _labelled("runs", [_run(run) for run in now.runs[:_RUNS_SHOWN]])
@@ -45,6 +47,10 @@ def status_lines(now: Standing) -> Iterator[str]:
     last = now.runs[0].exit_code if now.runs else None
     steps = next_lines(now, "the same `fluxbatch run` again", last)
     yield from _labelled("next", steps or ["nothing: every job has its end"])
+
+
+def _quality(now: Standing) -> str:
+    return ", ".join(f"{images:,} {QUALITY[note]}" for note, images in now.quality.items())
 
 
 def _jobs(now: Standing) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxbatch.job import FailureClass
+from fluxbatch.job import FailureClass, Quality
 from fluxbatch.money import Micros, as_usd
 
 FAILURES: Mapping[FailureClass, str] = {
@@ -21,6 +21,14 @@ FAILURES: Mapping[FailureClass, str] = {
     FailureClass.OUTPUT_LOST: "it is paid, and its image could not be fetched",
 }
 """What each class of failure means."""
+
+QUALITY: Mapping[Quality, str] = {
+    Quality.BLACK: "black",
+    Quality.FLAT: "of one flat colour",
+    Quality.SIZE: "not of the size asked for",
+    Quality.DUPLICATE: "nearly the same as an earlier one",
+}
+"""What is noticed about an image."""
 
 _STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 

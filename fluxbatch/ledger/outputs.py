@@ -7,17 +7,19 @@ not failed. Source: protocol.md 1 and 2.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, distinct, func, null, select, update
 
-from fluxbatch.job import FailureClass, JobState, OutputState
+from fluxbatch.job import FailureClass, JobState, OutputState, Quality
 from fluxbatch.ledger import history, tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.job_rows import move_job
 from fluxbatch.ledger.moments import utc_text
+from fluxbatch.ledger.sizes import size_notes
 from fluxbatch.ledger.statement import Statement, clean, constant, insert_numbered
 from fluxbatch.seams import Moment
 from fluxbatch.states import JobEvent, OutputEvent, output_step
@@ -37,7 +39,7 @@ _WANT = Statement(
 )
 _READ = Statement(
     lambda _: (
-        select(_o.state, _o.prediction_seq, _j.seq, _j.state, _j.outputs_wanted)
+        select(_o.state, _o.prediction_seq, _j.seq, _j.state, _j.outputs_wanted, _j.input_json)
         .join_from(tables.outputs, tables.jobs, _j.seq == _o.job_seq)
         .where(_SEQ)
         .with_for_update(of=[tables.outputs, tables.jobs])
@@ -56,6 +58,8 @@ _STORE = Statement(
             mime=bindparam("to_mime"),
             width=bindparam("to_width"),
             height=bindparam("to_height"),
+            dhash=bindparam("to_dhash"),
+            quality_json=bindparam("to_quality"),
             stored_at=bindparam("to_stored_at"),
         )
     )
@@ -114,6 +118,9 @@ class StoreOutput:
     mime: str
     width: int
     height: int
+    dhash: str | None = None
+    quality: Sequence[Quality] = ()
+    """What was noticed when it was decoded; whether its size is as asked is noted here."""
 
     def apply(self, db: Database) -> JobState:
         before = _read(db, self.output_seq)
@@ -125,6 +132,8 @@ class StoreOutput:
             "to_mime": self.mime,
             "to_width": self.width,
             "to_height": self.height,
+            "to_dhash": self.dhash,
+            "to_quality": json.dumps([*self.quality, *size_notes(before.given, self)]),
             "to_stored_at": utc_text(self.at),
         }
         became = output_step(before.state, OutputEvent.STORED)
@@ -153,13 +162,17 @@ class _Before(NamedTuple):
     job_seq: int
     job_state: JobState
     asked_for: int
+    given: str
+    """The job's input as JSON."""
 
 
 def _read(db: Database, output_seq: int) -> _Before:
-    ((state, prediction_seq, job_seq, job_state, asked_for),) = db.run(
+    ((state, prediction_seq, job_seq, job_state, asked_for, given),) = db.run(
         _READ, {"output_seq": output_seq}
     )
-    return _Before(OutputState(state), prediction_seq, job_seq, JobState(job_state), asked_for)
+    return _Before(
+        OutputState(state), prediction_seq, job_seq, JobState(job_state), asked_for, given
+    )
 
 
 def _ended(

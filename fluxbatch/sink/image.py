@@ -1,9 +1,9 @@
 """Whether bytes are a whole image, and which.
 
 Owns the verdict: the type by the first bytes (never by name or Content-Type), the
-structure to its end, and every pixel decoded. Blocks, and is where most of the CPU
-goes. Uses Pillow's format classes by themselves: `Image.open` consults process-wide settings
-(its pixel limit, its warnings) that belong to whoever embeds us.
+structure to its end, and every pixel decoded (and looked at, by `looks`). Blocks, and is where
+most of the CPU goes. Uses Pillow's format classes by themselves: `Image.open` consults
+process-wide settings (its pixel limit, its warnings) that belong to whoever embeds us.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from fluxbatch.sink.looks import UNSEEN, Look, look
+
 
 class Kind(NamedTuple):
     """A type of image we store."""
@@ -39,6 +41,7 @@ class Verdict(NamedTuple):
     height: int
     verify_s: float
     """CPU seconds the verdict took."""
+    look: Look
 
 
 class NoImage(Exception):
@@ -81,8 +84,8 @@ def verdict(stream: IO[bytes], *, max_pixels: int) -> Verdict:
     started = time.thread_time()
     kind = sniffed(stream.read(_HEAD_BYTES))
     _check_end(kind, stream)
-    width, height = _decode(kind, stream, max_pixels)
-    return Verdict(kind, width, height, time.thread_time() - started)
+    width, height, seen = _decode(kind, stream, max_pixels)
+    return Verdict(kind, width, height, time.thread_time() - started, seen)
 
 
 def sniffed(head: bytes) -> Kind:
@@ -141,7 +144,8 @@ def _check_end(kind: Kind, stream: IO[bytes]) -> None:
         raise NoImage(f"the {kind.extension} is cut short")
 
 
-def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int]:
+def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int, Look]:
+    seen = UNSEEN
     try:
         with kind.reader(stream) as image:
             width, height = image.size
@@ -154,11 +158,11 @@ def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int]:
             if kind is _PNG:
                 image.verify()  # every chunk's checksum; spends the object
             else:
-                _load(image, frames)
+                seen = _load(image, frames)
         if kind is _PNG:
             stream.seek(0)
             with kind.reader(stream) as image:
-                _load(image, frames)
+                seen = _load(image, frames)
     except NoImage:
         raise
     except MemoryError:
@@ -167,11 +171,14 @@ def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int]:
         raise NoImage(
             f"the {kind.extension} cannot be decoded: {type(exc).__name__}: {exc}"
         ) from exc
-    return width, height
+    return width, height, seen
 
 
-def _load(image: ImageFile.ImageFile, frames: int) -> None:
+def _load(image: ImageFile.ImageFile, frames: int) -> Look:
+    """Decode every frame; answers how the first one looks."""
     image.load()
+    seen = look(image)
     for number in range(1, frames):
         image.seek(number)
         image.load()
+    return seen

@@ -19,6 +19,7 @@ import anyio
 from fluxbatch.errors import SinkError
 from fluxbatch.seams import Blocking
 from fluxbatch.sink.image import NoImage, OtherKind, Verdict, verdict
+from fluxbatch.sink.looks import Look
 from fluxbatch.sink.store import HalfFile, LocalStore, Written
 from fluxbatch.sink.wording import tidied
 
@@ -41,6 +42,7 @@ class Stored:
     height: int
     verify_s: float
     """CPU seconds spent on decoding it."""
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +214,5 @@ def _told(parcel: _Parcel) -> Stored | Broken:
         width=seen.width,
         height=seen.height,
         verify_s=seen.verify_s,
+        look=seen.look,
     )

@@ -104,6 +104,8 @@ class Collector:
                 stored.mime,
                 stored.width,
                 stored.height,
+                stored.look.dhash,
+                stored.look.notes,
             )
         )
         job = delivery.watched.job_id.hex()

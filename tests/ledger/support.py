@@ -182,10 +182,10 @@ class Books:
         prediction = self.run_one(job_seq)
         return self.move(prediction, E.SUCCEEDED, urls=tuple(urls), cost=PRICE)
 
-    def store(self, output_seq: int) -> JobState:
+    def store(self, output_seq: int, **seen: Any) -> JobState:
         path = f"images/{output_seq}.png"
         return self.do(
-            StoreOutput(self.now(), output_seq, path, "ab" * 32, 1234, "image/png", 64, 48)
+            StoreOutput(self.now(), output_seq, path, "ab" * 32, 1234, "image/png", 64, 48, **seen)
         )
 
     def lose(self, output_seq: int, reason: str = "HTTP 403 eight times") -> JobState:
