@@ -17,6 +17,8 @@ Point = tuple[float, float]
 _WIDTH, _HEIGHT = 400, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 18, 26
 _BARS = 28
+_NOTHING = 1e-6
+"""A smaller figure (seconds, creates, micro-dollars) is none."""
 
 
 def line_chart(
@@ -79,7 +81,7 @@ def _bar(scale: _Scale, width: float, number: int, count: int) -> Markup:
 
 def nice_ticks(most: float, *, whole: bool = False) -> list[float]:
     """Zero and up to five round values, the last at least *most*."""
-    if most <= 0:
+    if most < _NOTHING:
         return [0.0, 1.0]
     rough = most / 4
     power = 10.0 ** math.floor(math.log10(rough))

@@ -1,7 +1,7 @@
 """How a decoded image looks: black, flat, and a fingerprint to find its near-duplicates by.
 
 Owns two thresholds and the fingerprint. Works on what is decoded anyway, in Pillow's own C
-operations on a grey copy: 0.04 ms for a 64 x 64 image, 1.7 ms for a megapixel. A look says
+operations on a grey copy: 0.05 ms for a 64 x 64 image, 2 ms for a megapixel. A look says
 nothing about whether the image may be stored.
 """
 
@@ -76,6 +76,8 @@ def _fingerprint(image: Image.Image, grey: Image.Image) -> str:
 
 def _quarters(image: Image.Image) -> bytes:
     factor = min(image.size) // _SMALL
-    if factor > 1 and image.mode in {"RGB", "L"}:
+    if factor > 3 and image.mode in {"RGB", "L"}:
         image = image.reduce(factor)
-    return image.convert("RGB").resize((2, 2), Image.Resampling.BOX).tobytes()
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return image.resize((2, 2), Image.Resampling.BOX).tobytes()

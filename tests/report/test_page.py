@@ -227,6 +227,7 @@ def test_ticks_are_few_and_reach_the_top(most: float, whole: bool) -> None:
     assert ticks[0] == 0
     assert 2 <= len(ticks) <= 6
     assert ticks[-1] >= most * 0.998
+    assert nice_ticks(5e-324) == [0, 1]
 
 
 def test_the_command_writes_it_and_names_the_page(dataset: Folder, tmp_path: Path) -> None:

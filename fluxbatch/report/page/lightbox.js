@@ -63,17 +63,25 @@ function full(item, large, small) {
 
 byId("prev").addEventListener("click", () => step(at - 1));
 byId("next").addEventListener("click", () => step(at + 1));
-byId("close").addEventListener("click", () => lightbox.close());
+byId("close").addEventListener("click", shut);
 lightbox.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "ArrowRight") step(at + 1);
   else if (event.key === "ArrowLeft") step(at - 1);
+  else if (event.key === "Escape") shut();
   else if (event.key === "Home") step(0);
   else if (event.key === "End") step(opened.length - 1);
   else if (event.key === "c" || event.key === "C") { withControl = !withControl; step(at); }
   else return;
   event.preventDefault();
 });
-lightbox.addEventListener("close", () => {
+// Not on "close": that event comes later, and would take the focus from whatever is clicked next.
+function shut() {
+  if (!lightbox.open) return;
+  lightbox.close();
   if (opened === shown && state.view !== "grid") focusTile(at);
+}
+lightbox.addEventListener("cancel", (event) => {
+  event.preventDefault();
+  shut();
 });
