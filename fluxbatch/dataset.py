@@ -36,6 +36,11 @@ class Folder:
         return self.root / "images"
 
     @property
+    def controls(self) -> Path:
+        """Control images that were fetched from elsewhere."""
+        return self.root / "controls"
+
+    @property
     def webhook_key(self) -> Path:
         """What webhooks' addresses are derived from; readable by its owner alone."""
         return self.root / ".webhook-key"

@@ -123,7 +123,10 @@ async def _run(
     card = await open_card(settings, request.keys, db, outside.transport, seams, say)
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     await seams.blocking(partial(budgets.audit, db))
-    intake = Intake(settings, card, db, seams, events, most_jobs=request.most_jobs)
+    controls = request.folder.controls.absolute()
+    intake = Intake(
+        settings, card, db, seams, events, most_jobs=request.most_jobs, controls=controls
+    )
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
     with request.folder.reader() as reader:
         others = await seams.blocking(partial(kept_cards, db))

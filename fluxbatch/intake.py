@@ -82,7 +82,9 @@ class Intake:
         events: Events,
         *,
         most_jobs: int | None = None,
+        controls: Path | None = None,
     ) -> None:
+        """*controls*: the folder for control images that are fetched from elsewhere."""
         self._settings = settings
         self._card = card
         self._db = db
@@ -90,6 +92,7 @@ class Intake:
         self._seams = seams
         self._events = events
         self._most_jobs = most_jobs
+        self._controls = controls
         self._hashes = LedgerHashes(db)
         self._bad: list[BadRow] = []
 
@@ -121,7 +124,7 @@ class Intake:
         return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
 
     def _open(self, path: Path | None) -> Manifest:
-        return Manifest.named(path, self._settings, self._card, self._hashes)
+        return Manifest.named(path, self._settings, self._card, self._hashes, self._controls)
 
     def _refuse_too_many(self, manifest: Manifest) -> None:
         """A sweep is a few lines, and a slip in it may be a fortune."""
@@ -155,8 +158,14 @@ class Intake:
         return known
 
     def _names_other_files(self, manifest: Manifest, known: KnownManifest) -> bool:
-        """Whether the same bytes name other images by now: changed ones, or another folder's."""
+        """Whether the same bytes may name other images by now: changed ones, or another folder's.
+
+        What was fetched may have changed where it came from: only another reading can tell.
+        """
         files = files_of(self._db, known.seq)
+        fetched = f"{self._controls}{os.sep}" if self._controls is not None else None
+        if fetched is not None and any(path.startswith(fetched) for path, *_ in files):
+            return True
         before, now = known.path, manifest.path
         if files and before and now and Path(before).parent != now.absolute().parent:
             return True

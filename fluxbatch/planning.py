@@ -1,12 +1,14 @@
 """A plan: what a run would make, cost and take, before anything is spent.
 
-Owns the estimate. One pass over the manifest, streamed; it writes nothing, a dataset to compare
-with is only read, and nobody is contacted but for what a model without a typed card takes.
+Owns the estimate. One pass over the manifest, streamed; a dataset to compare with is only read, but
+for the folder of control images that had to be fetched, and nobody else is contacted but for what a
+model without a typed card takes.
 Prices are the model card's: the provider's own figures come with the results.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from fluxbatch.catalog import describe
@@ -134,7 +137,8 @@ def plan(
     path = manifest or (Path(settings.manifest) if settings.manifest else None)
     with ExitStack() as stack:
         db = stack.enter_context(_past_of(folder))
-        source = Manifest.named(path, settings, card, KnownHashes(db))
+        controls = stack.enter_context(_controls_of(folder))
+        source = Manifest.named(path, settings, card, KnownHashes(db), controls)
         tally = Tally(settings, card, db, bad_rows_kept)
         if with_urls:
             tally.urls = {}
@@ -201,6 +205,17 @@ def _past_of(folder: Folder | None) -> Iterator[Database | None]:
         return
     with folder.reader() as db:
         yield db
+
+
+@contextmanager
+def _controls_of(folder: Folder | None) -> Iterator[Path]:
+    """Where fetched control images are kept: in the dataset, so that its run has them, if it is
+    there and can be written, else only until the plan is made."""
+    if folder is not None and folder.ledger.is_file() and os.access(folder.root, os.W_OK):
+        yield folder.controls.absolute()
+        return
+    with TemporaryDirectory(prefix="fluxbatch-") as place:
+        yield Path(place)
 
 
 def _observed_s(

@@ -176,7 +176,9 @@ class Tally:
         if takes_seed and "seed" not in row.job.input:
             seed = derived_seed(row.job.job_id)
         url = f"upload:sha256:{row.control.sha256}" if row.control is not None else None
-        return as_sent(row.job.input, self._card.file_inputs, url, seed)
+        # As the ledger will have it, because that is what leaves: names sorted, 10.0 written 10.
+        given: Input = json.loads(row.job.input_json or canonical_json(row.job.input))
+        return as_sent(given, self._card.file_inputs, url, seed)
 
 
 class Past:

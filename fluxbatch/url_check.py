@@ -14,7 +14,7 @@ import anyio
 
 from fluxbatch.addresses import is_loopback
 from fluxbatch.config import Settings
-from fluxbatch.manifest.control import MOST_BYTES
+from fluxbatch.manifest.remote import MOST_BYTES
 from fluxbatch.seams import in_thread
 from fluxbatch.sink import Fetcher, Gone, Unfetched, open_fetcher
 from fluxbatch.sink.image import NoImage, verdict

@@ -33,9 +33,9 @@ def plan(
 ) -> int:
     """Count a manifest's jobs, their price and time; spends nothing.
 
-    It contacts nobody, but for `--check-urls` (exit 2 where an image cannot be had), and for a
-    model without a typed card: what that takes is asked of the provider, once, where the dataset
-    does not know it yet.
+    It contacts nobody, but for control images in an object store or on plain http, for
+    `--check-urls` (exit 2 where an image cannot be had), and for a model without a typed card:
+    what that takes is asked of the provider, once, where the dataset does not know it yet.
     """
     talk = voice(ctx, as_json=as_json, verbose=verbose)
     from fluxbatch.cli.checked import unfit_urls

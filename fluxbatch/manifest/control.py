@@ -1,8 +1,9 @@
 """Control images: a URL as it is, or a local file known by its bytes.
 
-Owns what may stand in a file input. A URL is passed on and never fetched here; a local file
+Owns what may stand in a file input. An https URL is passed on and never fetched here; a local file
 must be there, be small enough and really be an image, and stands in the job as the sha256 of
-its bytes, so a copy under another name is the same job. Each file is read once a run.
+its bytes, so a copy under another name is the same job. What is in an object store or on plain http
+is fetched, and then a local file. Each is read once a run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import stat
 import struct
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -26,9 +28,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fluxbatch.job import UPLOAD_PREFIX, ControlFile
+from fluxbatch.manifest.remote import MOST_BYTES, RemoteImages, is_remote
+from fluxbatch.manifest.stores import Unreadable
 from fluxbatch.models import quoted
 
-MOST_BYTES = 50_000_000
 MOST_PIXELS = 89_478_485
 """Where Pillow itself begins to warn of bombs."""
 
@@ -97,19 +100,36 @@ class MemoryFileHashes:
 class ControlImages:
     """Turns what rows give for a file input into what their jobs are named by."""
 
-    def __init__(self, folder: Path, hashes: FileHashes, *, allow_http: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hashes: FileHashes,
+        *,
+        allow_http: bool,
+        remote: RemoteImages | None = None,
+    ) -> None:
+        """*remote* None: nothing is fetched, and what would have to be is refused."""
         self._folder = folder
         self._hashes = hashes
         self._allow_http = allow_http
+        self._remote = remote
         self._files: OrderedDict[str, ControlFile | str] = OrderedDict()
         """By the text rows give: the file, or why it cannot be used."""
         self._hints_left = _HINTS
+
+    def look_ahead(self, texts: Iterable[object]) -> None:
+        """Fetch what *texts*, soon to be resolved, name elsewhere, some at a time."""
+        if self._remote is not None:
+            found = [text for text in texts if type(text) is str and is_remote(text)]
+            self._remote.fetch_ahead([t for t in dict.fromkeys(found) if t not in self._files])
 
     def resolve(self, given: str) -> tuple[str, ControlFile | None]:
         """The input's text, and the file if it is local; raise `BadControl`."""
         if _is_plain_https(given) and ".localhost/" not in given:
             return given, None
-        if (address := _is_address(given)) and address[1].lower() != "file":
+        is_fetched = self._remote is not None and is_remote(given)
+        address = None if is_fetched else _is_address(given)
+        if address and address[1].lower() != "file":
             return self._url(given, address[1].lower()), None
         found = self._files.get(given)
         if found is None:
@@ -148,7 +168,12 @@ class ControlImages:
         if given.startswith(UPLOAD_PREFIX):
             return f"{quoted(given)} is a hash; give the file's path or an https URL"
         try:
+            if self._remote is not None and is_remote(given):
+                return self._read(self._remote.fetch(given), given)
             return self._read(self._path(given), given)
+        except Unreadable as exc:
+            shown = quoted(given) if "@" not in given else "the address"
+            return f"cannot fetch {shown}: {exc}; mend it, or give a local file"
         except BadControl as exc:
             return str(exc)
         except (OSError, ValueError) as exc:

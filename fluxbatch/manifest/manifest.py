@@ -1,8 +1,8 @@
 """A manifest: rows in, jobs out.
 
 Owns what a run is asked to make. One pass yields every row with its job or the reason it has
-none, streamed, in the file's order and the same each time. It spends nothing, fetches nothing
-and writes nothing; what becomes of the rows is the caller's.
+none, streamed, in the file's order and the same each time. It spends nothing, and fetches and
+writes nothing but control images that are elsewhere; what becomes of the rows is the caller's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fluxbatch.manifest.control import ControlImages, FileHashes, MemoryFileHash
 from fluxbatch.manifest.expansion import Counted, Expansion
 from fluxbatch.manifest.opening import ManyFiles, Records, open_records
 from fluxbatch.manifest.prompts.grammar import is_template
+from fluxbatch.manifest.remote import RemoteImages
 from fluxbatch.manifest.rows import OnBad, RowPass
 from fluxbatch.manifest.spooling import is_spooled
 from fluxbatch.manifest.sweep import Cells
@@ -44,6 +45,7 @@ class _Asked(NamedTuple):
     folder: Path
     hashes: FileHashes
     allow_http: bool
+    controls: Path | None
 
 
 class Shape(NamedTuple):
@@ -85,12 +87,21 @@ class Manifest:
 
     @classmethod
     def named(
-        cls, path: Path | None, settings: Settings, card: ModelCard, hashes: FileHashes
+        cls,
+        path: Path | None,
+        settings: Settings,
+        card: ModelCard,
+        hashes: FileHashes,
+        controls: Path | None = None,
     ) -> Self:
         """As *settings* shape it; *path* None is a sweep alone. Raises as `open` does."""
-        allow_http = is_loopback(settings.provider.base_url)
         return cls.open(
-            path, card=card, shape=Shape.of(settings), allow_http=allow_http, hashes=hashes
+            path,
+            card=card,
+            shape=Shape.of(settings),
+            allow_http=is_loopback(settings.provider.base_url),
+            hashes=hashes,
+            controls=controls,
         )
 
     @classmethod
@@ -103,11 +114,13 @@ class Manifest:
         allow_http: bool = False,
         hashes: FileHashes | None = None,
         folder: Path | None = None,
+        controls: Path | None = None,
     ) -> Self:
         """Read the file once for its identity; raise `ConfigError` for what no row can mend.
 
         *folder* is where relative paths of rows begin: the manifest's own by default, or the
-        working directory without one.
+        working directory without one. Control images that are elsewhere are fetched into the
+        folder *controls*; None: rows that name one are refused.
         """
         shape = shape or Shape()
         if path is None and shape.sweep is None:
@@ -134,6 +147,7 @@ class Manifest:
             folder=folder,
             hashes=MemoryFileHashes() if hashes is None else hashes,
             allow_http=allow_http,
+            controls=controls,
         )
         records = None if path is None else open_records(path, card, folder, shape.format)
         return cls(records, asked, _identity(records, asked, shape))
@@ -184,10 +198,16 @@ class Manifest:
 
         *on_bad* hears of every bad field before its row is yielded. Raises `ManifestError` when
         the file as a whole cannot be used, at the latest after the last row: nothing may be spent
-        before the end. Blocks for disk reads.
+        before the end, and `SinkError` where a fetched image cannot be kept. Blocks for disk reads
+        and for what it fetches.
         """
         asked, records = self._asked, self._records
-        images = ControlImages(asked.folder, asked.hashes, allow_http=asked.allow_http)
+        remote = None
+        if asked.controls is not None:
+            remote = RemoteImages(asked.controls, anywhere=asked.allow_http)
+        images = ControlImages(
+            asked.folder, asked.hashes, allow_http=asked.allow_http, remote=remote
+        )
         row_pass = RowPass(
             asked.card,
             defaults=asked.defaults,

@@ -156,6 +156,7 @@ class RowPass:
         controls: dict[int, ControlFile] = {}
         resolve = self._images.resolve
         for name in self._file_inputs:
+            self._images.look_ahead(given.get(name) for given in inputs)
             for place, given in enumerate(inputs):
                 value = given.get(name)
                 if type(value) is not str or place in problems:

@@ -12,21 +12,18 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from fluxbatch.errors import ManifestError, SinkError
+from fluxbatch.manifest.stores import BLOCK_BYTES, EXTRA, open_store, reason_of
 
 _STDIN = "-"
-_BLOCK_BYTES = 1024 * 1024
 _address = re.compile(r"(https?|s3|gs):/+(.+)", re.IGNORECASE | re.DOTALL).fullmatch
 _spooled = re.compile(r"(stdin|fetched)-[0-9a-f]{16}(?:-(.*))?", re.DOTALL).fullmatch
-_YES = ("true", "1")
-_TRIES = 3
-_PATIENCE = timedelta(seconds=60)
+_PATIENCE_S = 60.0
 
 
 def is_elsewhere(path: Path) -> bool:
@@ -46,7 +43,7 @@ def as_file(path: Path, place: Path, stdin: BinaryIO | None = None) -> Path:
 
 def spool(stream: BinaryIO, place: Path) -> Path:
     """Write all of *stream* into the folder *place*."""
-    path = _keep(iter(lambda: stream.read(_BLOCK_BYTES), b""), place, "stdin", "")
+    path = _keep(iter(lambda: stream.read(BLOCK_BYTES), b""), place, "stdin", "")
     if path is None:
         raise ManifestError("nothing came from stdin; a manifest has at least one row")
     return path
@@ -86,25 +83,15 @@ def _blocks(url: str, shown: str) -> Iterator[bytes]:
     try:
         import obstore
         from obstore.exceptions import BaseError
-        from obstore.store import HTTPStore, from_url
     except ImportError:
-        raise ManifestError(
-            f"manifest {shown!r} is elsewhere; pip install 'fluxbatch[objectstore]' to fetch it"
-        ) from None
+        raise ManifestError(f"manifest {shown!r} is elsewhere; {EXTRA}") from None
     folder, _, name = url.rpartition("/")
-    allows_http = url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "") in _YES
-    open_store = HTTPStore.from_url if url.startswith("http") else from_url
     try:
-        store = open_store(
-            folder,
-            client_options={"allow_http": allows_http, "connect_timeout": "10s", "timeout": "1h"},
-            retry_config={"max_retries": _TRIES, "retry_timeout": _PATIENCE},
-        )
-        for block in obstore.get(store, name).stream(min_chunk_size=_BLOCK_BYTES):
+        store = open_store(folder, timeout="1h", patience_s=_PATIENCE_S)
+        for block in obstore.get(store, name).stream(min_chunk_size=BLOCK_BYTES):
             yield bytes(block)
     except (BaseError, ValueError, OSError) as exc:
-        reason = " ".join(str(exc).partition("Debug source")[0].split())[:300]
-        raise ManifestError(f"cannot fetch manifest {shown!r}: {reason}") from None
+        raise ManifestError(f"cannot fetch manifest {shown!r}: {reason_of(exc)}") from None
 
 
 def _is_here(host: str) -> bool:

@@ -9,12 +9,12 @@ so a name cannot change its mind in between).
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-_NAT64 = IPv6Network("64:ff9b::/96")
+from fluxbatch.internet import is_public
 
 
 class Forbidden(OSError):
@@ -45,17 +45,6 @@ def check_url(url: str, *, allow_http: bool) -> None:
         return  # a name: `GuardedResolver` looks at what it stands for
     if not is_public(literal):
         raise Forbidden("it leads to a private address")
-
-
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether *address*, and the IPv4 address it may carry, is on the public internet."""
-    if isinstance(address, IPv6Address):
-        carried = address.ipv4_mapped or address.sixtofour
-        if carried is None and address in _NAT64:
-            carried = IPv4Address(int(address) & 0xFFFF_FFFF)
-        if carried is not None:
-            return is_public(carried)
-    return address.is_global and not address.is_multicast
 
 
 class GuardedResolver(AbstractResolver):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.spooling import fetch
 from tests.support.commands import fluxbatch
+from tests.support.object_store import object_store
 
 _CSV = b"prompt,control_image\na cat,https://example.org/a.png\na dog,https://example.org/a.png\n"
 
@@ -25,28 +22,10 @@ _CSV = b"prompt,control_image\na cat,https://example.org/a.png\na dog,https://ex
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """The environment that leads to a store with `s3://rows/deep/m.csv`."""
-    command = [sys.executable, "-c", "from moto.server import main; main(['-p', '0'])"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        lines = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stderr)
-        address = next(found[0] for found in lines if found)
-        put(f"{address}/rows", b"")
-        put(f"{address}/rows/deep/m.csv", _CSV)
-        put(f"{address}/rows/deep/empty.csv", b"")
-        yield {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test-secret-7f3a",
-            "AWS_REGION": "us-east-1",
-        }
-        process.terminate()
-
-
-def put(url: str, content: bytes) -> None:
-    headers = {"Content-Type": "text/csv"}
-    with urlopen(Request(url, content, headers, method="PUT")) as answer:
-        assert answer.status == 200
+    with object_store() as store:
+        store.put("rows/deep/m.csv", _CSV)
+        store.put("rows/deep/empty.csv", b"")
+        yield store.env
 
 
 @pytest.fixture

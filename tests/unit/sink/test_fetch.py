@@ -12,8 +12,9 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fluxbatch.config import Sink as SinkSettings
+from fluxbatch.internet import is_public
 from fluxbatch.sink import Gone, Pace, Unfetched, open_fetcher
-from fluxbatch.sink.guard import Forbidden, GuardedResolver, check_url, is_public
+from fluxbatch.sink.guard import Forbidden, GuardedResolver, check_url
 from tests.support.raw_server import Conversation, Handler, RawServer, raw_server
 
 
