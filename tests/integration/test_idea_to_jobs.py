@@ -37,7 +37,7 @@ _CELLS = 3 * 4 * 5 * 2 - 3 * 2 - 3 * 5
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
+    with emulator_process("--speed", "10", "--image-size", "64") as running:
         yield running
 
 
@@ -58,7 +58,9 @@ def idea(folder: Path, **changes: Any) -> Path:
 
 
 def run(path: Path, out: Path, emulator: EmulatorProcess, *words: object) -> Ended:
-    return fluxbatch("run", path, "--out", out, "--base-url", emulator.base_url, "--json", *words)
+    where = ("--out", out, "--base-url", emulator.base_url)
+    minute = {"FLUXBATCH_LIMITS__WINDOW": "6"}  # the emulator's, at its speed
+    return fluxbatch("run", path, *where, "--json", *words, env=minute)
 
 
 def rows(out: Path) -> list[tuple[bytes, dict[str, Any]]]:
