@@ -73,7 +73,7 @@ class Notify(Section):
     url: str | None = None
     """Gets the run's end as a JSON POST; `text` is a sentence, as chat programs take it."""
 
-    on: tuple[Literal["done", "stopped", "failed"], ...] = ("done", "stopped", "failed")
+    when: tuple[Literal["done", "stopped", "failed"], ...] = ("done", "stopped", "failed")
     """Which ends it gets: exit 0; 4 and interruptions; every other."""
 
     healthcheck: str | None = None

@@ -227,7 +227,9 @@ async def _passes(invocation: Invocation, canary: Canary, failed_before: int) ->
         says_yes = await canary.goes_on(summary, failed)
     if asking.cancel_called or says_yes:
         return says_yes and not asking.cancel_called
-    stop(ExitCode.STOPPED, "the canary is done, and nobody said to go on")
+    stop(
+        ExitCode.STOPPED, "the canary is done; run again without --canary, or with --yes, to go on"
+    )
     return False
 
 

@@ -56,12 +56,12 @@ async def announced(
         except FluxbatchError as exc:
             if ping is not None:
                 await messenger.ping(f"{ping}/fail")
-            if message is not None and "failed" in notify.on:
+            if message is not None and "failed" in notify.when:
                 await messenger.post(message, _refused(dataset, exc))
             raise
         if ping is not None:
             await messenger.ping(ping if summary.exit_code in _HEALTHY else f"{ping}/fail")
-        if message is not None and outcome_of(summary.exit_code) in notify.on:
+        if message is not None and outcome_of(summary.exit_code) in notify.when:
             await messenger.post(message, _ended(dataset, summary))
         return summary
 

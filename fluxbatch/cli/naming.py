@@ -19,6 +19,7 @@ from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.listing import ListedManifest, latest_manifest
 
 _NUMBER = re.compile(r"#\s*(\d{1,15})")
+_BARE_NUMBER = re.compile(r"\d{1,15}")
 _HEX = re.compile(r"[0-9a-fA-F]{4,32}")
 _FEW = 6
 _COMPARED = 5_000
@@ -48,6 +49,7 @@ def meant(db: Database, folder: Folder, name: str) -> Meant:
         or _by_user_id(db, manifest, name)
         or _by_our_id(db, manifest, name)
         or _by_prefix(db, manifest, name)
+        or _by_bare_number(db, manifest, name)
     )
     if found is None:
         raise ConfigError(_unknown(db, manifest, name))
@@ -62,6 +64,11 @@ def _by_number(db: Database, manifest: ListedManifest, name: str) -> Meant | Non
     if row is None:
         raise ConfigError(f"there is no row {name}; the rows are #1 to #{manifest.rows}")
     return Meant(manifest, row.job_seq, row)
+
+
+def _by_bare_number(db: Database, manifest: ListedManifest, name: str) -> Meant | None:
+    """A shell takes `#12` for a comment; a number that is nobody's id is the row's."""
+    return _by_number(db, manifest, f"#{name}") if _BARE_NUMBER.fullmatch(name.strip()) else None
 
 
 def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) -> Meant | None:
@@ -146,8 +153,6 @@ def _some(names: list[str]) -> str:
 def _unknown(db: Database, manifest: ListedManifest, name: str) -> str:
     shown = shortened(name, 80)
     said = f"nothing here is called {shown!r}"
-    if name.isdecimal() and 1 <= int(name) <= manifest.rows:
-        return f"{said}; the row of that number is '#{name}'"
     # Most slips are not in the first letter.
     rows = lookup.rows_by_prefix(db, manifest.seq, name[:1], _COMPARED)
     rows = rows or lookup.rows_by_prefix(db, manifest.seq, "", _COMPARED)

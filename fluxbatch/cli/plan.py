@@ -47,6 +47,11 @@ def plan(
     from fluxbatch.errors import ExitCode
     from fluxbatch.planning import plan as make_plan
 
+    saved = SavedPlan.read(source)
+    if saved is not None:
+        source, kind = Path(saved.source), kind or saved.format
+        base_url, budget = base_url or saved.base_url, budget or saved.budget
+        out = out or (Path(saved.out) if saved.out is not None else None)
     asked = read_source(source, budget=budget, base_url=base_url, kind=kind)
     folder = Folder(out) if out is not None else None
     with tempfile.TemporaryDirectory() as place:
@@ -59,6 +64,8 @@ def plan(
     if not as_json:
         for line in plan_lines(planned, asked.settings, source, out):
             talk.data(line)
+    if saved is not None:
+        saved.check(planned)
     if planned.jobs.invalid:
         return refusal(talk, planned)
     if check_urls and (unfit := unfit_urls(talk, planned, asked.settings)):

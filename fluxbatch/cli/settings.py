@@ -67,6 +67,9 @@ def read_source(
     log_format: str = "",
 ) -> Asked:
     """Read a config, or the defaults around a manifest, under the flags that were given."""
+    if source is not None and not str(source).strip(" ."):
+        # An empty shell variable arrives as the current folder; nobody means that by nothing.
+        raise ConfigError("the manifest is the current folder; name it, or give its path in full")
     flags: dict[str, Any] = {"format": kind} if kind else {}
     if budget:
         flags["budget"] = {"per_run": budget}

@@ -8,6 +8,7 @@ decides nothing about jobs or money.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -370,9 +371,24 @@ def schema_statements(name: DialectName) -> Sequence[str]:
 
 
 def _connect(path: Path, busy_ms: int, *, read_only: bool) -> sqlite3.Connection:
-    mode = "ro" if read_only else "rwc"
+    if not read_only:
+        return _connected(path, busy_ms, "mode=rwc")
+    connection = _connected(path, busy_ms, "mode=ro")
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        wal = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (wal.exists() and wal.stat().st_size):
+            raise
+        # Nobody can write there, ourselves included, and the file alone is complete.
+        return _connected(path, busy_ms, "mode=ro&immutable=1")
+    return connection
+
+
+def _connected(path: Path, busy_ms: int, how: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{how}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,  # one thread at a time, but not always the same one

@@ -72,6 +72,8 @@ class RowPass:
             bad_records = frozenset(problems)
             inputs = self._checked(batch, problems)
             controls = self._resolve_files(inputs, problems)
+            if problems:
+                self._look_at_files_of(batch, problems)
             texts = [canonical_json(given) for given in inputs]
             for place, ask in enumerate(batch):
                 if place not in problems:
@@ -171,6 +173,22 @@ class RowPass:
                     if first.sha256 != control.sha256:
                         problems[place] = [Problem(name, _SECOND_FILE)]
         return controls
+
+    def _look_at_files_of(self, batch: list[_Ask], problems: dict[int, Sequence[Problem]]) -> None:
+        """A row that is bad in other ways says at once what is wrong with its files."""
+        for place, found in problems.items():
+            parts = batch[place].parts
+            if parts.is_broken or parts is self._given_up:
+                continue
+            given, named = self._merged(parts.given, batch[place].inputs), {p.field for p in found}
+            for name in self._file_inputs:
+                value = given.get(name)
+                if not isinstance(value, str) or name in named:
+                    continue
+                try:
+                    self._images.resolve(value)
+                except BadControl as exc:
+                    problems[place] = [*problems[place], Problem(name, str(exc))]
 
     def _job(self, given: Input, text: bytes) -> Job:
         slug = self._card.slug

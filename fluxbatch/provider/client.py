@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fluxbatch.addresses import Provider, is_loopback
-from fluxbatch.errors import AmbiguousCreate, NotSent, TransientApiError
+from fluxbatch.errors import (
+    AmbiguousCreate,
+    EndpointWrong,
+    NotFound,
+    NotSent,
+    TransientApiError,
+)
 from fluxbatch.job import PredictionId
 from fluxbatch.keys import ApiKey
 from fluxbatch.provider import refusals, wire
@@ -179,7 +185,15 @@ class ProviderClient:
         content = {"content_type": content_type, "file_type": "image"}
         exchange = self._exchange
         request = exchange.request("POST", "upload/presign", content=content)
-        answer = await exchange.once(request)
+        try:
+            answer = await exchange.once(request)
+        except NotFound as exc:
+            raise EndpointWrong(
+                f"{self._settings.base_url!r} takes no uploads: {exc}; is its version prefix (/v1)"
+                " missing?",
+                status=exc.status,
+                request_id=exc.request_id,
+            ) from None
         place = exchange.understood(wire.presigned, answer, request)
         if not is_loopback(self._settings.base_url) and not (
             place.presigned_url.lower().startswith("https://")

@@ -45,6 +45,8 @@ class Lane:
         """Slots: predictions created but not yet ended. May pass the limit when one is found."""
         self.paused_until = 0.0
         """Monotonic seconds."""
+        self.told_pause: tuple[str, float] | None = None
+        """Why and when a pause was last told; the same is told once a window."""
         self.unpaid: tuple[ApiKey, str] | None = None
         """402: this key waits until a prediction of the lane settles, and what it was told."""
         self._turn = 0
@@ -215,10 +217,16 @@ class Lanes:
 
     def pause(self, lane: Lane, seconds: float, reason: str) -> None:
         """Nothing leaves on *lane* for a while."""
-        until = self._clock.monotonic() + seconds
-        if until > lane.paused_until:
-            lane.paused_until = until
-            self._events.emit(LaneChanged(lane.label, "paused", reason, seconds))
+        now = self._clock.monotonic()
+        if now + seconds > lane.paused_until:
+            lane.paused_until = now + seconds
+            if (
+                lane.told_pause is None
+                or lane.told_pause[0] != reason
+                or (now - lane.told_pause[1] >= lane.window.window_s)
+            ):
+                lane.told_pause = (reason, now)
+                self._events.emit(LaneChanged(lane.label, "paused", reason, seconds))
             self.changed()
 
     def refused(self, lane: Lane, pause_s: float, reason: str, *, by_concurrency: bool) -> None:

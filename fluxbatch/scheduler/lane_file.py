@@ -149,6 +149,26 @@ class LaneFile:
         self._lock.close()
 
 
+def left_now(prediction: int, at: Moment, file: LaneFile) -> None:
+    """Its create may leave from here on."""
+    file.put(prediction, "left", at)
+
+
+def runs(prediction: int, at: Moment, provider_id: str | None, file: LaneFile) -> None:
+    """The provider has it."""
+    file.put(prediction, "running", at, provider_id=provider_id)
+
+
+def uncounted(prediction: int, at: Moment, file: LaneFile) -> None:
+    """It did not leave, or the provider does not count it."""
+    file.put(prediction, "ended", at, counted=False)
+
+
+def ended(prediction: int, file: LaneFile) -> None:
+    """Its slot is free; when it was created still counts."""
+    file.end(prediction)
+
+
 class LaneJournal:
     """Writes a lane's file from any task, many changes at a time."""
 

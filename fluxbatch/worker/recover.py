@@ -23,7 +23,7 @@ from fluxbatch.ledger.queries import LivePrediction, RecentCreate, UnfinishedOut
 from fluxbatch.ledger.upkeep import BY_INPUT
 from fluxbatch.provider import Status
 from fluxbatch.scheduler.lane import Lane
-from fluxbatch.scheduler.lane_file import KeptCreate, LaneFile
+from fluxbatch.scheduler.lane_file import KeptCreate, LaneFile, ended
 from fluxbatch.scheduler.seeding import SeenCreate, close_for_a_window, counts_from_s
 from fluxbatch.seams import Moment
 from fluxbatch.states import PredictionEvent
@@ -69,7 +69,7 @@ class Recovery:
                 if watched is not None:
                     moved, delivery = await follow(desk, watched)
             if lane is not None and not moved.state.is_live:
-                desk.journals[one.account].note(partial(_end, one.seq))
+                desk.journals[one.account].note(partial(ended, one.seq))
                 desk.lanes.settled(lane)
             if moved.job_state is JobState.PENDING:
                 desk.queue.put(one.job, backoff_s(desk, moved))
@@ -178,10 +178,6 @@ def watched_of(one: LivePrediction, provider_id: str) -> Watched:
         kind=kind_of(one.job.input),
         outputs_wanted=one.job.outputs_wanted,
     )
-
-
-def _end(prediction: int, file: LaneFile) -> None:
-    file.end(prediction)
 
 
 def _end_other(prediction: int, dataset: str, file: LaneFile) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
+import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.errors import (
@@ -45,7 +46,7 @@ from fluxbatch.provider import Created, unless_late
 from fluxbatch.queue import Taken
 from fluxbatch.scheduler.budget import admit
 from fluxbatch.scheduler.lane import Turn
-from fluxbatch.scheduler.lane_file import LaneFile
+from fluxbatch.scheduler.lane_file import ended, left_now, runs, uncounted
 from fluxbatch.seams import Moment
 from fluxbatch.states import PredictionEvent
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
@@ -78,6 +79,8 @@ class Buyers:
         self._desk = desk
         self._reconciler = reconciler
         self._controls = ControlUrls(desk)
+        self._uploading: set[anyio.CancelScope] = set()
+        desk.stop.on_stop(self._upload_no_more)
 
     async def serve(self, deliver: MemoryObjectSendStream[Delivery]) -> None:
         """Work until the queue hands out nothing more."""
@@ -92,8 +95,17 @@ class Buyers:
                         await deliver.send(delivery)
 
     async def _serve_one(self, taken: Taken, job: QueuedJob) -> Delivery | None:
+        control_url: str | None = None
         try:
-            control_url = await self._controls.url_of(job)
+            with anyio.CancelScope() as uploading:
+                self._uploading.add(uploading)
+                try:
+                    control_url = await self._controls.url_of(job)
+                finally:
+                    self._uploading.discard(uploading)
+            if uploading.cancelled_caught:
+                taken.back()
+                return None
         except RejectedRequest as exc:
             await self._refuse(job, str(exc))
             return None
@@ -115,6 +127,11 @@ class Buyers:
                 return None  # the job needs no create any more
             with self._desk.hooks.expecting(intent.prediction_seq, intent_at):
                 return await self._buy(taken, job, turn, intent, control_url, intent_at)
+
+    def _upload_no_more(self) -> None:
+        """Nothing more is bought, so nobody waits for an upload that may never come."""
+        for scope in self._uploading:
+            scope.cancel()
 
     async def _buy(
         self,
@@ -140,7 +157,7 @@ class Buyers:
         if watched is not None:
             moved, delivery = await follow(desk, watched)
         if not moved.state.is_live:
-            desk.journals[turn.lane.account].note(partial(_end, intent.prediction_seq))
+            desk.journals[turn.lane.account].note(partial(ended, intent.prediction_seq))
         if moved.state in {PredictionState.UNSENT, PredictionState.REFUSED}:
             desk.creates_left += 1
         elif not moved.state.is_live:
@@ -173,7 +190,7 @@ class Buyers:
         )
         if isinstance(intent, Intent):
             journal = desk.journals[turn.lane.account]
-            await journal.keep(partial(_left, intent.prediction_seq, at))
+            await journal.keep(partial(left_now, intent.prediction_seq, at))
             desk.events.emit(
                 PredictionMoved(
                     job.job_id.hex(),
@@ -239,13 +256,13 @@ class Buyers:
         """Tell the lane's file what it has to know for the next process."""
         journal = self._desk.journals[account]
         if event in {PredictionEvent.ACCEPTED, PredictionEvent.FOUND}:
-            journal.note(partial(_runs, prediction, at, facts.provider_id))
+            journal.note(partial(runs, prediction, at, facts.provider_id))
         elif event in {
             PredictionEvent.OVER_LIMIT,
             PredictionEvent.UNPAID,
             PredictionEvent.NOT_SENT,
         }:
-            journal.note(partial(_uncounted, prediction, at))
+            journal.note(partial(uncounted, prediction, at))
 
     def _accepted(
         self, account: str, answer: Created | PredictionId
@@ -379,19 +396,3 @@ def backoff_s(desk: Desk, moved: Moved) -> float:
         return 0.0
     longest = min(_BACKOFF_S * 2 ** (moved.attempts - 1), _LONGEST_BACKOFF_S)
     return desk.jittered(longest)
-
-
-def _left(prediction: int, at: Moment, file: LaneFile) -> None:
-    file.put(prediction, "left", at)
-
-
-def _runs(prediction: int, at: Moment, provider_id: str | None, file: LaneFile) -> None:
-    file.put(prediction, "running", at, provider_id=provider_id)
-
-
-def _uncounted(prediction: int, at: Moment, file: LaneFile) -> None:
-    file.put(prediction, "ended", at, counted=False)
-
-
-def _end(prediction: int, file: LaneFile) -> None:
-    file.end(prediction)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fluxbatch.config import load_settings
 from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 
@@ -33,7 +36,8 @@ def emulator(provider: EmulatorProcess) -> EmulatorProcess:
 
 def run(name: str, emulator: EmulatorProcess, out: Path) -> Ended:
     words = ("run", CONFIGS / f"{name}.yaml", "--out", out, "--base-url", emulator.base_url)
-    return fluxbatch(*words, "--json", env=_SCALED)
+    log = {"FLUXBATCH_LOG__FILE": str(out.parent / "run.log")}  # else it lies beside the config
+    return fluxbatch(*words, "--json", env=_SCALED | log)
 
 
 def test_every_config_has_a_test_here() -> None:
@@ -44,6 +48,23 @@ def test_every_config_has_a_test_here() -> None:
               if name.startswith("test_the_")}  # fmt: skip
 
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == tested
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_config_has_commented_out_is_settings_too(path: Path, tmp_path: Path) -> None:
+    """
+    A block whose comment is taken away as it stands is read without an error.
+    """
+    text = path.read_text()
+    blocks = re.findall(r"(?:^#(?: {2,3})?[a-z_]+:\s*\n(?:^# {3,}\S.*\n)+)", text, re.MULTILINE)
+    for block in blocks:
+        plain = textwrap.dedent(block.replace("#", " ", 1).replace("\n#", "\n "))
+        name = plain.strip().partition(":")[0]
+        if re.search(rf"^{name}:", text, re.MULTILINE):
+            continue  # shown as another way to write what is there
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(plain)
+        load_settings(config, {}, {"NIGHTLY_PING": "", "NIGHTLY_HOOK": ""})
 
 
 def test_the_quickstart_config_makes_its_rows(emulator: EmulatorProcess, tmp_path: Path) -> None:

@@ -100,13 +100,13 @@ async def test_a_healthcheck_is_pinged_and_a_message_says_how_it_ended(
 
 async def test_only_the_ends_that_were_asked_for_are_told() -> None:
     """
-    `on: [failed]` keeps quiet about good nights.
+    `when: [failed]` keeps quiet about good nights.
     """
     async with listener() as told:
-        await end_with(Notify(url=told.url, on=("failed",)), ExitCode.DONE)
+        await end_with(Notify(url=told.url, when=("failed",)), ExitCode.DONE)
         assert told.messages == []
 
-        await end_with(Notify(url=told.url, on=("failed",)), ExitCode.SOME_FAILED)
+        await end_with(Notify(url=told.url, when=("failed",)), ExitCode.SOME_FAILED)
         assert len(told.messages) == 1
 
 

@@ -45,11 +45,20 @@ def image(folder: Folder, kind: str) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "job"),
-    [("#2", 2), ("lamp-1", 1), ("lamp-2", 2), ("tow", 3), ("tower/3", 3), ("12", 6), ("#7", 1)],
+    [
+        ("#2", 2),
+        ("lamp-1", 1),
+        ("lamp-2", 2),
+        ("tow", 3),
+        ("tower/3", 3),
+        ("12", 6),
+        ("3", 3),
+        ("#7", 1),
+    ],
 )
 def test_rows_are_found_by_number_and_by_id(folder: Folder, name: str, job: int) -> None:
     """
-    In full, or by a beginning that only one has; a number needs its `#`.
+    In full, or by a beginning that only one has; a number is an id first, then the row's.
     """
     assert find(folder, name).job_seq == job
 
@@ -98,7 +107,7 @@ def test_an_invalid_row_is_found_and_names_no_job(folder: Folder) -> None:
         ("twice", "is the id of several rows: #4, #5; name one by its number"),
         ("lamp-3", "the nearest: 'lamp-"),
         ("Tower", "the nearest: 'tower/3' (#3)"),
-        ("7", "the row of that number is '#7'"),
+        ("99", "there is no row #99"),
         ("", "nothing here is called ''"),
         ("ffffffffffff", "name a row (#1 to #8), its id"),
         ("\x00\n\ud800", "nothing here is called"),

@@ -230,3 +230,12 @@ def test_opening_takes_settings_by_name_alone(tmp_path: Path) -> None:
     manifest = Manifest.open(write(tmp_path, line()), card=CARD)
 
     assert inputs(list(manifest.rows())) == [ROW]
+
+
+def test_a_row_says_all_that_is_wrong_with_it_at_once(tmp_path: Path) -> None:
+    """A bad number does not hide the file that is not there."""
+    path = write(tmp_path, line(guidance="abc", control_image="photos/none.webp"))
+    fields = {bad.field: bad.reason for bad in bad_rows(path)}
+
+    assert set(fields) == {"guidance", "control_image"}
+    assert "does not exist" in fields["control_image"]

@@ -146,6 +146,21 @@ async def test_a_paused_lane_lets_the_other_work() -> None:
         hold.set()
 
 
+async def test_the_same_pause_is_told_once_a_window() -> None:
+    """
+    No network for an hour is a line a minute; another reason is told at once.
+    """
+    async with _world("a") as world:
+        lane = world.lanes.all[0]
+        for _ in range(40):  # two minutes
+            world.lanes.pause(lane, 3.0, "no network")
+            world.clock.now_s += 3.0
+        world.lanes.pause(lane, 3.0, "429")
+
+    told = [event.reason for event in world.heard if isinstance(event, LaneChanged)]
+    assert told == ["no network", "no network", "429"]
+
+
 async def test_the_last_key_out_is_told_with_its_label() -> None:
     """
     With one key of two out the lane goes on; with both, whoever runs the engine hears of it.
