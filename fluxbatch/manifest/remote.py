@@ -34,6 +34,8 @@ _TIMEOUT = "180s"
 _PATIENCE_S = 20.0
 _TRIES_A_SERVER = 3
 """So many silences in a row, and a server is not asked again in this pass."""
+_METADATA = "169.254.169.254"
+"""Where machines of a cloud get credentials; asked last, where there are none elsewhere."""
 _HALF_FILES_KEPT_S = 3600.0
 _SETTLED_S = 1_000_000_000.0
 """The time of every file here: it never changes, so its hash may be remembered at once."""
@@ -192,8 +194,10 @@ def _store_errors() -> Iterator[None]:
         reason = "the store's credentials, as the environment has them, do not allow it (403)"
         raise Unreadable(reason, is_its_own=True) from None
     except (BaseError, ValueError, OSError) as exc:
-        is_its_own = isinstance(exc, ValueError)
-        raise Unreadable(reason_of(exc), is_its_own=is_its_own) from None
+        reason = reason_of(exc)
+        if _METADATA in reason:
+            reason = f"the environment has no credentials for its store ({reason[:120]}…)"
+        raise Unreadable(reason, is_its_own=isinstance(exc, ValueError)) from None
 
 
 def _blocks_of(got: GetResult) -> Iterator[bytes]:

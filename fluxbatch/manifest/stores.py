@@ -17,6 +17,7 @@ EXTRA = "pip install 'fluxbatch[objectstore]' to fetch it"
 BLOCK_BYTES = 1024 * 1024
 _YES = ("true", "1")
 _TRIES = 3
+_SILENCE = "20s"
 
 
 class Unreadable(Exception):
@@ -40,7 +41,12 @@ def open_store(url: str, *, timeout: str, patience_s: float) -> ObjectStore | HT
     open_it = HTTPStore.from_url if url.startswith("http") else from_url
     return open_it(
         url,
-        client_options={"allow_http": allows_http, "connect_timeout": "10s", "timeout": timeout},
+        client_options={
+            "allow_http": allows_http,
+            "connect_timeout": "10s",
+            "read_timeout": _SILENCE,
+            "timeout": timeout,
+        },
         retry_config={"max_retries": _TRIES, "retry_timeout": timedelta(seconds=patience_s)},
     )
 

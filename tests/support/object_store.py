@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,5 +58,10 @@ def object_store() -> Iterator[ObjectStore]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         lines = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stderr)
-        yield ObjectStore(next(found[0] for found in lines if found))
+        address = next(found[0] for found in lines if found)
+        # It logs every request, and would wait for ever for somebody to read that.
+        reading = threading.Thread(target=deque, args=(process.stderr, 0))
+        reading.start()
+        yield ObjectStore(address)
         process.terminate()
+        reading.join()
