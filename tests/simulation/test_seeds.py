@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.__main__ import failure_of
 from tests.simulation.running import run_seed
 
-_SEEDS = int(os.environ.get("SEEDS", "400"))
+_SEEDS = int(os.environ.get("SEEDS", "1200"))
 _CHUNK = 20
 
 
