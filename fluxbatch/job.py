@@ -133,6 +133,8 @@ class ControlFile(NamedTuple):
     sha256: str
     bytes: int
     mime: str
+    notes: tuple[str, ...] = ()
+    """What a model may take otherwise than its owner means; of a file read for the first time."""
 
 
 _NO_AXES: Mapping[str, object] = {}

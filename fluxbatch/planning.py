@@ -92,6 +92,8 @@ class Plan:
     """The first ones; `jobs.invalid` counts them all."""
     digest: str
     """Of every job in the rows' order: two plans with one digest name the same jobs."""
+    control_notes: Mapping[str, tuple[str, ...]]
+    """What a model may take otherwise than meant, by the path of a file seen for the first time."""
     seed_siblings: int
     """Of the jobs to be bought: single images that differ from another by the seed alone."""
     urls: Mapping[str, listing.RowName] = field(default_factory=dict, repr=False)
@@ -173,6 +175,7 @@ def plan(
             first_rows=tuple(tally.first_rows),
             bad_rows=tuple(tally.bad_rows),
             digest=tally.digest,
+            control_notes=tally.control_notes,
             seed_siblings=tally.seed_siblings,
             urls=tally.urls or {},
             is_only_counted=is_only_counted,

@@ -94,6 +94,8 @@ class Tally:
         self.bad_rows: list[BadRow] = []
         self.urls: dict[str, listing.RowName] | None = None
         """Control images by URL, each with the first row that names it; None: nobody asks."""
+        self.control_notes: dict[str, tuple[str, ...]] = {}
+        """By the path of a control image read for the first time."""
         self.seed_siblings = 0
         """Single images to be bought that differ from an earlier one by their seed alone."""
         self._but_for_seed = SeenHashes()
@@ -144,6 +146,8 @@ class Tally:
             self._look_for_siblings(row.job.input)
         if self.urls is not None and row.control is None:
             self._note_urls(row)
+        if row.control is not None and row.control.notes:
+            self.control_notes[row.control.path] = row.control.notes
         if row.control is not None and self._needs_upload(row.control):
             self.upload_bytes += row.control.bytes
         if len(self.first_rows) < _FIRST_ROWS:

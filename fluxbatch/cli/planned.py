@@ -15,6 +15,7 @@ from fluxbatch.planning import Plan
 
 _SCOPES = {"run": "per run", "day": "per day", "dataset": "per dataset"}
 _LABEL = 10
+_NOTES_SHOWN = 5
 
 
 def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -> Iterator[str]:
@@ -43,6 +44,11 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
     if plan.uploads:
         files = f"{count(plan.uploads, 'local file')}, {size(plan.upload_bytes)}"
         yield _line("uploads", files)
+    notes = [f"{path} {note}" for path, all_ in plan.control_notes.items() for note in all_]
+    for number, note in enumerate(notes[:_NOTES_SHOWN]):
+        yield _line("" if number else "note", note)
+    if len(notes) > _NOTES_SHOWN:
+        yield _line("", f"and {len(notes) - _NOTES_SHOWN:,} more of such notes")
     for check in plan.budgets:
         fits = "enough" if check.jobs >= jobs.to_buy else f"pays for {count(check.jobs, 'job')}"
         spent = f", {dollars(check.committed)} of it used" if check.committed else ""

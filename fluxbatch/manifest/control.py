@@ -16,7 +16,7 @@ import stat
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -41,6 +41,8 @@ _FILES_KEPT = 10_000
 _HASHES_KEPT = 100_000
 _HINTS = 20
 _HINTS_FROM = 1000
+_TAIL_BYTES = 65_536
+_ORIENTATION = 0x0112
 _UNSETTLED_NS = 2_000_000_000
 _BLOCK_BYTES = 1024 * 1024
 
@@ -69,6 +71,7 @@ class FileHash(NamedTuple):
 
     sha256: str
     mime: str
+    notes: tuple[str, ...] = ()
 
 
 class FileHashes(Protocol):
@@ -210,7 +213,7 @@ class ControlImages:
             # A file written this moment may change again within one tick of its clock.
             if time.time_ns() - stamp.mtime_ns > _UNSETTLED_NS:
                 self._hashes.put(stamp, found)
-        return ControlFile(str(path), found.sha256, stamp.size, found.mime)
+        return ControlFile(str(path), found.sha256, stamp.size, found.mime, found.notes)
 
     def _not_there(self, path: Path, given: str) -> str:
         try:
@@ -255,8 +258,21 @@ def _look_into(path: Path, stamp: FileStamp, given: str) -> FileHash:
         if (after.st_size, after.st_mtime_ns, after.st_ino) != stamp[1:]:
             raise BadControl(f"{quoted(given)} changed while it was read; run again")
         file.seek(0)
-        _refuse_broken(file, mime, given)
-    return FileHash(digest.hexdigest(), mime)
+        _refuse_cut_short(file, stamp.size, mime, given)
+        notes = _looked_at(file, mime, given)
+    return FileHash(digest.hexdigest(), mime, notes)
+
+
+def _refuse_cut_short(file: BinaryIO, size: int, mime: str, given: str) -> None:
+    """Decoders forgive a lost end; png is left to its checksums."""
+    file.seek(4)
+    riff_bytes = int.from_bytes(file.read(4), "little") + 8
+    file.seek(max(0, size - _TAIL_BYTES))
+    tail = file.read()
+    file.seek(0)
+    is_cut = tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda") and mime == "image/jpeg"
+    if is_cut or (mime == "image/webp" and riff_bytes > size):
+        raise BadControl(f"{quoted(given)} is cut short: its end is missing")
 
 
 def _mime_of(head: bytes) -> str | None:
@@ -269,8 +285,11 @@ def _mime_of(head: bytes) -> str | None:
     return None
 
 
-def _refuse_broken(file: BinaryIO, mime: str, given: str) -> None:
-    """Its header and checksums; the pixels are decoded when it is uploaded."""
+def _looked_at(file: BinaryIO, mime: str, given: str) -> tuple[str, ...]:
+    """What should be known of it; raise `BadControl` where it is broken.
+
+    By its header and checksums; the pixels are decoded when it is uploaded.
+    """
     # The plug-ins themselves: `Image.open` would warn of large images on its way.
     plugins: dict[str, type[ImageFile]] = {
         "image/jpeg": JpegImageFile,
@@ -280,8 +299,20 @@ def _refuse_broken(file: BinaryIO, mime: str, given: str) -> None:
     try:
         image = plugins[mime](file)
         width, height = image.size
+        notes = tuple(_notes(image))
         image.verify()
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError) as exc:
         raise BadControl(f"{quoted(given)} is a broken {mime}: {exc}") from None
     if width * height > MOST_PIXELS:
         raise BadControl(f"{quoted(given)} has {width}x{height} pixels, more than {MOST_PIXELS:,}")
+    return notes
+
+
+def _notes(image: ImageFile) -> Iterator[str]:
+    if getattr(image, "is_animated", False):
+        yield "is animated: the model may take its first frame alone"
+    if image.mode == "CMYK":
+        yield "is CMYK: its colours may come out otherwise; save it as RGB"
+    # A png is decoded whole to find any, and is hardly ever turned so.
+    if image.format != "PNG" and image.getexif().get(_ORIENTATION, 1) != 1:
+        yield "is turned by its EXIF data: the model may take it unturned; save it turned"

@@ -157,7 +157,8 @@ def test_a_broken_image_is_refused(tmp_path: Path) -> None:
     write(tmp_path, b"RIFF\0\0\0\0WEBPVP8 junk", "junk.webp")
 
     for name in ("short.png", "flipped.png", "short.jpg", "junk.webp"):
-        assert "is a broken image/" in refusal(tmp_path, name)
+        said = refusal(tmp_path, name)
+        assert "is a broken image/" in said or "is cut short" in said
 
 
 def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
@@ -224,3 +225,33 @@ def test_a_file_written_this_moment_is_not_remembered(tmp_path: Path) -> None:
 def test_a_token_in_a_refused_url_is_not_repeated(tmp_path: Path) -> None:
     """Errors are logged and kept."""
     assert "secret" not in refusal(tmp_path, "http://example.org/a.png?X-Signature=secret")
+
+
+def test_what_a_model_may_take_otherwise_is_noted(tmp_path: Path) -> None:
+    """An animation, CMYK, a photo turned by its EXIF data; a plain one has no note."""
+    picture(tmp_path / "plain.png")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
+    Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 8)).save(tmp_path / "turned.jpg", exif=exif)
+
+    def notes(name: str) -> str:
+        control = one(tmp_path, name).control
+        assert control is not None
+        return " ".join(control.notes)
+
+    assert notes("plain.png") == ""
+    assert "animated" in notes("moving.webp")
+    assert "CMYK" in notes("print.jpg")
+    assert "EXIF" in notes("turned.jpg")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
+def test_a_file_without_its_end_is_refused(tmp_path: Path, kind: str) -> None:
+    """Decoders would fill in grey."""
+    path = picture(tmp_path / "cut", kind, size=(64, 64))
+    path.write_bytes(path.read_bytes()[:-12])
+
+    assert "cut short" in (said := refusal(tmp_path, "cut")) or "broken" in said
