@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from anyio import to_thread
 
 from tests.integration.test_cli_run import write_manifest
-from tests.support.commands import fluxbatch
+from tests.support.certificate import certificate
+from tests.support.commands import Ended, fluxbatch, started
 from tests.support.emulator import QUICK, EmulatorProcess, emulator_process
 from tests.support.pictures import picture
 from tests.support.raw_server import Conversation, raw_server
@@ -117,6 +118,13 @@ def test_jobs_that_differ_by_their_seed_alone_get_a_hint(tmp_path: Path) -> None
     assert "num_outputs: 4" not in fluxbatch("plan", manifest).out
 
 
+def fresh(*words: object, env: Mapping[str, str]) -> Ended:
+    """An interpreter of its own: which certificates are trusted is settled by its imports."""
+    with started(*words, env=env) as process:
+        out, err = process.communicate(timeout=60)
+        return Ended(process.returncode, out, err)
+
+
 async def test_urls_are_fetched_only_when_asked_and_named_with_their_rows(tmp_path: Path) -> None:
     """
     A good image, a page, one that is gone; each once, however many rows name it.
@@ -133,7 +141,8 @@ async def test_urls_are_fetched_only_when_asked_and_named_with_their_rows(tmp_pa
         else:
             await conversation.answer(b"", head="404 Not Found")
 
-    async with raw_server(serve) as server:
+    trusted = {"SSL_CERT_FILE": str(tmp_path / "trusted.pem")}
+    async with raw_server(serve, certificate(tmp_path / "trusted.pem")) as server:
         manifest = tmp_path / "m.jsonl"
         rows = [
             {"id": f"row-{n}", "prompt": f"{n}", "control_image": f"{server.url}/{name}"}
@@ -141,11 +150,11 @@ async def test_urls_are_fetched_only_when_asked_and_named_with_their_rows(tmp_pa
         ]
         manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
         words = ("plan", manifest, "--base-url", f"{server.url}/v1")
-        plain = await to_thread.run_sync(lambda: fluxbatch(*words))
+        plain = await to_thread.run_sync(lambda: fresh(*words, env=trusted))
         assert plain.code == 0
         assert asked == []
 
-        checked = await to_thread.run_sync(lambda: fluxbatch(*words, "--check-urls"))
+        checked = await to_thread.run_sync(lambda: fresh(*words, "--check-urls", env=trusted))
 
     assert checked.code == 2
     assert sorted(asked) == ["/gone?token=SECRET", "/good.png", "/page"]
