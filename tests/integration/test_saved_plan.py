@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from anyio import to_thread
 
-from fluxbatch.config import load_settings
-from fluxbatch.url_check import check_urls
 from tests.integration.test_cli_run import write_manifest
-from tests.support.commands import fluxbatch
+from tests.support.certificate import certificate
+from tests.support.commands import Ended, fluxbatch, started
 from tests.support.emulator import QUICK, EmulatorProcess, emulator_process
 from tests.support.pictures import picture
 from tests.support.raw_server import Conversation, raw_server
@@ -119,6 +118,13 @@ def test_jobs_that_differ_by_their_seed_alone_get_a_hint(tmp_path: Path) -> None
     assert "num_outputs: 4" not in fluxbatch("plan", manifest).out
 
 
+def fresh(*words: object, env: Mapping[str, str]) -> Ended:
+    """An interpreter of its own: which certificates are trusted is settled by its imports."""
+    with started(*words, env=env) as process:
+        out, err = process.communicate(timeout=60)
+        return Ended(process.returncode, out, err)
+
+
 async def test_urls_are_fetched_only_when_asked_and_named_with_their_rows(tmp_path: Path) -> None:
     """
     A good image, a page, one that is gone; each once, however many rows name it.
@@ -135,32 +141,26 @@ async def test_urls_are_fetched_only_when_asked_and_named_with_their_rows(tmp_pa
         else:
             await conversation.answer(b"", head="404 Not Found")
 
-    manifest = tmp_path / "m.jsonl"
-    rows = [
-        {"id": f"row-{n}", "prompt": f"{n}", "control_image": f"https://photos.invalid/{name}"}
-        for n, name in enumerate(("good.png", "page", "good.png"))
-    ]
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asleep = await to_thread.run_sync(lambda: fluxbatch("plan", manifest))
-    told = await to_thread.run_sync(lambda: fluxbatch("plan", manifest, "--check-urls"))
-    assert asleep.code == 0
-    assert told.code == 2
-    assert "row-0, control image 'https://photos.invalid/good.png'" in told.err
-    assert "row-2" not in told.err
-    assert "2 control images cannot be used" in told.err
+    trusted = {"SSL_CERT_FILE": str(tmp_path / "trusted.pem")}
+    async with raw_server(serve, certificate(tmp_path / "trusted.pem")) as server:
+        manifest = tmp_path / "m.jsonl"
+        rows = [
+            {"id": f"row-{n}", "prompt": f"{n}", "control_image": f"{server.url}/{name}"}
+            for n, name in enumerate(("good.png", "page", "gone?token=SECRET", "good.png"))
+        ]
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        words = ("plan", manifest, "--base-url", f"{server.url}/v1")
+        plain = await to_thread.run_sync(lambda: fresh(*words, env=trusted))
+        assert plain.code == 0
+        assert asked == []
 
-    found: dict[str, str] = {}
-    async with raw_server(serve) as server:
-        settings = load_settings(None, {"provider": {"base_url": f"{server.url}/v1"}}, {})
-        names = ("good.png", "page", "gone?token=SECRET")
-        await check_urls(
-            [f"{server.url}/{name}" for name in names],
-            settings,
-            lambda one: found.update({one.url.rpartition("/")[2]: one.problem}),
-        )
+        checked = await to_thread.run_sync(lambda: fresh(*words, "--check-urls", env=trusted))
 
+    assert checked.code == 2
     assert sorted(asked) == ["/gone?token=SECRET", "/good.png", "/page"]
-    assert found["good.png"] == ""
-    assert "HTML page" in found["page"]
-    assert "404" in found["gone?token=SECRET"]
-    assert "SECRET" not in found["gone?token=SECRET"]
+    assert "row-1" in checked.err
+    assert "HTML page" in checked.err
+    assert "row-2" in checked.err
+    assert "404" in checked.err
+    assert "row-0" not in checked.err
+    assert "SECRET" not in checked.err

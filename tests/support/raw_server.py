@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSListener
 
 
 @dataclass
 class Conversation:
     """One connection."""
 
-    stream: SocketStream
+    stream: ByteStream
     received: bytearray = field(default_factory=bytearray)
 
     async def request(self) -> bytes:
@@ -62,11 +64,12 @@ Handler = Callable[[Conversation], Awaitable[None]]
 @dataclass
 class RawServer:
     port: int
+    scheme: str = "http"
     conversations: list[Conversation] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def received(self) -> bytes:
@@ -75,21 +78,28 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
+async def raw_server(
+    handler: Handler, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawServer]:
     """Run *handler* for every connection; its end closes the connection."""
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
         anyio.create_task_group() as group,
     ):
-        server = RawServer(listener.extra(SocketAttribute.local_port))
+        port = listener.extra(SocketAttribute.local_port)
+        server = RawServer(port, "http" if tls is None else "https")
 
-        async def converse(stream: SocketStream) -> None:
+        async def converse(stream: ByteStream) -> None:
             conversation = Conversation(stream)
             server.conversations.append(conversation)
             async with stream:
                 with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                     await handler(conversation)  # or the client left first, as some tests want
 
-        group.start_soon(listener.serve, converse)
+        if tls is None:
+            group.start_soon(listener.serve, converse)
+        else:
+            secured = TLSListener(listener, tls, standard_compatible=False)
+            group.start_soon(secured.serve, converse)
         yield server
         group.cancel_scope.cancel()
