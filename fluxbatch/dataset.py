@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from typing import IO
 
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
 from fluxbatch.ledger.database import SqliteDatabase
+
+LOOKERS_WAIT_S = 10.0
+"""How long a process that begins waits for those who only look; each looks for microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,7 @@ class Folder:
         except OSError:
             return False
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+            return not _flocks(lock, fcntl.LOCK_SH)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -102,15 +102,22 @@ class Folder:
 
 
 def _locks(lock: IO[str]) -> bool:
-    """Take the lock; somebody who only looks, by `is_held`, has it for microseconds."""
-    for pause_s in (0.01, 0.05, 0.0):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(pause_s)
-        else:
-            return True
-    return False
+    """Take the lock, past those who only look (`is_held`): they share it, a holder shares nothing."""
+    give_up = time.monotonic() + LOOKERS_WAIT_S
+    while not _flocks(lock, fcntl.LOCK_EX):
+        if not _flocks(lock, fcntl.LOCK_SH) or time.monotonic() > give_up:
+            return False
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        time.sleep(random.uniform(0.001, 0.02))  # two who begin at once do not stay in step
+    return True
+
+
+def _flocks(lock: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(text: str) -> str:
