@@ -102,7 +102,7 @@ class Folder:
 
 
 def _locks(lock: IO[str]) -> bool:
-    """Take the lock, past those who only look (`is_held`): they share it, a holder shares nothing."""
+    """Take the lock, past those who only look (`is_held`): they share it, a holder does not."""
     give_up = time.monotonic() + LOOKERS_WAIT_S
     while not _flocks(lock, fcntl.LOCK_EX):
         if not _flocks(lock, fcntl.LOCK_SH) or time.monotonic() > give_up:

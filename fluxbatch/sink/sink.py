@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fluxbatch.config import Sink as SinkSettings
 from fluxbatch.seams import Seams
 from fluxbatch.sink.fetch import Fetcher, Gone, Unfetched
-from fluxbatch.sink.store import LocalStore, check_stem
+from fluxbatch.sink.store import ImageStore, check_stem
 from fluxbatch.sink.stow import Arrival, Broken, Stored, Stower
 
 
@@ -26,7 +26,7 @@ class Sink:
     """Borrows its parts."""
 
     def __init__(
-        self, store: LocalStore, fetcher: Fetcher, settings: SinkSettings, seams: Seams
+        self, store: ImageStore, fetcher: Fetcher, settings: SinkSettings, seams: Seams
     ) -> None:
         self._store = store
         self._fetcher = fetcher

@@ -12,11 +12,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 from fluxbatch.errors import SinkError
 
@@ -50,6 +50,45 @@ class Written(NamedTuple):
     bytes: int
 
 
+class Landing(NamedTuple):
+    """A verified file on its way to its name."""
+
+    half: HalfFile
+    stem: str
+    extension: str
+
+
+class ImageStore(Protocol):
+    """Where a dataset's images are. All of it blocks; a failure is a `SinkError`."""
+
+    def begin(self) -> HalfFile:
+        """A new temporary file, on this machine."""
+
+    def keep(self, landings: Sequence[Landing]) -> list[Written | SinkError]:
+        """Each under its name and durable when this returns, or why it is not; what is kept
+        leaves no temporary file behind.
+
+        A file of that name is replaced, and rightly: a name belongs to one output of one job, so
+        what stands there is the same output, left by a crash before its ledger entry, or a
+        corrupt one under repair.
+        """
+
+    def discard(self, stem: str) -> int:
+        """Remove the output of that name, whatever its type; how many files.
+
+        For what a crash left without a ledger entry: it may come back as another type.
+        """
+
+    def sweep(self) -> int:
+        """Remove what a killed process left half written; how many files.
+
+        Only while this process holds the dataset.
+        """
+
+    def has_room(self, min_free: int) -> bool:
+        """Whether at least *min_free* bytes are free for us."""
+
+
 class LocalStore:
     """A local folder. Paths are texts here: this runs for every output, and `Path` is slow."""
 
@@ -60,16 +99,11 @@ class LocalStore:
         self._numbers = count()
 
     def begin(self) -> HalfFile:
-        """A new temporary file."""
         folder = f"{self._root}/{TMP}"
         self._make(folder)
-        return HalfFile(self, f"{folder}/{self._prefix}{next(self._numbers):08x}{_HALF}")
+        return HalfFile(f"{folder}/{self._prefix}{next(self._numbers):08x}{_HALF}")
 
     def sweep(self) -> int:
-        """Remove what a killed process left half written; how many files.
-
-        Only while this process holds the dataset.
-        """
         swept = 0
         folder = Path(self._root, TMP)
         with _explained(folder):
@@ -79,10 +113,6 @@ class LocalStore:
         return swept
 
     def discard(self, stem: str) -> int:
-        """Remove the output of that name, whatever its type; how many files.
-
-        For what a crash left in `images/` without a ledger entry: it may come back as another type.
-        """
         check_stem(stem)
         removed = 0
         place = Path(self._root, IMAGES, stem)
@@ -94,21 +124,30 @@ class LocalStore:
         return removed
 
     def has_room(self, min_free: int) -> bool:
-        """Whether at least *min_free* bytes are free for us."""
         with _explained(self._root):
             return shutil.disk_usage(self._root).free >= min_free
 
-    def place(self, relative: str) -> str:
-        """The path of a file in the dataset, its folder made."""
-        path = f"{self._root}/{relative}"
-        self._make(path.rpartition("/")[0])
-        return path
+    def keep(self, landings: Sequence[Landing]) -> list[Written | SinkError]:
+        """One sync a folder, however many land in it."""
+        kept = [self._land(landing) for landing in landings]
+        try:
+            for folder in {one.path.rpartition("/")[0] for one in kept if isinstance(one, Written)}:
+                with _explained(folder):
+                    _sync_folder(f"{self._root}/{folder}")
+        except SinkError as exc:
+            return [SinkError(*exc.args) if isinstance(one, Written) else one for one in kept]
+        return kept
 
-    def sync(self, relatives: Iterable[str]) -> None:
-        """Make the names of these files of the dataset durable."""
-        for folder in {f"{self._root}/{path}".rpartition("/")[0] for path in relatives}:
-            with _explained(folder):
-                _sync_folder(folder)
+    def _land(self, landing: Landing) -> Written | SinkError:
+        """Its bytes are durable and it has its name; the name is durable after the sync."""
+        check_stem(landing.stem)
+        relative = f"{IMAGES}/{landing.stem}.{landing.extension}"
+        final = f"{self._root}/{relative}"
+        try:
+            self._make(final.rpartition("/")[0])
+            return landing.half.rename(final, relative)
+        except SinkError as exc:
+            return exc
 
     def _make(self, folder: str) -> None:
         """A folder, so that it is still there after a power loss."""
@@ -123,10 +162,9 @@ class LocalStore:
 
 
 class HalfFile:
-    """A file on its way: hashed as it is written, invisible until `commit`."""
+    """A file on its way: hashed as it is written, invisible until it is kept."""
 
-    def __init__(self, store: LocalStore, path: str) -> None:
-        self._store = store
+    def __init__(self, path: str) -> None:
         self._path = path
         self._digest = hashlib.sha256()
         self._bytes = 0
@@ -147,22 +185,8 @@ class HalfFile:
             os.lseek(self._open(), 0, os.SEEK_SET)
             return open(self._open(), "rb", closefd=False)
 
-    def commit(self, stem: str, extension: str) -> Written:
-        """Make it durable under its final name; `land` and its folder's `sync` in one."""
-        written = self.land(stem, extension)
-        self._store.sync((written.path,))
-        return written
-
-    def land(self, stem: str, extension: str) -> Written:
-        """Its bytes are durable and it has its final name; the name is durable after `sync`.
-
-        A file of that name is replaced, and rightly: a name belongs to one output of one job, so
-        what stands there is the same output, left by a crash before its ledger entry, or a
-        corrupt one under repair.
-        """
-        check_stem(stem)
-        relative = f"{IMAGES}/{stem}.{extension}"
-        final = self._store.place(relative)
+    def rename(self, final: str, relative: str) -> Written:
+        """Its bytes are durable, and it has its name *final*, which is *relative* to the users."""
         with _explained(final):
             os.fsync(self._open())
             self._close()

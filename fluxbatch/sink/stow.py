@@ -20,7 +20,7 @@ from fluxbatch.errors import SinkError
 from fluxbatch.seams import Blocking
 from fluxbatch.sink.image import NoImage, OtherKind, Verdict, verdict
 from fluxbatch.sink.looks import Look
-from fluxbatch.sink.store import HalfFile, LocalStore, Written
+from fluxbatch.sink.store import HalfFile, ImageStore, Landing, Written
 from fluxbatch.sink.wording import tidied
 
 _TRIPS = min(max((os.cpu_count() or 1) - 1, 1), 8)
@@ -60,7 +60,7 @@ class Arrival:
     An ordinary image is one block and touches no file before it is verified.
     """
 
-    def __init__(self, store: LocalStore, blocking: Blocking) -> None:
+    def __init__(self, store: ImageStore, blocking: Blocking) -> None:
         self._store = store
         self._blocking = blocking
         self._block = b""
@@ -79,12 +79,14 @@ class Arrival:
             return seen
         return verdict(self._spill().written(), max_pixels=max_pixels)
 
-    def land(self, stem: str, extension: str) -> Written:
-        """Under its final name, durable but for the folder. Blocks."""
+    def landing(self, stem: str, extension: str) -> Landing:
+        """What is verified, for the store to keep; what it does not keep is `leave`'s to remove."""
         assert self._half is not None
-        written = self._half.land(stem, extension)
+        return Landing(self._half, stem, extension)
+
+    def landed(self) -> None:
+        """The store has kept it: there is nothing to leave."""
         self._half = None
-        return written
 
     async def leave(self) -> None:
         """Remove what did not land, even when cancelled."""
@@ -122,7 +124,7 @@ class _Parcel:
 class Stower:
     """One store's way in. Whoever finds a trip free leads it, for all who wait."""
 
-    def __init__(self, store: LocalStore, blocking: Blocking, *, max_pixels: int) -> None:
+    def __init__(self, store: ImageStore, blocking: Blocking, *, max_pixels: int) -> None:
         self._store = store
         self._blocking = blocking
         self._max_pixels = max_pixels
@@ -176,7 +178,7 @@ class Stower:
                 self._waiting[0].call()
 
     def _stow(self, group: Sequence[_Parcel]) -> None:
-        """Verify all, then let all land, then make their folders durable. Blocks."""
+        """Verify all, then have all that are whole kept together. Blocks."""
         for parcel in group:
             try:
                 parcel.seen = parcel.arrival.verified(self._max_pixels)
@@ -184,18 +186,16 @@ class Stower:
                 parcel.outcome = Broken(tidied(str(exc)), isinstance(exc, OtherKind))
             except SinkError as exc:
                 parcel.outcome = exc
-        for parcel in group:
-            if parcel.outcome is None and parcel.seen is not None:
-                try:
-                    parcel.outcome = parcel.arrival.land(parcel.stem, parcel.seen.kind.extension)
-                except SinkError as exc:
-                    parcel.outcome = exc
-        landed = [parcel for parcel in group if isinstance(parcel.outcome, Written)]
-        try:
-            self._store.sync({p.outcome.path for p in landed if isinstance(p.outcome, Written)})
-        except SinkError as exc:
-            for parcel in landed:
-                parcel.outcome = SinkError(*exc.args)
+        whole = [
+            (parcel, parcel.arrival.landing(parcel.stem, parcel.seen.kind.extension))
+            for parcel in group
+            if parcel.seen is not None
+        ]
+        kept = self._store.keep([landing for _, landing in whole])
+        for (parcel, _), outcome in zip(whole, kept, strict=True):
+            parcel.outcome = outcome
+            if isinstance(outcome, Written):
+                parcel.arrival.landed()
 
 
 def _told(parcel: _Parcel) -> Stored | Broken:

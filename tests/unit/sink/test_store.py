@@ -16,29 +16,38 @@ import pytest
 
 from fluxbatch.errors import SinkError
 from fluxbatch.sink import LocalStore
+from fluxbatch.sink.store import HalfFile, Landing, Written
 
 
 def put(store: LocalStore, content: bytes, stem: str = "ab/job-0", extension: str = "png") -> str:
     half = store.begin()
     try:
         half.write(content)
-        return half.commit(stem, extension).path
+        return keep(store, half, stem, extension).path
     finally:
         half.discard()
+
+
+def keep(store: LocalStore, half: HalfFile, stem: str, extension: str) -> Written:
+    (kept,) = store.keep([Landing(half, stem, extension)])
+    if isinstance(kept, SinkError):
+        raise kept
+    return kept
 
 
 def names(root: Path) -> set[str]:
     return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
 
 
-def test_a_committed_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
+def test_a_kept_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
     """
     The path is relative to the dataset, with forward slashes on every system.
     """
-    half = LocalStore(tmp_path).begin()
+    store = LocalStore(tmp_path)
+    half = store.begin()
     half.write(b"one ")
     half.write(b"two")
-    written = half.commit("ab/job-0", "png")
+    written = keep(store, half, "ab/job-0", "png")
     assert written.path == "images/ab/job-0.png"
     assert written.bytes == 7
     assert written.sha256 == sha256(b"one two").hexdigest()
@@ -46,7 +55,7 @@ def test_a_committed_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None
     assert names(tmp_path) == {"images/ab/job-0.png"}
 
 
-def test_before_the_commit_nothing_is_in_images(tmp_path: Path) -> None:
+def test_before_it_is_kept_nothing_is_in_images(tmp_path: Path) -> None:
     """
     A kill at any moment leaves a half file in `tmp/` alone.
     """
@@ -133,9 +142,10 @@ def test_a_stem_that_could_leave_the_folder_is_a_bug(tmp_path: Path, stem: str) 
     """
     Names are the caller's, so a bad one is no outcome but an error of ours.
     """
-    half = LocalStore(tmp_path).begin()
+    store = LocalStore(tmp_path)
+    half = store.begin()
     with pytest.raises(ValueError, match="no plain relative name"):
-        half.commit(stem, "png")
+        keep(store, half, stem, "png")
     half.discard()
     assert names(tmp_path) == set()
 

@@ -217,7 +217,6 @@ async def test_a_trip_ends_with_the_folder_on_the_disk(
         real(handle)
 
     store = LocalStore(tmp_path)
-    store.place("images/made-before")
     monkeypatch.setattr("fluxbatch.sink.store.os.fsync", spy)
     await stowed(Stower(store, CountedBlocking(), max_pixels=10_000), store, PNG, "a")
 
