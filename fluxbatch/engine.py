@@ -248,6 +248,8 @@ async def collecting(
 
 
 async def _tell(invocation: Invocation, on_status: OnStatus) -> None:
+    with anyio.move_on_after(_STATUS_S):  # what was bought before holds its slots again
+        await invocation.recovered.wait()
     while True:
         began_s = invocation.desk.now_s()
         on_status(await invocation.status())

@@ -62,6 +62,17 @@ def about(seconds: float) -> str:
     return duration(600 * round(seconds / 600))
 
 
+def about_between(least_s: float, most_s: float) -> str:
+    """`4 to 6 min`, `45 s to 1½ min`; `5 min` where both ends, told so coarsely, are the same."""
+    least, most = about(least_s), about(most_s)
+    if least == most:
+        return most
+    number, _, unit = least.rpartition(" ")
+    if most == f"{most.partition(' ')[0]} {unit}" and " " not in number:
+        return f"{number} to {most}"
+    return f"{least} to {most}"
+
+
 def clock(seconds: float) -> str:
     """`0:42`, `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
