@@ -42,7 +42,7 @@ def plan(
     from fluxbatch.cli.planned import plan_lines, refusal
     from fluxbatch.cli.saved import SavedPlan
     from fluxbatch.cli.settings import read_source
-    from fluxbatch.cli.words import count
+    from fluxbatch.cli.words import count, folded
     from fluxbatch.dataset import Folder
     from fluxbatch.errors import ExitCode
     from fluxbatch.planning import plan as make_plan
@@ -63,7 +63,8 @@ def plan(
         )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, source, out):
-            talk.data(line)
+            for part in folded(line, talk.width(), hang=10):
+                talk.data(part)
     if saved is not None:
         saved.check(planned)
     if planned.jobs.invalid:

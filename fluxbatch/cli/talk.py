@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -93,6 +94,11 @@ class Talk:
         """Talk that is laid out."""
         if not self.quiet:
             _write(sys.stderr, self._laid_out(shown, stderr=True))
+
+    def width(self, *, stderr: bool = False) -> int | None:
+        """The columns of the terminal that a stream leads to; None where it leads to none."""
+        stream = sys.stderr if stderr else sys.stdout
+        return shutil.get_terminal_size().columns if stream.isatty() else None
 
     @cached_property
     def console(self) -> Console:

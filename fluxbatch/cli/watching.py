@@ -47,7 +47,7 @@ def watch_folder(talk: Talk, folder: Folder, sleep: Callable[[float], None] = ti
         talk.say("no run is at work here; where it stands:")
     with folder.reader() as db:
         now = standing(db, folder)
-    for line in status_lines(now):
+    for line in status_lines(now, talk.width()):
         talk.data(line)
 
 

@@ -107,6 +107,33 @@ def shortened(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def folded(line: str, width: int | None, hang: int = 0) -> list[str]:
+    """*line* in lines of at most *width* columns, broken at spaces; all but the first begin
+    *hang* further in than it does.
+
+    As it is where *width* is None: whoever reads a pipe wants one line. Paths and addresses stay
+    whole, and so does a command, or copying it would break it.
+    """
+    if width is None or "fluxbatch " in line:
+        return [line]
+    from rich.cells import cell_len, chop_cells  # where somebody looks, and not for a script
+
+    if cell_len(line) <= width:
+        return [line]
+    start = line[: len(line) - len(line.lstrip())]
+    inner, most = start + " " * hang, max(width - len(start) - hang, 8)
+    lines, now = [], start
+    for word in line.lstrip().split(" "):
+        pieces = [word] if "/" in word else chop_cells(word, most) or [word]
+        for number, piece in enumerate(pieces):
+            glue = " " if now.strip() and number == 0 else ""
+            if now.strip() and cell_len(now + glue + piece) > width:
+                lines.append(now)
+                now, glue = inner, ""
+            now += glue + piece
+    return [*lines, now]
+
+
 def stopping_words(reason: str) -> str:
     """That nothing more is bought, and why; what a second Ctrl-C would do."""
     if reason.startswith("SIG"):

@@ -63,6 +63,7 @@ def test_it_is_in_order_during_a_run_after_a_kill_and_at_the_end(
         seen.process.send_signal(signal.SIGKILL)
         seen.finish()
 
+    assert "was killed; to be continued" in fluxbatch("status", tmp_path / "d").out
     kept = _jobs(tmp_path / "d")
     with on_terminal(*command, **size) as seen:  # type: ignore[arg-type]
         first = seen.wait_for("time ")
@@ -116,6 +117,7 @@ def test_a_watcher_sees_the_same(
             seen.wait_for("failed    灯台")
             _assert_in_order(seen)
             assert re.search(r"creates +[━─]+ +[1-9]\d? of 100", seen.text)
+            assert ", goes on" in fluxbatch("status", tmp_path / "d").out
             assert "working" not in seen.text, "a lane's health is the run's own knowledge"
 
 
@@ -189,3 +191,18 @@ def _assert_in_order(seen: Terminal) -> None:
     counts = _counts(text)
     assert sum(counts.values()) == _JOBS, text
     assert KEY not in seen.drawn.decode()
+
+
+@pytest.mark.parametrize("words", [("plan", "m.jsonl"), ("models", "flux-depth-dev")])
+def test_tables_fit_a_terminal(
+    words: tuple[str, str], command: list[object], tmp_path: Path
+) -> None:
+    """
+    Eighty columns are enough for both; what is longer goes on in the next line.
+    """
+    where = tmp_path / words[1] if "." in words[1] else words[1]
+    with on_terminal(words[0], where) as seen:
+        assert seen.finish() == 0
+    lines = seen.drawn.decode().replace("\r", "").splitlines()
+    assert len(lines) > 5
+    assert max(wcswidth(line) for line in lines if "/" not in line) <= 80
