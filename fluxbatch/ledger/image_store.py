@@ -46,10 +46,12 @@ def check_image_store(db: Database, url: str | None) -> bool:
     if before == url:
         return False
     if db.run(_ANY):
+        there = repr(before) if before is not None else "its own folder"
         remedy = f"set sink.store to {before!r}" if before is not None else "leave sink.store out"
+        named = f"sink.store names {url!r}" if url is not None else "sink.store names no store"
         raise ConfigError(
-            f"the images of this dataset are in {before or 'its folder'!r}, and sink.store names"
-            f" {url or 'no other place'!r}: {remedy}, or begin another dataset (--out)"
+            f"the images of this dataset are in {there}, and {named}: {remedy}, or begin another"
+            " dataset (--out)"
         )
     return True
 
