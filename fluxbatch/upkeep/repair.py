@@ -22,7 +22,7 @@ from fluxbatch.ledger.audits import (
 )
 from fluxbatch.ledger.queries import dataset_id
 from fluxbatch.ledger.upkeep import WantAgain
-from fluxbatch.seams import Seams, real_seams
+from fluxbatch.seams import Seams
 from fluxbatch.upkeep.attending import Attendance, Request, attend, each
 from fluxbatch.upkeep.files import Fault, faults
 from fluxbatch.upkeep.reports import RepairReport
@@ -44,19 +44,15 @@ async def repair(
 
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
-    seams = seams or real_seams()
-    began_s = seams.clock.monotonic()
-    report = RepairReport()
-    report.interrupted = await attend(
+    return await attend(
         request,
         events,
-        lambda attendance: _repair(attendance, report),
+        _repair,
+        RepairReport(),
         seams=seams,
         outside=outside,
         handle_signals=handle_signals,
     )
-    report.seconds = seams.clock.monotonic() - began_s
-    return report
 
 
 async def _repair(attendance: Attendance, report: RepairReport) -> None:

@@ -25,6 +25,6 @@ def test_the_place_may_change_until_there_is_an_image(database: Database) -> Non
     books.do(KeepImagesAt("s3://two/y"))
     with pytest.raises(ConfigError, match=r"set sink\.store to 's3://two/y'"):
         books.do(KeepImagesAt("s3://one/x"))
-    with pytest.raises(ConfigError, match="sink.store names no store"):
+    with pytest.raises(ConfigError, match=r"sink\.store names no store"):
         books.do(KeepImagesAt(None))
     assert image_store(database) == "s3://two/y"
