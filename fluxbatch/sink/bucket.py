@@ -185,15 +185,13 @@ class BucketStore:
         with self._opening:
             if is_patient not in self._opened:
                 brief_s, timeout_s = min(self._timeout_s, _BRIEF_S), self._timeout_s
-                # On S3 the server refuses a body that is not of this hash.
-                is_s3 = self._url.startswith("s3://")
                 self._opened[is_patient] = open_store(
                     self._url,
                     timeout_s=timeout_s,
                     silence_s=timeout_s if is_patient else brief_s,
                     patience_s=2 * timeout_s if is_patient else brief_s,
                     tries=_TRIES if is_patient else _BRIEF_TRIES,
-                    options=_S3 if is_s3 and _ALGORITHM not in os.environ else None,
+                    options=_s3_options() if self._url.startswith("s3://") else None,
                 )
             return self._opened[is_patient]
 
@@ -219,5 +217,10 @@ class BucketStore:
             raise SinkError(f"cannot {doing} in the store {self._url!r}: {remedy}") from None
 
 
-_ALGORITHM = "AWS_CHECKSUM_ALGORITHM"
-_S3 = {_ALGORITHM.lower(): "SHA256"}
+def _s3_options() -> dict[str, str]:
+    """What the environment may say otherwise."""
+    wanted = {
+        "AWS_CHECKSUM_ALGORITHM": "SHA256",  # the server refuses a body that is not of this hash
+        "AWS_DISABLE_BULK_DELETE": "true",  # not every S3 deletes many at once
+    }
+    return {name.lower(): value for name, value in wanted.items() if name not in os.environ}

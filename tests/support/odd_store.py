@@ -63,6 +63,10 @@ def odd_store() -> Iterator[OddStore]:
             else:
                 self._answer(200, body, self._tag(body))
 
+        def do_DELETE(self) -> None:
+            store.objects.pop(self.path, None)
+            self._answer(204, b"", "")
+
         def _tag(self, body: bytes) -> str:
             return hashlib.md5(body + b"x" * store.has_own_tags, usedforsecurity=False).hexdigest()
 

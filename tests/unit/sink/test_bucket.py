@@ -205,6 +205,16 @@ def test_an_upload_that_is_cut_off_is_sent_again(odd: OddStore, tmp_path: Path) 
     assert [len(content) for content in odd.objects.values()] == [3_000_000]
 
 
+def test_a_store_of_few_words_is_enough(odd: OddStore, tmp_path: Path) -> None:
+    """
+    To write, read and delete one object at a time is all that is asked of it.
+    """
+    store = BucketStore("s3://b/x", tmp_path, timeout_s=5.0)
+    store.claim("one")
+    store.claim("one")
+    assert list(odd.objects) == ["/b/x/fluxbatch.json"]
+
+
 def test_a_slow_store_is_waited_for(odd: OddStore, tmp_path: Path) -> None:
     """
     As long as one try may take, silence included.
