@@ -263,6 +263,7 @@ class UnfinishedOutput:
     provider_id: str
     key_fingerprint: str
     job_id: JobId
+    attempt: int
     edition: int
 
 
@@ -271,6 +272,7 @@ _WANTED = Statement(
     lambda _: (
         select(
             _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.key_fingerprint, _j.id,
+            _p.attempt,
             select(func.count(distinct(_e.prediction_seq)))
             .where(
                 _e.job_seq == _o.job_seq,
@@ -290,8 +292,8 @@ _WANTED = Statement(
 def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
     """Every output that was named by the provider and is not stored, oldest first."""
     return [
-        UnfinishedOutput(seq, number, prediction, provider_id, key, JobId(bytes(job)), edition)
-        for seq, number, prediction, provider_id, key, job, edition in db.run(_WANTED)
+        UnfinishedOutput(seq, number, prediction, name, key, JobId(bytes(job)), attempt, edition)
+        for seq, number, prediction, name, key, job, attempt, edition in db.run(_WANTED)
     ]
 
 

@@ -108,14 +108,18 @@ class Collector:
                 stored.look.notes,
             )
         )
-        job = delivery.watched.job_id.hex()
+        job = delivery.watched.job_id
         done = state is JobState.DONE
-        desk.events.emit(OutputStored(job, stored.path, stored.bytes, done, stored.verify_s))
+        desk.events.emit(
+            OutputStored(
+                job.hex(), stored.path, stored.bytes, done, stored.verify_s, *delivery.made
+            )
+        )
         if done:
             desk.guard.job_ended(failed=False)
         elif state is JobState.FAILED:
             reason = f"fewer images than asked for ({len(delivery.outputs)})"
-            desk.job_failed(delivery.watched.job_id, FailureClass.SHORT_OUTPUT, reason)
+            desk.job_failed(job, FailureClass.SHORT_OUTPUT, reason, *delivery.made)
 
     async def _lost(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
         desk = self._desk
@@ -124,7 +128,7 @@ class Collector:
         )
         job_id = delivery.watched.job_id
         if state is JobState.FAILED:
-            desk.job_failed(job_id, FailureClass.OUTPUT_LOST, reason)
+            desk.job_failed(job_id, FailureClass.OUTPUT_LOST, reason, *delivery.made)
         else:
             message = f"an extra output of job {job_id.hex()} could not be fetched: {reason}"
             desk.events.emit(Noticed(message))

@@ -70,8 +70,15 @@ class Delivery:
     watched: Watched
     outputs: tuple[WantedOutput, ...]
     edition: int
+    attempt: int
+    """Of the prediction."""
     urls: tuple[str, ...] = ()
     """Empty: they must be asked for."""
+
+    @property
+    def made(self) -> tuple[int, int, PredictionId]:
+        """The prediction as events name it: attempt, number and the provider's id."""
+        return self.attempt, self.watched.prediction_seq, self.watched.provider_id
 
 
 @dataclass(slots=True)
@@ -151,8 +158,9 @@ class Desk:
         self.events.emit(
             PredictionMoved(
                 job.hex(),
+                moved.attempt,
                 prediction_seq,
-                facts.provider_id,
+                moved.provider_id,
                 moved.state,
                 moved.job_state,
                 lane,
@@ -173,16 +181,25 @@ class Desk:
             reason = facts.reason or moved.failure.value
             self.guard.attempt_failed(moved.failure, reason)
             if moved.job_state is JobState.FAILED:
-                self.job_failed(job, moved.failure, reason)
+                made = (moved.attempt, prediction_seq, moved.provider_id)
+                self.job_failed(job, moved.failure, reason, *made)
         elif moved.state is PredictionState.SUCCEEDED:
             self.guard.attempt_succeeded()
         if not moved.state.is_live:
             self.queue.unblock()
         return moved
 
-    def job_failed(self, job: JobId, failure: FailureClass, reason: str) -> None:
-        """A job reached a failed end."""
-        self.events.emit(JobFailed(job.hex(), failure, reason))
+    def job_failed(
+        self,
+        job: JobId,
+        failure: FailureClass,
+        reason: str,
+        attempt: int | None = None,
+        prediction: int | None = None,
+        provider_id: str | None = None,
+    ) -> None:
+        """A job reached a failed end: of a prediction, or before any."""
+        self.events.emit(JobFailed(job.hex(), failure, reason, attempt, prediction, provider_id))
         self.guard.job_ended(failed=True)
 
     def notice_once(self, message: str) -> None:

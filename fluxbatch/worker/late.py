@@ -104,4 +104,6 @@ class LateWords:
         )
         if moved.outputs:
             watched = watched_of(one, said.prediction_id)
-            await deliver.send(Delivery(watched, moved.outputs, moved.edition, said.urls))
+            await deliver.send(
+                Delivery(watched, moved.outputs, moved.edition, moved.attempt, said.urls)
+            )

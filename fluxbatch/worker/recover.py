@@ -133,6 +133,7 @@ def unfinished_deliveries(
             ),
             tuple(WantedOutput(output.seq, output.number) for output in group),
             group[0].edition,
+            group[0].attempt,
         )
         for seq, group in grouped.items()
     ]
