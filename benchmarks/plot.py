@@ -60,6 +60,11 @@ class _Curve:
         return curves(self.title, foot, self.axes, series)
 
 
+_KILLS = {
+    "billed": ("executions billed", Goal(200, "200 jobs")),
+    "double_billed": ("billed twice", None),
+    "worst_window": ("creates in the worst 60 s", Goal(100, "limit 100")),
+}
 _CHARTS: Mapping[str, _Bars | _Curve] = {
     "slot_use": _Bars(
         "10 slots, ~10 s jobs: the share of the slot time used",
@@ -82,14 +87,8 @@ _CHARTS: Mapping[str, _Bars | _Curve] = {
             "jobs_per_s": ("jobs a second", Goal(700, "goal 700")),
         },
     ),
-    "kills": _Bars(
-        "kill -9 again and again in one dataset of 200 jobs",
-        {
-            "billed": ("executions billed", Goal(200, "200 jobs")),
-            "double_billed": ("billed twice", None),
-            "worst_window": ("creates in the worst 60 s", Goal(100, "limit 100")),
-        },
-    ),
+    "kills": _Bars("kill -9 again and again in one dataset of 200 jobs", _KILLS),
+    "kills_s3": _Bars("The same, its images in an object store", _KILLS),
     "faults": _Bars(
         "Every transient fault at once",
         {

@@ -1,4 +1,5 @@
-"""Settings that are addresses: the provider's, where webhooks come, whoever is told of a run.
+"""Settings that are addresses: the provider's, where webhooks come, whoever is told of a run,
+where images are kept.
 
 Owns which of them may be used: nothing that carries a key or a secret leaves unencrypted,
 unless it stays on this machine.
@@ -17,6 +18,10 @@ from fluxbatch.quantities import Seconds
 from fluxbatch.shaping import Section
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
+
+_STORE = re.compile(
+    r"(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._=+-]+)*)", re.IGNORECASE
+)
 
 
 class Provider(Section):
@@ -98,6 +103,18 @@ def _address(url: str, at_stake: str) -> str:
     if parts.scheme == "http" and not is_loopback(url):
         raise ValueError(f"{url!r} would send {at_stake} unencrypted; use https")
     return url.rstrip("/")
+
+
+def store_address(url: str) -> str:
+    """*url* as the place of objects in a bucket; raise `ValueError` for anything else."""
+    if "@" in url or "?" in url or "#" in url:  # first, for it must not be quoted
+        raise ValueError(
+            "a store's address has no key and no query; its keys are the environment's"
+        )
+    match = _STORE.fullmatch(url.rstrip("/"))
+    if match is None or {".", ".."} & set(url.split("/")):
+        raise ValueError(f"{url!r} is no store of images; write it like s3://BUCKET/PREFIX")
+    return f"{match[1].lower()}://{match[2]}"
 
 
 def is_loopback(url: str) -> bool:

@@ -8,13 +8,13 @@ they raise, an outcome is the summary's exit code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self, Unpack, cast
+from typing import IO, Any, Self, Unpack, cast
 
 from anyio.from_thread import start_blocking_portal
 
@@ -22,6 +22,7 @@ from fluxbatch import engine, planning
 from fluxbatch.dataset import Folder
 from fluxbatch.events import Events, Listener
 from fluxbatch.given import Given, Shaping, Source
+from fluxbatch.images import images_of
 from fluxbatch.job import JobId
 from fluxbatch.ledger import listing, summaries
 from fluxbatch.ledger.results import RowResult, StoredOutput, row_results
@@ -29,9 +30,14 @@ from fluxbatch.money import Micros
 from fluxbatch.notification import announced
 from fluxbatch.planning import Plan
 from fluxbatch.seams import in_thread
+from fluxbatch.sink import Images
 from fluxbatch.status import RunStatus, RunSummary
 
 __all__ = ["Dataset", "Image", "Options", "Plan", "Result", "RunSummary", "plan", "run"]
+
+
+_Bytes = bytes
+_Opener = Callable[[], IO[bytes]]
 
 
 class Options(Shaping, total=False):
@@ -46,9 +52,12 @@ class Options(Shaping, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image on disk."""
+    """One image, in the dataset's folder or in its object store."""
 
-    path: Path
+    path: Path | None
+    """None in an object store."""
+    place: str
+    """The path, or the URL in the object store."""
     sha256: str
     bytes: int
     mime: str
@@ -56,6 +65,15 @@ class Image:
     height: int
     prediction_id: str | None
     seed: int | None
+    _open: _Opener = field(repr=False, compare=False)
+
+    def read(self) -> _Bytes:
+        """Its bytes, wherever it is.
+
+        Raises `OSError` where it cannot be read, `SinkError` where the store does not answer.
+        """
+        with self._open() as file:
+            return file.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +104,8 @@ class Result:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        return tuple(image.path for image in self.images)
+        """Of the images that are on this machine."""
+        return tuple(image.path for image in self.images if image.path is not None)
 
     @property
     def prediction_id(self) -> str | None:
@@ -157,43 +176,14 @@ class Dataset:
         with self._folder.reader() as db:
             latest = listing.latest_manifest(db)
             if latest is not None:
+                images = images_of(self._folder, db)
                 for row in row_results(db, latest.seq):
-                    yield self._result(row)
+                    yield _result(row, images)
 
     def totals(self) -> summaries.Totals:
         """Money and images of the whole dataset."""
         with self._folder.reader() as db:
             return summaries.totals(db)
-
-    def _result(self, row: RowResult) -> Result:
-        return Result(
-            number=row.number,
-            line=row.line,
-            id=row.user_id,
-            status=row.state.value if row.state is not None else "invalid",
-            failure=row.failure.value if row.failure is not None else None,
-            reason=row.reason,
-            job_id=_hex(row.job_id),
-            model=row.model,
-            input=row.input,
-            meta=row.meta,
-            axes=row.axes,
-            cost=row.cost,
-            cost_is_estimated=row.cost_is_estimated,
-            images=tuple(self._image(output) for output in row.outputs),
-        )
-
-    def _image(self, output: StoredOutput) -> Image:
-        return Image(
-            path=self.path / output.path,
-            sha256=output.sha256,
-            bytes=output.bytes,
-            mime=output.mime,
-            width=output.width,
-            height=output.height,
-            prediction_id=output.prediction_id,
-            seed=output.seed,
-        )
 
 
 def run(source: Source | None = None, *, out: str | Path, **options: Unpack[Options]) -> RunSummary:
@@ -230,3 +220,37 @@ def plan(
 
 def _hex(name: JobId | None) -> str | None:
     return name.hex() if name is not None else None
+
+
+def _result(row: RowResult, store: Images) -> Result:
+    return Result(
+        number=row.number,
+        line=row.line,
+        id=row.user_id,
+        status=row.state.value if row.state is not None else "invalid",
+        failure=row.failure.value if row.failure is not None else None,
+        reason=row.reason,
+        job_id=_hex(row.job_id),
+        model=row.model,
+        input=row.input,
+        meta=row.meta,
+        axes=row.axes,
+        cost=row.cost,
+        cost_is_estimated=row.cost_is_estimated,
+        images=tuple(_image(output, store) for output in row.outputs),
+    )
+
+
+def _image(output: StoredOutput, store: Images) -> Image:
+    return Image(
+        path=store.file(output.path),
+        place=store.place(output.path),
+        sha256=output.sha256,
+        bytes=output.bytes,
+        mime=output.mime,
+        width=output.width,
+        height=output.height,
+        prediction_id=output.prediction_id,
+        seed=output.seed,
+        _open=partial(store.open, output.path),
+    )

@@ -35,7 +35,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from fluxbatch.addresses import Notify, Provider, Webhook, is_loopback
+from fluxbatch.addresses import Notify, Provider, Webhook, is_loopback, store_address
 from fluxbatch.errors import ConfigError
 from fluxbatch.quantities import Bytes, Cap, Seconds
 from fluxbatch.shaping import ManifestFormat, Section, Sweep, Templates
@@ -98,6 +98,9 @@ class Reconcile(Section):
 class Sink(Section):
     """Where and how outputs are stored."""
 
+    store: str | None = None
+    """Where images alone are: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`; None: in the dataset."""
+
     max_bytes: Bytes = Field(default=200_000_000, ge=1)
     """Bytes one output may have."""
 
@@ -111,7 +114,12 @@ class Sink(Section):
     """Downloads at the same time."""
 
     timeout: Seconds = Field(default=120.0, gt=0)
-    """Seconds one download may take."""
+    """Seconds one download may take, or one try of an upload to `store`."""
+
+    @field_validator("store")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        return store_address(url) if url else None
 
 
 class Inputs(Section):

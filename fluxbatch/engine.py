@@ -28,6 +28,7 @@ from fluxbatch.dataset import Folder
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed, RunEnded
 from fluxbatch.hearing import hearing
+from fluxbatch.images import claimed_images
 from fluxbatch.intake import Intake
 from fluxbatch.invocation import Invocation, Opened, Outside, lane_files, open_run
 from fluxbatch.job import JobState
@@ -123,6 +124,11 @@ async def _run(
     card = await open_card(settings, request.keys, db, outside.transport, seams, say)
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     await seams.blocking(partial(budgets.audit, db))
+    sink = settings.sink
+    claimed = partial(
+        claimed_images, request.folder, db, sink.store, timeout_s=sink.timeout
+    )  # before anything is bought
+    images = await seams.blocking(claimed)
     controls = request.folder.controls.absolute()
     intake = Intake(
         settings, card, db, seams, events, most_jobs=request.most_jobs, controls=controls
@@ -130,7 +136,9 @@ async def _run(
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
     with request.folder.reader() as reader:
         others = await seams.blocking(partial(kept_cards, db))
-        opened = Opened(request.folder, settings, card, db, reader, manifest.seq, began_s, others)
+        opened = Opened(
+            request.folder, images, settings, card, db, reader, manifest.seq, began_s, others
+        )
         async with lane_files(
             request.keys, opened, outside.lanes_folder, request.no_wait, events
         ) as files:

@@ -40,7 +40,7 @@ from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lane, Lanes
 from fluxbatch.scheduler.lane_file import LaneFile, LaneJournal
 from fluxbatch.seams import Seams
-from fluxbatch.sink import Fetcher, LocalStore, Sink
+from fluxbatch.sink import Fetcher, ImageStore, Sink
 from fluxbatch.status import LaneStatus, RunStatus, RunSummary
 from fluxbatch.worker.collect import Collector, output_stem
 from fluxbatch.worker.desk import Delivery, Desk, T
@@ -78,6 +78,7 @@ class Opened:
     """A dataset that is held, with its manifest in the ledger."""
 
     folder: Folder
+    images: ImageStore
     settings: Settings
     card: ModelCard
     db: SqliteDatabase
@@ -169,7 +170,7 @@ class Invocation:
         self._done_before = 0
         self._at_start: tuple[Totals, Totals, JobCounts] | None = None
         """What `started` has just summed up, for the first status."""
-        self._store = LocalStore(opened.folder.root)
+        self._store = opened.images
         self.desk = self._desk(run, keys, files, events, outside)
         self.reconciler = Reconciler(self.desk)
         self.recovery = Recovery(self.desk, self.reconciler)

@@ -21,6 +21,7 @@ from fluxbatch.cli.words import count, dollars
 from fluxbatch.config import Budget
 from fluxbatch.dataset import Folder
 from fluxbatch.events import Events
+from fluxbatch.images import images_of
 from fluxbatch.job import JobState
 from fluxbatch.ledger.listing import latest_images
 from fluxbatch.notification import announced
@@ -89,7 +90,8 @@ def _canary_lines(folder: Folder, summary: RunSummary, failed: int) -> Iterator[
     and_failed = f", {failed:,} failed" if failed else ""
     yield f"canary: {done} done{and_failed}, {dollars(summary.run.spent)} spent; the latest images:"
     with folder.reader() as db:
-        yield from (f"  {folder.root / path}" for path in latest_images(db, _IMAGES_SHOWN))
+        images = images_of(folder, db)
+        yield from (f"  {images.place(path)}" for path in latest_images(db, _IMAGES_SHOWN))
 
 
 def at_terminal() -> bool:

@@ -16,6 +16,7 @@ from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger import lookup
 from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.image_store import image_store
 from fluxbatch.ledger.listing import ListedManifest, latest_manifest
 
 _NUMBER = re.compile(r"#\s*(\d{1,15})")
@@ -73,8 +74,9 @@ def _by_bare_number(db: Database, manifest: ListedManifest, name: str) -> Meant 
 
 def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) -> Meant | None:
     """By its place in the dataset, else by its bytes: a copy is known wherever it lies."""
-    path = Path(name)
+    path, store = Path(name), image_store(db)
     places = [name.removeprefix("./")]
+    places += [name.removeprefix(f"{store}/")] if store is not None else []
     for place in (path, folder.root / name):
         try:
             places.append(place.resolve().relative_to(folder.root.resolve()).as_posix())

@@ -15,11 +15,14 @@ from typing import Any
 from fluxbatch.cli.naming import Meant
 from fluxbatch.cli.words import FAILURES, count, dollars, duration, shortened, size
 from fluxbatch.dataset import Folder
+from fluxbatch.errors import SinkError
+from fluxbatch.images import images_of
 from fluxbatch.job import OutputState
 from fluxbatch.ledger import lookup
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.dossier import Dossier, OutputEntry, PredictionEntry, dossier
 from fluxbatch.money import as_usd
+from fluxbatch.sink import Images
 
 _LABEL = 12
 _ROWS_SHOWN = 5
@@ -31,6 +34,7 @@ class Shown:
     """A job with the rows that name it, or a row that names none."""
 
     folder: Folder
+    images: Images
     meant: Meant
     job: Dossier | None
     """None: the row is invalid."""
@@ -40,11 +44,12 @@ class Shown:
 
     @classmethod
     def read(cls, db: Database, folder: Folder, found: Meant) -> Shown:
+        images = images_of(folder, db)
         if found.job_seq is None:
             assert found.row is not None
-            return cls(folder, found, None, 1, (found.row,))
+            return cls(folder, images, found, None, 1, (found.row,))
         total, rows = lookup.rows_of_job(db, found.manifest.seq, found.job_seq, _ROWS_SHOWN)
-        return cls(folder, found, dossier(db, found.job_seq), total, tuple(rows))
+        return cls(folder, images, found, dossier(db, found.job_seq), total, tuple(rows))
 
     @property
     def outputs(self) -> tuple[OutputEntry, ...]:
@@ -142,7 +147,7 @@ def _output_lines(shown: Shown, output: OutputEntry) -> Iterator[str]:
         why = f": {output.reason}" if output.reason else ""
         yield line(label, f"{output.state}{why}")
     else:
-        yield line(label, f"{shown.folder.root / output.path}")
+        yield line(label, shown.images.place(output.path))
         measures = f"{output.width} x {output.height} {output.mime}, {size(output.bytes or 0)}"
         yield line("", f"{measures}, {_verdict(shown, output)}")
         yield line("  sha256", output.sha256 or "")
@@ -180,6 +185,8 @@ def _verdict(shown: Shown, output: OutputEntry) -> str:
     state = _file_state(shown, output)
     if state == "whole":
         return "the file is whole"
+    if state == "unknown":
+        return "the store it is in does not answer"
     words = "MISSING" if state == "missing" else "NOT what the ledger says"
     return f"the file is {words}: fluxbatch repair {shown.folder.root}"
 
@@ -187,8 +194,10 @@ def _verdict(shown: Shown, output: OutputEntry) -> str:
 def _file_state(shown: Shown, output: OutputEntry) -> str:
     assert output.path is not None
     try:
-        with (shown.folder.root / output.path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with shown.images.open(output.path) as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+    except SinkError:
+        return "unknown"
     except OSError:
         return "missing"
     return "whole" if digest == (output.file_sha256 or output.sha256) else "changed"

@@ -13,6 +13,7 @@ from typing import Any
 from fluxbatch.cli.words import FAILURES, count, dollars, listed, shortened
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ExitCode
+from fluxbatch.images import images_of
 from fluxbatch.job import FailureClass, JobState, Quality
 from fluxbatch.ledger import listing, notes, summaries
 from fluxbatch.ledger.database import Database
@@ -56,6 +57,8 @@ class Standing:
     """A dataset at this moment."""
 
     folder: Folder
+    images_at: str
+    """A folder, or a URL."""
     manifest: listing.ListedManifest | None
     """The latest; None where nothing was ever imported."""
     jobs: summaries.JobCounts
@@ -96,6 +99,7 @@ def standing(db: Database, folder: Folder) -> Standing:
         jobs = summaries.count_jobs(db, seq)
     return Standing(
         folder=folder,
+        images_at=images_of(folder, db).address,
         manifest=manifest,
         jobs=jobs,
         totals=summaries.totals(db),
@@ -227,6 +231,7 @@ def standing_json(now: Standing) -> dict[str, Any]:
             "unlisted": jobs.unlisted,
         },
         "images": totals.images,
+        "images_at": now.images_at,
         "quality": {note.value: now.quality.get(note, 0) for note in Quality},
         "cost_usd": {
             "dataset": as_usd(totals.spent),

@@ -68,7 +68,7 @@ def summary_lines(summary: RunSummary, now: Standing, again: str) -> Iterator[st
     if summary.dataset.spent != summary.run.spent:
         yield f"  the dataset: {dollars(summary.dataset.spent)} in all"
     yield ""
-    yield f"images   {now.folder.images}"
+    yield f"images   {now.images_at}"
     yield f"ledger   {now.folder.ledger}   (views: results, costs, failures)"
     for number, line in enumerate(next_lines(now, again, summary.exit_code)):
         yield ("next     " if number == 0 else "         ") + line

@@ -29,7 +29,7 @@ def _lines(now: Standing) -> Iterator[str]:
     half = "" if now.manifest.imported else ", its import was cut short"
     yield _line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
     yield _line("jobs", _jobs(now))
-    yield _line("images", f"{now.totals.images:,} in {now.folder.images}")
+    yield _line("images", f"{now.totals.images:,} in {now.images_at}")
     if now.quality:
         yield _line("quality", _quality(now))
     yield _line("money", money_words(now.totals))

@@ -30,6 +30,7 @@ from fluxbatch.export.shard import Format, Spool, Stem
 from fluxbatch.export.splits import Split, parse_splits
 from fluxbatch.export.webdataset import WebDataset
 from fluxbatch.export.where import EVERYTHING, Filter
+from fluxbatch.images import images_of
 from fluxbatch.job import JobState
 from fluxbatch.ledger import listing, summaries
 from fluxbatch.ledger.database import Database
@@ -90,11 +91,11 @@ def export(request: ExportRequest) -> Exported:
     Raises `ConfigError` for what cannot be asked for or where nothing matches, `ExportFailed`
     where an image is not what the ledger says or the disk fails; what is finished stays.
     """
-    images = Images(request.folder.root)
-    made = _format(request, images)
-    split = parse_splits(request.splits)
-    to = _destination(request, made)
     with request.folder.reader() as db:
+        images = Images(images_of(request.folder, db), request.folder.root)
+        made = _format(request, images)
+        split = parse_splits(request.splits)
+        to = _destination(request, made)
         latest = listing.latest_manifest(db)
         if latest is None:
             raise ConfigError(f"{request.folder.name!r} has no rows yet: nothing was ever run")

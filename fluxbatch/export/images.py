@@ -1,4 +1,4 @@
-"""The files of a sample, read from the dataset and proven to be what the ledger says.
+"""The files of a sample, read wherever they are and proven to be what the ledger says.
 
 Owns reading: an image that is missing or another than the ledger's ends the export, because a
 dataset with a silent hole is worse than none. A control image is the user's own file; where it
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from fluxbatch.export.place import ExportFailed
 from fluxbatch.export.record import Control, Sample
 from fluxbatch.signature import HEAD_BYTES, mime_of
+from fluxbatch.sink import Images as Store
 
 _CONTROLS_KNOWN = 10_000
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
@@ -22,9 +23,10 @@ _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
 class Images:
-    """Reads from one dataset."""
+    """Reads from one dataset, whose images are in *store*."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, store: Store, root: Path) -> None:
+        self._store = store
         self._root = root
         self._is_whole = lru_cache(_CONTROLS_KNOWN)(_is_whole)
         self.controls_missing = 0
@@ -36,14 +38,15 @@ class Images:
         remedy = f"fetch it again for nothing:  fluxbatch repair {self._root}"
         if relative.is_absolute() or ".." in relative.parts:
             raise ExportFailed(f"the ledger names {sample.image!r}, outside of the dataset")
-        path = self._root / relative
+        place = self._store.place(sample.image)
         try:
-            data = path.read_bytes()
+            with self._store.open(sample.image) as file:
+                data = file.read()
         except OSError as exc:
             why = exc.strerror or exc
-            raise ExportFailed(f"cannot read {str(path)!r}: {why}; {remedy}") from exc
+            raise ExportFailed(f"cannot read {place!r}: {why}; {remedy}") from exc
         if hashlib.sha256(data).hexdigest() != sample.record["file_sha256"]:
-            raise ExportFailed(f"{str(path)!r} is not the file the ledger knows; {remedy}")
+            raise ExportFailed(f"{place!r} is not the file the ledger knows; {remedy}")
         return data
 
     def seen(self, control: Control | None) -> Control | None:

@@ -123,7 +123,8 @@ class SqliteDatabase:
             for text in schema_statements("sqlite"):
                 self._connection.execute(text)
             self._connection.execute(
-                "INSERT INTO ledger_version VALUES (?, ?)", (SCHEMA_VERSION, token_hex(8))
+                "INSERT INTO ledger_version (version, dataset) VALUES (?, ?)",
+                (SCHEMA_VERSION, token_hex(8)),
             )
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
@@ -277,7 +278,8 @@ class PostgresDatabase:
             for text in schema_statements("postgresql"):
                 self._connection.execute(text)
             self._connection.execute(
-                "INSERT INTO ledger_version VALUES (%s, %s)", [SCHEMA_VERSION, token_hex(8)]
+                "INSERT INTO ledger_version (version, dataset) VALUES (%s, %s)",
+                [SCHEMA_VERSION, token_hex(8)],
             )
         version = self._connection.execute("SELECT version FROM ledger_version").fetchone()
         if version is None or version[0] > SCHEMA_VERSION:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -49,6 +49,7 @@ ledger_version = Table(
     metadata,
     Column("version", Integer, nullable=False),
     Column("dataset", Text, nullable=False),  # this ledger's own random name, wherever it is moved
+    Column("image_store", Text),  # the URL that outputs' paths begin at; null: the dataset's folder
 )
 """One row. On SQLite `PRAGMA user_version` says the version as well, and decides."""
 
@@ -196,7 +197,7 @@ outputs = Table(
     Column("number", Integer, nullable=False),  # within the prediction, from 0
     Column("state", Text, nullable=False),
     Column("url", Text),  # without its query: that may hold a token
-    Column("path", Text, unique=True),  # relative to the dataset
+    Column("path", Text, unique=True),  # relative to the dataset, or to `image_store`
     Column("sha256", Text),  # of the bytes as delivered
     Column("file_sha256", Text),  # of the file, where metadata was embedded
     Column("bytes", _Int),

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from fluxbatch.durable import half_file
 from fluxbatch.errors import SinkError
-from fluxbatch.manifest.stores import BLOCK_BYTES, EXTRA, Unreadable, open_store, reason_of
+from fluxbatch.manifest.stores import BLOCK_BYTES, Unreadable
+from fluxbatch.object_stores import EXTRA, is_denied, open_store, reason_of, refusal_of
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
 MOST_BYTES = 50_000_000
 """A control image may have at most so many. Source: provider-api.md."""
 _AT_ONCE = 8
-_TIMEOUT = "180s"
+_TIMEOUT_S = 180.0
 _PATIENCE_S = 20.0
 _TRIES_A_SERVER = 3
 """So many silences in a row, and a server is not asked again in this pass."""
-_METADATA = "169.254.169.254"
-"""Where machines of a cloud get credentials; asked last, where there are none elsewhere."""
 _HALF_FILES_KEPT_S = 3600.0
 _SETTLED_S = 1_000_000_000.0
 """The time of every file here: it never changes, so its hash may be remembered at once."""
@@ -123,7 +122,7 @@ class RemoteImages:
     def _store(self, server: str) -> ObjectStore | HTTPStore:
         with self._lock:
             if server not in self._stores:
-                store = open_store(server, timeout=_TIMEOUT, patience_s=_PATIENCE_S)
+                store = open_store(server, timeout_s=_TIMEOUT_S, patience_s=_PATIENCE_S)
                 self._stores[server] = store
             return self._stores[server]
 
@@ -167,26 +166,18 @@ def is_remote(given: str) -> bool:
 def _store_errors() -> Iterator[None]:
     """What obstore raises, as `Unreadable`."""
     try:
-        from obstore.exceptions import (
-            BaseError,
-            NotFoundError,
-            PermissionDeniedError,
-            UnauthenticatedError,
-        )
+        from obstore.exceptions import BaseError, NotFoundError
     except ImportError:
-        raise Unreadable(f"it is in an object store; {EXTRA}", is_its_own=True) from None
+        raise Unreadable(
+            f"it is in an object store; {EXTRA} to fetch it", is_its_own=True
+        ) from None
     try:
         yield
     except (NotFoundError, FileNotFoundError):  # which of them depends on the call
         raise Unreadable("there is no such object", is_its_own=True) from None
-    except (PermissionDeniedError, UnauthenticatedError):
-        reason = "the store's credentials, as the environment has them, do not allow it (403)"
-        raise Unreadable(reason, is_its_own=True) from None
     except (BaseError, ValueError, OSError) as exc:
-        reason = reason_of(exc)
-        if _METADATA in reason:
-            reason = f"the environment has no credentials for its store ({reason[:120]}…)"
-        raise Unreadable(reason, is_its_own=isinstance(exc, ValueError)) from None
+        its_own = isinstance(exc, ValueError) or is_denied(exc)
+        raise Unreadable(refusal_of(exc) or reason_of(exc), is_its_own=its_own) from None
 
 
 def _blocks_of(got: GetResult) -> Iterator[bytes]:

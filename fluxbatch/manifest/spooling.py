@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 from fluxbatch.durable import half_file
 from fluxbatch.errors import ManifestError, SinkError
-from fluxbatch.manifest.stores import BLOCK_BYTES, EXTRA, open_store, reason_of
+from fluxbatch.manifest.stores import BLOCK_BYTES
+from fluxbatch.object_stores import EXTRA, open_store, reason_of
 
 _STDIN = "-"
 _address = re.compile(r"(https?|s3|gs):/+(.+)", re.IGNORECASE | re.DOTALL).fullmatch
 _spooled = re.compile(r"(stdin|fetched)-[0-9a-f]{16}(?:-(.*))?", re.DOTALL).fullmatch
+_TIMEOUT_S = 3_600.0
 _PATIENCE_S = 60.0
 
 
@@ -82,10 +84,10 @@ def _blocks(url: str, shown: str) -> Iterator[bytes]:
         import obstore
         from obstore.exceptions import BaseError
     except ImportError:
-        raise ManifestError(f"manifest {shown!r} is elsewhere; {EXTRA}") from None
+        raise ManifestError(f"manifest {shown!r} is elsewhere; {EXTRA} to fetch it") from None
     folder, _, name = url.rpartition("/")
     try:
-        store = open_store(folder, timeout="1h", patience_s=_PATIENCE_S)
+        store = open_store(folder, timeout_s=_TIMEOUT_S, patience_s=_PATIENCE_S)
         for block in obstore.get(store, name).stream(min_chunk_size=BLOCK_BYTES):
             yield bytes(block)
     except (BaseError, ValueError, OSError) as exc:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from fluxbatch.images import images_of
 from fluxbatch.job import UPLOAD_PREFIX, Quality
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.gallery import ShownJob, ShownOutput, shown_jobs
@@ -35,6 +37,7 @@ class Gallery:
     def __init__(self, db: Database, place: Place, thumbs: Thumbs, runs: Mapping[int, int]) -> None:
         self._db = db
         self._place = place
+        self._stored = images_of(place.dataset, db)
         self._thumbs = thumbs
         self._runs = runs
         self._twins = {one.output_seq: one.twin for one in noted_outputs(db) if one.twin}
@@ -60,13 +63,13 @@ class Gallery:
         return script_json(self._control_list)
 
     def _wanted(self, page: list[tuple[ShownJob, list[ShownOutput]]]) -> Iterator[Wanted]:
-        root = self._place.dataset.root
         for job, outputs in page:
             if job.control_path is not None and job.control_sha256 is not None:
-                yield Wanted(Path(job.control_path), job.control_sha256, must_match=True)
+                opened = partial(_opened, job.control_path)
+                yield Wanted(opened, job.control_sha256, must_match=True)
             for output in outputs:
                 if output.path is not None and output.sha256 is not None:
-                    yield Wanted(root / output.path, output.sha256)
+                    yield Wanted(partial(self._stored.open, output.path), output.sha256)
 
     def _items(self, job: ShownJob, outputs: list[ShownOutput]) -> Iterator[dict[str, Any]]:
         given = json.loads(job.input_json)
@@ -107,7 +110,7 @@ class Gallery:
             "failure": None,
             "number": output.number + 1,
             "thumb": self._thumbs.url(output.sha256),
-            "file": self._place.original(output.path),
+            "file": self._original(output.path),
             "path": output.path,
             "size": [output.width, output.height],
             "bytes": output.bytes,
@@ -120,6 +123,10 @@ class Gallery:
             "cost": output.cost,
             "estimated": bool(output.estimated) or None,
         }
+
+    def _original(self, path: str) -> str | None:
+        is_here = self._stored.file(path) is not None
+        return self._place.original(path) if is_here else None
 
     def _control(self, job: ShownJob, given: object) -> int | None:
         if given is None:
@@ -134,6 +141,10 @@ class Gallery:
             thumb = self._thumbs.url(job.control_sha256)
             self._control_list.append(_without_nothing({"label": label, "thumb": thumb}))
         return number
+
+
+def _opened(path: str) -> IO[bytes]:
+    return Path(path).open("rb")
 
 
 def _without_nothing(item: Mapping[str, Any]) -> dict[str, Any]:

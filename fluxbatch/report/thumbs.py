@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,8 @@ _BLOCK_BYTES = 1024 * 1024
 class Wanted(NamedTuple):
     """A picture to be shown small."""
 
-    source: Path
+    open: Callable[[], IO[bytes]]
+    """Raises `OSError` where it cannot be read."""
     sha256: str
     must_match: bool = False
     """Whether the file may have changed since it was hashed: a control image is the user's."""
@@ -85,9 +86,9 @@ class Thumbs:
         if path.exists():
             return False
         try:
-            if wanted.must_match and _sha256(wanted.source) != wanted.sha256:
+            if wanted.must_match and _sha256(wanted.open) != wanted.sha256:
                 return None
-            content = wanted.source.open("rb")
+            content = wanted.open()
         except OSError:
             return None
         part = path.with_suffix(f".{os.getpid()}.part")
@@ -129,9 +130,9 @@ def _name(sha256: str) -> str:
     return f"{plain[:2]}/{plain[:_NAME_CHARS]}.webp"
 
 
-def _sha256(path: Path) -> str:
+def _sha256(opened: Callable[[], IO[bytes]]) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with opened() as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

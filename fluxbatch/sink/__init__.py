@@ -1,16 +1,26 @@
 """Outputs to files: download, verify, name, store."""
 
-from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
-from fluxbatch.sink.sink import Expired, Sink
-from fluxbatch.sink.store import LocalStore
-from fluxbatch.sink.stow import Broken, Stored
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fluxbatch.sink.bucket import BucketStore
+    from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
+    from fluxbatch.sink.sink import Expired, Sink
+    from fluxbatch.sink.store import Images, ImageStore, LocalStore
+    from fluxbatch.sink.stow import Broken, Stored
 
 __all__ = [
     "BLOCK_BYTES",
     "Broken",
+    "BucketStore",
     "Expired",
     "Fetcher",
     "Gone",
+    "ImageStore",
+    "Images",
     "LocalStore",
     "Pace",
     "Sink",
@@ -19,3 +29,23 @@ __all__ = [
     "Unfetched",
     "open_fetcher",
 ]
+
+_HOMES = {
+    "BucketStore": "bucket",
+    "Expired": "sink",
+    "Sink": "sink",
+    "ImageStore": "store",
+    "Images": "store",
+    "LocalStore": "store",
+    "Broken": "stow",
+    "Stored": "stow",
+}
+"""Imported when first asked for: who only reads images needs neither aiohttp nor Pillow."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'fetch')}"), name)
+    globals()[name] = value
+    return value

@@ -1,4 +1,4 @@
-"""The dataset's folder: a file is in `images/` whole and synced, or not at all.
+"""Where images are kept, and the dataset's folder as such a place: a file is there whole, or not.
 
 Owns `images/` and `tmp/` below the dataset. Everything here blocks: call it through the
 `blocking` seam. Any failure to write is a `SinkError` that names the path and what to do.
@@ -45,7 +45,7 @@ class Written(NamedTuple):
     """A file that is durable under its final name."""
 
     path: str
-    """Relative to the dataset, with forward slashes."""
+    """Relative to the store, with forward slashes."""
     sha256: str
     bytes: int
 
@@ -58,8 +58,36 @@ class Landing(NamedTuple):
     extension: str
 
 
-class ImageStore(Protocol):
-    """Where a dataset's images are. All of it blocks; a failure is a `SinkError`."""
+class Images(Protocol):
+    """A dataset's images as readers have them, by the ledger's paths (`images/...`). Blocks."""
+
+    @property
+    def address(self) -> str:
+        """Where they are, for people: a folder or a URL."""
+        ...
+
+    def place(self, path: str) -> str:
+        """Where one of them is, for people."""
+
+    def file(self, path: str) -> Path | None:
+        """Where it is on this machine; None where it is on another."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """To be read. Raises `FileNotFoundError`, another `OSError` where this one alone cannot
+        be read, `SinkError` where the store as a whole does not answer."""
+
+    def paths(self) -> Iterator[str]:
+        """Of every file in `images/`; hidden ones are the system's own."""
+
+
+class ImageStore(Images, Protocol):
+    """Where a dataset's images are put. All of it blocks; a failure is a `SinkError`."""
+
+    def claim(self, dataset: str) -> None:
+        """Make sure, before anything is bought, that images of that dataset can be kept here.
+
+        Raises `SinkError` where they cannot, `ConfigError` where others' are.
+        """
 
     def begin(self) -> HalfFile:
         """A new temporary file, on this machine."""
@@ -97,6 +125,30 @@ class LocalStore:
         self._made: set[str] = set()
         self._prefix = secrets.token_hex(4)
         self._numbers = count()
+
+    @property
+    def address(self) -> str:
+        return str(Path(self._root, IMAGES))
+
+    def place(self, path: str) -> str:
+        return str(self.file(path))
+
+    def file(self, path: str) -> Path:
+        return Path(self._root, path)
+
+    def open(self, path: str) -> IO[bytes]:
+        return self.file(path).open("rb")
+
+    def paths(self) -> Iterator[str]:
+        root = Path(self._root)
+        for place, folders, names in os.walk(root / IMAGES):
+            folders.sort()
+            for name in sorted(names):
+                if not name.startswith("."):
+                    yield Path(place, name).relative_to(root).as_posix()
+
+    def claim(self, dataset: str) -> None:
+        """Nothing to make sure of: whoever holds the dataset's folder holds its images."""
 
     def begin(self) -> HalfFile:
         folder = f"{self._root}/{TMP}"

@@ -34,7 +34,7 @@ class Stored:
     """The output is on disk; not yet in the ledger."""
 
     path: str
-    """Relative to the dataset, with forward slashes."""
+    """Relative to the store, with forward slashes."""
     sha256: str
     bytes: int
     mime: str

@@ -21,6 +21,7 @@ from fluxbatch.dataset import Folder
 from fluxbatch.engine import at_work, collecting, open_internet, open_ledger, plain_errors
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events
+from fluxbatch.images import images_of
 from fluxbatch.invocation import Invocation, Opened, Outside
 from fluxbatch.job import LIVE, PredictionState
 from fluxbatch.keys import ApiKey
@@ -31,6 +32,7 @@ from fluxbatch.ledger.runs import OpenedRun
 from fluxbatch.ledger.upkeep import BY_INPUT
 from fluxbatch.money import Micros
 from fluxbatch.seams import Seams, real_seams
+from fluxbatch.sink import ImageStore
 from fluxbatch.upkeep.reports import Ended
 from fluxbatch.worker.desk import Desk, Watched
 from fluxbatch.worker.guard import FailureGuard
@@ -56,6 +58,7 @@ class Attendance:
     invocation: Invocation
     keys: tuple[ApiKey, ...]
     folder: Folder
+    images: ImageStore
 
     @property
     def desk(self) -> Desk:
@@ -189,8 +192,11 @@ async def _attendance(
     run = await seams.blocking(partial(latest_run, reader))
     if run is None:
         return None
+    timeout_s = request.settings.sink.timeout
+    images = await seams.blocking(partial(images_of, request.folder, db, timeout_s=timeout_s))
     opened = Opened(
         request.folder,
+        images,
         request.settings,
         await seams.blocking(partial(kept_card, db, run.model, request.settings.price)),
         db,
@@ -205,7 +211,7 @@ async def _attendance(
     desk.queue.close()
     # Failures stop a run from buying on; here they are what is being looked at.
     desk.guard = FailureGuard(desk.stop, None, sys.maxsize)
-    return Attendance(invocation, request.keys, request.folder)
+    return Attendance(invocation, request.keys, request.folder, images)
 
 
 async def each(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from fluxbatch.ledger.audits import StoredFile
+from fluxbatch.sink import Images
 
 _BLOCK = 1024 * 1024
 
@@ -24,18 +24,19 @@ class Fault(NamedTuple):
     words: str
 
 
-def faults(root: Path, files: Sequence[StoredFile]) -> list[Fault]:
+def faults(images: Images, files: Sequence[StoredFile]) -> list[Fault]:
     """Those of *files* that are not whole."""
-    return [fault for file in files if (fault := _fault(root, file)) is not None]
+    return [fault for file in files if (fault := _fault(images, file)) is not None]
 
 
-def _fault(root: Path, file: StoredFile) -> Fault | None:
+def _fault(images: Images, file: StoredFile) -> Fault | None:
     try:
-        with (root / file.path).open("rb") as handle:
-            size = os.fstat(handle.fileno()).st_size
+        with images.open(file.path) as handle:
+            size = handle.seek(0, os.SEEK_END)
             if file.bytes is not None and size != file.bytes:
                 words = f"{size:,} bytes instead of {file.bytes:,}"
                 return Fault(file, "corrupt", words)
+            handle.seek(0)
             digest = hashlib.sha256()
             while block := handle.read(_BLOCK):
                 digest.update(block)
@@ -46,12 +47,3 @@ def _fault(root: Path, file: StoredFile) -> Fault | None:
     if digest.hexdigest() != file.sha256:
         return Fault(file, "corrupt", "its bytes are not those that were stored")
     return None
-
-
-def paths_below(folder: Path, root: Path) -> Iterator[str]:
-    """Every file below *folder*, relative to *root*; hidden ones are the system's own."""
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(place, name).relative_to(root).as_posix()

@@ -20,11 +20,11 @@ from fluxbatch.ledger.audits import (
     stored_after,
     unnamed,
 )
+from fluxbatch.ledger.queries import dataset_id
 from fluxbatch.ledger.upkeep import WantAgain
 from fluxbatch.seams import Seams
-from fluxbatch.sink import LocalStore
 from fluxbatch.upkeep.attending import Attendance, Request, attend, each
-from fluxbatch.upkeep.files import Fault, faults, paths_below
+from fluxbatch.upkeep.files import Fault, faults
 from fluxbatch.upkeep.reports import RepairReport
 
 _READERS = 4
@@ -58,7 +58,10 @@ async def repair(
 async def _repair(attendance: Attendance, report: RepairReport) -> None:
     desk, blocking = attendance.desk, attendance.desk.seams.blocking
     await attendance.audit_books()
-    await blocking(LocalStore(attendance.folder.root).sweep)
+    dataset = await attendance.read(dataset_id)
+    images = attendance.images
+    await blocking(lambda: images.claim(dataset))
+    await blocking(images.sweep)
     broken = await _broken(attendance, report)
     lost = await attendance.read(lost_outputs)
     report.lost = len(lost)
@@ -80,12 +83,12 @@ async def _repair(attendance: Attendance, report: RepairReport) -> None:
 
 async def _broken(attendance: Attendance, report: RepairReport) -> list[Fault]:
     """Every stored output whose file is not whole."""
-    desk, root = attendance.desk, attendance.folder.root
+    desk, images = attendance.desk, attendance.images
     broken: list[Fault] = []
 
     async def check(files: Sequence[StoredFile]) -> None:
         if desk.stop.code is None:
-            broken.extend(await desk.seams.blocking(partial(faults, root, files)))
+            broken.extend(await desk.seams.blocking(partial(faults, images, files)))
             report.checked += len(files)
 
     async for page in _stored(attendance):
@@ -119,9 +122,8 @@ async def _want_again(attendance: Attendance, outputs: Sequence[tuple[int, int, 
 
 async def _strays(attendance: Attendance) -> list[str]:
     """Files in `images/` that no output names."""
-    folder = attendance.folder
     found: list[str] = []
-    paths = paths_below(folder.images, folder.root)
+    paths = attendance.images.paths()
     while page := await attendance.desk.seams.blocking(lambda: list(islice(paths, _PATHS))):
         found += await attendance.read(partial(unnamed, paths=page))
     return found

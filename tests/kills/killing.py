@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess
+from tests.support.object_store import ObjectStore
 
 SPEED = 10
 SCALED = {
@@ -44,6 +45,13 @@ class Victim:
     """Beyond `SCALED`, by their names in the environment."""
     hooks_port: int = 0
     """Where it listens for webhooks; 0: it does not."""
+    store: ObjectStore | None = None
+    """Where its images are; None: in its folder."""
+
+    @property
+    def place(self) -> str:
+        """Of its images in the store."""
+        return f"images-of/{self.folder.name.replace('[', '-').replace(']', '')}"
 
     @property
     def out(self) -> Path:
@@ -74,6 +82,7 @@ class Victim:
                     **SCALED,
                     **self.settings,
                     **({"FLUXBATCH_BUDGET__PER_DATASET": self.budget} if self.budget else {}),
+                    **(_stored_in(self.store, self.place) if self.store is not None else {}),
                     **(_hooks_at(self.hooks_port) if self.hooks_port else {}),
                     "EACHLABS_API_KEY": KEY,
                     "XDG_STATE_HOME": str(self.folder / "state"),
@@ -108,6 +117,26 @@ class Victim:
         return (self.folder / "log.txt").read_text()[-3_000:]
 
 
+def _stored_in(store: ObjectStore, place: str) -> dict[str, str]:
+    store.make(place.partition("/")[0])
+    return {**store.env, "FLUXBATCH_SINK__STORE": f"s3://{place}"}
+
+
+def _images_of(victim: Victim) -> dict[str, str]:
+    """The sha256 of every image there is, by its path."""
+    if victim.store is not None:
+        assert not (victim.out / "images").exists()
+        objects = victim.store.contents(victim.place)
+        del objects["fluxbatch.json"]  # whose they are
+    else:
+        objects = {
+            path.relative_to(victim.out).as_posix(): path.read_bytes()
+            for path in (victim.out / "images").rglob("*")
+            if path.is_file()
+        }
+    return {path: hashlib.sha256(content).hexdigest() for path, content in objects.items()}
+
+
 def _hooks_at(port: int) -> dict[str, str]:
     return {
         "FLUXBATCH_WEBHOOK__PUBLIC_URL": f"http://127.0.0.1:{port}",
@@ -126,11 +155,7 @@ def check(victim: Victim, jobs: int) -> dict[str, int]:
         reserved = connection.execute("SELECT SUM(reserved) FROM budgets").fetchone()[0]
     finally:
         connection.close()
-    files = {
-        path.relative_to(victim.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (victim.out / "images").rglob("*")
-        if path.is_file()
-    }
+    files = _images_of(victim)
     assert stats["double_billed"] == 0
     assert done == jobs
     assert files == stored

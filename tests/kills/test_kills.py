@@ -12,6 +12,7 @@ import pytest
 
 from tests.kills.killing import SPEED, Victim, check
 from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.object_store import ObjectStore, object_store
 
 _FLAGS = ("--speed", str(SPEED), "--image-size", "64", "--duration", "5")
 
@@ -22,20 +23,39 @@ def emulator() -> Iterator[EmulatorProcess]:
         yield running
 
 
-def _victim(folder: Path, emulator: EmulatorProcess, jobs: int) -> Victim:
-    victim = Victim(folder, emulator)
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[ObjectStore]:
+    with object_store() as running:
+        yield running
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest) -> ObjectStore | None:
+    """Where images are: in the dataset's folder, or in an object store."""
+    if request.param == "folder":
+        return None
+    running: ObjectStore = request.getfixturevalue("bucket")
+    return running
+
+
+def _victim(
+    folder: Path, emulator: EmulatorProcess, jobs: int, store: ObjectStore | None = None
+) -> Victim:
+    victim = Victim(folder, emulator, store=store)
     victim.write(jobs)
     return victim
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "store"), [(1, "folder"), (2, "folder"), (3, "s3")], indirect=["store"]
+)
 def test_a_dozen_kills_at_random_moments(
-    tmp_path: Path, emulator: EmulatorProcess, seed: int
+    tmp_path: Path, emulator: EmulatorProcess, seed: int, store: ObjectStore | None
 ) -> None:
     """
     Killed and started again and again, the run ends as if nothing had happened.
     """
-    victim = _victim(tmp_path, emulator, 80)
+    victim = _victim(tmp_path, emulator, 80, store)
     victim.kill_at_random(6, random.Random(seed), longest_s=2.5)
     victim.finish()
 
@@ -56,12 +76,12 @@ def test_a_dozen_kills_at_random_moments(
     ],
 )
 def test_a_kill_right_after_each_change_of_state(
-    tmp_path: Path, emulator: EmulatorProcess, moment: str
+    tmp_path: Path, emulator: EmulatorProcess, moment: str, store: ObjectStore | None
 ) -> None:
     """
     Twice at the same kind of moment: the next start takes up exactly what was there.
     """
-    victim = _victim(tmp_path, emulator, 16)
+    victim = _victim(tmp_path, emulator, 16, store)
     for _ in range(2):
         process = victim.start(die_at=moment)
         process.wait(60)

@@ -22,7 +22,9 @@ from psycopg import sql
 from fluxbatch.errors import LedgerError
 from fluxbatch.ledger import budgets, tables
 from fluxbatch.ledger.database import Database, PostgresDatabase, SqliteDatabase
+from fluxbatch.ledger.image_store import KeepImagesAt, image_store
 from fluxbatch.ledger.models import find_model
+from fluxbatch.ledger.writer import commit
 from tests.ledger.support import all_rows, assert_agrees, fetch
 
 VERSION_1 = Path(__file__).parent / "version_1"
@@ -78,7 +80,7 @@ def test_a_ledger_of_version_1_is_migrated_and_keeps_every_row(
             kept = [row + _NEW_COLUMNS.get(table.name, ()) for row in old[table.name]]
             if table.name != "ledger_version":
                 assert now == sorted(map(repr, kept))
-        assert fetch(db, "SELECT version FROM ledger_version") == [(2,)]
+        assert fetch(db, "SELECT version FROM ledger_version") == [(tables.SCHEMA_VERSION,)]
         assert all_rows(db, tables.models) == []
         assert db.version == tables.SCHEMA_VERSION
         budgets.audit(db)
@@ -195,7 +197,7 @@ def test_two_processes_may_open_an_old_ledger_at_once(open_old: _Old) -> None:
 
     assert failures == []
     with closing(open_old()) as db:
-        assert fetch(db, "SELECT version FROM ledger_version") == [(2,)]
+        assert fetch(db, "SELECT version FROM ledger_version") == [(tables.SCHEMA_VERSION,)]
 
 
 def test_alembic_is_loaded_only_to_migrate(tmp_path: Path) -> None:
@@ -223,3 +225,23 @@ def test_the_old_ledger_names_nobody() -> None:
     text = (VERSION_1 / "sqlite.sql").read_text()
 
     assert not re.search(r"/home|/root|/tmp|sk-", text)
+
+
+def test_a_ledger_of_version_2_learns_where_its_images_are(tmp_path: Path) -> None:
+    """
+    In its folder, until a run says otherwise; a reader that finds the old one takes it so, too.
+    """
+    path = tmp_path / "ledger.sqlite"
+    SqliteDatabase(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE ledger_version DROP COLUMN image_store")
+        connection.execute("UPDATE ledger_version SET version = 2")
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+
+    with closing(SqliteDatabase(path, read_only=True)) as reader:
+        assert image_store(reader) is None
+    with closing(SqliteDatabase(path)) as db:
+        assert image_store(db) is None
+        commit(db, KeepImagesAt("s3://bucket/x"))
+        assert image_store(db) == "s3://bucket/x"

@@ -15,10 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
-from fluxbatch.ledger.migrations import to_version_2
+from fluxbatch.ledger.migrations import to_version_2, to_version_3
 from fluxbatch.ledger.statement import DialectName
 
-_STEPS: Mapping[int, Callable[[Operations], None]] = {2: to_version_2.upgrade}
+_STEPS: Mapping[int, Callable[[Operations], None]] = {
+    2: to_version_2.upgrade,
+    3: to_version_3.upgrade,
+}
 """By the version each leads to."""
 
 

@@ -1,0 +1,43 @@
+"""A dataset's images, wherever its ledger says they are.
+
+Owns which store that is. A run names it and the ledger remembers; everyone else goes by the
+ledger alone, so that a dataset is found whole without its config.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fluxbatch.dataset import Folder
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.image_store import KeepImagesAt, check_image_store, image_store
+from fluxbatch.ledger.queries import dataset_id
+from fluxbatch.ledger.writer import commit
+from fluxbatch.sink import BucketStore, ImageStore, LocalStore
+
+_TIMEOUT_S = 60.0
+
+
+def images_of(folder: Folder, db: Database, *, timeout_s: float = _TIMEOUT_S) -> ImageStore:
+    """Where the dataset's images are; nobody is asked yet."""
+    return _store(folder.root, image_store(db), timeout_s)
+
+
+def claimed_images(
+    folder: Folder, db: Database, url: str | None, *, timeout_s: float
+) -> ImageStore:
+    """Where a run that names *url* stores images; it takes them now, and the ledger knows it.
+
+    Raises `ConfigError` where the dataset's images, or another's, say otherwise; `SinkError` where
+    the store does not let us in.
+    """
+    is_news = check_image_store(db, url)
+    store = _store(folder.root, url, timeout_s)
+    store.claim(dataset_id(db))
+    if is_news:
+        commit(db, KeepImagesAt(url))
+    return store
+
+
+def _store(root: Path, url: str | None, timeout_s: float) -> ImageStore:
+    return LocalStore(root) if url is None else BucketStore(url, root, timeout_s)
