@@ -99,7 +99,7 @@ def folded(line: str, width: int | None, hang: int = 0) -> list[str]:
         for number, piece in enumerate(pieces):
             glue = " " if now.strip() and number == 0 else ""
             if now.strip() and cell_len(now + glue + piece) > width:
-                lines.append(now)
+                lines.append(now.rstrip())
                 now, glue = inner, ""
             now += glue + piece
     return [*lines, now]

@@ -82,9 +82,9 @@ def test_it_is_in_order_during_a_run_after_a_kill_and_at_the_end(
         seen.finish()
         assert not seen.screen.cursor.hidden
         assert "━" not in seen.text + str(seen.screen.history.top)
-        assert "interrupted" in seen.drawn.decode(), "it may have scrolled out of 24 rows"
-        assert "images   " in seen.text
-        assert "goes on with" in seen.text
+        said = seen.drawn.decode()  # some of it may have scrolled out of 24 rows
+        for words in ("interrupted", "\nimages", "goes on with"):
+            assert words in said
 
 
 def test_a_terminal_that_changes_its_size_shows_one_frame(
