@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, bindparam, select
 from fluxbatch.job import FailureClass, JobState, OutputState, PredictionState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.outputs import without_query
 from fluxbatch.ledger.statement import Statement
 from fluxbatch.money import Micros
+from fluxbatch.provenance import without_query
 
 _j, _p, _o, _h = tables.jobs.c, tables.predictions.c, tables.outputs.c, tables.history.c
 _u = tables.runs.c

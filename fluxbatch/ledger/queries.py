@@ -19,6 +19,7 @@ from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import parse_utc
 from fluxbatch.ledger.statement import Statement, constant, one_of
 from fluxbatch.seams import Moment
+from fluxbatch.stems import output_stem, stem_of_path
 
 _j, _p, _o = tables.jobs.c, tables.predictions.c, tables.outputs.c
 
@@ -264,6 +265,8 @@ class UnfinishedOutput:
     key_fingerprint: str
     job_id: JobId
     edition: int
+    stem: str
+    """Its name below `images/` without the ending, as it was decided once."""
 
 
 _e = tables.outputs.alias("e").c
@@ -271,6 +274,7 @@ _WANTED = Statement(
     lambda _: (
         select(
             _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.key_fingerprint, _j.id,
+            _o.path,
             select(func.count(distinct(_e.prediction_seq)))
             .where(
                 _e.job_seq == _o.job_seq,
@@ -290,8 +294,18 @@ _WANTED = Statement(
 def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
     """Every output that was named by the provider and is not stored, oldest first."""
     return [
-        UnfinishedOutput(seq, number, prediction, provider_id, key, JobId(bytes(job)), edition)
-        for seq, number, prediction, provider_id, key, job, edition in db.run(_WANTED)
+        UnfinishedOutput(
+            seq,
+            number,
+            prediction,
+            provider_id,
+            key,
+            JobId(bytes(job)),
+            edition,
+            # Kept where it is more than this, or where there was a file already.
+            (path and stem_of_path(path)) or output_stem(bytes(job).hex(), edition, number),
+        )
+        for seq, number, prediction, provider_id, key, job, path, edition in db.run(_WANTED)
     ]
 
 

@@ -3,10 +3,11 @@
 from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
 from fluxbatch.sink.sink import Expired, Sink
 from fluxbatch.sink.store import LocalStore
-from fluxbatch.sink.stow import Broken, Stored
+from fluxbatch.sink.stow import Asked, Broken, Stored
 
 __all__ = [
     "BLOCK_BYTES",
+    "Asked",
     "Broken",
     "Expired",
     "Fetcher",

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fluxbatch.stems import sidecar_path
 from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess
 
@@ -126,10 +127,15 @@ def check(victim: Victim, jobs: int) -> dict[str, int]:
         reserved = connection.execute("SELECT SUM(reserved) FROM budgets").fetchone()[0]
     finally:
         connection.close()
-    files = {
-        path.relative_to(victim.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+    there = {
+        path.relative_to(victim.out).as_posix(): path.read_bytes()
         for path in (victim.out / "images").rglob("*")
         if path.is_file()
+    }
+    told = {path: json.loads(there.pop(path)) for path in [*there] if path.endswith(".json")}
+    files = {path: hashlib.sha256(content).hexdigest() for path, content in there.items()}
+    assert {path: facts["sha256"] for path, facts in told.items()} == {
+        sidecar_path(path): sha256 for path, sha256 in stored.items()
     }
     assert stats["double_billed"] == 0
     assert done == jobs

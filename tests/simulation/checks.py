@@ -20,7 +20,9 @@ from fluxbatch.job import JobId, derived_seed
 from fluxbatch.ledger import budgets
 from fluxbatch.ledger.database import Record, SqliteDatabase
 from fluxbatch.ledger.statement import Statement
+from fluxbatch.provenance import read_facts
 from fluxbatch.seams import Moment
+from fluxbatch.stems import sidecar_path
 from tests.simulation.provider import Order
 
 
@@ -171,6 +173,12 @@ class Auditor:
         if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
             raise Violation(f"{path} is not what was stored")
 
+    def _check_sidecar(self, path: str, sha256: str) -> None:
+        """A power cut may tear it, but it never tells of another image."""
+        facts = read_facts((self._root / path).read_bytes())
+        if facts is not None and facts["sha256"] != sha256:
+            raise Violation(f"{path} is not its image's")
+
     def pictures(self) -> list[tuple[str, int, str]]:
         """(provider id, output's number, sha256) of all that is stored."""
         parts = [mark.split("/") for mark in self._seen.values()]
@@ -182,7 +190,10 @@ class Auditor:
         for _, path, sha256, size, _, _ in stored:
             self._check_file(path, sha256, size)
         there = {str(f.relative_to(self._root)) for f in _files(self._root / "images")}
-        strays = there - {path for _, path, *_ in stored}
+        sidecars = {sidecar_path(path): sha256 for _, path, sha256, *_ in stored}
+        for path in there & set(sidecars):
+            self._check_sidecar(path, sidecars[path])
+        strays = there - {path for _, path, *_ in stored} - set(sidecars)
         halves = [f.name for f in _files(self._root / "tmp")]
         if after_recovery and (strays or halves):
             raise Violation(f"files that no ledger knows: {sorted(strays)} {len(halves)} halves")
