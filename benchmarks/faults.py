@@ -20,6 +20,8 @@ from tests.kills.killing import SPEED, Victim, check
 from tests.support.emulator import EmulatorProcess, emulator_process
 
 _CHANCE = 0.1
+_STUCK = 0.25
+"""Predictions that never end by themselves: they are cancelled, and may be billed."""
 _JOBS = 300
 _CAPPED_JOBS = 80
 _CAP_MICRO_USD = 1_000_000
@@ -72,15 +74,21 @@ def capped(*, billed: bool, seed: int) -> dict[str, object]:
     began = time.monotonic()
     with _emulator() as emulator, tempfile.TemporaryDirectory() as folder:
         faults = dict.fromkeys((*TRANSIENT, "prediction_error", "prediction_no_output"), _CHANCE)
+        faults["prediction_stuck"] = _STUCK
         emulator.faults(**faults, bill_errors=int(billed), bill_cancelled=int(billed))
-        cap = {"FLUXBATCH_BUDGET__PER_RUN": str(_CAP_MICRO_USD / 1e6)}
-        victim = Victim(Path(folder), emulator, settings={**_BY_SPEED, **cap})
+        settings = {
+            **_BY_SPEED,
+            "FLUXBATCH_BUDGET__PER_RUN": str(_CAP_MICRO_USD / 1e6),
+            # What is stuck is cancelled within the benchmark.
+            "FLUXBATCH_PROVIDER__DEADLINE": str(300 / SPEED),
+        }
+        victim = Victim(Path(folder), emulator, settings=settings)
         victim.write(_CAPPED_JOBS)
         with _Auditor(emulator) as auditor:
             dice = random.Random(seed)
             kills = victim.kill_at_random(_KILLS, dice, _LONGEST_S, good={0, 3, 4, 7})
             code = victim.start().wait(900) if kills == _KILLS else None
-        stats = emulator.stats()
+        stats, ends = emulator.stats(), [one["state"] for one in emulator.predictions()]
     assert code in {None, 0, 3, 4, 7}, victim.log()
     assert stats["double_billed"] == 0
     assert auditor.worst <= _CAP_MICRO_USD
@@ -89,6 +97,7 @@ def capped(*, billed: bool, seed: int) -> dict[str, object]:
         "kills": kills,
         "created": stats["created"],
         "billed": stats["billed"],
+        "cancelled": ends.count("cancelled"),
         "double_billed": stats["double_billed"],
         "books_at_most_usd": auditor.worst / 1e6,
         "seconds": round(time.monotonic() - began, 1),

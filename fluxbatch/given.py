@@ -6,10 +6,8 @@ a JSONL file named by its content, so that the same rows are the same manifest a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,6 +17,7 @@ from typing import Any, TypedDict, cast
 from fluxbatch.catalog import describe
 from fluxbatch.config import Settings, environment, load_settings
 from fluxbatch.dataset import Folder
+from fluxbatch.durable import half_file
 from fluxbatch.errors import ConfigError, ManifestError, SinkError
 from fluxbatch.keys import ApiKey, find_keys
 from fluxbatch.manifest.columns import Columns
@@ -125,25 +124,14 @@ class Given:
 
     def _write_rows(self, rows: Rows, place: Path, card: ModelCard) -> Path:
         columns = Columns(card, self.settings.columns, variables=True)
-        digest = hashlib.sha256()
         try:
             place.mkdir(exist_ok=True)
-            half = place / f"{secrets.token_hex(8)}.part"
-            try:
-                with half.open("xb") as file:
-                    for number, row in enumerate(rows, start=1):
-                        line = _line(number, row, columns, card.file_inputs)
-                        digest.update(line)
-                        file.write(line)
-                    file.flush()
-                    os.fsync(file.fileno())
-                path = place / f"rows-{digest.hexdigest()[:16]}.jsonl"
-                half.replace(path)
-            finally:
-                half.unlink(missing_ok=True)
+            with half_file(place) as half:
+                for number, row in enumerate(rows, start=1):
+                    half.write(_line(number, row, columns, card.file_inputs))
+                return half.keep(place / f"rows-{half.sha256[:16]}.jsonl")
         except OSError as exc:
             raise SinkError(f"cannot write the rows in {str(place)!r}: {exc.strerror}") from exc
-        return path
 
 
 def _flags(shaping: Shaping) -> dict[str, Any]:

@@ -5,9 +5,20 @@ Owns that answer for whatever follows a stranger's words: redirects, and URLs of
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def is_private_literal(host: str) -> bool:
+    """Whether *host* is an address written as numbers, its zone aside, that is not public.
+
+    A name is none: whoever connects looks at what it stands for.
+    """
+    try:
+        return not is_public(ip_address(host.partition("%")[0]))
+    except ValueError:
+        return False
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -144,42 +144,65 @@ def plan(
         tally = Tally(settings, card, db, bad_rows_kept)
         if with_urls:
             tally.urls = {}
-        counted = source.count().number if source.multiplies else 0
-        is_only_counted = counted > MOST_EXPANDED
-        for row in islice(source.rows(tally.note_bad), _LOOKED_AT if is_only_counted else None):
-            tally.add(row)
-        execution_s = _observed_s(db, card, tally.kinds)
-        jobs = tally.jobs()
-        if is_only_counted:
-            jobs = PlannedJobs(counted - jobs.invalid, 0, 0, 0, 0, jobs.invalid)
-        seconds, binding = wall_clock(
-            jobs.to_buy, settings.limits, accounts, execution_s or ASSUMED_EXECUTION_S
+        counted = _passed(source, tally)
+        name = name_of(path) if path is not None else "the sweep"
+        return _foretold(
+            tally, settings, card, db, name, source.identity, accounts=accounts, counted=counted
         )
-        return Plan(
-            source=name_of(path) if path is not None else "the sweep",
-            model=card.slug,
-            rows=counted if is_only_counted else tally.rows,
-            duplicates=tally.duplicates,
-            jobs=jobs,
-            images=jobs.to_buy if is_only_counted else tally.images,
-            price=card.price,
-            cost=Micros(card.price * jobs.to_buy) if card.price is not None else None,
-            seconds=seconds,
-            binding_limit=binding,
-            accounts=accounts,
-            execution_s=execution_s or ASSUMED_EXECUTION_S,
-            is_observed=execution_s is not None,
-            uploads=len(tally.uploads),
-            upload_bytes=tally.upload_bytes,
-            budgets=tuple(_checks(settings, db, card.price, source.identity, jobs.to_buy)),
-            first_rows=tuple(tally.first_rows),
-            bad_rows=tuple(tally.bad_rows),
-            digest=tally.digest,
-            control_notes=tally.control_notes,
-            seed_siblings=tally.seed_siblings,
-            urls=tally.urls or {},
-            is_only_counted=is_only_counted,
-        )
+
+
+def _passed(source: Manifest, tally: Tally) -> int | None:
+    """Show *tally* every row and answer None; of too many the first, and answer their number."""
+    counted = source.count().number if source.multiplies else 0
+    is_too_many = counted > MOST_EXPANDED
+    for row in islice(source.rows(tally.note_bad), _LOOKED_AT if is_too_many else None):
+        tally.add(row)
+    return counted if is_too_many else None
+
+
+def _foretold(
+    tally: Tally,
+    settings: Settings,
+    card: ModelCard,
+    db: Database | None,
+    name: str,
+    identity: str,
+    *,
+    accounts: int,
+    counted: int | None,
+) -> Plan:
+    """*counted* as `_passed` answers it; *name* and *identity* are the manifest's."""
+    jobs = tally.jobs()
+    if counted is not None:
+        jobs = PlannedJobs(counted - jobs.invalid, 0, 0, 0, 0, jobs.invalid)
+    observed_s = _observed_s(db, card, tally.kinds)
+    execution_s = observed_s or ASSUMED_EXECUTION_S
+    seconds, binding = wall_clock(jobs.to_buy, settings.limits, accounts, execution_s)
+    return Plan(
+        source=name,
+        model=card.slug,
+        rows=tally.rows if counted is None else counted,
+        duplicates=tally.duplicates,
+        jobs=jobs,
+        images=tally.images if counted is None else jobs.to_buy,
+        price=card.price,
+        cost=Micros(card.price * jobs.to_buy) if card.price is not None else None,
+        seconds=seconds,
+        binding_limit=binding,
+        accounts=accounts,
+        execution_s=execution_s,
+        is_observed=observed_s is not None,
+        uploads=len(tally.uploads),
+        upload_bytes=tally.upload_bytes,
+        budgets=tuple(_checks(settings, db, card.price, identity, jobs.to_buy)),
+        first_rows=tuple(tally.first_rows),
+        bad_rows=tuple(tally.bad_rows),
+        digest=tally.digest,
+        control_notes=tally.control_notes,
+        seed_siblings=tally.seed_siblings,
+        urls=tally.urls or {},
+        is_only_counted=counted is not None,
+    )
 
 
 def wall_clock(

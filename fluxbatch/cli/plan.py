@@ -40,40 +40,32 @@ def plan(
     talk = voice(ctx, as_json=as_json, verbose=verbose)
     from fluxbatch.cli.checked import unfit_urls
     from fluxbatch.cli.planned import plan_lines, refusal
-    from fluxbatch.cli.saved import SavedPlan
-    from fluxbatch.cli.settings import read_source
+    from fluxbatch.cli.saved import Typed
     from fluxbatch.cli.words import count
     from fluxbatch.dataset import Folder
     from fluxbatch.errors import ExitCode
     from fluxbatch.planning import plan as make_plan
 
-    saved = SavedPlan.read(source)
-    if saved is not None:
-        source, kind = Path(saved.source), kind or saved.format
-        base_url, budget = base_url or saved.base_url, budget or saved.budget
-        out = out or (Path(saved.out) if saved.out is not None else None)
-    asked = read_source(source, budget=budget, base_url=base_url, kind=kind)
-    folder = Folder(out) if out is not None else None
+    typed = Typed.read(source, out, kind=kind, base_url=base_url, budget=budget)
+    folder = Folder(typed.out) if typed.out is not None else None
     with tempfile.TemporaryDirectory() as place:
-        asked = asked.here(Path(place))
+        asked = typed.asked().here(Path(place))
         planned = make_plan(
             asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
             key=asked.any_key(talk), bad_rows_kept=10**9 if as_json or verbose else 1_000,
             with_urls=check_urls,
         )  # fmt: skip
     if not as_json:
-        for line in plan_lines(planned, asked.settings, source, out):
+        for line in plan_lines(planned, asked.settings, typed.source, typed.out):
             talk.data(line)
-    if saved is not None:
-        saved.check(planned)
+    typed.check(lambda: planned)
     if planned.jobs.invalid:
         return refusal(talk, planned)
     if check_urls and (unfit := unfit_urls(talk, planned, asked.settings)):
         message = f"{count(unfit, 'control image')} cannot be used"
         return talk.failed(message, ExitCode.USAGE, planned.as_json())
     if save is not None:
-        saved = SavedPlan.of(planned, source, out, kind=kind, base_url=base_url, budget=budget)
-        saved.write(save, planned)
+        typed.save(save, planned)
         talk.say(f"saved: fluxbatch run {save} makes exactly this, or refuses")
     if as_json:
         talk.object(planned.as_json())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -69,34 +68,21 @@ def run(
 
     from fluxbatch.cli.batch import consented, run_batch
     from fluxbatch.cli.ending import ends_at
-    from fluxbatch.cli.saved import SavedPlan
-    from fluxbatch.cli.settings import read_source
+    from fluxbatch.cli.saved import Typed
     from fluxbatch.dataset import Folder
     from fluxbatch.engine import RunRequest
     from fluxbatch.errors import ConfigError
     from fluxbatch.planning import MOST_EXPANDED, plan
     from fluxbatch.worker.guard import FailureCap
 
-    typed, saved = source, SavedPlan.read(source)
-    if saved is not None:
-        source, kind = Path(saved.source), kind or saved.format
-        base_url, budget = base_url or saved.base_url, budget or saved.budget
-        out = out or (Path(saved.out) if saved.out is not None else None)
-    if out is None:
+    typed = Typed.read(source, out, kind=kind, base_url=base_url, budget=budget)
+    if typed.out is None:
         raise ConfigError("--out DIR is missing: the folder of images and ledger")
-    asked = read_source(
-        source,
-        budget=budget,
-        base_url=base_url,
-        kind=kind,
-        log_file=log_file,
-        log_format=log_format,
-    )
+    asked = typed.asked(log_file=log_file, log_format=log_format)
     keys = asked.keys(talk)
-    folder = Folder(out)
+    folder = Folder(typed.out)
     asked = asked.here(folder.root / "manifests")
-    if saved is not None:
-        saved.check(plan(asked.settings, asked.manifest, folder))
+    typed.check(lambda: plan(asked.settings, asked.manifest, folder, key=keys[0]))
     if not yes and not consented(talk, asked, folder):
         raise typer.Abort
     request = RunRequest(
@@ -111,11 +97,6 @@ def run(
         most_jobs=None if yes else MOST_EXPANDED,
         max_failures=FailureCap.parse(max_failures) if max_failures else None,
     )
-    again = ["fluxbatch", "run", str(typed), "--out", str(out)]
-    again += ["--base-url", base_url] if base_url else []
-    again += ["--format", kind] if kind else []
-    again += ["--yes"] if yes else []
-    title = f"fluxbatch  {typed} → {out}"
-    return run_batch(
-        talk, request, title=title, again=shlex.join(again), canary=canary, yes=yes
-    )  # fmt: skip
+    title = f"fluxbatch  {source} → {typed.out}"
+    again = typed.run_again(yes=yes)
+    return run_batch(talk, request, title=title, again=again, canary=canary, yes=yes)

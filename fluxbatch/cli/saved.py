@@ -1,17 +1,21 @@
 """A plan kept in a file: what was agreed to, so that a run can refuse anything else.
 
-Owns the file's shape. It holds no key; what it compares is a digest over every job in the
-manifest's order, which covers rows, settings, templates and the bytes of control images.
+Owns the file's shape, and how it fills in what was not typed. It holds no key; what it compares
+is a digest over every job in the manifest's order, which covers rows, settings, templates and the
+bytes of control images.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fluxbatch import __version__
+from fluxbatch.cli.settings import Asked, read_source
 from fluxbatch.errors import ConfigError
 from fluxbatch.money import as_usd
 from fluxbatch.planning import Plan
@@ -107,3 +111,71 @@ class SavedPlan:
                 f"rows of {self.source!r}, its settings or a control image have changed since the"
                 " plan was saved; look at it with `fluxbatch plan` and save it again"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A batch as it was typed; where that is a saved plan, it says what was not."""
+
+    given: Path
+    """What was typed; `source` where it is no plan."""
+    source: Path
+    out: Path | None
+    kind: str
+    base_url: str
+    budget: str
+    saved: SavedPlan | None
+
+    @classmethod
+    def read(cls, given: Path, out: Path | None, *, kind: str, base_url: str, budget: str) -> Typed:
+        """Raises `ConfigError` for a plan that cannot be used."""
+        saved = SavedPlan.read(given)
+        if saved is None:
+            return cls(given, given, out, kind, base_url, budget, None)
+        if out is None and saved.out is not None:
+            out = Path(saved.out)
+        return cls(
+            given=given,
+            source=Path(saved.source),
+            out=out,
+            kind=kind or saved.format,
+            base_url=base_url or saved.base_url,
+            budget=budget or saved.budget,
+            saved=saved,
+        )
+
+    def asked(self, *, log_file: str = "", log_format: str = "") -> Asked:
+        """Its config, or the defaults around its manifest; raises `ConfigError`."""
+        return read_source(
+            self.source,
+            budget=self.budget,
+            base_url=self.base_url,
+            kind=self.kind,
+            log_file=log_file,
+            log_format=log_format,
+        )
+
+    def check(self, planned: Callable[[], Plan]) -> None:
+        """Raise `ConfigError` where it is a saved plan and what is *planned* now is another."""
+        if self.saved is not None:
+            self.saved.check(planned())
+
+    def save(self, path: Path, planned: Plan) -> None:
+        """Write *planned*, to be run by what was typed; raises `ConfigError`."""
+        saved = SavedPlan.of(
+            planned,
+            self.source,
+            self.out,
+            kind=self.kind,
+            base_url=self.base_url,
+            budget=self.budget,
+        )
+        saved.write(path, planned)
+
+    def run_again(self, *, yes: bool) -> str:
+        """The command that goes on with it."""
+        words = ["fluxbatch", "run", str(self.given), "--out", str(self.out)]
+        words += ["--base-url", self.base_url] if self.base_url else []
+        words += ["--format", self.kind] if self.kind else []
+        words += ["--yes"] if yes else []
+        return shlex.join(words)

@@ -1,11 +1,17 @@
-"""How the command line writes money, times, counts and failures. Pure functions on plain values."""
+"""How the command line writes estimates, counts and failures. Pure functions on plain values.
+
+Figures that the report writes alike are handed on from `figures`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fluxbatch.figures import clock as clock
+from fluxbatch.figures import dollars as dollars
+from fluxbatch.figures import duration as duration
+from fluxbatch.figures import size as size
 from fluxbatch.job import FailureClass, Quality
-from fluxbatch.money import Micros, as_usd
 
 FAILURES: Mapping[FailureClass, str] = {
     FailureClass.NETWORK: "the provider never got the request",
@@ -30,25 +36,6 @@ QUALITY: Mapping[Quality, str] = {
 }
 """What is noticed about an image."""
 
-_STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
-
-
-def dollars(amount: Micros) -> str:
-    """`$0.025`, `$1,250.00`."""
-    sign = "-" if amount < 0 else ""
-    whole, _, fraction = as_usd(Micros(abs(amount))).partition(".")
-    return f"{sign}${int(whole):,}.{fraction}"
-
-
-def duration(seconds: float) -> str:
-    """`8 s`, `4 min 12 s`, `2 h 5 min`: two figures at most."""
-    whole = round(seconds)
-    for size, unit, next_size, next_unit in _STEPS:
-        if whole >= size:
-            rest = whole % size // next_size
-            return f"{whole // size} {unit}" + (f" {rest} {next_unit}" if rest else "")
-    return f"{whole} s"
-
 
 def about(seconds: float) -> str:
     """An estimate, as coarse as it is: `10 s`, `3 min`, `1 h 20 min`."""
@@ -62,25 +49,9 @@ def about(seconds: float) -> str:
     return duration(600 * round(seconds / 600))
 
 
-def clock(seconds: float) -> str:
-    """`0:42`, `1:02:03`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 job`, `1,200 jobs`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def size(amount_bytes: float) -> str:
-    """`812 kB`, `1.4 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount_bytes < 1_000:
-            return f"{amount_bytes:.3g} {unit}" if unit != "B" else f"{amount_bytes:.0f} B"
-        amount_bytes /= 1_000
-    return f"{amount_bytes:,.1f} TB"
 
 
 def listed(names: list[str], total: int) -> str:

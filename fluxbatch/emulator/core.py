@@ -188,8 +188,13 @@ class ProviderCore:
         rows = [listing.row(p, self.clock, self._teller.output(p)) for p in found]
         return Reply(200, {"executions": rows, **around, "offset": asked})
 
-    def model(self, slug: str) -> Reply:
+    def model(self, key: str | None, slug: str) -> Reply:
         """`GET /model?slug=`: public."""
+        refusal = self._refusal_of(key) if self.faults.knob("private_models") else None
+        if refusal is not None:
+            return refusal
+        if self.faults.strikes("model_500", slug):
+            return self.replies.error(500, "Internal server error")
         model = MODELS.get(slug)
         if model is None:
             return self.replies.error(404, f"Model {slug!r} not found")

@@ -55,7 +55,7 @@ def _api(core: ProviderCore, call: Call, rest: list[str]) -> Reply:
         case ("GET", "executions"):
             return core.executions(key, call.query)
         case ("GET", "model"):
-            return core.model(call.query.get("slug", ""))
+            return core.model(key, call.query.get("slug", ""))
         case ("POST", "upload", "presign"):
             return core.presign(key, _json(call.body))
         case ("DELETE", "files", upload_id):

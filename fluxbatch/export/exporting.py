@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fluxbatch.dataset import Folder
+from fluxbatch.durable import sync
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.card import NAME, Contents, card
 from fluxbatch.export.csv import Csv
@@ -23,7 +24,7 @@ from fluxbatch.export.images import Images
 from fluxbatch.export.jsonl import Jsonl, line_of
 from fluxbatch.export.keys import Keys
 from fluxbatch.export.parquet import Parquet
-from fluxbatch.export.place import Draft, Place, explained, held_place, mark_of, sync_folder
+from fluxbatch.export.place import Draft, Place, explained, held_place, mark_of
 from fluxbatch.export.record import Record, Sample, samples_of
 from fluxbatch.export.shard import Format, Spool, Stem
 from fluxbatch.export.splits import Split, parse_splits
@@ -213,7 +214,7 @@ def _to_file(made: Format, samples: Iterator[Sample], to: Path, done: Exported) 
                 done.kept += 1
             else:
                 os.replace(folder / name, to)
-                sync_folder(to.parent)
+                sync(to.parent)
                 done.written += 1
         finally:
             shutil.rmtree(folder, ignore_errors=True)

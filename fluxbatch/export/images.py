@@ -14,8 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from fluxbatch.export.place import ExportFailed
 from fluxbatch.export.record import Control, Sample
+from fluxbatch.signature import HEAD_BYTES, mime_of
 
 _CONTROLS_KNOWN = 10_000
+_ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+"""The provider takes these three."""
 
 
 class Images:
@@ -67,16 +70,12 @@ def _is_whole(path: str, sha256: str) -> str | None:
     data = _read(path)
     if data is None or hashlib.sha256(data).hexdigest() != sha256:
         return None
-    return _ending(data[:12])
+    return _ending(data[:HEAD_BYTES])
 
 
 def _ending(head: bytes) -> str | None:
-    """By the first bytes; a name may lie. The provider takes these three."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    if head.startswith(b"\x89PNG"):
-        return "png"
-    return "webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+    """By the first bytes; a name may lie."""
+    return _ENDINGS.get(mime_of(head) or "")
 
 
 def _read(path: str) -> bytes | None:

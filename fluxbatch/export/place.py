@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from fluxbatch.durable import sync
 from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere
 
 _OURS = ".fluxbatch"
@@ -138,7 +139,7 @@ class Place:
             shutil.rmtree(old)
         else:
             draft.replace(final)
-        sync_folder(final.parent)
+        sync(final.parent)
 
     def write(self, name: str, content: Mapping[str, Any] | bytes) -> str:
         """A small file, replaced in one step; answers its sha256."""
@@ -152,7 +153,7 @@ class Place:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
-            sync_folder(path.parent)
+            sync(path.parent)
         return hashlib.sha256(data).hexdigest()
 
     def names(self, mark: str) -> set[str]:
@@ -292,15 +293,6 @@ def _sha256(path: Path) -> str | None:
     except OSError:
         return None
     return digest.hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """What was renamed in it stays so after a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

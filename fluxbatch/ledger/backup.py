@@ -5,10 +5,11 @@ Owns the copy's name and that it is whole and on the disk before anything else h
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from fluxbatch.durable import sync
 
 
 def back_up(ledger: Path, version: int) -> Path:
@@ -26,17 +27,9 @@ def back_up(ledger: Path, version: int) -> Path:
             closing(sqlite3.connect(half)) as target,
         ):
             source.backup(target)
-        _sync(half)
+        sync(half)
         half.replace(copy)
     finally:
         half.unlink(missing_ok=True)
-    _sync(copy.parent)
+    sync(copy.parent)
     return copy
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import and_, bindparam, distinct, func, select
 
 from fluxbatch.job import OutputState
 from fluxbatch.ledger import tables
@@ -19,6 +19,8 @@ from fluxbatch.provenance import Delivered, Provenance, without_queries
 
 _j, _p, _o, _r = tables.jobs.c, tables.predictions.c, tables.outputs.c, tables.rows.c
 _u = tables.runs.c
+_earlier = tables.outputs.alias("earlier")
+_before = _earlier.c
 
 _MADE = Statement(
     lambda _: (
@@ -37,6 +39,17 @@ _MADE = Statement(
         .offset(constant(0))
     )
 )  # fmt: skip
+_EDITION = Statement(
+    lambda _: (
+        select(func.count(distinct(_before.prediction_seq)))
+        .join_from(tables.outputs, _earlier, _before.job_seq == _o.job_seq)
+        .where(
+            _o.prediction_seq == bindparam("prediction_seq"),
+            _before.prediction_seq != _o.prediction_seq,
+            _before.seq < _o.seq,
+        )
+    )
+)
 _STORED = Statement(
     lambda _: (
         select(
@@ -72,6 +85,12 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         row_id,
         without_queries(json.loads(axes)) if axes else {},
     )
+
+
+def edition_of(db: Database, prediction_seq: int) -> int:
+    """How many predictions of its job had named their outputs before it."""
+    ((edition,),) = db.run(_EDITION, {"prediction_seq": prediction_seq})
+    return int(edition)
 
 
 class StoredImage(NamedTuple):

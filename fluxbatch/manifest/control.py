@@ -31,6 +31,7 @@ from fluxbatch.job import UPLOAD_PREFIX, ControlFile
 from fluxbatch.manifest.remote import MOST_BYTES, RemoteImages, is_remote
 from fluxbatch.manifest.stores import Unreadable
 from fluxbatch.models import quoted
+from fluxbatch.signature import HEAD_BYTES, has_end, mime_of
 
 MOST_PIXELS = 89_478_485
 """Where Pillow itself begins to warn of bombs."""
@@ -41,7 +42,6 @@ _FILES_KEPT = 10_000
 _HASHES_KEPT = 100_000
 _HINTS = 20
 _HINTS_FROM = 1000
-_TAIL_BYTES = 65_536
 _ORIENTATION = 0x0112
 _UNSETTLED_NS = 2_000_000_000
 _BLOCK_BYTES = 1024 * 1024
@@ -51,6 +51,14 @@ _names_this_machine = re.compile(rf"https?://{_LOCAL}(?:[:/?#]|$)", re.IGNORECAS
 _is_plain_https = re.compile(r"https://(?:[a-z0-9_-]+\.)+[a-z]+/[!-~]*", re.ASCII).fullmatch
 """The everyday form; every other goes the long way round."""
 _is_address = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII).match
+
+
+# The plug-ins themselves: `Image.open` would warn of large images on its way.
+_PLUGINS: dict[str, type[ImageFile]] = {
+    "image/jpeg": JpegImageFile,
+    "image/png": PngImageFile,
+    "image/webp": WebPImageFile,
+}
 
 
 class BadControl(Exception):
@@ -247,8 +255,8 @@ def _refuse_size(size: int, given: str) -> None:
 def _look_into(path: Path, stamp: FileStamp, given: str) -> FileHash:
     """Read the whole file once: its hash, and what it is by its content."""
     with path.open("rb") as file:
-        mime = _mime_of(file.read(16))
-        if mime is None:
+        mime = mime_of(file.read(HEAD_BYTES))
+        if mime not in _PLUGINS:
             raise BadControl(f"{quoted(given)} is not a JPEG, PNG or WebP image by its content")
         file.seek(0)
         digest = hashlib.sha256()
@@ -258,31 +266,11 @@ def _look_into(path: Path, stamp: FileStamp, given: str) -> FileHash:
         if (after.st_size, after.st_mtime_ns, after.st_ino) != stamp[1:]:
             raise BadControl(f"{quoted(given)} changed while it was read; run again")
         file.seek(0)
-        _refuse_cut_short(file, stamp.size, mime, given)
+        # Png is left to its checksums, which tell more.
+        if mime != "image/png" and not has_end(mime, file):
+            raise BadControl(f"{quoted(given)} is cut short: its end is missing")
         notes = _looked_at(file, mime, given)
     return FileHash(digest.hexdigest(), mime, notes)
-
-
-def _refuse_cut_short(file: BinaryIO, size: int, mime: str, given: str) -> None:
-    """Decoders forgive a lost end; png is left to its checksums."""
-    file.seek(4)
-    riff_bytes = int.from_bytes(file.read(4), "little") + 8
-    file.seek(max(0, size - _TAIL_BYTES))
-    tail = file.read()
-    file.seek(0)
-    is_cut = tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda") and mime == "image/jpeg"
-    if is_cut or (mime == "image/webp" and riff_bytes > size):
-        raise BadControl(f"{quoted(given)} is cut short: its end is missing")
-
-
-def _mime_of(head: bytes) -> str | None:
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "image/webp"
-    return None
 
 
 def _looked_at(file: BinaryIO, mime: str, given: str) -> tuple[str, ...]:
@@ -290,14 +278,8 @@ def _looked_at(file: BinaryIO, mime: str, given: str) -> tuple[str, ...]:
 
     By its header and checksums; the pixels are decoded when it is uploaded.
     """
-    # The plug-ins themselves: `Image.open` would warn of large images on its way.
-    plugins: dict[str, type[ImageFile]] = {
-        "image/jpeg": JpegImageFile,
-        "image/png": PngImageFile,
-        "image/webp": WebPImageFile,
-    }
     try:
-        image = plugins[mime](file)
+        image = _PLUGINS[mime](file)
         width, height = image.size
         notes = tuple(_notes(image))
         image.verify()

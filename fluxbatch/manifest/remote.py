@@ -8,9 +8,7 @@ fetched again. Every reader asks the server whether it has changed.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 import threading
 import time
 from collections import Counter
@@ -20,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fluxbatch.durable import half_file
 from fluxbatch.errors import SinkError
 from fluxbatch.manifest.stores import BLOCK_BYTES, EXTRA, Unreadable, open_store, reason_of
 
@@ -135,26 +134,16 @@ class RemoteImages:
 
     def _keep(self, path: Path | None, blocks: Iterable[bytes], address: str) -> Path:
         """Write *blocks* to *path*; None: to a name by what they are."""
-        half = self._place / f"{secrets.token_hex(8)}.part"
-        digest = hashlib.sha256()
         try:
             self._make_place()
-            try:
-                with half.open("xb") as file:
-                    for block in _bounded(blocks):
-                        digest.update(block)
-                        file.write(block)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.utime(half, (_SETTLED_S, _SETTLED_S))
-                path = path or self._path(address, digest.hexdigest())
-                half.replace(path)
-            finally:
-                half.unlink(missing_ok=True)
+            with half_file(self._place) as half:
+                for block in _bounded(blocks):
+                    half.write(block)
+                path = path or self._path(address, half.sha256)
+                return half.keep(path, mtime_s=_SETTLED_S)
         except OSError as exc:
             place = str(self._place)
             raise SinkError(f"cannot keep control images in {place!r}: {exc.strerror}") from exc
-        return path
 
     def _make_place(self) -> None:
         """The folder, without the halves that a killed process has left in it."""

@@ -6,10 +6,7 @@ again. Relative files of its rows begin in the working directory.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
@@ -17,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from fluxbatch.durable import half_file
 from fluxbatch.errors import ManifestError, SinkError
 from fluxbatch.manifest.stores import BLOCK_BYTES, EXTRA, open_store, reason_of
 
@@ -103,23 +101,13 @@ def _is_here(host: str) -> bool:
 
 def _keep(blocks: Iterable[bytes], place: Path, prefix: str, suffix: str) -> Path | None:
     """The file of *blocks*; None where there is no byte in them."""
-    digest = hashlib.sha256()
-    half = place / f"{secrets.token_hex(8)}.part"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        try:
-            with half.open("xb") as file:
-                for block in blocks:
-                    digest.update(block)
-                    file.write(block)
-                if not file.tell():
-                    return None
-                file.flush()
-                os.fsync(file.fileno())
-            path = place / f"{prefix}-{digest.hexdigest()[:16]}{suffix}"
-            half.replace(path)
-        finally:
-            half.unlink(missing_ok=True)
+        with half_file(place) as half:
+            for block in blocks:
+                half.write(block)
+            if not half.size:
+                return None
+            return half.keep(place / f"{prefix}-{half.sha256[:16]}{suffix}")
     except OSError as exc:
         raise SinkError(f"cannot write the manifest in {str(place)!r}: {exc.strerror}") from exc
-    return path

@@ -21,7 +21,6 @@ from http.client import (
     HTTPSConnection,
     responses,
 )
-from ipaddress import ip_address
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -38,7 +37,7 @@ from urllib.request import (
     proxy_bypass,
 )
 
-from fluxbatch.internet import is_public
+from fluxbatch.internet import is_private_literal
 from fluxbatch.manifest.stores import BLOCK_BYTES, Unreadable
 
 _SILENCE_S = 20.0
@@ -140,11 +139,7 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _refuse_private(host: str) -> None:
-    try:
-        literal = ip_address(host.partition("%")[0])
-    except ValueError:
-        return
-    if not is_public(literal):
+    if is_private_literal(host):
         raise _Forbidden("it leads to a private address")
 
 

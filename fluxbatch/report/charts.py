@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from fluxbatch.report.words import clock, seconds_words
+from fluxbatch.figures import clock
+from fluxbatch.report.words import seconds_words
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 400, 190
@@ -132,7 +133,8 @@ def _grid(scale: _Scale, ticks: Sequence[float], say: Callable[[float], str]) ->
 
 def _time_axis(scale: _Scale, last: float) -> Markup:
     return Markup("").join(
-        _x_label(scale, last * step / 4, clock(last * step / 4), step / 4) for step in range(5)
+        _x_label(scale, last * step / 4, clock(round(last * step / 4)), step / 4)
+        for step in range(5)
     )
 
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from fluxbatch import __version__
 from fluxbatch.errors import SinkError
+from fluxbatch.figures import dollars, duration, size
 from fluxbatch.job import JobState
 from fluxbatch.ledger import gallery, listing, notes, summaries
 from fluxbatch.ledger.database import Database
@@ -144,10 +145,10 @@ def _template() -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        dollars=words.dollars,
+        dollars=dollars,
         moment=words.moment,
-        duration=words.duration,
-        file_size=words.file_size,
+        duration=duration,
+        file_size=size,
         number=lambda value: f"{value:,}",
     )
     environment.globals["each"] = words.each_words
@@ -202,7 +203,7 @@ def _run(figures: RunFigures) -> dict[str, object]:
     took = figures.durations
     middle, slow = (_quantile(took, share) for share in (0.5, 0.9))
     peak = max((value for _, value in figures.rate), default=0.0)
-    spent = words.dollars(figures.totals.spent)
+    spent = dollars(figures.totals.spent)
     name = f"limit {figures.limit:,}"
     rate_told = (
         f"At most {peak:,.0f} creates in {figures.window_s:g} s; the limit is {figures.limit:,}"
@@ -212,8 +213,8 @@ def _run(figures: RunFigures) -> dict[str, object]:
         took_told = f"Half took at most {words.seconds_words(middle)}, nine in ten at most"
         took_told += f" {words.seconds_words(slow)}"
     limit = (float(figures.limit), name) if figures.limit else None
-    cap = (float(figures.cap), f"cap {words.dollars(figures.cap)}") if figures.cap else None
-    money_told = f"{spent} in {words.duration(figures.seconds)}"
+    cap = (float(figures.cap), f"cap {dollars(figures.cap)}") if figures.cap else None
+    money_told = f"{spent} in {duration(figures.seconds)}"
     return {
         "figures": figures,
         "goes_on": figures.run.ended_at is None,
@@ -227,7 +228,7 @@ def _run(figures: RunFigures) -> dict[str, object]:
             "Money over time",
             money_told,
             figures.spent,
-            say=lambda v: words.dollars(round(v)),
+            say=lambda v: dollars(round(v)),
             limit=cap,
             steps=True,
         ),

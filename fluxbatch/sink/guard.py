@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from fluxbatch.internet import is_public
+from fluxbatch.internet import is_private_literal, is_public
 
 
 class Forbidden(OSError):
@@ -39,11 +39,7 @@ def check_url(url: str, *, allow_http: bool) -> None:
         return
     if host == "localhost" or host.endswith(".localhost"):
         raise Forbidden("it leads to this machine")
-    try:
-        literal = ip_address(host.partition("%")[0])
-    except ValueError:
-        return  # a name: `GuardedResolver` looks at what it stands for
-    if not is_public(literal):
+    if is_private_literal(host):  # at what a name stands for `GuardedResolver` looks
         raise Forbidden("it leads to a private address")
 
 

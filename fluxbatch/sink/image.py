@@ -1,14 +1,13 @@
 """Whether bytes are a whole image, and which.
 
-Owns the verdict: the type by the first bytes (never by name or Content-Type), the
-structure to its end, and every pixel decoded (and looked at, by `looks`). Blocks, and is where
+Owns the verdict: the type by the first bytes (never by name or Content-Type), the end
+by the last ones, and every pixel decoded (and looked at, by `looks`). Blocks, and is where
 most of the CPU goes. Uses Pillow's format classes by themselves: `Image.open` consults
 process-wide settings (its pixel limit, its warnings) that belong to whoever embeds us.
 """
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from typing import IO, NamedTuple
@@ -22,6 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from fluxbatch.signature import HEAD_BYTES, has_end, mime_of
 from fluxbatch.sink.looks import UNSEEN, Look, look
 
 
@@ -57,6 +57,10 @@ _PNG = Kind("png", "image/png", PngImagePlugin.PngImageFile)
 _WEBP = Kind("webp", "image/webp", WebPImagePlugin.WebPImageFile)
 _GIF = Kind("gif", "image/gif", GifImagePlugin.GifImageFile)
 _AVIF = Kind("avif", "image/avif", AvifImagePlugin.AvifImageFile)
+_KINDS = {kind.mime: kind for kind in (_JPG, _PNG, _WEBP, _GIF, _AVIF)}
+
+ENDINGS = tuple(kind.extension for kind in (_WEBP, _JPG, _PNG, _AVIF, _GIF))
+"""Of every file that is an image of ours."""
 
 _OTHERS = (
     (b"ftyp", 4, "an MP4 video"),
@@ -74,32 +78,23 @@ _OTHERS = (
 _STILL = frozenset({b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1"})
 """Images in a video's box; that we cannot read them is another matter."""
 
-_PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
-_HEAD_BYTES = 32
-_TAIL_BYTES = 65_536
-
 
 def verdict(stream: IO[bytes], *, max_pixels: int) -> Verdict:
     """Decode all of *stream*, which stays open; raise `NoImage` for anything less than an image."""
     started = time.thread_time()
-    kind = sniffed(stream.read(_HEAD_BYTES))
-    _check_end(kind, stream)
+    kind = sniffed(stream.read(HEAD_BYTES))
+    # Only png carries checksums: a webp with garbage in its middle is an image like any other.
+    if not has_end(kind.mime, stream):
+        raise NoImage(f"the {kind.extension} is cut short")
     width, height, seen = _decode(kind, stream, max_pixels)
     return Verdict(kind, width, height, time.thread_time() - started, seen)
 
 
 def sniffed(head: bytes) -> Kind:
     """The type that the first bytes tell."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return _JPG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _PNG
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _WEBP
-    if head[:6] in {b"GIF87a", b"GIF89a"}:
-        return _GIF
-    if head[4:12] in {b"ftypavif", b"ftypavis"}:
-        return _AVIF
+    mime = mime_of(head)
+    if mime is not None:
+        return _KINDS[mime]
     other = next((what for start, at, what in _OTHERS if head.startswith(start, at)), None)
     if other is not None and head[4:12] not in _STILL:
         raise OtherKind(f"it is {other}, and only images are stored")
@@ -117,31 +112,6 @@ def _what_instead(head: bytes) -> str:
     if text.startswith(b"<"):
         return "it is XML"
     return "it is no image of a known type"
-
-
-def _check_end(kind: Kind, stream: IO[bytes]) -> None:
-    """Decoders forgive a lost end as long as every pixel is there; a stored file must be whole.
-
-    Only png carries checksums: a webp with garbage in its middle is an image like any other.
-    """
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    head = stream.read(_HEAD_BYTES)
-    stream.seek(max(0, size - _TAIL_BYTES))
-    tail = stream.read()
-    stream.seek(0)
-    if kind is _JPG:
-        whole = tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda")  # a thumbnail has an end too
-    elif kind is _PNG:
-        whole = _PNG_END in tail
-    elif kind is _GIF:
-        whole = tail.rstrip(b"\0\r\n").endswith(b";")
-    elif kind is _WEBP:
-        whole = size >= int.from_bytes(head[4:8], "little") + 8
-    else:
-        return  # avif is read by the lengths of its boxes
-    if not whole:
-        raise NoImage(f"the {kind.extension} is cut short")
 
 
 def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int, Look]:

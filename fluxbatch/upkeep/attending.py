@@ -6,12 +6,13 @@ bought them, and reads need no slot. The dataset's lock is held all the same.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 
@@ -30,7 +31,7 @@ from fluxbatch.ledger.database import Database, SqliteDatabase
 from fluxbatch.ledger.runs import OpenedRun
 from fluxbatch.ledger.upkeep import BY_INPUT
 from fluxbatch.money import Micros
-from fluxbatch.seams import Seams
+from fluxbatch.seams import Seams, real_seams
 from fluxbatch.upkeep.reports import Ended
 from fluxbatch.worker.desk import Desk, Watched
 from fluxbatch.worker.guard import FailureGuard
@@ -109,20 +110,55 @@ class Attendance:
         return following.cancel_scope.cancelled_caught or stop.code is not None
 
 
+class Report(Protocol):
+    """What every verb's report tells beside its own findings."""
+
+    interrupted: Ended | None
+    """Why the work was cut short; None where it was not."""
+    seconds: float
+
+
+R = TypeVar("R", bound=Report)
+
+
 async def attend(
+    request: Request,
+    events: Events,
+    work: Callable[[Attendance, R], Awaitable[None]],
+    report: R,
+    *,
+    seams: Seams | None = None,
+    outside: Outside | None = None,
+    handle_signals: bool = False,
+) -> R:
+    """Hold the dataset and do *work* on it; answers *report*, filled in.
+
+    A dataset that never ran has nothing to work on. Raises `FluxbatchError` where it could not
+    begin or the ledger failed, `HeldElsewhere` among them. The second signal cancels *work*.
+    """
+    seams = seams or real_seams()
+    began_s = seams.clock.monotonic()
+    report.interrupted = await _held(
+        request,
+        events,
+        lambda attendance: work(attendance, report),
+        seams=seams,
+        outside=outside,
+        handle_signals=handle_signals,
+    )
+    report.seconds = seams.clock.monotonic() - began_s
+    return report
+
+
+async def _held(
     request: Request,
     events: Events,
     work: Callable[[Attendance], Awaitable[None]],
     *,
     seams: Seams,
-    outside: Outside | None = None,
-    handle_signals: bool = False,
+    outside: Outside | None,
+    handle_signals: bool,
 ) -> Ended | None:
-    """Hold the dataset and do *work* on it; answers why it was cut short, where it was.
-
-    A dataset that never ran has nothing to work on. Raises `FluxbatchError` where it could not
-    begin or the ledger failed, `HeldElsewhere` among them. The second signal cancels *work*.
-    """
     folder = request.folder
     with folder.reader():
         pass  # no dataset, no lock file
@@ -156,7 +192,7 @@ async def _attendance(
         return None
     opened = Opened(
         request.folder,
-        request.settings,
+        _as_it_ran(request.settings, run.settings_json),
         await seams.blocking(partial(kept_card, db, run.model, request.settings.price)),
         db,
         reader,
@@ -171,6 +207,21 @@ async def _attendance(
     # Failures stop a run from buying on; here they are what is being looked at.
     desk.guard = FailureGuard(desk.stop, None, sys.maxsize)
     return Attendance(invocation, request.keys, request.folder)
+
+
+def _as_it_ran(settings: Settings, ran_with: str) -> Settings:
+    """What becomes of images is as in the run that bought them, where nobody says otherwise.
+
+    Before there were sidecars, a dataset had none.
+    """
+    ran = {"sidecar": False, **json.loads(ran_with).get("sink", {})}
+    sink = settings.sink
+    kept = {
+        name: ran[name]
+        for name in ("path_template", "sidecar", "embed")
+        if name in ran and name not in sink.model_fields_set
+    }
+    return settings.model_copy(update={"sink": sink.model_copy(update=kept)})
 
 
 async def each(

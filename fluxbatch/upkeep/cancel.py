@@ -17,7 +17,7 @@ from fluxbatch.ledger.audits import count_images, live_now, states_of
 from fluxbatch.ledger.queries import LivePrediction, live_predictions
 from fluxbatch.ledger.summaries import totals
 from fluxbatch.ledger.upkeep import BY_INPUT, AskedToStop
-from fluxbatch.seams import Seams, real_seams
+from fluxbatch.seams import Seams
 from fluxbatch.upkeep.attending import Attendance, Request, attend, each
 from fluxbatch.upkeep.reports import CancelReport
 
@@ -40,22 +40,18 @@ async def cancel(
 
     Raises `FluxbatchError` where it could not begin, `HeldElsewhere` while a run goes on.
     """
-    seams = seams or real_seams()
-    began_s = seams.clock.monotonic()
-    report = CancelReport()
-    report.interrupted = await attend(
+    return await attend(
         request,
         events,
-        lambda attendance: _cancel(attendance, report, wait_s),
+        partial(_cancel, wait_s=wait_s),
+        CancelReport(),
         seams=seams,
         outside=outside,
         handle_signals=handle_signals,
     )
-    report.seconds = seams.clock.monotonic() - began_s
-    return report
 
 
-async def _cancel(attendance: Attendance, report: CancelReport, wait_s: float) -> None:
+async def _cancel(attendance: Attendance, report: CancelReport, *, wait_s: float) -> None:
     await attendance.audit_books()
     images_before, _ = await attendance.read(count_images)
     live = [one for one in await attendance.read(live_predictions) if one.state is P.RUNNING]

@@ -19,7 +19,7 @@ from fluxbatch.ledger.uploads import (
     count_uploads,
     unused_uploads,
 )
-from fluxbatch.seams import Seams, real_seams
+from fluxbatch.seams import Seams
 from fluxbatch.upkeep.attending import Attendance, Request, attend, each
 from fluxbatch.upkeep.reports import PruneReport
 
@@ -36,19 +36,15 @@ async def prune_uploads(
 
     Raises `FluxbatchError` where it could not begin, `HeldElsewhere` while a run goes on.
     """
-    seams = seams or real_seams()
-    began_s = seams.clock.monotonic()
-    report = PruneReport()
-    report.interrupted = await attend(
+    return await attend(
         request,
         events,
-        lambda attendance: _prune(attendance, report),
+        _prune,
+        PruneReport(),
         seams=seams,
         outside=outside,
         handle_signals=handle_signals,
     )
-    report.seconds = seams.clock.monotonic() - began_s
-    return report
 
 
 async def _prune(attendance: Attendance, report: PruneReport) -> None:

@@ -16,7 +16,7 @@ from fluxbatch.invocation import Outside
 from fluxbatch.job import PredictionState
 from fluxbatch.ledger.audits import Live, count_images, live_now, price_drift, states_of
 from fluxbatch.ledger.summaries import totals
-from fluxbatch.seams import Seams, real_seams
+from fluxbatch.seams import Seams
 from fluxbatch.upkeep.attending import Attendance, Request, attend
 from fluxbatch.upkeep.audit import Audit
 from fluxbatch.upkeep.orphans import Orphans
@@ -38,19 +38,15 @@ async def reconcile(
 
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
-    seams = seams or real_seams()
-    began_s = seams.clock.monotonic()
-    report = ReconcileReport()
-    report.interrupted = await attend(
+    return await attend(
         request,
         events,
-        lambda attendance: _reconcile(attendance, report, adopt=adopt),
+        partial(_reconcile, adopt=adopt),
+        ReconcileReport(),
         seams=seams,
         outside=outside,
         handle_signals=handle_signals,
     )
-    report.seconds = seams.clock.monotonic() - began_s
-    return report
 
 
 async def _reconcile(attendance: Attendance, report: ReconcileReport, *, adopt: bool) -> None:

@@ -21,11 +21,12 @@ from fluxbatch.ledger.audits import (
     unnamed,
 )
 from fluxbatch.ledger.upkeep import WantAgain
-from fluxbatch.seams import Seams, real_seams
+from fluxbatch.seams import Seams
 from fluxbatch.sink import LocalStore
 from fluxbatch.upkeep.attending import Attendance, Request, attend, each
 from fluxbatch.upkeep.files import Fault, faults, paths_below
 from fluxbatch.upkeep.reports import RepairReport
+from fluxbatch.upkeep.sidecars import without_sidecars, write_missing
 
 _READERS = 4
 _BATCH = 32
@@ -44,19 +45,15 @@ async def repair(
 
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
-    seams = seams or real_seams()
-    began_s = seams.clock.monotonic()
-    report = RepairReport()
-    report.interrupted = await attend(
+    return await attend(
         request,
         events,
-        lambda attendance: _repair(attendance, report),
+        _repair,
+        RepairReport(),
         seams=seams,
         outside=outside,
         handle_signals=handle_signals,
     )
-    report.seconds = seams.clock.monotonic() - began_s
-    return report
 
 
 async def _repair(attendance: Attendance, report: RepairReport) -> None:
@@ -79,7 +76,9 @@ async def _repair(attendance: Attendance, report: RepairReport) -> None:
         report.fetched = before - report.unfetched
     else:
         report.unfetched = len(broken) + wanted
-    report.strays = await _strays(attendance)
+    report.strays = await without_sidecars(attendance, await _strays(attendance))
+    if desk.settings.sink.sidecar and desk.stop.code is None:
+        report.sidecars = await write_missing(attendance)
 
 
 async def _broken(attendance: Attendance, report: RepairReport) -> list[Fault]:

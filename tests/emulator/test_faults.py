@@ -309,6 +309,20 @@ def test_a_misspelt_fault_is_refused_and_nothing_is_switched(
     assert core.faults.shown() == {}
 
 
+def test_a_description_can_fail_and_can_be_for_keys_alone(core: ProviderCore) -> None:
+    """
+    500, though it is public; or 401 to whoever has no key.
+    """
+    core.faults["model_500"] = {"times": 1, "match": "depth"}
+    assert core.model(None, "flux-dev-t2i").status == 200
+    assert core.model(None, "flux-depth-dev").status == 500
+    assert core.model(None, "flux-depth-dev").status == 200
+
+    core.faults["private_models"] = 1
+    assert core.model(None, "flux-depth-dev").status == 401
+    assert core.model(KEY, "flux-depth-dev").status == 200
+
+
 def test_presign_and_cancel_can_fail(core: ProviderCore) -> None:
     """
     500, and nothing was signed or cancelled.

@@ -306,13 +306,13 @@ def test_every_model_describes_what_it_checks(core: ProviderCore) -> None:
     """
     `GET /model` shows schema and price; an unknown slug is 404.
     """
-    model = core.model("flux-depth-dev").body
+    model = core.model(None, "flux-depth-dev").body
 
     assert model["request_schema"]["required"] == ["prompt", "control_image"]
     assert len(model["request_schema"]["properties"]) == 10
     assert model["cost"]["amount"] == 0.025
-    assert core.model("flux-dev-t2i").body["request_schema"]["required"] == ["prompt"]
-    assert core.model("nothing").status == 404
+    assert core.model(None, "flux-dev-t2i").body["request_schema"]["required"] == ["prompt"]
+    assert core.model(None, "nothing").status == 404
 
 
 def test_beginning_anew_forgets_everything_but_the_address(core: ProviderCore) -> None:

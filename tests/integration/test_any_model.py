@@ -217,9 +217,7 @@ async def test_a_known_model_needs_the_provider_no_more(tmp_path: Path) -> None:
         plan(settings, manifest)
 
 
-async def test_an_old_description_does_while_the_provider_tells_no_newer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_old_description_does_while_the_provider_tells_no_newer(tmp_path: Path) -> None:
     """
     After a day it is asked again; what cannot be had is said, and the run goes on.
     """
@@ -233,7 +231,7 @@ async def test_an_old_description_does_while_the_provider_tells_no_newer(
         assert not fetched.startswith("2020")
 
         _age_descriptions(at)
-        monkeypatch.setattr(emulator.core, "model", lambda _: emulator.core.replies.error(500, ""))
+        emulator.core.faults["model_500"] = 1
         ended = await at.run(emulator.base_url, manifest)
     assert ended.exit_code is ExitCode.DONE
     assert any(

@@ -78,6 +78,28 @@ def test_what_is_not_as_it_was_planned_is_refused_before_anything_is_spent(
     assert emulator.stats()["created"] == 0
 
 
+def test_a_plan_of_a_model_that_only_keys_may_ask_about_is_checked_with_the_key(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Plan and run ask what the model takes with the same key, and agree.
+    """
+    emulator.faults(private_models=1)
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"prompt": "a blue door"}\n')
+    config = tmp_path / "c.yaml"
+    config.write_text("manifest: m.jsonl\nmodel: flux-mosaic\nprice: 0.0125\n")
+    saved = tmp_path / "plan.json"
+    asked = ("plan", config, "--base-url", emulator.base_url, "--out", tmp_path / "d")
+    assert fluxbatch(*asked, env={"EACHLABS_API_KEY": ""}).code == 1
+    assert fluxbatch(*asked, "--save", saved).code == 0
+
+    ended = fluxbatch("run", saved, "--json")
+
+    assert ended.code == 0, ended.err
+    assert ended.object["jobs"]["done"] == 1
+
+
 def test_what_is_no_plan_is_said_to_be_none(tmp_path: Path) -> None:
     """
     Half a file, a plan of another version, a missing dataset: exit 2 and the remedy.
