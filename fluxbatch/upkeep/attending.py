@@ -6,7 +6,6 @@ bought them, and reads need no slot. The dataset's lock is held all the same.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
@@ -192,7 +191,7 @@ async def _attendance(
         return None
     opened = Opened(
         request.folder,
-        _as_it_ran(request.settings, run.settings_json),
+        request.settings,
         await seams.blocking(partial(kept_card, db, run.model, request.settings.price)),
         db,
         reader,
@@ -207,21 +206,6 @@ async def _attendance(
     # Failures stop a run from buying on; here they are what is being looked at.
     desk.guard = FailureGuard(desk.stop, None, sys.maxsize)
     return Attendance(invocation, request.keys, request.folder)
-
-
-def _as_it_ran(settings: Settings, ran_with: str) -> Settings:
-    """What becomes of images is as in the run that bought them, where nobody says otherwise.
-
-    Before there were sidecars, a dataset had none.
-    """
-    ran = {"sidecar": False, **json.loads(ran_with).get("sink", {})}
-    sink = settings.sink
-    kept = {
-        name: ran[name]
-        for name in ("path_template", "sidecar", "embed")
-        if name in ran and name not in sink.model_fields_set
-    }
-    return settings.model_copy(update={"sink": sink.model_copy(update=kept)})
 
 
 async def each(
