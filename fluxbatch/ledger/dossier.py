@@ -242,7 +242,8 @@ def _output(record: tuple[Any, ...]) -> OutputEntry:
         prediction_seq=prediction_seq,
         number=number,
         state=OutputState(state),
-        path=path,
+        # Without an ending it is a name that waits for its file.
+        path=path if path and "." in path.rpartition("/")[2] else None,
         sha256=sha256,
         file_sha256=file_sha256,
         bytes=size,
