@@ -8,6 +8,7 @@ dataset; what the provider's page says is told to people, and no cap rests on it
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -160,10 +161,13 @@ async def _asked(
         except KeyRefused:
             continue
         except NotFound:
-            raise ConfigError(
-                f"the provider knows no model {slug!r}; with a typed card there is"
-                f" {', '.join(known_models())}"
-            ) from None
+            near = difflib.get_close_matches(slug, known_models(), n=3)
+            hint = (
+                f"did you mean {' or '.join(map(repr, near))}?"
+                if near
+                else f"with a typed card there is {', '.join(known_models())}"
+            )
+            raise ConfigError(f"the provider knows no model {slug!r}; {hint}") from None
         except ApiError as exc:
             raise TransientApiError(
                 f"{unknown} cannot be asked: {exc}", request_id=exc.request_id

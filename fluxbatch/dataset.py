@@ -72,6 +72,12 @@ class Folder:
         finally:
             database.close()
 
+    def strangers(self) -> list[str]:
+        """What is in a folder that is no dataset yet, but for what a manifest was kept in."""
+        if self.ledger.exists() or not self.root.is_dir():
+            return []
+        return sorted(path.name for path in self.root.iterdir() if path.name != "manifests")
+
     def is_held(self) -> bool:
         """Whether a process is at work here: it holds the lock."""
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -140,13 +140,17 @@ async def _run(
             )
             invocation.desk.creates_left = math.inf if request.limit is None else request.limit
             events.emit(await invocation.started())
-            await at_work(
-                invocation,
-                partial(_jobs, invocation, request, outside),
-                on_status=on_status,
-                handle_signals=handle_signals,
-                ends_at=request.ends_at,
-            )
+            try:
+                await at_work(
+                    invocation,
+                    partial(_jobs, invocation, request, outside),
+                    on_status=on_status,
+                    handle_signals=handle_signals,
+                    ends_at=request.ends_at,
+                )
+            except Exception as exc:
+                _keep_error(db, run.seq, seams, exc)
+                raise
             summary = await invocation.summary()
             end = EndRun(
                 seams.clock.now(), invocation.desk.run.seq, summary.exit_code, summary.reason
@@ -155,6 +159,16 @@ async def _run(
             await seams.blocking(partial(budgets.audit, db))
     events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
     return summary
+
+
+def _keep_error(db: SqliteDatabase, run_seq: int, seams: Seams, exc: Exception) -> None:
+    """Write down that an error ended this invocation, if the ledger still takes it."""
+    leaf = next(_leaves(exc), exc) if isinstance(exc, BaseExceptionGroup) else exc
+    # Our own words hold no secrets; another's may.
+    why = str(leaf) if isinstance(leaf, FluxbatchError) else f"unexpected {type(leaf).__name__}"
+    end = EndRun(seams.clock.now(), run_seq, ExitCode.ERROR, why)
+    with suppress(Exception):  # the error itself is what is told
+        commit(db, end)
 
 
 async def at_work(
@@ -248,6 +262,8 @@ async def collecting(
 
 
 async def _tell(invocation: Invocation, on_status: OnStatus) -> None:
+    with anyio.move_on_after(_STATUS_S):  # what was bought before holds its slots again
+        await invocation.recovered.wait()
     while True:
         began_s = invocation.desk.now_s()
         on_status(await invocation.status())

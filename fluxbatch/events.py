@@ -41,9 +41,12 @@ class PredictionMoved:
 
     job: str
     """The job's id in hex."""
+    attempt: int
+    """Which of the job's predictions, from 1; `why` calls it so too."""
     prediction: int
     """The ledger's number of the prediction."""
     provider_id: str | None
+    """The prediction's id at the provider, once it has told it."""
     state: PredictionState
     job_state: JobState
     lane: str
@@ -58,6 +61,10 @@ class JobFailed:
     job: str
     failure: FailureClass
     reason: str
+    attempt: int | None = None
+    """Of the prediction it failed of; None for a job refused before any."""
+    prediction: int | None = None
+    provider_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,9 @@ class OutputStored:
     job_done: bool
     verify_s: float
     """CPU seconds spent on decoding it."""
+    attempt: int
+    prediction: int
+    provider_id: str
 
 
 @dataclass(frozen=True, slots=True)

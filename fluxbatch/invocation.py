@@ -29,6 +29,7 @@ from fluxbatch.keys import ApiKey
 from fluxbatch.ledger import queries
 from fluxbatch.ledger.budgets import read_lines
 from fluxbatch.ledger.database import Database, SqliteDatabase
+from fluxbatch.ledger.listing import latest_failed
 from fluxbatch.ledger.runs import OpenedRun, OpenRun
 from fluxbatch.ledger.summaries import JobCounts, Totals, count_jobs, totals_of_run
 from fluxbatch.ledger.writer import LedgerWriter, commit
@@ -163,6 +164,8 @@ class Invocation:
         self._seams = seams
         self._reading = anyio.Lock()
         self._room: tuple[float, bool] = (-_ROOM_S, True)
+        self.recovered = anyio.Event()
+        """What an earlier process left behind is taken up."""
         self._done_before = 0
         self._at_start: tuple[Totals, Totals, JobCounts] | None = None
         """What `started` has just summed up, for the first status."""
@@ -276,6 +279,7 @@ class Invocation:
             work.start_soon(_send, delivery, deliver.clone(), name="unfinished")
         # The adopted hold their slots before anything new is bought.
         await anyio.lowlevel.checkpoint()
+        self.recovered.set()
 
     def _sweep(self, unfinished: Sequence[queries.UnfinishedOutput]) -> None:
         """Half files, and files a crash kept out of the ledger: both are fetched again."""
@@ -307,19 +311,10 @@ class Invocation:
         at_start, self._at_start = self._at_start, None
         run, dataset, jobs = at_start or await self._sums()
         lines = await self.read(partial(read_lines, run_id=desk.run.run_id, day=desk.budget_day()))
+        latest = partial(latest_failed, manifest_seq=self._opened.manifest_seq)
+        failures = await self.read(latest) if jobs.of(JobState.FAILED) else []
         now = desk.now_s()
-        lanes = tuple(
-            LaneStatus(
-                lane.label,
-                lane.held,
-                lane.slots.limit,
-                lane.window.in_use(now),
-                lane.creates.limit,
-                lane.window.window_s,
-                lane.health(now),
-            )
-            for lane in desk.lanes.all
-        )
+        lanes = tuple(LaneStatus.of(lane, now) for lane in desk.lanes.all)
         return RunStatus(
             desk.run.run_id,
             now - self._opened.began_s,
@@ -330,6 +325,7 @@ class Invocation:
             lanes,
             self._done_before,
             desk.stop.reason,
+            tuple(failures),
         )
 
     async def summary(self) -> RunSummary:

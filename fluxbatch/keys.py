@@ -8,8 +8,10 @@ request header. Source of the names: design.md, command line.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from fluxbatch.config import KeyEntry
 from fluxbatch.errors import ConfigError
@@ -42,7 +44,10 @@ class ApiKey:
         """
         if len(self._text) < _SHORTEST_SECRET:
             return text
-        return text.replace(self._text, f"<key {self.label}>")
+        # As it is, as JSON has it, and as a URL has it.
+        for form in {self._text, json.dumps(self._text)[1:-1], quote(self._text, safe="")}:
+            text = text.replace(form, f"<key {self.label}>")
+        return text
 
     def __repr__(self) -> str:
         return f"<key {self.label} {self.fingerprint[:6]}>"

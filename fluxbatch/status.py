@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from fluxbatch.errors import ExitCode
 from fluxbatch.job import JobState
+from fluxbatch.ledger.listing import FailedJob
 from fluxbatch.ledger.summaries import JobCounts, Totals
 from fluxbatch.money import Balance, as_usd
+from fluxbatch.scheduler.lane import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,20 @@ class LaneStatus:
     """Allowed in the window."""
     window_s: float
     health: str
-    """`working`, `paused`, `waits for balance` or `out`."""
+    """`working`, `slowed`, `paused`, `waits for balance` or `out`; empty: nobody here knows."""
+
+    @classmethod
+    def of(cls, lane: Lane, now: float) -> LaneStatus:
+        """*lane* at the monotonic time *now*."""
+        return cls(
+            lane.label,
+            lane.held,
+            lane.slots.limit,
+            lane.window.in_use(now),
+            lane.creates.limit,
+            lane.window.window_s,
+            lane.health(now),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,8 @@ class RunStatus:
     """Jobs that were done when this invocation began."""
     stopping: str
     """Why nothing more is bought; empty while buying."""
+    failures: tuple[FailedJob, ...] = ()
+    """The latest, in whichever run; the newest at the end."""
 
 
 @dataclass(frozen=True, slots=True)

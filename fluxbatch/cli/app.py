@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -61,6 +61,22 @@ _VERBS = (
 for _verb, _short in _VERBS:
     app.command(short_help=_short)(_verb)
 app.add_typer(uploads, name="uploads", short_help="Look after uploaded control images.")
+
+
+def _tell_version(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        version(ctx)
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    _: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="As `version`."),
+    ] = False,
+) -> None:
+    """Flags before the verb."""
 
 
 def invoke(argv: Sequence[str], talk: Talk) -> int:

@@ -44,6 +44,11 @@ def run_batch(
 
     *canary* jobs are made first, and asked about; *yes* goes on where none of them failed.
     """
+    if strangers := request.folder.strangers():
+        talk.say(
+            f"note: {str(request.folder.root)!r} is no dataset yet and has other files"
+            f" ({strangers[0]!r}); the dataset is made among them"
+        )
     log = request.settings.log
     with (
         event_log(talk, log) as logged,

@@ -108,7 +108,8 @@ class EventLog:
             values = {"at": at, "level": level, "event": _NAMES[type(event)], "run": self._run}
             line = json.dumps(values | facts_of(event), ensure_ascii=False, default=str)
         else:
-            line = f"{at} {level:7} {_text(event)}"
+            of_run = f" run={self._run}" if self._run else ""
+            line = f"{at} {level:7} {_text(event)}{of_run}"
         self._write(self._talk.clean(line).replace("\n", " "))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fluxbatch.catalog import Described
-from fluxbatch.cli.words import dollars, shortened
+from fluxbatch.cli.words import dollars, folded, shortened
 from fluxbatch.dataset import Folder
 from fluxbatch.ledger.models import kept_models
 from fluxbatch.models import InputField, find_card, known_models
@@ -53,8 +53,8 @@ def known_lines(models: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "any other of the provider's models runs by its schema: `fluxbatch models SLUG` shows it"
 
 
-def model_lines(described: Described) -> Iterator[str]:
-    """Name and price, then a line an input."""
+def model_lines(described: Described, width: int | None = None) -> Iterator[str]:
+    """Name and price, then a line an input; two, where *width* columns are too few for one."""
     card = described.card
     yield card.slug + (f"  ({described.title})" if described.title else "")
     yield _price_line(described)
@@ -62,9 +62,19 @@ def model_lines(described: Described) -> Iterator[str]:
     rows = [("input", "type", "required", "default", "range", "description")]
     rows += [_row(field, is_file=name in card.file_inputs) for name, field in card.inputs.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "  ".join([*(cell.ljust(wide) for cell, wide in zip(row, widths, strict=False)), row[5]])
+        for row in rows
+    ]
+    if width is None or max(len(line.rstrip()) for line in lines) <= width:
+        yield from (line.rstrip() for line in lines)
+        return
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        yield "  ".join([*cells, row[5]]).rstrip()
+        cells = [cell.ljust(wide) for cell, wide in zip(row[:4], widths, strict=False)]
+        yield "  ".join(cells).rstrip()
+        more = "  ".join(cell for cell in row[4:] if cell)
+        if more:
+            yield from folded(f"    {more}", width)
 
 
 def model_json(described: Described) -> dict[str, Any]:

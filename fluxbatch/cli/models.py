@@ -48,6 +48,6 @@ def models(
     if as_json:
         talk.object({"exit": 0, **model_json(described)})
     else:
-        for line in model_lines(described):
+        for line in model_lines(described, talk.width()):
             talk.data(line)
     return 0

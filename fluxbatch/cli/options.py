@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -38,11 +39,24 @@ Source = Annotated[
 ]
 
 
+class _Library(logging.Handler):
+    """Writes what a library logs, where nobody has asked for logs."""
+
+    def __init__(self, talk: Talk) -> None:
+        super().__init__(logging.WARNING)
+        self._talk = talk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._talk.warn(f"{record.name}: {self.format(record)}")
+
+
 def voice(
     ctx: typer.Context, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Talk:
     """The invocation's voice, told of the verb's flags."""
     talk = ctx.obj if isinstance(ctx.obj, Talk) else Talk()
+    # What libraries have to say passes the same redaction as our own words.
+    logging.lastResort = _Library(talk)
     talk.json = as_json
     talk.quiet = quiet
     talk.verbose = talk.verbose or verbose

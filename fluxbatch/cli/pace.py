@@ -1,20 +1,26 @@
 """How long a run will still take, and how far that can be trusted.
 
-Owns the pace: jobs ended over the last minutes. Knows nothing of why it is what it is, so
-it says so: an estimate holds while the pace does.
+Owns the pace: jobs ended over the last minutes, and the creates the limits still allow. An
+estimate is a range as wide as its doubt, and says what the doubt is.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 
-from fluxbatch.cli.words import about, count
+from fluxbatch.cli.words import about_between, count
 from fluxbatch.job import JobState
-from fluxbatch.status import RunStatus
+from fluxbatch.status import LaneStatus, RunStatus
 
 _SPAN_S = 180.0
 _FEWEST_ENDED = 5
+_FEW_ENDED = 20
 _UNSTEADY = 1.5
+_BINDING = 0.9
+_SPREAD = 0.5
+"""Of the square root of what was counted: executions of one kind end more evenly than by chance."""
 
 
 class Pace:
@@ -30,7 +36,7 @@ class Pace:
             self._seen.popleft()
 
     def left(self, status: RunStatus) -> str:
-        """`about 3 min left`, or why nobody can say."""
+        """`about 4 to 6 min left (steady pace)`, or why nobody can say."""
         jobs_left = status.jobs.total - _ended(status) - status.jobs.unknown
         if jobs_left <= 0:
             return "looking for creates without an answer" if status.jobs.unknown else "done"
@@ -38,19 +44,28 @@ class Pace:
         if beyond and beyond >= jobs_left:
             return f"the budget is used up; {count(beyond, 'job')} will be left"
         then = f"; the budget leaves {count(beyond, 'job')} out" if beyond else ""
-        return self._estimate(jobs_left - beyond) + then
+        return self._estimate(status, jobs_left - beyond, beyond) + then
 
-    def _estimate(self, jobs_left: int) -> str:
+    def _estimate(self, status: RunStatus, jobs_left: int, beyond: int) -> str:
         recent = self._per_second(0)
         latest = self._per_second(len(self._seen) // 2)
         if recent is None:
             return "too early to say how long"
         if latest is None:
             return "nothing has ended lately"
-        slow, fast = sorted((jobs_left / recent, jobs_left / latest), reverse=True)
-        if slow > _UNSTEADY * fast and about(slow) != about(fast):
-            return f"{about(fast)} to {about(slow)} left; the pace is changing"
-        return f"about {about((slow + fast) / 2)} left at this pace"
+        ended = self._seen[-1][1] - self._seen[0][1]
+        doubt = _SPREAD / math.sqrt(ended)
+        fast, slow = sorted((jobs_left / recent, jobs_left / latest))
+        least, most = fast * (1 - doubt), slow * (1 + doubt)
+        limit = _creates_take_s(status.lanes, status.jobs.of(JobState.PENDING) - beyond)
+        if limit >= _BINDING * slow:
+            why = "the limit on creates sets the pace"
+        elif slow > _UNSTEADY * fast:
+            why = "the pace is changing"
+        else:
+            why = "a first guess" if ended < _FEW_ENDED else "steady pace"
+        least, most = max(least, limit), max(most, limit * (1 + doubt))
+        return f"about {about_between(least, most)} left ({why})"
 
     def _per_second(self, since: int) -> float | None:
         """Jobs ended a second from a sample on; None where too few have."""
@@ -61,6 +76,14 @@ class Pace:
         if now - before < fewest or to_s <= from_s:
             return None
         return (now - before) / (to_s - from_s)
+
+
+def _creates_take_s(lanes: Sequence[LaneStatus], pending: int) -> float:
+    """The seconds that so many creates take at least, whatever the pace: the windows are full."""
+    usable = [lane for lane in lanes if lane.health != "out" and lane.creates]
+    a_second = sum(lane.creates / lane.window_s for lane in usable)
+    at_once = sum(lane.creates - lane.creates_in_window for lane in usable)
+    return max(0, pending - max(0, at_once)) / a_second if a_second else 0.0
 
 
 def _beyond_the_caps(status: RunStatus) -> int:

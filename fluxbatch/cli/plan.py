@@ -41,7 +41,7 @@ def plan(
     from fluxbatch.cli.checked import unfit_urls
     from fluxbatch.cli.planned import plan_lines, refusal
     from fluxbatch.cli.saved import Typed
-    from fluxbatch.cli.words import count
+    from fluxbatch.cli.words import count, folded
     from fluxbatch.dataset import Folder
     from fluxbatch.errors import ExitCode
     from fluxbatch.planning import plan as make_plan
@@ -57,7 +57,8 @@ def plan(
         )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, typed.source, typed.out):
-            talk.data(line)
+            for part in folded(line, talk.width(), hang=10):
+                talk.data(part)
     typed.check(lambda: planned)
     if planned.jobs.invalid:
         return refusal(talk, planned)

@@ -34,6 +34,7 @@ from fluxbatch.events import (
     Stopping,
 )
 from fluxbatch.job import JobState
+from fluxbatch.ledger.listing import FailedJob
 from fluxbatch.status import RunStatus
 
 _PLAIN_EVERY_S = 10.0
@@ -159,7 +160,9 @@ class LiveProgress:
         self._troubles: deque[str] = deque(maxlen=_TROUBLES_KEPT)
         is_utf = talk.console.encoding.lower().startswith("utf")
         self._marks = Marks() if is_utf else ASCII_MARKS
-        self._live = Live(console=talk.console, auto_refresh=False, transient=True)
+        self._said: deque[str] = deque(maxlen=_TROUBLES_KEPT)
+        self._live = self._new_live()
+        self._size = talk.console.size
         self._read_s = time.monotonic()
         self._latest: RunStatus | None = None
         self._is_aside = False
@@ -167,12 +170,17 @@ class LiveProgress:
     @contextmanager
     def on_screen(self) -> Iterator[LiveProgress]:
         """The screen is there; at the end it is gone, and the summary takes its place."""
-        with self._live:
+        self._live.start()
+        try:
             yield self
+        finally:
+            self._fit()
+            self._live.stop()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         self._is_aside = True
+        self._fit()
         self._live.stop()
         try:
             yield
@@ -185,29 +193,60 @@ class LiveProgress:
             case RowsRead():
                 if not event.finished and time.monotonic() - self._read_s >= 0.2:
                     self._read_s = time.monotonic()
+                    self._fit()
                     self._live.update(Text(reading_words(event), style="dim"), refresh=True)
-            case JobFailed():
-                trouble = f"job {event.job[:8]} {event.failure}: {event.reason}"
-                self._troubles.append(self._talk.clean(trouble))
             case LaneChanged() if event.health != "working":
                 self._troubles.append(self._talk.clean(event_words(event) or ""))
             case Noticed() | RunStarted():
-                self._live.console.print(self._talk.clean(event_words(event) or ""))
+                self._fit()
+                self._said.append(self._talk.clean(event_words(event) or ""))
+                self._live.console.print(self._said[-1])
             case Stopping() if self._latest is not None:
                 self.show(replace(self._latest, stopping=event.reason))
             case _:
                 pass
 
     def show(self, status: RunStatus, /) -> None:
-        self._latest = status = replace(status, stopping=self._talk.clean(status.stopping))
+        self._latest = status = replace(
+            status,
+            stopping=self._talk.clean(status.stopping),
+            failures=tuple(_cleaned(self._talk, one) for one in status.failures),
+        )
         self._pace.hear(status)
         if self._is_aside:
             return
+        self._fit()
         width, height = self._live.console.size
         frame = Frame(
             self._title, status, self._pace.left(status), tuple(self._troubles), self._marks
         )
         self._live.update(screen(frame, width, height - 1), refresh=True)
+
+    def _new_live(self) -> Live:
+        return Live(console=self._talk.console, auto_refresh=False, transient=True)
+
+    def _fit(self) -> None:
+        """After a change of the terminal's size begin on an empty one.
+
+        Terminals wrap what is there anew, each in its way, so nobody knows where the last frame
+        begins.
+        """
+        size = self._live.console.size
+        if size == self._size:
+            return
+        self._size = size
+        self._live.stop()
+        self._talk.console.clear()
+        self._live = self._new_live()
+        self._live.start()
+        for line in self._said:
+            self._live.console.print(line)
+
+
+def _cleaned(talk: Talk, job: FailedJob) -> FailedJob:
+    """The reason is the provider's, the row's id whoever's."""
+    row = job.row and replace(job.row, user_id=job.row.user_id and talk.clean(job.row.user_id))
+    return replace(job, reason=talk.clean(job.reason), row=row)
 
 
 def status_line(status: RunStatus, left: str) -> str:

@@ -20,6 +20,6 @@ def status(ctx: typer.Context, folder: Dataset, as_json: Json = False) -> int:
     if as_json:
         talk.object(standing_json(now))
     else:
-        for line in status_lines(now):
+        for line in status_lines(now, talk.width()):
             talk.data(line)
     return 0

@@ -12,7 +12,7 @@ from fluxbatch.cli.standing import (
     standing,
 )
 from fluxbatch.cli.talk import Talk
-from fluxbatch.cli.words import count, dollars, duration
+from fluxbatch.cli.words import count, dollars, duration, folded
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ExitCode
 from fluxbatch.job import JobState
@@ -40,7 +40,8 @@ def tell_summary(talk: Talk, summary: RunSummary, folder: Folder, again: str) ->
     with folder.reader() as db:
         now = standing(db, folder)
     for line in summary_lines(summary, now, again):
-        talk.say(line)
+        for part in folded(line, talk.width(stderr=True), hang=2):
+            talk.say(part)
 
 
 def summary_lines(summary: RunSummary, now: Standing, again: str) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Where an invocation's words go: data to stdout, talk to stderr, keys to neither.
 
 Owns both streams and the one redaction: whatever is written passes `clean`, which takes out
-every known key and every control character. A reader that went away (`| head`) ends its
-stream and nothing else: a run must not die of a closed pipe.
+every known key, what a URL or a header has of credentials, and every control character. A reader
+that went away (`| head`) ends its stream and nothing else: a run must not die of a closed pipe.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 _KEY_VARIABLES = ("EACHLABS_API_KEY", "EACHLABS_API_KEYS", "EACH_API_KEY")
 _SHORTEST_KEY = 6
 """A shorter text is no secret, and taking it out would garble every word."""
+_CREDENTIALS = re.compile(
+    r"""(?P<user>https?://)[^\s/?#"'<>@]+@
+    | (?P<query>[?&;][^=&?\s"'<>]*(?:sig|credential|token|secret|password|passwd|key)[^=&\s"'<>]*=)
+      [^&\s"'<>\\)]+
+    | (?P<header>\b(?:webhook_secret|x-webhook-secret|x-api-key|authorization)
+      \\?["']?\s*[:=]\s*\\?["']?(?:bearer\s+)?)[^\s"',}\\]+
+    | (?P<hook>/\d+-\d+/)[0-9a-f]{40}\b""",
+    re.I | re.X,
+)
+"""What other programs' words may hold: passwords in URLs, presigned requests, the headers that
+carry a key, and a webhook's address, which ends in a secret of its own."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _CONTROL_BUT_COLOUR = re.compile(rf"(\x1b\[[0-9;]*m)|{_CONTROL.pattern}")
 
@@ -83,6 +95,11 @@ class Talk:
         if not self.quiet:
             _write(sys.stderr, self._laid_out(shown, stderr=True))
 
+    def width(self, *, stderr: bool = False) -> int | None:
+        """The columns of the terminal that a stream leads to; None where it leads to none."""
+        stream = sys.stderr if stderr else sys.stdout
+        return shutil.get_terminal_size().columns if stream.isatty() else None
+
     @cached_property
     def console(self) -> Console:
         """stderr for the live screen. It writes what it is given: `clean` it first."""
@@ -108,7 +125,14 @@ class Talk:
                 secret = part.rpartition("=")[2].strip()
                 if len(secret) >= _SHORTEST_KEY:
                     text = text.replace(secret, "<key>")
-        return text
+        return _CREDENTIALS.sub(_without_secret, text)
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    """Its name, and that there was something."""
+    if found["user"]:
+        return found["user"]
+    return (found["query"] or found["header"] or found["hook"]) + "<secret>"
 
 
 def _console(*, stderr: bool) -> Console:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fluxbatch.cli.standing import Standing, cap_lines, failure_lines, money_words, next_lines
-from fluxbatch.cli.words import QUALITY, count, dollars
+from fluxbatch.cli.words import QUALITY, count, dollars, folded
 from fluxbatch.job import JobState
 from fluxbatch.ledger.listing import ListedRun
 
@@ -14,8 +14,13 @@ _RUNS_SHOWN = 5
 _UNKNOWN_SHOWN = 5
 
 
-def status_lines(now: Standing) -> Iterator[str]:
-    """The standing, line by line."""
+def status_lines(now: Standing, width: int | None = None) -> Iterator[str]:
+    """The standing, line by line; on a terminal *width* columns wide none is longer."""
+    for line in _lines(now):
+        yield from folded(line, width, hang=2 if line.startswith(" ") else _LABEL)
+
+
+def _lines(now: Standing) -> Iterator[str]:
     yield _line("dataset", str(now.folder.root))
     if now.manifest is None:
         yield _line("manifest", "none was ever run here")
@@ -29,7 +34,9 @@ def status_lines(now: Standing) -> Iterator[str]:
         yield _line("quality", _quality(now))
     yield _line("money", money_words(now.totals))
     yield from _labelled("budget", list(cap_lines(now.balances)))
-    yield from _labelled("runs", [_run(run) for run in now.runs[:_RUNS_SHOWN]])
+    held = now.folder.is_held()
+    runs = [_run(run, goes_on=held and not number) for number, run in enumerate(now.runs)]
+    yield from _labelled("runs", runs[:_RUNS_SHOWN])
     if len(now.runs) > _RUNS_SHOWN:
         yield _line("", "and earlier ones (all of them: the view `costs`)")
     if now.failed:
@@ -69,13 +76,13 @@ def _jobs(now: Standing) -> str:
     return f"{jobs.total + jobs.invalid:,} in all: {parts or 'none'}"
 
 
-def _run(run: ListedRun) -> str:
+def _run(run: ListedRun, *, goes_on: bool) -> str:
     if run.ended_at is not None:
         end = f"exit {run.exit_code}"
     elif run.exit_code is not None:
         end = f"exit {run.exit_code}, to be continued"
     else:
-        end = "goes on, or was killed"
+        end = "goes on" if goes_on else "was killed; to be continued"
     when = run.started_at[:16].replace("T", " ")
     return f"{run.run_id}  {when}  {count(run.creates, 'create')}, {dollars(run.spent)}, {end}"
 

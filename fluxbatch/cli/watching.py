@@ -47,7 +47,7 @@ def watch_folder(talk: Talk, folder: Folder, sleep: Callable[[float], None] = ti
         talk.say("no run is at work here; where it stands:")
     with folder.reader() as db:
         now = standing(db, folder)
-    for line in status_lines(now):
+    for line in status_lines(now, talk.width()):
         talk.data(line)
 
 
@@ -61,13 +61,14 @@ def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
     """What the run's own screen would show, but for a lane's health: that only it knows."""
     limits = _Shaped.model_validate_json(run.settings_json).limits
     manifest = listing.latest_manifest(db)
-    jobs = summaries.JobCounts({}, 0, 0, 0)
+    jobs, failures = summaries.JobCounts({}, 0, 0, 0), list[listing.FailedJob]()
     if manifest is not None:
         jobs = summaries.count_jobs(db, manifest.seq)
+        failures = listing.latest_failed(db, manifest.seq)
     lanes = tuple(
         LaneStatus(
             lane.label, lane.alive, limits.concurrent, lane.left_lately, limits.creates,
-            limits.window, "working",
+            limits.window, "",
         )
         for lane in lane_traffic(db, now, limits.window)
     )  # fmt: skip
@@ -82,4 +83,5 @@ def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
         lanes=lanes,
         done_before=0,
         stopping=run.reason,
+        failures=tuple(failures),
     )

@@ -49,6 +49,17 @@ def about(seconds: float) -> str:
     return duration(600 * round(seconds / 600))
 
 
+def about_between(least_s: float, most_s: float) -> str:
+    """`4 to 6 min`, `45 s to 1½ min`; `5 min` where both ends, told so coarsely, are the same."""
+    least, most = about(least_s), about(most_s)
+    if least == most:
+        return most
+    number, _, unit = least.rpartition(" ")
+    if most == f"{most.partition(' ')[0]} {unit}" and " " not in number:
+        return f"{number} to {most}"
+    return f"{least} to {most}"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 job`, `1,200 jobs`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
@@ -65,6 +76,33 @@ def shortened(text: str, limit: int) -> str:
     """*text* on one line of at most *limit* characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def folded(line: str, width: int | None, hang: int = 0) -> list[str]:
+    """*line* in lines of at most *width* columns, broken at spaces; all but the first begin
+    *hang* further in than it does.
+
+    As it is where *width* is None: whoever reads a pipe wants one line. Paths and addresses stay
+    whole, and so does a command, or copying it would break it.
+    """
+    if width is None or "fluxbatch " in line:
+        return [line]
+    from rich.cells import cell_len, chop_cells  # where somebody looks, and not for a script
+
+    if cell_len(line) <= width:
+        return [line]
+    start = line[: len(line) - len(line.lstrip())]
+    inner, most = start + " " * hang, max(width - len(start) - hang, 8)
+    lines, now = [], start
+    for word in line.lstrip().split(" "):
+        pieces = [word] if "/" in word else chop_cells(word, most) or [word]
+        for number, piece in enumerate(pieces):
+            glue = " " if now.strip() and number == 0 else ""
+            if now.strip() and cell_len(now + glue + piece) > width:
+                lines.append(now)
+                now, glue = inner, ""
+            now += glue + piece
+    return [*lines, now]
 
 
 def stopping_words(reason: str) -> str:

@@ -10,7 +10,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from fluxbatch.job import LIVE, FailureClass, Input, JobState, OutputState, PredictionState
 from fluxbatch.ledger import tables
@@ -188,6 +198,72 @@ def failed_rows(db: Database, manifest_seq: int, why: FailureReason, most: int) 
     return [
         RowName(*record)
         for record in db.run(_FAILED_ROWS, {**place, "manifest_seq": manifest_seq, "most": most})
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """One job that failed, as a line on a screen names it."""
+
+    job: str
+    """The job's id in hex."""
+    row: RowName | None
+    """The first that names it."""
+    failure: FailureClass
+    reason: str
+
+
+_LATEST_LOOKED_AT = 200
+"""A screen asks once a second: not every failed job of a million is put in order for it."""
+
+
+def _latest_failed(_: object) -> Select[Any]:
+    failed = (
+        select(_j.seq, _j.id, _j.failure, _j.reason, _j.ended_at)
+        .where(
+            # the words of the partial index first
+            _j.state != constant(JobState.PENDING),
+            _j.state == constant(JobState.FAILED),
+            _j.listed_in == bindparam("manifest_seq"),
+        )
+        .order_by(_j.seq.desc())
+        .limit(constant(_LATEST_LOOKED_AT))
+        .offset(constant(0))
+        .subquery()
+    )
+    latest = (
+        select(failed)
+        .order_by(failed.c.ended_at.desc(), failed.c.seq.desc())
+        .limit(bindparam("most"))
+        .offset(constant(0))
+        .subquery()
+    )
+    is_its_row = and_(_HERE, _r.job_seq == latest.c.seq)
+    first = select(func.min(_r.number)).where(is_its_row).correlate(latest).scalar_subquery()
+    return (
+        select(latest.c.id, latest.c.failure, latest.c.reason, _r.number, _r.line, _r.user_id)
+        .join_from(latest, tables.rows, and_(_HERE, _r.number == first), isouter=True)
+        .order_by(latest.c.ended_at, latest.c.seq)
+    )
+
+
+_LATEST_FAILED = Statement(_latest_failed)
+
+
+def latest_failed(db: Database, manifest_seq: int, most: int = 12) -> list[FailedJob]:
+    """The jobs of a manifest that failed last, the latest at the end.
+
+    Of very many, those far down the manifest are looked at.
+    """
+    place = {"manifest_seq": manifest_seq, "most": most}
+    return [
+        FailedJob(
+            bytes(job).hex(),
+            None if number is None else RowName(number, line, user_id),
+            FailureClass(failure),
+            reason or "",
+        )
+        for job, failure, reason, number, line, user_id in db.run(_LATEST_FAILED, place)
     ]
 
 

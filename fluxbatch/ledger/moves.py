@@ -59,6 +59,9 @@ class Moved:
     """What it made, where it has just succeeded."""
     charged: Micros = ZERO
     """The prediction's cost as far as it is known."""
+    attempt: int = 0
+    """Which of its job's predictions it is, from 1."""
+    provider_id: str | None = None
 
     @property
     def edition(self) -> int:
@@ -95,7 +98,7 @@ class Move:
         cell = step(before.state, event)
         if cell is None:
             self._remember(db, before, before.state, event, facts)
-            return Moved(before.state, before.job_state, passed=True)
+            return replace(_named(before, facts), passed=True)
         failure = cell.failure or facts.failure
         if cell.counts and failure is None:
             failure = FailureClass.PROVIDER_ERROR
@@ -105,7 +108,13 @@ class Move:
         values = {**self._values(before, seen), **amounts._asdict()}
         prediction_rows.write(db, self.prediction_seq, values, facts.polls)
         self._remember(db, before, cell.to, event, facts)
-        return replace(self._job_moved(db, before, seen), charged=Micros(amounts.cost or 0))
+        name = _named(before, facts)
+        return replace(
+            self._job_moved(db, before, seen),
+            charged=Micros(amounts.cost or 0),
+            attempt=name.attempt,
+            provider_id=name.provider_id,
+        )
 
     def _judged(self, db: Database) -> tuple[PredictionEvent, Facts]:
         """What really happened, where the event's name and its facts disagree."""
@@ -230,6 +239,16 @@ class Move:
 
 _REVIVED = (PredictionState.RUNNING, PredictionState.SUCCEEDED)
 """What failed before, or was not known, is no more true in these."""
+
+
+def _named(before: Before, facts: Facts) -> Moved:
+    """Nothing moved yet, and what it is called."""
+    return Moved(
+        before.state,
+        before.job_state,
+        attempt=before.attempt,
+        provider_id=facts.provider_id or before.provider_id,
+    )
 
 
 def _final(latest: FailureClass | None, attempts: dict[FailureClass, int]) -> FailureClass | None:

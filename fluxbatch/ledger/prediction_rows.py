@@ -27,6 +27,7 @@ _READ = Statement(
         select(
             _p.state, _p.price, _p.reserved, _p.cost, _p.estimated, _p.budget_day, _p.at_risk,
             _p.boot_id, _p.job_seq, _j.state, _j.attempts_json, tables.runs.c.id, _p.run_seq,
+            _p.attempt, _p.provider_id,
         )
         .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
         .join(tables.runs, tables.runs.c.seq == _p.run_seq)
@@ -72,6 +73,8 @@ class Before(NamedTuple):
     attempts_json: str | None
     run_id: str
     run_seq: int
+    attempt: int
+    provider_id: str | None
 
 
 class Amounts(NamedTuple):

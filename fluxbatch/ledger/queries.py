@@ -264,6 +264,7 @@ class UnfinishedOutput:
     provider_id: str
     key_fingerprint: str
     job_id: JobId
+    attempt: int
     edition: int
     stem: str
     """Its name below `images/` without the ending, as it was decided once."""
@@ -274,7 +275,7 @@ _WANTED = Statement(
     lambda _: (
         select(
             _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.key_fingerprint, _j.id,
-            _o.path,
+            _o.path, _p.attempt,
             select(func.count(distinct(_e.prediction_seq)))
             .where(
                 _e.job_seq == _o.job_seq,
@@ -298,14 +299,15 @@ def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
             seq,
             number,
             prediction,
-            provider_id,
+            name,
             key,
             JobId(bytes(job)),
+            attempt,
             edition,
             # Kept where it is more than this, or where there was a file already.
             (path and stem_of_path(path)) or output_stem(bytes(job).hex(), edition, number),
         )
-        for seq, number, prediction, provider_id, key, job, path, edition in db.run(_WANTED)
+        for seq, number, prediction, name, key, job, path, attempt, edition in db.run(_WANTED)
     ]
 
 

@@ -109,7 +109,9 @@ class Columns:
             )
         if not layout.problems:
             return
-        if len(layout.problems) == len(names):
+        # One name alone may be a whole line, told apart by another sign than commas.
+        is_near = len(names) > 1 and any("did you mean" in why for _, why in layout.problems)
+        if len(layout.problems) == len(names) and not is_near:
             raise ManifestError(_no_header(names, self._inputs))
         lines = "\n".join(f"  {name}: {reason}" for name, reason in layout.problems)
         raise ManifestError(f"the header of the manifest has columns that mean nothing:\n{lines}")

@@ -94,6 +94,7 @@ class Expansion:
             OrderedDict()
         )
         self._asked: set[str] = set()
+        self._has_bad = False
 
     def over(self, parts: RowParts) -> Iterator[Made]:
         """Every cell and every prompt of it, in an order that is always the same."""
@@ -130,7 +131,12 @@ class Expansion:
         return Counted(self._cells.count() * self._count_in(parts, first), is_exact=False)
 
     def unused(self) -> list[str]:
-        """Axes that no template has named so far, though only templates could."""
+        """Axes that no template has named so far, though only templates could.
+
+        None where a template is bad: what it names nobody knows.
+        """
+        if self._has_bad:
+            return []
         variables = frozenset() if self._cells is None else self._cells.variables
         return sorted(variables - self._asked)
 
@@ -188,7 +194,11 @@ class Expansion:
         is_of_config: bool,
     ) -> _Template:
         if grammar != "dynamic" and _is_jinja(text):
-            text, asked = self._renderer.render(text, values)
+            try:
+                text, asked = self._renderer.render(text, values)
+            except BadTemplate:
+                self._has_bad = True
+                raise
             self._asked |= asked
         if grammar == "jinja":
             return _Template(name, Literal(text), {}, is_of_config)

@@ -52,8 +52,8 @@ class Collector:
 
     async def _made(self, delivery: Delivery) -> Provenance | None:
         """What its images say of themselves, where they do."""
-        if delivery.made is not None or not self._desk.settings.sink.tells:
-            return delivery.made
+        if delivery.provenance is not None or not self._desk.settings.sink.tells:
+            return delivery.provenance
         seq, edition = delivery.watched.prediction_seq, delivery.edition
         return await self._desk.read(partial(provenance_of, prediction_seq=seq, edition=edition))
 
@@ -128,14 +128,18 @@ class Collector:
                 f"{stored.mime} images as they come cannot hold how they were made (sink.embed);"
                 " it is in a .json beside each"
             )
-        job = delivery.watched.job_id.hex()
+        job = delivery.watched.job_id
         done = state is JobState.DONE
-        desk.events.emit(OutputStored(job, stored.path, stored.bytes, done, stored.verify_s))
+        desk.events.emit(
+            OutputStored(
+                job.hex(), stored.path, stored.bytes, done, stored.verify_s, *delivery.made
+            )
+        )
         if done:
             desk.guard.job_ended(failed=False)
         elif state is JobState.FAILED:
             reason = f"fewer images than asked for ({len(delivery.outputs)})"
-            desk.job_failed(delivery.watched.job_id, FailureClass.SHORT_OUTPUT, reason)
+            desk.job_failed(job, FailureClass.SHORT_OUTPUT, reason, *delivery.made)
 
     async def _lost(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
         desk = self._desk
@@ -144,7 +148,7 @@ class Collector:
         )
         job_id = delivery.watched.job_id
         if state is JobState.FAILED:
-            desk.job_failed(job_id, FailureClass.OUTPUT_LOST, reason)
+            desk.job_failed(job_id, FailureClass.OUTPUT_LOST, reason, *delivery.made)
         else:
             message = f"an extra output of job {job_id.hex()} could not be fetched: {reason}"
             desk.events.emit(Noticed(message))

@@ -72,16 +72,23 @@ class Delivery:
     watched: Watched
     outputs: tuple[WantedOutput, ...]
     edition: int
+    attempt: int
+    """Of the prediction."""
     urls: tuple[str, ...] = ()
     """Empty: they must be asked for."""
-    made: Provenance | None = None
+    provenance: Provenance | None = None
     """What the images say of themselves; None where they are to say nothing, or the ledger is
     still to be asked."""
 
     @classmethod
-    def of(cls, watched: Watched, wanted: Wanted, urls: tuple[str, ...]) -> Self:
+    def of(cls, watched: Watched, wanted: Wanted, attempt: int, urls: tuple[str, ...]) -> Self:
         """What has just been named."""
-        return cls(watched, wanted.outputs, wanted.edition, urls, wanted.made)
+        return cls(watched, wanted.outputs, wanted.edition, attempt, urls, wanted.made)
+
+    @property
+    def made(self) -> tuple[int, int, PredictionId]:
+        """The prediction as events name it: attempt, number and the provider's id."""
+        return self.attempt, self.watched.prediction_seq, self.watched.provider_id
 
 
 @dataclass(slots=True)
@@ -167,8 +174,9 @@ class Desk:
         self.events.emit(
             PredictionMoved(
                 job.hex(),
+                moved.attempt,
                 prediction_seq,
-                facts.provider_id,
+                moved.provider_id,
                 moved.state,
                 moved.job_state,
                 lane,
@@ -189,16 +197,25 @@ class Desk:
             reason = facts.reason or moved.failure.value
             self.guard.attempt_failed(moved.failure, reason)
             if moved.job_state is JobState.FAILED:
-                self.job_failed(job, moved.failure, reason)
+                made = (moved.attempt, prediction_seq, moved.provider_id)
+                self.job_failed(job, moved.failure, reason, *made)
         elif moved.state is PredictionState.SUCCEEDED:
             self.guard.attempt_succeeded()
         if not moved.state.is_live:
             self.queue.unblock()
         return moved
 
-    def job_failed(self, job: JobId, failure: FailureClass, reason: str) -> None:
-        """A job reached a failed end."""
-        self.events.emit(JobFailed(job.hex(), failure, reason))
+    def job_failed(
+        self,
+        job: JobId,
+        failure: FailureClass,
+        reason: str,
+        attempt: int | None = None,
+        prediction: int | None = None,
+        provider_id: str | None = None,
+    ) -> None:
+        """A job reached a failed end: of a prediction, or before any."""
+        self.events.emit(JobFailed(job.hex(), failure, reason, attempt, prediction, provider_id))
         self.guard.job_ended(failed=True)
 
     def notice_once(self, message: str) -> None:

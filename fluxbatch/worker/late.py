@@ -104,4 +104,4 @@ class LateWords:
         )
         if moved.wanted is not None:
             watched = watched_of(one, said.prediction_id)
-            await deliver.send(Delivery.of(watched, moved.wanted, said.urls))
+            await deliver.send(Delivery.of(watched, moved.wanted, moved.attempt, said.urls))

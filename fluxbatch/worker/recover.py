@@ -134,6 +134,7 @@ def unfinished_deliveries(
             ),
             tuple(WantedOutput(output.seq, output.number, output.stem) for output in group),
             group[0].edition,
+            group[0].attempt,
         )
         for seq, group in grouped.items()
     ]

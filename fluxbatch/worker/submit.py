@@ -194,6 +194,7 @@ class Buyers:
             desk.events.emit(
                 PredictionMoved(
                     job.job_id.hex(),
+                    intent.attempt,
                     intent.prediction_seq,
                     None,
                     PredictionState.SUBMITTING,
@@ -372,7 +373,7 @@ async def follow(desk: Desk, watched: Watched) -> tuple[Moved, Delivery | None]:
     )
     if moved.wanted is None:
         return moved, None
-    return moved, Delivery.of(watched, moved.wanted, ended.urls)
+    return moved, Delivery.of(watched, moved.wanted, moved.attempt, ended.urls)
 
 
 def sent_input(desk: Desk, job: QueuedJob, control_url: str | None) -> Input:

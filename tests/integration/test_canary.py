@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +12,9 @@ from fluxbatch.errors import ExitCode
 from fluxbatch.job import JobState
 from fluxbatch.status import RunSummary
 from tests.integration.test_cli_run import run, write_manifest
-from tests.support.commands import KEY
 from tests.support.emulator import QUICK, EmulatorProcess, emulator_process
 from tests.support.running import Bench, make_rows, provider
+from tests.support.terminal import on_terminal
 
 
 class Asked:
@@ -117,37 +111,19 @@ def test_without_a_terminal_it_stops_and_yes_goes_on(
     assert went_on.object["jobs"]["done"] == 11
 
 
-@pytest.mark.parametrize(("typed", "code", "billed"), [(b"y\n", 0, 12), (b"\n", 4, 3)])
+@pytest.mark.parametrize(("typed", "code", "billed"), [("y\n", 0, 12), ("\n", 4, 3)])
 def test_whoever_sits_at_the_terminal_is_asked(
-    typed: bytes, code: int, billed: int, emulator: EmulatorProcess, tmp_path: Path
+    typed: str, code: int, billed: int, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
     """
     The live screen makes room for the question; anything but yes is no.
     """
     manifest = write_manifest(tmp_path / "m.jsonl", 12)
-    parent, child = pty.openpty()
     words = ("run", manifest, "--out", tmp_path / "d", "--base-url", emulator.base_url)
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24",
-               "EACHLABS_API_KEY": KEY, "XDG_STATE_HOME": str(tmp_path / "state")}  # fmt: skip
-    with subprocess.Popen(
-        [sys.executable, "-m", "fluxbatch", *map(str, words), "--canary", "3"],
-        stdin=child, stdout=child, stderr=child, env=environ,
-    ) as process:  # fmt: skip
-        os.close(child)
-        drawn, end = b"", time.monotonic() + 60
-        answered = False
-        while time.monotonic() < end and select.select([parent], [], [], 60)[0]:
-            try:
-                drawn += os.read(parent, 65_536)
-            except OSError:  # the terminal's other end is closed
-                break
-            if not answered and b"Go on?" in drawn:
-                answered = True
-                os.write(parent, typed)
-        if process.poll() is None and not answered:
-            process.kill()
-        assert process.wait(30) == code, drawn.decode()
-    os.close(parent)
+    env = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with on_terminal(*words, "--canary", "3", env=env) as seen:
+        assert "9 jobs to go" in seen.wait_for("Go on?")
+        seen.type(typed)
+        assert seen.finish() == code, seen.text
 
-    assert b"9 jobs to go" in drawn
     assert emulator.stats()["billed"] == billed

@@ -235,3 +235,61 @@ def test_a_screen_reader_of_the_output_may_leave(emulator: EmulatorProcess, tmp_
 
         assert process.wait(30) == 0
     assert emulator.stats()["billed"] == 12
+
+
+def test_the_version_is_told_as_a_flag_too() -> None:
+    """
+    What most programs answer.
+    """
+    told = fluxbatch("--version")
+
+    assert told.code == 0
+    assert told.out == fluxbatch("version").out
+    assert told.out.startswith("fluxbatch ")
+
+
+def test_a_header_that_is_all_misspelt_gets_the_names_that_were_meant(tmp_path: Path) -> None:
+    """
+    It is a header all the same, not a first row of values.
+    """
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("propmt,control_imgae,sed\na,b,1\n")
+    refused = fluxbatch("plan", manifest)
+
+    assert refused.code == 2
+    for meant in ("prompt", "control_image", "seed"):
+        assert f"did you mean {meant!r}?" in refused.err
+
+
+def test_a_broken_template_is_told_as_such(tmp_path: Path) -> None:
+    """
+    Not as an axis that no template names.
+    """
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "defaults: {prompt: 'a {{ style } cat', control_image: 'https://images.example.org/p.png'}\n"
+        "sweep: {axes: {style: [woodcut, oil]}}\n"
+    )
+    refused = fluxbatch("plan", config)
+
+    assert refused.code == 2
+    assert "row 1, prompt: its template is no good: unexpected '}' in line 1" in refused.err
+    assert "sweep.axes" not in refused.err
+
+
+def test_a_folder_of_other_things_is_named_before_a_dataset_is_made_in_it(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Nothing in it is touched; the next run finds a dataset and says nothing.
+    """
+    out = tmp_path / "d"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    manifest = write_manifest(tmp_path / "m.jsonl", 1)
+    first, again = run(emulator, manifest), run(emulator, manifest)
+
+    assert (first.code, again.code) == (0, 0)
+    assert "is no dataset yet and has other files ('notes.txt')" in first.err
+    assert "no dataset" not in again.err
+    assert (out / "notes.txt").read_text() == "mine"

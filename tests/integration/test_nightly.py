@@ -187,7 +187,12 @@ async def test_a_nightly_run_leaves_a_log_whose_lines_find_their_rows(tmp_path: 
     assert all((tmp_path / "d" / line["path"]).is_file() for line in stored)
     moved = [line for line in lines if line["event"] == "prediction moved"]
     assert {line["state"] for line in moved} >= {"submitting", "running", "succeeded"}
-    assert all(line["job"] for line in moved)
+    of_one = [*moved, *stored]
+    assert all(line["job"] and line["prediction"] and line["attempt"] == 1 for line in of_one)
+    ids = {line["provider_id"] for line in stored}
+    assert ids == {line["provider_id"] for line in moved if line["state"] != "submitting"}
+    assert len(ids) == 3
+    assert {line["run"] for line in of_one} == {ended.object["run_id"]}
     everything = text + ended.err + ended.out
     for file in (tmp_path / "d").glob("ledger.sqlite*"):
         everything += file.read_bytes().decode("latin-1")

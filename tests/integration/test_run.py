@@ -12,6 +12,7 @@ from PIL import Image
 
 from fluxbatch.dataset import Folder
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere, ManifestError
+from fluxbatch.events import Event, OutputStored
 from fluxbatch.job import JobState
 from fluxbatch.worker.guard import FailureCap
 from tests.support.running import KEY, Bench, make_rows, provider
@@ -319,3 +320,27 @@ async def test_too_many_failed_jobs_stop_the_run(tmp_path: Path) -> None:
         assert summary.exit_code is ExitCode.STOPPED
         assert "--max-failures 3" in summary.reason
         assert emulator.stats["created"] < 30
+
+
+async def test_an_error_that_ends_a_run_is_in_the_ledger(tmp_path: Path) -> None:
+    """
+    `status` says exit 1, and not that somebody killed it; the next run goes on.
+    """
+
+    class Faulty(list[Event]):
+        def append(self, event: Event, /) -> None:
+            if isinstance(event, OutputStored):
+                raise ZeroDivisionError("sk-perhaps-a-secret")
+
+    bench = Bench(tmp_path)
+    async with provider() as emulator:
+        manifest = bench.write(make_rows(3))
+        bench.heard = Faulty()
+        with pytest.raises(ExceptionGroup):
+            await bench.run(emulator.base_url, manifest)
+        assert bench.query("SELECT exit_code, reason, ended_at FROM runs") == [
+            (1, "unexpected ZeroDivisionError", None)
+        ]
+        bench.heard = []
+        assert (await bench.run(emulator.base_url, manifest)).exit_code is ExitCode.DONE
+        assert emulator.stats["billed"] == 3

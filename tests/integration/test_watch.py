@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
 import subprocess
 import sys
 import time
@@ -15,6 +12,7 @@ from fluxbatch.dataset import Folder
 from tests.integration.test_cli_run import write_manifest
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.terminal import on_terminal
 
 
 def wait_for_creates(emulator: EmulatorProcess, count: int) -> None:
@@ -34,15 +32,16 @@ def test_a_run_is_watched_to_its_end_without_touching_it(tmp_path: Path) -> None
         words = ("run", manifest, "--out", out, "--base-url", emulator.base_url, "--json")
         with started(*words) as run:
             wait_for_creates(emulator, 10)
-            screen = _on_a_terminal("watch", out)
+            with on_terminal("watch", out) as seen:
+                screen = seen.wait_for("10 of 10")
+                assert seen.finish() == 0
             code = run.wait(60)
             told = json.loads((run.stdout.read() if run.stdout else "").splitlines()[-1])
 
     assert code == 0
     assert told["jobs"]["done"] == 25
     assert "watching" in screen
-    assert "10 of 10" in screen
-    assert "25 in all: 25 done" in screen
+    assert "25 in all: 25 done" in seen.text
 
 
 def test_where_nothing_runs_the_standing_is_told(tmp_path: Path) -> None:
@@ -87,25 +86,3 @@ def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
                     pass
         finally:
             looker.kill()
-
-
-def _on_a_terminal(*words: object) -> str:
-    """What a command draws on a terminal of 80 columns, to its end."""
-    parent, child = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "fluxbatch", *map(str, words)],
-        stdin=subprocess.DEVNULL, stdout=child, stderr=child, env=environ,
-    ) as process:  # fmt: skip
-        os.close(child)
-        drawn = b""
-        end = time.monotonic() + 60
-        while time.monotonic() < end and select.select([parent], [], [], 60)[0]:
-            try:
-                drawn += os.read(parent, 65_536)
-            except OSError:  # the terminal's other end is closed
-                break
-        if process.poll() is None:
-            process.kill()
-    os.close(parent)
-    return drawn.decode()

@@ -12,6 +12,7 @@ import pytest
 
 from fluxbatch.job import FailureClass, JobState
 from fluxbatch.ledger.database import Database, SqliteDatabase
+from fluxbatch.ledger.listing import latest_failed
 from fluxbatch.ledger.queries import (
     FIRST,
     dataset_id,
@@ -179,6 +180,23 @@ def test_totals_are_sums_over_rows_of_a_run_or_of_all(database: Database) -> Non
     assert totals_of_run(database, books.run.seq)[0].reserved == PRICE
 
 
+def test_the_jobs_that_failed_last_are_told_with_their_rows(database: Database) -> None:
+    """
+    By when they failed, the latest at the end; no more than asked for.
+    """
+    books = Books.opened(database, jobs=4)
+    for job in (3, 1, 2):
+        stopped = {"failure": FailureClass.FILTERED, "reason": f"not {job}"}
+        books.move(books.run_one(job), E.FAILED, **stopped)
+
+    found = latest_failed(database, books.manifest_seq, 2)
+
+    assert [(one.job, str(one.row), one.failure, one.reason) for one in found] == [
+        (make_job(job).job_id.hex(), f"row-{job}", "filtered", f"not {job}") for job in (1, 2)
+    ]
+    assert latest_failed(database, books.manifest_seq + 1, 2) == []
+
+
 def test_an_empty_ledger_has_nothing_of_anything(database: Database) -> None:
     """
     Sums over no rows are zero, not null.
@@ -263,6 +281,7 @@ def test_what_is_counted_every_second_is_counted_from_indexes(books: Books) -> N
         pytest.skip("the indexes are the same; only SQLite plans without looking at the data")
     with plans(books.db) as found:
         count_jobs(books.db, 1)
+        latest_failed(books.db, 1)
     assert not [plan for plan in found.values() if "SCAN jobs" in plan or "SCAN pred" in plan]
 
 

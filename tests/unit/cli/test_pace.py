@@ -30,12 +30,12 @@ def test_a_steady_pace_is_drawn_on() -> None:
         )
         pace.hear(status)
 
-    assert pace.left(status) == "about 2 min left at this pace"
+    assert pace.left(status) == "about 2 min left (steady pace)"
 
 
 def test_a_changing_pace_is_told_as_a_range() -> None:
     """
-    Ten a second at first, then one: both ends are named.
+    Ten a second at first, then one; the limit allows no more than 100 a minute.
     """
     pace = Pace()
     done = 0
@@ -44,7 +44,31 @@ def test_a_changing_pace_is_told_as_a_range() -> None:
         status = make_status({JobState.DONE: done, JobState.PENDING: 600}, elapsed_s=second)
         pace.hear(status)
 
-    assert pace.left(status) == "2 min to 10 min left; the pace is changing"
+    assert pace.left(status) == "about 5½ to 10 min left (the pace is changing)"
+
+
+def test_the_limit_on_creates_is_foreseen() -> None:
+    """
+    Three a second while the window fills; but 900 creates take nine windows.
+    """
+    pace = Pace()
+    for second in range(14):
+        status = make_status({JobState.DONE: 3 * second, JobState.PENDING: 958}, elapsed_s=second)
+        pace.hear(status)
+
+    assert pace.left(status) == "about 9 to 9½ min left (the limit on creates sets the pace)"
+
+
+def test_few_ended_jobs_make_a_wide_range() -> None:
+    """
+    Six in twelve seconds: nobody can be sure of the pace yet, and it is said.
+    """
+    pace = Pace()
+    for second in range(13):
+        status = make_status({JobState.DONE: second // 2, JobState.PENDING: 94}, elapsed_s=second)
+        pace.hear(status)
+
+    assert pace.left(status) == "about 2½ to 4 min left (a first guess)"
 
 
 def test_a_cap_that_will_not_reach_the_end_is_said_beforehand() -> None:

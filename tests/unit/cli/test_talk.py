@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 
 import pytest
+import typer
 
+from fluxbatch.cli.app import app
+from fluxbatch.cli.options import voice
 from fluxbatch.cli.talk import Talk
 from fluxbatch.keys import ApiKey
 
@@ -41,6 +45,63 @@ def test_a_key_is_taken_out_before_the_keys_are_read(
     monkeypatch.setenv("EACHLABS_API_KEYS", value)
 
     assert Talk().clean(f"bad: {_KEY}") == "bad: <key>"
+
+
+def test_a_key_is_known_in_json_and_in_a_url() -> None:
+    """
+    Escaped it is no less a secret.
+    """
+    value = 'sk/very"secret'
+    talk = Talk()
+    talk.learn([ApiKey(value, label="main")])
+
+    assert talk.clean(json.dumps({"a": value})) == '{"a": "<key main>"}'
+    assert talk.clean("?a=sk%2Fvery%22secret") == "?a=<key main>"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("GET https://me:pa55@example.org/x", "GET https://example.org/x"),
+        (
+            "https://b.example/k?X-Amz-Date=1&X-Amz-Signature=5ec3e7&X-Amz-Credential=AKIA%2F1",
+            "https://b.example/k?X-Amz-Date=1&X-Amz-Signature=<secret>&X-Amz-Credential=<secret>",
+        ),
+        ("'https://b.example/k?token=5ec3e7'", "'https://b.example/k?token=<secret>'"),
+        ("{'X-API-Key': '5ec3e7', 'a': 1}", "{'X-API-Key': '<secret>', 'a': 1}"),
+        ("Authorization: Bearer 5ec3e7", "Authorization: Bearer <secret>"),
+        ('{"webhook_secret": "5ec3e7"}', '{"webhook_secret": "<secret>"}'),
+        (r"{\"webhook_secret\": \"5ec3e7\"}", r"{\"webhook_secret\": \"<secret>\"}"),
+        (f"POST /hooks/12-1764000/{'5e' * 20}", "POST /hooks/12-1764000/<secret>"),
+        (
+            f"id {'5e' * 20}, https://b.example/k?w=512",
+            f"id {'5e' * 20}, https://b.example/k?w=512",
+        ),
+    ],
+)
+def test_credentials_in_urls_and_headers_are_taken_out(said: str, shown: str) -> None:
+    """
+    Their names stay, so that the words can be understood; what is no secret stays as it was.
+    """
+    assert Talk().clean(said) == shown
+
+
+def test_what_a_library_logs_is_redacted_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    There is one way to the terminal.
+    """
+    talk = Talk()
+    talk.learn([ApiKey(_KEY, label="main")])
+    before = logging.lastResort
+    voice(typer.Context(typer.main.get_command(app), obj=talk))
+    try:
+        assert logging.lastResort is not None
+        said = logging.LogRecord("somebody", logging.WARNING, "", 0, "sent %s", (_KEY,), None)
+        logging.lastResort.handle(said)
+    finally:
+        logging.lastResort = before
+
+    assert capsys.readouterr().err == "somebody: sent <key main>\n"
 
 
 def test_another_programs_control_characters_do_not_reach_the_terminal() -> None:

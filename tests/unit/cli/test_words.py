@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxbatch.cli import words
+from fluxbatch.cli.words import folded
 from fluxbatch.job import FailureClass
 from fluxbatch.money import Micros
 
@@ -61,3 +62,23 @@ def test_counts_sizes_clocks_and_lists_read_as_people_write_them() -> None:
     assert words.listed(["a", "b"], 9) == "a, b and 7 more"
     assert words.listed(["a", "b"], 2) == "a, b"
     assert words.shortened("a\nb  " + "c" * 50, 10) == "a b cccccc"[:9] + "…"
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "lines"),
+    [
+        ("short", 20, ["short"]),
+        ("  one two three four", None, ["  one two three four"]),
+        ("  one two three four", 12, ["  one two", "    three", "    four"]),
+        ("next  fluxbatch run m.jsonl --out d", 12, ["next  fluxbatch run m.jsonl --out d"]),
+        ("see /a/long/path/that/stays", 12, ["see", "  /a/long/path/that/stays"]),
+        ("長い長い長い長い", 10, ["長い長い", "  長い長い"]),
+    ],
+)
+def test_a_line_is_folded_where_the_terminal_ends(
+    line: str, width: int | None, lines: list[str]
+) -> None:
+    """
+    At spaces, by columns and not by characters; commands and paths stay whole.
+    """
+    assert folded(line, width, hang=2) == lines
