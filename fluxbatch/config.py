@@ -39,6 +39,7 @@ from fluxbatch.addresses import Notify, Provider, Webhook, is_loopback, store_ad
 from fluxbatch.errors import ConfigError
 from fluxbatch.quantities import Bytes, Cap, Seconds
 from fluxbatch.shaping import ManifestFormat, Section, Sweep, Templates
+from fluxbatch.stems import DEFAULT_TEMPLATE, path_template
 
 _PREFIX = "FLUXBATCH_"
 
@@ -120,6 +121,27 @@ class Sink(Section):
     @classmethod
     def _is_address(cls, url: str | None) -> str | None:
         return store_address(url) if url else None
+
+    path_template: str = DEFAULT_TEMPLATE
+    """Of an image's name below `images/`: `{prompt}`, `{seed}`, `{id}`, `{axis.NAME}`, … and `/`.
+    A name always ends in its job and number, so none is ever another's."""
+
+    sidecar: bool = True
+    """A `.json` beside each image with how it was made."""
+
+    embed: bool = False
+    """The same within the image itself, not a pixel changed; a sidecar where that cannot be."""
+
+    @field_validator("path_template")
+    @classmethod
+    def _names_files(cls, text: str) -> str:
+        path_template(text)
+        return text
+
+    @property
+    def tells(self) -> bool:
+        """Whether images say how they were made, in one place or the other."""
+        return self.sidecar or self.embed
 
 
 class Inputs(Section):

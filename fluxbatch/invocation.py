@@ -42,7 +42,7 @@ from fluxbatch.scheduler.lane_file import LaneFile, LaneJournal
 from fluxbatch.seams import Seams
 from fluxbatch.sink import Fetcher, ImageStore, Sink
 from fluxbatch.status import LaneStatus, RunStatus, RunSummary
-from fluxbatch.worker.collect import Collector, output_stem
+from fluxbatch.worker.collect import Collector
 from fluxbatch.worker.desk import Delivery, Desk, T
 from fluxbatch.worker.guard import FailureCap, FailureGuard
 from fluxbatch.worker.late import LateWords
@@ -286,7 +286,7 @@ class Invocation:
         """Half files, and files a crash kept out of the ledger: both are fetched again."""
         self._store.sweep()
         for one in unfinished:
-            self._store.discard(output_stem(one.job_id.hex(), one.edition, one.number))
+            self._store.discard(one.stem)
 
     async def flush(self) -> None:
         """Write what the lanes' files have not been told yet."""

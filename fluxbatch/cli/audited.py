@@ -99,6 +99,8 @@ def repair_lines(report: RepairReport, folder: Path) -> Iterator[str]:
     if report.lost:
         yield f"  {report.lost:,} that earlier runs could not fetch"
     yield from _image_lines(report.fetched, report.unfetched)
+    if report.sidecars:
+        yield f"  {count(report.sidecars, 'sidecar')} written anew"
     yield from _named("in images/ and not in the ledger, left alone", report.strays)
     if report.unfetched:
         yield from _next(

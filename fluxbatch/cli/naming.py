@@ -88,12 +88,23 @@ def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) 
     digest = _digest(path)
     if digest is None:
         return None
-    output = lookup.output_of_bytes(db, digest)
+    output = lookup.output_of_bytes(db, digest) or _told_output(db, path)
     if output is None:
         raise ConfigError(
-            f"{name!r} is no image of this dataset: the ledger knows neither its path nor its bytes"
+            f"{name!r} is no image of this dataset: the ledger knows neither its path nor its"
+            " bytes; `fluxbatch show FILE` alone says what it tells of itself"
         )
     return Meant(manifest, output[0], output_seq=output[1])
+
+
+def _told_output(db: Database, path: Path) -> tuple[int, int] | None:
+    """By what it tells: a sidecar, or an image that somebody has saved anew with its facts."""
+    from fluxbatch.cli.telling import told_by  # what else is asked for reads no image
+
+    told = told_by(path)
+    if told is None or not isinstance(digest := told.facts.get("sha256"), str):
+        return None
+    return lookup.output_of_bytes(db, digest)
 
 
 def _digest(path: Path) -> str | None:

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import Dataset, Json, voice
+from fluxbatch.cli.options import Json, voice
+from fluxbatch.cli.talk import Talk
 
-Name = Annotated[
-    str,
+Place = Annotated[
+    Path,
     typer.Argument(
-        metavar="FILE|JOB",
-        help="'#12', an id of the manifest, the start of a job's id, a prediction, or a file.",
+        metavar="DIR|FILE",
+        help="The dataset's folder; or an image by itself, for what that tells.",
         show_default=False,
     ),
 ]
+_WHICH = "'#12', an id of the manifest, the start of a job's id, a prediction, or a file."
+Name = Annotated[str, typer.Argument(metavar="FILE|JOB", help=_WHICH, show_default=False)]
+NameOrNone = Annotated[
+    str | None, typer.Argument(metavar="[FILE|JOB]", help=_WHICH, show_default=False)
+]
 
 
-def show(ctx: typer.Context, folder: Dataset, name: Name, as_json: Json = False) -> int:
+def show(ctx: typer.Context, place: Place, name: NameOrNone = None, as_json: Json = False) -> int:
     """Inputs, seed, prediction, cost, hashes, size and control image of one result.
 
     A file may lie in the dataset or be a copy of one, anywhere. Each image is read and compared
-    with the ledger.
+    with the ledger. Without a dataset an image tells what its sidecar or its own file holds.
     """
     talk = voice(ctx, as_json=as_json)
+    if name is None:
+        _show_file(talk, place, as_json=as_json)
+    else:
+        _show_result(talk, place, name, as_json=as_json)
+    return 0
+
+
+def _show_result(talk: Talk, place: Path, name: str, *, as_json: bool) -> None:
     from fluxbatch.cli.naming import meant
     from fluxbatch.cli.shown import Shown, shown_json, shown_lines
     from fluxbatch.dataset import Folder
 
-    dataset = Folder(folder)
+    dataset = Folder(place)
     with dataset.reader() as db:
         what = Shown.read(db, dataset, meant(db, dataset, name))
     if as_json:
@@ -37,4 +52,22 @@ def show(ctx: typer.Context, folder: Dataset, name: Name, as_json: Json = False)
     else:
         for line in shown_lines(what):
             talk.data(line)
-    return 0
+
+
+def _show_file(talk: Talk, path: Path, *, as_json: bool) -> None:
+    from fluxbatch.cli.telling import told_by, told_json, told_lines
+    from fluxbatch.errors import ConfigError
+
+    if path.is_dir():
+        raise ConfigError(f"name a file or a job of {str(path)!r}: fluxbatch show {path} '#1'")
+    told = told_by(path)
+    if told is None:
+        raise ConfigError(
+            f"{str(path)!r} does not tell how it was made, and no sidecar lies beside it;"
+            " ask its dataset: fluxbatch show DIR FILE"
+        )
+    if as_json:
+        talk.object(told_json(told))
+    else:
+        for line in told_lines(told):
+            talk.data(line)

@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, bindparam, select
 from fluxbatch.job import FailureClass, JobState, OutputState, PredictionState
 from fluxbatch.ledger import tables
 from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.outputs import without_query
 from fluxbatch.ledger.statement import Statement
 from fluxbatch.money import Micros
+from fluxbatch.provenance import without_query
 
 _j, _p, _o, _h = tables.jobs.c, tables.predictions.c, tables.outputs.c, tables.history.c
 _u = tables.runs.c
@@ -242,7 +242,8 @@ def _output(record: tuple[Any, ...]) -> OutputEntry:
         prediction_seq=prediction_seq,
         number=number,
         state=OutputState(state),
-        path=path,
+        # Without an ending it is a name that waits for its file.
+        path=path if path and "." in path.rpartition("/")[2] else None,
         sha256=sha256,
         file_sha256=file_sha256,
         bytes=size,

@@ -16,7 +16,7 @@ from fluxbatch.ledger import history, prediction_rows
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.job_rows import count_attempts, move_job
 from fluxbatch.ledger.moments import boot_us, utc_text
-from fluxbatch.ledger.outputs import WantedOutput, want_outputs
+from fluxbatch.ledger.outputs import AS_BEFORE, Keeping, Wanted, WantedOutput, want_outputs
 from fluxbatch.ledger.prediction_rows import Before
 from fluxbatch.ledger.statement import clean
 from fluxbatch.money import ZERO, Micros
@@ -55,14 +55,21 @@ class Moved:
     failure: FailureClass | None = None
     attempts: int = 0
     """Failed attempts of this class so far."""
-    edition: int = 0
-    """How many predictions of the job had named outputs before: names must not collide."""
-    outputs: tuple[WantedOutput, ...] = ()
+    wanted: Wanted | None = None
+    """What it made, where it has just succeeded."""
     charged: Micros = ZERO
     """The prediction's cost as far as it is known."""
     attempt: int = 0
     """Which of its job's predictions it is, from 1."""
     provider_id: str | None = None
+
+    @property
+    def edition(self) -> int:
+        return self.wanted.edition if self.wanted is not None else 0
+
+    @property
+    def outputs(self) -> tuple[WantedOutput, ...]:
+        return self.wanted.outputs if self.wanted is not None else ()
 
 
 class _Seen(NamedTuple):
@@ -83,6 +90,7 @@ class Move:
     prediction_seq: int
     event: PredictionEvent
     facts: Facts = Facts()
+    keeping: Keeping = AS_BEFORE
 
     def apply(self, db: Database) -> Moved:
         before = prediction_rows.read_before(db, self.prediction_seq)
@@ -170,10 +178,9 @@ class Move:
         to, changed = seen.cell.to, seen.cell.to is not before.state
         if to is PredictionState.SUCCEEDED and changed:
             state = self._job(db, before, JobEvent.GENERATED)
-            edition, outputs = want_outputs(
-                db, before.job_seq, self.prediction_seq, seen.facts.urls
-            )
-            return Moved(to, state, edition=edition, outputs=outputs)
+            urls = seen.facts.urls
+            wanted = want_outputs(db, before.job_seq, self.prediction_seq, urls, self.keeping)
+            return Moved(to, state, wanted=wanted)
         if seen.cell.slot is SlotMove.RETAKEN:
             return Moved(to, self._job(db, before, JobEvent.FOUND))
         if to.is_live or not changed:

@@ -19,22 +19,30 @@ from fluxbatch.ledger import history, tables
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.job_rows import move_job
 from fluxbatch.ledger.moments import utc_text
+from fluxbatch.ledger.provenance import provenance_of
 from fluxbatch.ledger.sizes import size_notes
 from fluxbatch.ledger.statement import Statement, clean, constant, insert_numbered
+from fluxbatch.provenance import Provenance, without_query
 from fluxbatch.seams import Moment
 from fluxbatch.states import JobEvent, OutputEvent, output_step
+from fluxbatch.stems import DEFAULT_TEMPLATE, Named, path_template, shard_of, wanted_path
 
 _o, _j = tables.outputs.c, tables.jobs.c
+_all = tables.outputs.alias("everything").c
 _SEQ = _o.seq == bindparam("output_seq")
 
-_EDITION = Statement(
-    lambda _: select(func.count(distinct(_o.prediction_seq))).where(
-        _o.job_seq == bindparam("job_seq")
-    )
+_PLACE = Statement(
+    lambda _: select(
+        select(func.count(distinct(_o.prediction_seq)))
+        .where(_o.job_seq == _j.seq)
+        .scalar_subquery(),
+        select(func.coalesce(func.max(_all.seq), constant(0))).scalar_subquery(),
+        _j.id,
+    ).where(_j.seq == bindparam("job_seq"))
 )
 _WANT = Statement(
     lambda d: insert_numbered(
-        d, tables.outputs, ("job_seq", "prediction_seq", "number", "state", "url")
+        d, tables.outputs, ("job_seq", "prediction_seq", "number", "state", "url", "path")
     )
 )
 _READ = Statement(
@@ -54,6 +62,7 @@ _STORE = Statement(
             reason=null(),
             path=bindparam("to_path"),
             sha256=bindparam("to_sha256"),
+            file_sha256=bindparam("to_file_sha256"),
             bytes=bindparam("to_bytes"),
             mime=bindparam("to_mime"),
             width=bindparam("to_width"),
@@ -76,33 +85,67 @@ _TALLY = Statement(
 )
 
 
+class Keeping(NamedTuple):
+    """How a dataset's outputs are to be named, and whether they tell how they were made."""
+
+    template: str = DEFAULT_TEMPLATE
+    """`sink.path_template`."""
+    tells: bool = False
+
+
+AS_BEFORE = Keeping()
+"""Names of before there were templates."""
+
+
 class WantedOutput(NamedTuple):
     """An image to be fetched."""
 
     output_seq: int
     number: int
+    stem: str
+    """Its name below `images/` without the ending: decided when it was named, for ever."""
+
+
+class Wanted(NamedTuple):
+    """What a prediction made."""
+
+    edition: int
+    """How many predictions of the job had named theirs before, in whatever order they were
+    bought: it is part of the files' names."""
+    outputs: tuple[WantedOutput, ...]
+    made: Provenance | None
+    """Only where somebody asked for it."""
 
 
 def want_outputs(
-    db: Database, job_seq: int, prediction_seq: int, urls: Sequence[str]
-) -> tuple[int, tuple[WantedOutput, ...]]:
-    """Name what a prediction made; answers its edition and the outputs.
+    db: Database, job_seq: int, prediction_seq: int, urls: Sequence[str], keeping: Keeping
+) -> Wanted:
+    """Name what a prediction made.
 
-    The edition counts the predictions of the job that named theirs before, in whatever order they
-    were bought: it is part of the files' names.
+    A name that is more than what every stem ends in is kept in `path`, before there is a file;
+    where that is empty the stem is `output_stem`.
     """
-    ((edition,),) = db.run(_EDITION, {"job_seq": job_seq})
+    ((edition, latest, job),) = db.run(_PLACE, {"job_seq": job_seq})
+    template = path_template(keeping.template)
+    made = None
+    named = Named(bytes(job).hex(), edition)
+    if keeping.tells or template.needs_record:
+        made = provenance_of(db, prediction_seq, edition)
+        named = made.named(0)
     wanted = []
     for number, url in enumerate(urls):
+        shard = shard_of(latest + number)
+        stem = template.stem(named._replace(number=number), shard)
         values = {
             "job_seq": job_seq,
             "prediction_seq": prediction_seq,
             "number": number,
             "state": OutputState.WANTED,
             "url": clean(without_query(url)),
+            "path": None if template.is_default and not shard else wanted_path(stem),
         }
-        wanted.append(WantedOutput(db.insert(_WANT, values), number))
-    return int(edition), tuple(wanted)
+        wanted.append(WantedOutput(db.insert(_WANT, values), number, stem))
+    return Wanted(edition, tuple(wanted), made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +164,8 @@ class StoreOutput:
     dhash: str | None = None
     quality: Sequence[Quality] = ()
     """What was noticed when it was decoded; whether its size is as asked is noted here."""
+    file_sha256: str | None = None
+    """Of the file, where its facts were embedded; the other hash and the bytes are as delivered."""
 
     def apply(self, db: Database) -> JobState:
         before = _read(db, self.output_seq)
@@ -128,6 +173,7 @@ class StoreOutput:
             "output_seq": self.output_seq,
             "to_path": self.path,
             "to_sha256": self.sha256,
+            "to_file_sha256": self.file_sha256,
             "to_bytes": self.bytes,
             "to_mime": self.mime,
             "to_width": self.width,
@@ -216,16 +262,3 @@ def _ended(
 
 def _lost_words(ours: Sequence[OutputState]) -> str:
     return f"{ours.count(OutputState.LOST)} of {len(ours)} images could not be fetched"
-
-
-def without_query(url: str) -> str:
-    """*url* without what may be a token; what stays names the image but opens nothing.
-
-    Whatever the provider sent: a success must be recorded even if its URL is no URL.
-    """
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        scheme, rest = "", url
-    plain = rest.split("?", 1)[0].split("#", 1)[0]
-    authority, slash, path = plain.partition("/")
-    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"

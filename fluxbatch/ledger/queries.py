@@ -19,6 +19,7 @@ from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.moments import parse_utc
 from fluxbatch.ledger.statement import Statement, constant, one_of
 from fluxbatch.seams import Moment
+from fluxbatch.stems import output_stem, stem_of_path
 
 _j, _p, _o = tables.jobs.c, tables.predictions.c, tables.outputs.c
 
@@ -265,6 +266,8 @@ class UnfinishedOutput:
     job_id: JobId
     attempt: int
     edition: int
+    stem: str
+    """Its name below `images/` without the ending, as it was decided once."""
 
 
 _e = tables.outputs.alias("e").c
@@ -272,7 +275,7 @@ _WANTED = Statement(
     lambda _: (
         select(
             _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.key_fingerprint, _j.id,
-            _p.attempt,
+            _o.path, _p.attempt,
             select(func.count(distinct(_e.prediction_seq)))
             .where(
                 _e.job_seq == _o.job_seq,
@@ -292,8 +295,19 @@ _WANTED = Statement(
 def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
     """Every output that was named by the provider and is not stored, oldest first."""
     return [
-        UnfinishedOutput(seq, number, prediction, name, key, JobId(bytes(job)), attempt, edition)
-        for seq, number, prediction, name, key, job, attempt, edition in db.run(_WANTED)
+        UnfinishedOutput(
+            seq,
+            number,
+            prediction,
+            name,
+            key,
+            JobId(bytes(job)),
+            attempt,
+            edition,
+            # Kept where it is more than this, or where there was a file already.
+            (path and stem_of_path(path)) or output_stem(bytes(job).hex(), edition, number),
+        )
+        for seq, number, prediction, name, key, job, path, attempt, edition in db.run(_WANTED)
     ]
 
 

@@ -18,7 +18,7 @@ from fluxbatch.job import UPLOAD_PREFIX, Quality
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.gallery import ShownJob, ShownOutput, shown_jobs
 from fluxbatch.ledger.notes import noted_outputs
-from fluxbatch.ledger.outputs import without_query
+from fluxbatch.provenance import without_query
 from fluxbatch.report.place import Place
 from fluxbatch.report.thumbs import Thumbs, Wanted
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fluxbatch.sink.bucket import BucketStore
     from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
+    from fluxbatch.sink.image import ENDINGS
     from fluxbatch.sink.sink import Expired, Sink
     from fluxbatch.sink.store import Images, ImageStore, LocalStore
-    from fluxbatch.sink.stow import Broken, Stored
+    from fluxbatch.sink.stow import Asked, Broken, Stored
 
 __all__ = [
     "BLOCK_BYTES",
+    "ENDINGS",
+    "Asked",
     "Broken",
     "BucketStore",
     "Expired",
@@ -32,11 +35,13 @@ __all__ = [
 
 _HOMES = {
     "BucketStore": "bucket",
+    "ENDINGS": "image",
     "Expired": "sink",
     "Sink": "sink",
     "ImageStore": "store",
     "Images": "store",
     "LocalStore": "store",
+    "Asked": "stow",
     "Broken": "stow",
     "Stored": "stow",
 }

@@ -22,8 +22,9 @@ from typing import IO, TYPE_CHECKING
 
 from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.object_stores import EXTRA, open_store, reason_of, refusal_of
-from fluxbatch.sink.store import IMAGES, HalfFile, Landing, LocalStore, Written, check_stem
+from fluxbatch.sink.store import HalfFile, Landing, LocalStore, Written, check_stem
 from fluxbatch.sink.wording import tidied
+from fluxbatch.stems import IMAGES
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -65,6 +66,16 @@ class BucketStore:
 
     def open(self, path: str) -> IO[bytes]:
         return io.BytesIO(self._read(path))
+
+    def has(self, path: str) -> bool:
+        try:
+            with self._explained(f"read {path!r}"):
+                import obstore
+
+                obstore.head(self._bucket(), path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def paths(self) -> Iterator[str]:
         """In no order that every kind of store has."""
@@ -113,6 +124,12 @@ class BucketStore:
         with ThreadPoolExecutor(min(_AT_ONCE, len(landings)), "uploads") as pool:
             return list(pool.map(land, landings))
 
+    def put_sidecar(self, path: str, content: bytes) -> None:
+        self._put(path, content, "application/json")
+
+    def remove(self, path: str) -> None:
+        self._delete([path])
+
     def discard(self, stem: str) -> int:
         check_stem(stem)
         start, found = f"{IMAGES}/{stem}.", list[str]()
@@ -138,7 +155,11 @@ class BucketStore:
             with landing.half.written() as file:
                 content = file.read()
             mime = f"image/{landing.extension.replace('jpg', 'jpeg')}"
-            self._put(path, content, mime, is_patient=not self._has_failed)
+            is_patient = not self._has_failed
+            if landing.sidecar is not None:
+                place = f"{IMAGES}/{landing.stem}.json"
+                self._put(place, landing.sidecar, "application/json", is_patient=is_patient)
+            self._put(path, content, mime, is_patient=is_patient)
         except SinkError as exc:
             self._has_failed = True
             failed.append(exc)

@@ -59,6 +59,9 @@ _GIF = Kind("gif", "image/gif", GifImagePlugin.GifImageFile)
 _AVIF = Kind("avif", "image/avif", AvifImagePlugin.AvifImageFile)
 _KINDS = {kind.mime: kind for kind in (_JPG, _PNG, _WEBP, _GIF, _AVIF)}
 
+ENDINGS = tuple(kind.extension for kind in (_WEBP, _JPG, _PNG, _AVIF, _GIF))
+"""Of every file that is an image of ours."""
+
 _OTHERS = (
     (b"ftyp", 4, "an MP4 video"),
     (b"\x1a\x45\xdf\xa3", 0, "a WebM video"),

@@ -12,7 +12,7 @@ from fluxbatch.config import Sink as SinkSettings
 from fluxbatch.seams import Seams
 from fluxbatch.sink.fetch import Fetcher, Gone, Unfetched
 from fluxbatch.sink.store import ImageStore, check_stem
-from fluxbatch.sink.stow import Arrival, Broken, Stored, Stower
+from fluxbatch.sink.stow import Arrival, Asked, Broken, Stored, Stower
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,14 @@ class Sink:
         self._store = store
         self._fetcher = fetcher
         self._blocking = seams.blocking
-        self._stower = Stower(store, seams.blocking, max_pixels=settings.max_pixels)
+        self._stower = Stower(store, seams, settings)
 
-    async def store(self, url: str, stem: str) -> Stored | Expired | Broken:
+    async def store(
+        self, url: str, stem: str, asked: Asked | None = None
+    ) -> Stored | Expired | Broken:
         """Download *url* to `images/<stem>.<what it is>`, replacing a file of that name.
+
+        With *asked* the image tells how it was made, in a sidecar or its own file.
 
         A file that a crash left there without its ledger entry is simply fetched again. Raises
         `SinkError` when the disk fails, `ValueError` for a stem that is no plain relative name.
@@ -43,7 +47,7 @@ class Sink:
         arrival = Arrival(self._store, self._blocking)
         try:
             await self._fetcher.fetch(url, arrival.take)
-            return await self._stower.stow(arrival, stem)
+            return await self._stower.stow(arrival, stem, asked)
         except Gone as exc:
             return Expired(str(exc))
         except Unfetched as exc:

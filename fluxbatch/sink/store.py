@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,12 +18,10 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from fluxbatch.errors import SinkError
+from fluxbatch.stems import IMAGES, is_stem
 
-IMAGES = "images"
 TMP = "tmp"
 _HALF = ".part"
-_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_MAX_STEM_CHARS = 200
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 _REMEDIES = {
@@ -56,6 +53,9 @@ class Landing(NamedTuple):
     half: HalfFile
     stem: str
     extension: str
+    sidecar: bytes | None = None
+    """A `<stem>.json` to be there, whole, when the image is. It can be made again, so it needs
+    no sync of its own: a power cut may cost it, `repair` writes it anew."""
 
 
 class Images(Protocol):
@@ -75,6 +75,10 @@ class Images(Protocol):
     def open(self, path: str) -> IO[bytes]:
         """To be read. Raises `FileNotFoundError`, another `OSError` where this one alone cannot
         be read, `SinkError` where the store as a whole does not answer."""
+
+    def has(self, path: str) -> bool:
+        """Whether it is there."""
+        ...
 
     def paths(self) -> Iterator[str]:
         """Of every file in `images/`; hidden ones are the system's own."""
@@ -100,6 +104,12 @@ class ImageStore(Images, Protocol):
         what stands there is the same output, left by a crash before its ledger entry, or a
         corrupt one under repair.
         """
+
+    def put_sidecar(self, path: str, content: bytes) -> None:
+        """Write *content* to *path*, which is there whole or as it was before."""
+
+    def remove(self, path: str) -> None:
+        """Remove what the ledger does not name."""
 
     def discard(self, stem: str) -> int:
         """Remove the output of that name, whatever its type; how many files.
@@ -138,6 +148,9 @@ class LocalStore:
 
     def open(self, path: str) -> IO[bytes]:
         return self.file(path).open("rb")
+
+    def has(self, path: str) -> bool:
+        return self.file(path).is_file()
 
     def paths(self) -> Iterator[str]:
         root = Path(self._root)
@@ -197,9 +210,24 @@ class LocalStore:
         final = f"{self._root}/{relative}"
         try:
             self._make(final.rpartition("/")[0])
+            if landing.sidecar is not None:
+                self.put_sidecar(f"{IMAGES}/{landing.stem}.json", landing.sidecar)
             return landing.half.rename(final, relative)
         except SinkError as exc:
             return exc
+
+    def put_sidecar(self, path: str, content: bytes) -> None:
+        half = self.begin()
+        try:
+            half.write(content)
+            half.rename(f"{self._root}/{path}", path, sync=False)
+        except SinkError:
+            half.discard()
+            raise
+
+    def remove(self, path: str) -> None:
+        with _explained(path):
+            self.file(path).unlink(missing_ok=True)
 
     def _make(self, folder: str) -> None:
         """A folder, so that it is still there after a power loss."""
@@ -237,10 +265,21 @@ class HalfFile:
             os.lseek(self._open(), 0, os.SEEK_SET)
             return open(self._open(), "rb", closefd=False)
 
-    def rename(self, final: str, relative: str) -> Written:
-        """Its bytes are durable, and it has its name *final*, which is *relative* to the users."""
+    @property
+    def sha256(self) -> str:
+        """Of everything written so far."""
+        return self._digest.hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def rename(self, final: str, relative: str, *, sync: bool = True) -> Written:
+        """It has its name *final*, which is *relative* to the users; its bytes are durable but
+        for *sync*."""
         with _explained(final):
-            os.fsync(self._open())
+            if sync:
+                os.fsync(self._open())
             self._close()
             os.replace(self._path, final)
         return Written(relative, self._digest.hexdigest(), self._bytes)
@@ -265,7 +304,7 @@ class HalfFile:
 
 def check_stem(stem: str) -> None:
     """Raise `ValueError` unless *stem* is a plain relative name that stays in its folder."""
-    if len(stem) > _MAX_STEM_CHARS or not _STEM.fullmatch(stem):
+    if not is_stem(stem):
         raise ValueError(f"{stem!r} is no plain relative name")
 
 

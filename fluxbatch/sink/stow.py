@@ -13,11 +13,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
+from typing import NamedTuple
 
 import anyio
 
+from fluxbatch.config import Sink as SinkSettings
 from fluxbatch.errors import SinkError
-from fluxbatch.seams import Blocking
+from fluxbatch.provenance import Delivered, Provenance, as_embedded, as_sidecar, facts_of
+from fluxbatch.seams import Blocking, Moment, Seams
+from fluxbatch.sink.embedding import embedded
 from fluxbatch.sink.image import NoImage, OtherKind, Verdict, verdict
 from fluxbatch.sink.looks import Look
 from fluxbatch.sink.store import HalfFile, ImageStore, Landing, Written
@@ -37,12 +42,25 @@ class Stored:
     """Relative to the store, with forward slashes."""
     sha256: str
     bytes: int
+    """Both as it was delivered."""
     mime: str
     width: int
     height: int
     verify_s: float
     """CPU seconds spent on decoding it."""
     look: Look
+    at: Moment
+    file_sha256: str | None = None
+    """Of the file, where its facts are embedded."""
+    is_beside: bool = False
+    """Its facts were to be embedded, and are in a sidecar."""
+
+
+class Asked(NamedTuple):
+    """Which output of which prediction an arrival is: what it can say of itself."""
+
+    made: Provenance
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +90,26 @@ class Arrival:
         self._block = block
 
     def verified(self, max_pixels: int) -> Verdict:
-        """All of it is in the temporary file, and an image; raises `NoImage`. Blocks."""
+        """All of it is an image; raises `NoImage`. Blocks."""
         if self._half is None:
-            seen = verdict(io.BytesIO(self._block), max_pixels=max_pixels)
-            self._spill()
-            return seen
+            return verdict(io.BytesIO(self._block), max_pixels=max_pixels)
         return verdict(self._spill().written(), max_pixels=max_pixels)
 
+    def content(self) -> bytes:
+        """All of it, which is verified. Blocks."""
+        return self._block if self._half is None else self._half.written().read()
+
+    def become(self, content: bytes) -> None:
+        """Land as *content* instead of what came. Blocks."""
+        half, self._half, self._block = self._half, None, content
+        if half is not None:
+            half.discard()
+
     def landing(self, stem: str, extension: str) -> Landing:
-        """What is verified, for the store to keep; what it does not keep is `leave`'s to remove."""
-        assert self._half is not None
-        return Landing(self._half, stem, extension)
+        """What is verified, for the store to keep; what it does not keep is `leave`'s to remove.
+        Blocks."""
+        half = self._spill() if self._half is None else self._half
+        return Landing(half, stem, extension)
 
     def landed(self) -> None:
         """The store has kept it: there is nothing to leave."""
@@ -103,11 +130,19 @@ class Arrival:
 
 
 class _Parcel:
-    __slots__ = ("arrival", "called", "ended", "in_hand", "outcome", "seen", "stem")
+    __slots__ = (
+        "arrival", "asked", "at", "called", "delivered", "ended", "in_hand", "is_beside", "outcome",
+        "seen", "stem",
+    )  # fmt: skip
 
-    def __init__(self, arrival: Arrival, stem: str) -> None:
+    def __init__(self, arrival: Arrival, stem: str, asked: Asked | None, at: Moment) -> None:
         self.arrival = arrival
         self.stem = stem
+        self.asked = asked
+        self.at = at
+        self.delivered: Delivered | None = None
+        """Where it lands as something else."""
+        self.is_beside = False
         self.seen: Verdict | None = None
         self.outcome: Written | Broken | SinkError | None = None
         self.in_hand = False
@@ -124,16 +159,20 @@ class _Parcel:
 class Stower:
     """One store's way in. Whoever finds a trip free leads it, for all who wait."""
 
-    def __init__(self, store: ImageStore, blocking: Blocking, *, max_pixels: int) -> None:
+    def __init__(self, store: ImageStore, seams: Seams, settings: SinkSettings) -> None:
         self._store = store
-        self._blocking = blocking
-        self._max_pixels = max_pixels
+        self._blocking = seams.blocking
+        self._clock = seams.clock
+        self._settings = settings
         self._waiting: deque[_Parcel] = deque()
         self._free = _TRIPS
 
-    async def stow(self, arrival: Arrival, stem: str) -> Stored | Broken:
-        """Verify *arrival* and store it under *stem*; raises `SinkError` when the disk fails."""
-        parcel = _Parcel(arrival, stem)
+    async def stow(
+        self, arrival: Arrival, stem: str, asked: Asked | None = None
+    ) -> Stored | Broken:
+        """Verify *arrival* and store it under *stem*, with what it says of itself where *asked*;
+        raises `SinkError` when the disk fails."""
+        parcel = _Parcel(arrival, stem, asked, self._clock.now())
         self._waiting.append(parcel)
         try:
             while not parcel.ended:
@@ -179,27 +218,47 @@ class Stower:
 
     def _stow(self, group: Sequence[_Parcel]) -> None:
         """Verify all, then have all that are whole kept together. Blocks."""
+        whole: list[tuple[_Parcel, Landing]] = []
         for parcel in group:
             try:
-                parcel.seen = parcel.arrival.verified(self._max_pixels)
+                parcel.seen = parcel.arrival.verified(self._settings.max_pixels)
+                whole.append((parcel, self._landing(parcel, parcel.seen)))
             except NoImage as exc:
                 parcel.outcome = Broken(tidied(str(exc)), isinstance(exc, OtherKind))
             except SinkError as exc:
                 parcel.outcome = exc
-        whole = [
-            (parcel, parcel.arrival.landing(parcel.stem, parcel.seen.kind.extension))
-            for parcel in group
-            if parcel.seen is not None
-        ]
         kept = self._store.keep([landing for _, landing in whole])
         for (parcel, _), outcome in zip(whole, kept, strict=True):
             parcel.outcome = outcome
             if isinstance(outcome, Written):
                 parcel.arrival.landed()
 
+    def _landing(self, parcel: _Parcel, seen: Verdict) -> Landing:
+        """The verified image with what it says of itself: within it, beside it or not at all."""
+        arrival, extension = parcel.arrival, seen.kind.extension
+        if parcel.asked is not None and self._settings.embed:
+            content = arrival.content()
+            delivered = _delivered(parcel, seen, sha256(content).hexdigest(), len(content))
+            facts = as_embedded(facts_of(*parcel.asked, delivered))
+            if (whole := embedded(content, facts)) is not None:
+                parcel.delivered = delivered
+                arrival.become(whole)
+                return arrival.landing(parcel.stem, extension)
+            parcel.is_beside = self._settings.sidecar
+        landing = arrival.landing(parcel.stem, extension)
+        if parcel.asked is None or not self._settings.sidecar:
+            return landing
+        delivered = _delivered(parcel, seen, landing.half.sha256, landing.half.bytes)
+        return landing._replace(sidecar=as_sidecar(facts_of(*parcel.asked, delivered)))
+
+
+def _delivered(parcel: _Parcel, seen: Verdict, digest: str, size: int) -> Delivered:
+    at = parcel.at.utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return Delivered(digest, size, seen.kind.mime, seen.width, seen.height, at)
+
 
 def _told(parcel: _Parcel) -> Stored | Broken:
-    outcome, seen = parcel.outcome, parcel.seen
+    outcome, seen, as_came = parcel.outcome, parcel.seen, parcel.delivered
     if isinstance(outcome, SinkError):
         raise outcome
     if isinstance(outcome, Broken):
@@ -208,11 +267,14 @@ def _told(parcel: _Parcel) -> Stored | Broken:
     assert seen is not None
     return Stored(
         path=outcome.path,
-        sha256=outcome.sha256,
-        bytes=outcome.bytes,
+        sha256=outcome.sha256 if as_came is None else as_came.sha256,
+        bytes=outcome.bytes if as_came is None else as_came.bytes,
         mime=seen.kind.mime,
         width=seen.width,
         height=seen.height,
         verify_s=seen.verify_s,
         look=seen.look,
+        at=parcel.at,
+        file_sha256=None if as_came is None else outcome.sha256,
+        is_beside=parcel.is_beside,
     )

@@ -32,6 +32,9 @@ def remembered_settings(
         run = latest_run(reader)
     told: dict[str, Any] = json.loads(run.settings_json) if run is not None else {}
     beneath = {name: told[name] for name in _KEPT if name in told}
+    if run is not None:
+        # A dataset of before there were sidecars has none; `repair` is not what brings them in.
+        beneath["sink"] = {"sidecar": False, **beneath.get("sink", {})}
     settings = load_settings(None, flags, environ, beneath=beneath)
     address = settings.provider.base_url
     is_ours = address == DEFAULT_BASE_URL or is_loopback(address)

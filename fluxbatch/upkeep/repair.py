@@ -26,6 +26,7 @@ from fluxbatch.seams import Seams
 from fluxbatch.upkeep.attending import Attendance, Request, attend, each
 from fluxbatch.upkeep.files import Fault, faults
 from fluxbatch.upkeep.reports import RepairReport
+from fluxbatch.upkeep.sidecars import without_sidecars, write_missing
 
 _READERS = 4
 _BATCH = 32
@@ -78,7 +79,9 @@ async def _repair(attendance: Attendance, report: RepairReport) -> None:
         report.fetched = before - report.unfetched
     else:
         report.unfetched = len(broken) + wanted
-    report.strays = await _strays(attendance)
+    report.strays = await without_sidecars(attendance, await _strays(attendance))
+    if desk.settings.sink.sidecar and desk.stop.code is None:
+        report.sidecars = await write_missing(attendance)
 
 
 async def _broken(attendance: Attendance, report: RepairReport) -> list[Fault]:

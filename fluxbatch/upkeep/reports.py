@@ -153,6 +153,8 @@ class RepairReport:
     no_key: bool = False
     strays: list[str] = field(default_factory=list)
     """Files in `images/` that the ledger does not name; left alone."""
+    sidecars: int = 0
+    """Written anew."""
     seconds: float = 0.0
 
     @property
@@ -180,6 +182,7 @@ class RepairReport:
                 "lost_before": self.lost,
             },
             "images": {"fetched": self.fetched, "left": self.unfetched},
+            "sidecars": {"written": self.sidecars},
             "strays": {"files": len(self.strays), "paths": self.strays[:_NAMED]},
             "seconds": round(self.seconds, 3),
         }

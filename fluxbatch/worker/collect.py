@@ -9,16 +9,19 @@ the slot. Source: protocol.md 6 and 9.
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from fluxbatch.errors import ApiError, ExitCode, SinkError
 from fluxbatch.events import Noticed, OutputStored
 from fluxbatch.job import FailureClass, JobState
-from fluxbatch.ledger.moves import WantedOutput
-from fluxbatch.ledger.outputs import LoseOutput, StoreOutput
+from fluxbatch.ledger.outputs import LoseOutput, StoreOutput, WantedOutput
+from fluxbatch.ledger.provenance import provenance_of
+from fluxbatch.provenance import Provenance
 from fluxbatch.provider import Status
-from fluxbatch.sink import Broken, Sink, Stored
+from fluxbatch.sink import Asked, Broken, Sink, Stored
 from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
 from fluxbatch.worker.desk import Delivery, Desk
 
@@ -39,14 +42,25 @@ class Collector:
         """Fetch until the last sender has gone."""
         with deliveries:
             async for delivery in deliveries:
+                made = await self._made(delivery)
                 for output in delivery.outputs:
                     try:
-                        await self._fetch(delivery, output)
+                        await self._fetch(delivery, output, made)
                     except SinkError as exc:
                         # The output stays wanted: the next run fetches it again.
                         self._desk.stop(ExitCode.ERROR, str(exc))
 
-    async def _fetch(self, delivery: Delivery, output: WantedOutput) -> None:
+    async def _made(self, delivery: Delivery) -> Provenance | None:
+        """What its images say of themselves, where they do."""
+        if delivery.provenance is not None or not self._desk.settings.sink.tells:
+            return delivery.provenance
+        seq, edition = delivery.watched.prediction_seq, delivery.edition
+        return await self._desk.read(partial(provenance_of, prediction_seq=seq, edition=edition))
+
+    async def _fetch(
+        self, delivery: Delivery, output: WantedOutput, made: Provenance | None
+    ) -> None:
+        asked = Asked(made, output.number) if made is not None else None
         url: str | None = None
         if output.number < len(delivery.urls):
             url = delivery.urls[output.number]
@@ -62,7 +76,7 @@ class Collector:
             if url is None:
                 reads += 1
                 continue
-            arrived = await self._sink.store(url, stem_of(delivery, output.number))
+            arrived = await self._sink.store(url, output.stem, asked)
             if isinstance(arrived, Stored):
                 await self._stored(delivery, output, arrived)
                 return
@@ -96,7 +110,7 @@ class Collector:
         desk = self._desk
         state = await desk.ledger.apply(
             StoreOutput(
-                desk.seams.clock.now(),
+                stored.at,
                 output.output_seq,
                 stored.path,
                 stored.sha256,
@@ -106,8 +120,14 @@ class Collector:
                 stored.height,
                 stored.look.dhash,
                 stored.look.notes,
+                stored.file_sha256,
             )
         )
+        if stored.is_beside:
+            desk.notice_once(
+                f"{stored.mime} images as they come cannot hold how they were made (sink.embed);"
+                " it is in a .json beside each"
+            )
         job = delivery.watched.job_id
         done = state is JobState.DONE
         desk.events.emit(
@@ -136,13 +156,3 @@ class Collector:
 
 def _pause_s(tries: int) -> float:
     return min(_BACKOFF_S * 2.0 ** (tries - 1), _LONGEST_BACKOFF_S)
-
-
-def stem_of(delivery: Delivery, number: int) -> str:
-    """The file's name without its ending: the job, and the output's number in it."""
-    return output_stem(delivery.watched.job_id.hex(), delivery.edition, number)
-
-
-def output_stem(job: str, edition: int, number: int) -> str:
-    again = f"_r{edition}" if edition else ""
-    return f"{job}{again}_{number}"

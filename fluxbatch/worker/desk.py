@@ -10,18 +10,20 @@ import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from fluxbatch.config import Settings
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events, JobFailed, Noticed, PredictionMoved
 from fluxbatch.job import FailureClass, JobId, JobState, PredictionId, PredictionState
 from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.moves import Facts, Move, Moved, WantedOutput
+from fluxbatch.ledger.moves import Facts, Move, Moved
+from fluxbatch.ledger.outputs import Keeping, Wanted, WantedOutput
 from fluxbatch.ledger.runs import OpenedRun
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
 from fluxbatch.money import Caps, Micros, as_usd
+from fluxbatch.provenance import Provenance
 from fluxbatch.provider import ProviderClient
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lanes
@@ -74,6 +76,14 @@ class Delivery:
     """Of the prediction."""
     urls: tuple[str, ...] = ()
     """Empty: they must be asked for."""
+    provenance: Provenance | None = None
+    """What the images say of themselves; None where they are to say nothing, or the ledger is
+    still to be asked."""
+
+    @classmethod
+    def of(cls, watched: Watched, wanted: Wanted, attempt: int, urls: tuple[str, ...]) -> Self:
+        """What has just been named."""
+        return cls(watched, wanted.outputs, wanted.edition, attempt, urls, wanted.made)
 
     @property
     def made(self) -> tuple[int, int, PredictionId]:
@@ -120,6 +130,12 @@ class Desk:
     _noticed: set[str] = field(default_factory=set)
 
     @property
+    def keeping(self) -> Keeping:
+        """How outputs are named, and whether they tell how they were made."""
+        sink = self.settings.sink
+        return Keeping(sink.path_template, tells=sink.tells)
+
+    @property
     def models(self) -> frozenset[str]:
         """Every model this dataset may have bought from."""
         return frozenset({self.card.slug, *self.other_cards})
@@ -152,7 +168,7 @@ class Desk:
     ) -> Moved:
         """Make an event durable and tell it; what it frees may be bought with at once."""
         at = self.seams.clock.now()
-        moved = await self.ledger.apply(Move(at, prediction_seq, event, facts))
+        moved = await self.ledger.apply(Move(at, prediction_seq, event, facts, self.keeping))
         if moved.passed:
             return moved
         self.events.emit(

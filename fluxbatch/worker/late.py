@@ -102,8 +102,6 @@ class LateWords:
             job=one.job.job_id,
             lane=one.key_label,
         )
-        if moved.outputs:
+        if moved.wanted is not None:
             watched = watched_of(one, said.prediction_id)
-            await deliver.send(
-                Delivery(watched, moved.outputs, moved.edition, moved.attempt, said.urls)
-            )
+            await deliver.send(Delivery.of(watched, moved.wanted, moved.attempt, said.urls))

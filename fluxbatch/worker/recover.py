@@ -18,7 +18,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.errors import ApiError
 from fluxbatch.job import JobState, PredictionId, PredictionState, as_sent
-from fluxbatch.ledger.moves import Facts, Moved, WantedOutput
+from fluxbatch.ledger.moves import Facts, Moved
+from fluxbatch.ledger.outputs import WantedOutput
 from fluxbatch.ledger.queries import LivePrediction, RecentCreate, UnfinishedOutput
 from fluxbatch.ledger.upkeep import BY_INPUT
 from fluxbatch.provider import Status
@@ -131,7 +132,7 @@ def unfinished_deliveries(
                 group[0].key_fingerprint[:6],
                 intended.utc,
             ),
-            tuple(WantedOutput(output.seq, output.number) for output in group),
+            tuple(WantedOutput(output.seq, output.number, output.stem) for output in group),
             group[0].edition,
             group[0].attempt,
         )

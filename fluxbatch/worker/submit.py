@@ -371,9 +371,9 @@ async def follow(desk: Desk, watched: Watched) -> tuple[Moved, Delivery | None]:
         job=watched.job_id,
         lane=lane.label if lane else watched.key_label,
     )
-    if not moved.outputs:
+    if moved.wanted is None:
         return moved, None
-    return moved, Delivery(watched, moved.outputs, moved.edition, moved.attempt, ended.urls)
+    return moved, Delivery.of(watched, moved.wanted, moved.attempt, ended.urls)
 
 
 def sent_input(desk: Desk, job: QueuedJob, control_url: str | None) -> Input:

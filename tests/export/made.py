@@ -53,7 +53,7 @@ class Maker:
         urls = [URL] * row.job.outputs_wanted
         edition = self._editions(row)
         moved = self.books.generate(self.seq(row), urls)
-        for output_seq, number in moved.outputs:
+        for output_seq, number, _ in moved.outputs:
             again = f"_r{edition}" if edition else ""
             stem = f"images/{row.job.job_id.hex()}{again}_{number}.{kind}"
             self._store(output_seq, stem, kind)

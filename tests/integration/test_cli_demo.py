@@ -35,7 +35,9 @@ def test_the_demo_makes_a_dozen_images_and_again_none(tmp_path: Path) -> None:
     again = fluxbatch("demo", "--json", cwd=tmp_path, env=env)
 
     assert (first.code, again.code) == (0, 0), first.err + again.err
-    images = sorted((tmp_path / "demo" / "images").iterdir())
+    files = sorted((tmp_path / "demo" / "images").iterdir())
+    images = [path for path in files if path.suffix != ".json"]
+    assert {path.with_suffix(".json") for path in images} == {*files} - {*images}
     assert len(images) == first.object["images"] == again.object["images"] >= 12
     for path in images:
         with Image.open(path) as image:

@@ -70,7 +70,8 @@ def test_the_same_command_twice_makes_everything_once(
     assert "nothing new was bought" in again.err
     assert emulator.stats()["billed"] == 22
     assert emulator.stats()["refused_rate"] == emulator.stats()["refused_concurrent"] == 0
-    assert len(list((tmp_path / "d" / "images").iterdir())) == 22
+    files = [path.suffix for path in (tmp_path / "d" / "images").iterdir()]
+    assert (files.count(".webp"), files.count(".json"), len(files)) == (22, 22, 44)
 
 
 def test_only_the_object_is_on_stdout(emulator: EmulatorProcess, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fluxbatch.stems import sidecar_path
 from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess
 from tests.support.object_store import ObjectStore
@@ -122,19 +123,18 @@ def _stored_in(store: ObjectStore, place: str) -> dict[str, str]:
     return {**store.env, "FLUXBATCH_SINK__STORE": f"s3://{place}"}
 
 
-def _images_of(victim: Victim) -> dict[str, str]:
-    """The sha256 of every image there is, by its path."""
-    if victim.store is not None:
-        assert not (victim.out / "images").exists()
-        objects = victim.store.contents(victim.place)
-        del objects["fluxbatch.json"]  # whose they are
-    else:
-        objects = {
+def _files_of(victim: Victim) -> dict[str, bytes]:
+    """Everything below `images/`, by its path."""
+    if victim.store is None:
+        return {
             path.relative_to(victim.out).as_posix(): path.read_bytes()
             for path in (victim.out / "images").rglob("*")
             if path.is_file()
         }
-    return {path: hashlib.sha256(content).hexdigest() for path, content in objects.items()}
+    assert not (victim.out / "images").exists()
+    objects = victim.store.contents(victim.place)
+    del objects["fluxbatch.json"]  # whose they are
+    return objects
 
 
 def _hooks_at(port: int) -> dict[str, str]:
@@ -155,7 +155,12 @@ def check(victim: Victim, jobs: int) -> dict[str, int]:
         reserved = connection.execute("SELECT SUM(reserved) FROM budgets").fetchone()[0]
     finally:
         connection.close()
-    files = _images_of(victim)
+    there = _files_of(victim)
+    told = {path: json.loads(there.pop(path)) for path in [*there] if path.endswith(".json")}
+    files = {path: hashlib.sha256(content).hexdigest() for path, content in there.items()}
+    assert {path: facts["sha256"] for path, facts in told.items()} == {
+        sidecar_path(path): sha256 for path, sha256 in stored.items()
+    }
     assert stats["double_billed"] == 0
     assert done == jobs
     assert files == stored

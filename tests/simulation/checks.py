@@ -20,7 +20,10 @@ from fluxbatch.job import JobId, derived_seed
 from fluxbatch.ledger import budgets
 from fluxbatch.ledger.database import Record, SqliteDatabase
 from fluxbatch.ledger.statement import Statement
+from fluxbatch.provenance import read_facts
 from fluxbatch.seams import Moment
+from fluxbatch.sink.embedding import embedded_facts
+from fluxbatch.stems import sidecar_path
 from tests.simulation.provider import Order
 
 
@@ -59,7 +62,7 @@ _MAY_LEAVE = _sql(
     " WHERE state = 'submitting' AND boot_id = :boot_id"
 )
 _STORED = _sql(
-    "SELECT o.seq, o.path, o.sha256, o.bytes, o.number, p.provider_id FROM outputs o"
+    "SELECT o.seq, o.path, o.sha256, o.file_sha256, o.bytes, o.number, p.provider_id FROM outputs o"
     " JOIN predictions p ON p.seq = o.prediction_seq WHERE o.state = 'stored'"
 )
 _ORDERS = _sql("SELECT seq, id, input_json, reseed FROM jobs")
@@ -158,18 +161,29 @@ class Auditor:
             raise Violation(f"money reserved or booked against the state: {astray}")
 
     def _check_new_files(self) -> None:
-        for seq, path, sha256, size, number, provider_id in self._db.run(_STORED):
+        for seq, path, sha256, embedded, size, number, provider_id in self._db.run(_STORED):
             if seq not in self._seen:
-                self._check_file(path, sha256, size)
+                self._check_file(path, sha256, embedded, size)
                 self._seen[seq] = f"{provider_id}/{number}/{sha256}"
 
-    def _check_file(self, path: str, sha256: str, size: int) -> None:
+    def _check_file(self, path: str, sha256: str, embedded: str | None, size: int) -> None:
         try:
             content = (self._root / path).read_bytes()
         except FileNotFoundError:
             raise Violation(f"{path} is stored and not on the disk") from None
-        if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != (embedded or sha256) or (embedded is None and len(content) != size):
             raise Violation(f"{path} is not what was stored")
+        if embedded is not None:
+            facts = read_facts(embedded_facts(content) or "")
+            if facts is None or facts["sha256"] != sha256:
+                raise Violation(f"{path} does not tell of itself")
+
+    def _check_sidecar(self, path: str, sha256: str) -> None:
+        """A power cut may tear it, but it never tells of another image."""
+        facts = read_facts((self._root / path).read_bytes())
+        if facts is not None and facts["sha256"] != sha256:
+            raise Violation(f"{path} is not its image's")
 
     def pictures(self) -> list[tuple[str, int, str]]:
         """(provider id, output's number, sha256) of all that is stored."""
@@ -179,10 +193,13 @@ class Auditor:
     def check_files(self, *, after_recovery: bool) -> None:
         """Every stored output has its file; after a recovery no other file is there."""
         stored = self._db.run(_STORED)
-        for _, path, sha256, size, _, _ in stored:
-            self._check_file(path, sha256, size)
+        for _, path, sha256, embedded, size, _, _ in stored:
+            self._check_file(path, sha256, embedded, size)
         there = {str(f.relative_to(self._root)) for f in _files(self._root / "images")}
-        strays = there - {path for _, path, *_ in stored}
+        sidecars = {sidecar_path(path): sha256 for _, path, sha256, *_ in stored}
+        for path in there & set(sidecars):
+            self._check_sidecar(path, sidecars[path])
+        strays = there - {path for _, path, *_ in stored} - set(sidecars)
         halves = [f.name for f in _files(self._root / "tmp")]
         if after_recovery and (strays or halves):
             raise Violation(f"files that no ledger knows: {sorted(strays)} {len(halves)} halves")

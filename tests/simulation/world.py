@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import anyio
 
@@ -52,6 +53,13 @@ from tests.support.clock import AutojumpLoop, VirtualClock
 _TOKEN = re.compile(r"[0-9a-f]{16}(?=\.part)|(?<=/)[0-9a-f]{40}\b")
 """What no seed decides: names of half files, and a webhook key's words."""
 _LAST_TRIES = 4
+_KEPT: tuple[dict[str, Any], ...] = (
+    {},
+    {"path_template": "{prompt}/{seed}"},
+    {"embed": True},
+    {"path_template": "{job2}/{id}", "sidecar": False},
+)
+"""Each process is told otherwise than the one before: names were decided by then."""
 SHM = Path("/dev/shm")
 
 
@@ -306,7 +314,9 @@ class World:
                 "budget": budget,
                 "webhook": Webhook(public_url=HOOKS_URL if plan.webhooks else None),
                 "reconcile": Reconcile(lag=plan.lag_s, patience=8 * plan.lag_s),
-                "sink": Sink(min_free=0, downloads=3),
+                "sink": Sink(
+                    min_free=0, downloads=3, **_KEPT[(plan.seed + self._number) % len(_KEPT)]
+                ),
                 "inputs": Inputs(seed="derived" if plan.derived_seeds else "provider"),
             }
         )

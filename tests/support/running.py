@@ -117,8 +117,9 @@ class Bench:
             connection.close()
 
     def images(self) -> list[Path]:
+        """Without their sidecars."""
         folder = self.out / "images"
-        return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+        return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".json")
 
 
 def make_rows(count: int, **values: object) -> list[dict[str, object]]:

@@ -146,6 +146,7 @@ async def test_the_report_as_json(ward: Ward) -> None:
         "reason": "every file is whole",
         "files": {"checked": 2, "missing": 1, "corrupt": 0, "lost_before": 0},
         "images": {"fetched": 1, "left": 0},
+        "sidecars": {"written": 0},
         "strays": {"files": 0, "paths": []},
     }
 

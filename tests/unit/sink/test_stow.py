@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from threading import Event
 from typing import TypeVar
 
@@ -12,7 +13,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from fluxbatch.config import Sink as SinkSettings
 from fluxbatch.errors import SinkError
+from fluxbatch.seams import Blocking, Seams, SystemClock
 from fluxbatch.sink import Broken, LocalStore, Stored, stow
 from fluxbatch.sink.stow import Arrival, Stower
 from tests.support.clients import CountedBlocking
@@ -43,6 +46,11 @@ class Gated:
         return await anyio.to_thread.run_sync(late)
 
 
+def stower_of(store: LocalStore, blocking: Blocking) -> Stower:
+    seams = Seams(SystemClock(), Random(), blocking)
+    return Stower(store, seams, SinkSettings(max_pixels=10_000))
+
+
 async def stowed(stower: Stower, store: LocalStore, content: bytes, stem: str) -> Stored | Broken:
     blocking = CountedBlocking()
     arrival = Arrival(store, blocking)
@@ -68,7 +76,7 @@ async def test_what_arrives_during_a_trip_shares_the_next_one(tmp_path: Path) ->
     Eight images, two trips; every one of them has its own file and its own answer.
     """
     blocking, store = Gated(), LocalStore(tmp_path)
-    stower = Stower(store, blocking, max_pixels=10_000)
+    stower = stower_of(store, blocking)
     answers: dict[str, Stored | Broken] = {}
 
     async def one(stem: str) -> None:
@@ -93,7 +101,7 @@ async def test_a_bad_image_is_the_trouble_of_its_own_parcel(tmp_path: Path) -> N
     Its neighbours on the trip are stored, and no half file of it stays.
     """
     blocking, store = Gated(), LocalStore(tmp_path)
-    stower = Stower(store, blocking, max_pixels=10_000)
+    stower = stower_of(store, blocking)
     answers: dict[str, Stored | Broken] = {}
 
     async def one(stem: str, content: bytes) -> None:
@@ -117,7 +125,7 @@ async def test_a_folder_that_cannot_be_made_fails_only_what_goes_there(tmp_path:
     The error names the path; the others of the trip are stored.
     """
     blocking, store = Gated(), LocalStore(tmp_path)
-    stower = Stower(store, blocking, max_pixels=10_000)
+    stower = stower_of(store, blocking)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "ab").write_text("in the way")
     said: list[str] = []
@@ -146,7 +154,7 @@ async def test_who_is_cancelled_while_waiting_leaves_the_others_alone(tmp_path: 
     Those who wait on are served by somebody else's trip.
     """
     blocking, store = Gated(), LocalStore(tmp_path)
-    stower = Stower(store, blocking, max_pixels=10_000)
+    stower = stower_of(store, blocking)
     answers: list[Stored | Broken] = []
 
     async def one(stem: str) -> None:
@@ -184,7 +192,7 @@ async def test_a_leader_that_is_cancelled_before_its_trip_hands_on(tmp_path: Pat
             await anyio.sleep_forever()
         return await anyio.to_thread.run_sync(call)
 
-    stower = Stower(store, at_the_door, max_pixels=10_000)
+    stower = stower_of(store, at_the_door)
     answers: list[Stored | Broken] = []
 
     async def leader() -> None:
@@ -218,7 +226,7 @@ async def test_a_trip_ends_with_the_folder_on_the_disk(
 
     store = LocalStore(tmp_path)
     monkeypatch.setattr("fluxbatch.sink.store.os.fsync", spy)
-    await stowed(Stower(store, CountedBlocking(), max_pixels=10_000), store, PNG, "a")
+    await stowed(stower_of(store, CountedBlocking()), store, PNG, "a")
 
     file, folder = tmp_path / "images" / "a.png", tmp_path / "images"
     assert synced[-2:] == [file.stat().st_ino, folder.stat().st_ino]

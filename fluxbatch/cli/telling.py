@@ -1,0 +1,112 @@
+"""What an image tells of itself, without its dataset: from its sidecar, or out of its own file.
+
+Owns where that is looked for, and how it is said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluxbatch.cli.shown import line, moment
+from fluxbatch.cli.words import size
+from fluxbatch.errors import ConfigError
+from fluxbatch.provenance import Facts, read_facts
+from fluxbatch.sink.embedding import embedded_facts
+
+_MOST_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A file and its facts."""
+
+    path: Path
+    facts: Facts
+    source: str
+    """`embedded`, or the sidecar's name."""
+    is_whole: bool | None
+    """Whether the bytes are those that were delivered; None where that cannot be said."""
+
+
+def told_by(path: Path) -> Told | None:
+    """What the file at *path* tells, or its sidecar beside it; None where nothing does.
+
+    Raises `ConfigError` where it cannot be read.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        content = path.read_bytes()
+        if (facts := read_facts(content)) is not None:
+            return Told(path, facts, path.name, None)
+        if (text := embedded_facts(content)) and (facts := read_facts(text)) is not None:
+            return Told(path, facts, "embedded", None)
+        beside = path.with_suffix(".json")
+        facts = read_facts(beside.read_bytes()) if beside.is_file() else None
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"cannot read {str(path)!r}: {exc}") from exc
+    if facts is None:
+        return None
+    is_whole = hashlib.sha256(content).hexdigest() == facts.get("sha256")
+    return Told(path, facts, beside.name, is_whole)
+
+
+def told_lines(told: Told) -> Iterator[str]:
+    """The facts, label by label; whatever is not there is left out."""
+    facts = told.facts
+    where = "in the file itself" if told.source == "embedded" else f"in {told.source}"
+    yield line("file", str(told.path))
+    yield line("", f"what it tells is {where}; no ledger was asked")
+    if told.is_whole is False:
+        yield line("", "its bytes are NOT those that were delivered")
+    edition = f", edition {facts['edition'] + 1}" if isinstance(facts.get("edition"), int) else ""
+    yield line("job", f"{facts['job']}, image {_plus_one(facts.get('number'))}{edition}")
+    row = facts.get("row")
+    if isinstance(row, dict):
+        name = f" {row['id']!r}" if row.get("id") is not None else ""
+        yield line("row", f"#{row.get('number')}{name}")
+        for name, value in _pairs(row.get("axes")):
+            yield line("", f"{name} = {_text(value)}")
+    yield line("model", _text(facts.get("model", "")))
+    for number, (name, value) in enumerate(_pairs(facts.get("input"))):
+        yield line("input" if number == 0 else "", f"{name} = {_text(value)}")
+    if "control_sha256" in facts:
+        yield line("control", f"sha256 {facts['control_sha256']}")
+    yield line("seed", _text(facts.get("seed", "chosen by the provider")))
+    measures = f"{facts.get('width')} x {facts.get('height')} {facts.get('mime')}"
+    weight = facts.get("bytes")
+    yield line("delivered", f"{measures}, {size(weight if isinstance(weight, int) else 0)}")
+    yield line("", f"sha256 {facts.get('sha256')}")
+    yield line("made by", f"{facts.get('prediction_id')}, run {facts.get('run')}")
+    yield line("", _text(facts.get("tool", "")))
+    yield line("bought at", f"{moment(_text(facts.get('created_at', '')))} UTC")
+    yield line("stored at", f"{moment(_text(facts.get('stored_at', '')))} UTC")
+
+
+def told_json(told: Told) -> dict[str, Any]:
+    """The object of `show FILE --json`."""
+    return {
+        "file": str(told.path),
+        "source": told.source,
+        "is_whole": told.is_whole,
+        "facts": told.facts,
+    }
+
+
+def _pairs(value: object) -> Iterator[tuple[str, object]]:
+    """Somebody else may have edited the file."""
+    yield from value.items() if isinstance(value, dict) else ()
+
+
+def _plus_one(number: object) -> str:
+    return str(number + 1) if isinstance(number, int) else "?"
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

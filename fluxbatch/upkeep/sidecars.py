@@ -1,0 +1,96 @@
+"""The sidecars of a dataset: each whole beside its image, none without one.
+
+Owns what is written anew and what is removed: a sidecar is made of the ledger alone, so whatever a
+power cut, a full disk or an editor did to it is mended for nothing. Whether the dataset has
+sidecars is for its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import PurePosixPath
+
+from fluxbatch.ledger.audits import unnamed
+from fluxbatch.ledger.database import Database
+from fluxbatch.ledger.provenance import StoredImage, edition_of, provenance_of, stored_images
+from fluxbatch.provenance import Facts, as_sidecar, facts_of, read_facts, tells_of
+from fluxbatch.sink import ENDINGS, ImageStore
+from fluxbatch.stems import sidecar_path, stem_of_path
+from fluxbatch.upkeep.attending import Attendance
+
+_PAGE = 1_000
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+async def write_missing(attendance: Attendance) -> int:
+    """Write every sidecar anew that is not whole; how many. Images that are gone get none."""
+    images, blocking = attendance.images, attendance.desk.seams.blocking
+    after, written = -1, 0
+    while page := await attendance.read(partial(stored_images, after=after, most=_PAGE)):
+        after = page[-1].seq
+        for image in await blocking(partial(_untold, images, page)):
+            facts = await attendance.read(partial(_facts, image=image))
+            content = as_sidecar(facts)
+            await blocking(partial(images.put_sidecar, sidecar_path(image.path), content))
+            written += 1
+    return written
+
+
+async def without_sidecars(attendance: Attendance, strays: Iterable[str]) -> list[str]:
+    """Those of *strays* that are no sidecars; a sidecar without its image is removed."""
+    return [path for path in strays if not await _is_sidecar(attendance, path)]
+
+
+async def _is_sidecar(attendance: Attendance, path: str) -> bool:
+    images, blocking = attendance.images, attendance.desk.seams.blocking
+    if not path.endswith(".json") or stem_of_path(path) is None:
+        return False
+    named = await attendance.read(partial(_image_of, path=path))
+    if named is not None and await blocking(partial(images.has, named)):
+        return True
+    return await blocking(partial(_removed_orphan, images, path))
+
+
+def _untold(images: ImageStore, stored: Sequence[StoredImage]) -> list[StoredImage]:
+    """Those that are there, carry no facts and have no sidecar of theirs. Blocks."""
+    return [
+        one
+        for one in stored
+        if not one.is_embedded
+        and not tells_of(
+            _read(images, sidecar_path(one.path)), job=one.job, sha256=one.image.sha256
+        )
+        and images.has(one.path)
+    ]
+
+
+def _facts(db: Database, image: StoredImage) -> Facts:
+    edition = edition_of(db, image.prediction_seq)
+    return facts_of(provenance_of(db, image.prediction_seq, edition), image.number, image.image)
+
+
+def _image_of(db: Database, path: str) -> str | None:
+    """The stored image whose sidecar *path* is, if the ledger has one."""
+    images = [f"{path.removesuffix('.json')}.{ending}" for ending in ENDINGS]
+    strange = set(unnamed(db, images))
+    return next((image for image in images if image not in strange), None)
+
+
+def _removed_orphan(images: ImageStore, path: str) -> bool:
+    """Whether it was a sidecar that we wrote under this very name. Blocks."""
+    facts, stem = _read(images, path), PurePosixPath(path).stem
+    if facts is None or not stem.endswith(f"_{facts.get('number')}"):
+        return False
+    if facts["job"] not in stem:
+        return False
+    images.remove(path)
+    return True
+
+
+def _read(images: ImageStore, path: str) -> Facts | None:
+    with suppress(OSError), images.open(path) as file:
+        content = file.read(_MOST_BYTES + 1)
+        return read_facts(content) if len(content) <= _MOST_BYTES else None
+    return None
