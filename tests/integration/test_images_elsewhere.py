@@ -59,6 +59,12 @@ def run(path: Path, emulator: EmulatorProcess, env: Mapping[str, str], out: str 
     )
 
 
+def images_in(store: ObjectStore, folder: Path) -> dict[str, bytes]:
+    """Without what is said of each beside it."""
+    there = store.contents(f"{BUCKET}/{folder.name}/images")
+    return {name: content for name, content in there.items() if not name.endswith(".json")}
+
+
 def plain(env: Mapping[str, str]) -> dict[str, str]:
     """As a verb has it that is given the folder alone."""
     return {name: value for name, value in env.items() if name != "FLUXBATCH_SINK__STORE"}
@@ -75,7 +81,7 @@ def test_every_verb_finds_the_images_by_the_ledger_alone(
     assert made.code == 0, made.err
     assert f"images   {place}/images" in made.err
     assert not (out / "images").exists()
-    assert len(store.contents(f"{BUCKET}/{tmp_path.name}/images")) == 4
+    assert len(images_in(store, tmp_path)) == 4
 
     told = {
         verb: fluxbatch(*verb.split(), env=plain(env), cwd=tmp_path)
@@ -131,7 +137,7 @@ def test_repair_fetches_objects_again_for_nothing(
     """
     run(manifest(tmp_path, 3), emulator, env)
     place = f"{BUCKET}/{tmp_path.name}/images"
-    before = store.contents(place)
+    before = images_in(store, tmp_path)
     gone, other, _ = sorted(before)
     store.delete(BUCKET, f"{tmp_path.name}/images/{gone}")
     store.put(f"{place}/{other}", b"other bytes")
@@ -143,8 +149,40 @@ def test_repair_fetches_objects_again_for_nothing(
     told = mended.object
     assert (told["files"]["missing"], told["files"]["corrupt"]) == (1, 1)
     assert told["strays"]["paths"] == ["images/stranger.png"]
-    assert store.contents(place) == {**before, "stranger.png": b"mine"}
+    assert images_in(store, tmp_path) == {**before, "stranger.png": b"mine"}
     assert emulator.stats()["billed"] == 3
+
+
+def test_names_and_sidecars_are_those_of_a_folder(
+    store: ObjectStore, emulator: EmulatorProcess, env: dict[str, str], tmp_path: Path
+) -> None:
+    """
+    Whatever script a name is in; what is said beside an image is mended, and goes without one.
+    """
+    path = tmp_path / "m.csv"
+    path.write_text(f"prompt,control_image\n絶景 の 灯台/50%,{PHOTO}\nnaïve café,{PHOTO}\n")
+    named = {**env, "FLUXBATCH_SINK__PATH_TEMPLATE": "{prompt}/{job8}"}
+    assert run(path, emulator, named).code == 0
+    assert run(path, emulator, named).object["images"] == 2
+    place = f"{BUCKET}/{tmp_path.name}/images"
+    before = store.contents(place)
+    first, second = sorted(name for name in before if name.endswith(".json"))
+    assert [json.loads(before[name])["prompt"] for name in (first, second)] == [
+        "naïve café", "絶景 の 灯台/50%",
+    ]  # fmt: skip
+    listed = fluxbatch("ls", tmp_path / "d", "--json").out.splitlines()[:2]
+    assert {f"images/{name}" for name in images_in(store, tmp_path)} == {
+        json.loads(line)["files"][0] for line in listed
+    }
+    store.put(f"{place}/{first}", before[first][:30])
+    store.delete(BUCKET, f"{tmp_path.name}/images/{second}")
+    orphan = {**json.loads(before[first]), "job": "0" * 32}
+    store.put(f"{place}/{'0' * 32}_0.json", json.dumps(orphan).encode())
+    mended = fluxbatch("repair", tmp_path / "d", "--json", env=plain(env))
+
+    assert mended.code == 0, mended.err
+    assert (mended.object["sidecars"]["written"], mended.object["strays"]["files"]) == (2, 0)
+    assert store.contents(place) == before
 
 
 def test_a_dataset_keeps_its_images_in_one_place(
@@ -241,6 +279,6 @@ def test_a_store_that_goes_away_stops_the_run_and_loses_nothing(
 
         assert again.code == 0, again.err
         assert mended.code == 0, mended.err
-        assert len(mortal.contents(f"{BUCKET}/{tmp_path.name}/images")) == 12
+        assert len(images_in(mortal, tmp_path)) == 12
     assert emulator.stats()["billed"] == 12
     assert emulator.stats()["double_billed"] == 0
