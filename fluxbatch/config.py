@@ -117,11 +117,6 @@ class Sink(Section):
     timeout: Seconds = Field(default=120.0, gt=0)
     """Seconds one download may take, or one try of an upload to `store`."""
 
-    @field_validator("store")
-    @classmethod
-    def _is_address(cls, url: str | None) -> str | None:
-        return store_address(url) if url else None
-
     path_template: str = DEFAULT_TEMPLATE
     """Of an image's name below `images/`: `{prompt}`, `{seed}`, `{id}`, `{axis.NAME}`, … and `/`.
     A name always ends in its job and number, so none is ever another's."""
@@ -131,6 +126,11 @@ class Sink(Section):
 
     embed: bool = False
     """The same within the image itself, not a pixel changed; a sidecar where that cannot be."""
+
+    @field_validator("store")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        return store_address(url) if url else None
 
     @field_validator("path_template")
     @classmethod
