@@ -118,55 +118,55 @@ async def _run(
     on_status: OnStatus | None,
     handle_signals: bool,
 ) -> RunSummary:
-    settings = request.settings
+    async with (
+        _opened(request, events, seams, outside, db) as opened,
+        lane_files(request.keys, opened, outside.lanes_folder, request.no_wait, events) as files,
+    ):
+        run = await open_run(opened, seams)
+        invocation = Invocation(
+            opened, run, request.keys, files, seams, events, outside, request.max_failures
+        )
+        invocation.desk.creates_left = math.inf if request.limit is None else request.limit
+        events.emit(await invocation.started())
+        try:
+            await at_work(
+                invocation,
+                partial(_jobs, invocation, request, outside),
+                on_status=on_status,
+                handle_signals=handle_signals,
+                ends_at=request.ends_at,
+            )
+        except Exception as exc:
+            _keep_error(db, run.seq, seams, exc)
+            raise
+        summary = await invocation.summary()
+        end = EndRun(seams.clock.now(), run.seq, summary.exit_code, summary.reason)
+        await seams.blocking(lambda: commit(db, end))
+        await seams.blocking(partial(budgets.audit, db))
+    events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
+    return summary
+
+
+@asynccontextmanager
+async def _opened(
+    request: RunRequest, events: Events, seams: Seams, outside: Outside, db: SqliteDatabase
+) -> AsyncIterator[Opened]:
+    """Model, books, image store and manifest: whatever may refuse a run before it buys."""
+    settings, folder = request.settings, request.folder
     began_s = seams.clock.monotonic()
     say = partial(_say, events)
     card = await open_card(settings, request.keys, db, outside.transport, seams, say)
-    path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     await seams.blocking(partial(budgets.audit, db))
     sink = settings.sink
-    claimed = partial(
-        claimed_images, request.folder, db, sink.store, timeout_s=sink.timeout
-    )  # before anything is bought
+    claimed = partial(claimed_images, folder, db, sink.store, timeout_s=sink.timeout)
     images = await seams.blocking(claimed)
-    controls = request.folder.controls.absolute()
-    intake = Intake(
-        settings, card, db, seams, events, most_jobs=request.most_jobs, controls=controls
-    )
+    most, controls = request.most_jobs, folder.controls.absolute()
+    intake = Intake(settings, card, db, seams, events, most_jobs=most, controls=controls)
+    path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
-    with request.folder.reader() as reader:
+    with folder.reader() as reader:
         others = await seams.blocking(partial(kept_cards, db))
-        opened = Opened(
-            request.folder, images, settings, card, db, reader, manifest.seq, began_s, others
-        )
-        async with lane_files(
-            request.keys, opened, outside.lanes_folder, request.no_wait, events
-        ) as files:
-            run = await open_run(opened, seams)
-            invocation = Invocation(
-                opened, run, request.keys, files, seams, events, outside, request.max_failures
-            )
-            invocation.desk.creates_left = math.inf if request.limit is None else request.limit
-            events.emit(await invocation.started())
-            try:
-                await at_work(
-                    invocation,
-                    partial(_jobs, invocation, request, outside),
-                    on_status=on_status,
-                    handle_signals=handle_signals,
-                    ends_at=request.ends_at,
-                )
-            except Exception as exc:
-                _keep_error(db, run.seq, seams, exc)
-                raise
-            summary = await invocation.summary()
-            end = EndRun(
-                seams.clock.now(), invocation.desk.run.seq, summary.exit_code, summary.reason
-            )
-            await seams.blocking(lambda: commit(db, end))
-            await seams.blocking(partial(budgets.audit, db))
-    events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
-    return summary
+        yield Opened(folder, images, settings, card, db, reader, manifest.seq, began_s, others)
 
 
 def _keep_error(db: SqliteDatabase, run_seq: int, seams: Seams, exc: Exception) -> None:
