@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -163,22 +164,25 @@ async def test_150_jobs_meet_the_strict_window_without_a_refusal(tmp_path: Path)
         assert emulator.stats["worst_concurrency"] <= 10
 
 
-async def test_twice_the_jobs_on_two_keys_take_no_longer(tmp_path: Path) -> None:
+async def test_two_keys_work_side_by_side(tmp_path: Path) -> None:
     """
-    Each key has its own slots and its own window.
+    Each has its own slots and its own window, and half of the work. (At real speed twice the jobs
+    then take no longer: 78.9 s and 78.1 s; here the clock says more about the machine.)
     """
-    one, two = Bench(tmp_path / "one"), Bench(tmp_path / "two", keys=(KEY, KEY + "-2"))
-    for bench in (one, two):
-        bench.folder.mkdir()
+    bench = Bench(tmp_path, keys=(KEY, KEY + "-2"))
     async with provider(duration_s=3.0) as emulator:
-        single = await one.run(emulator.base_url, one.write(make_rows(150)))
-        both = await two.run(emulator.base_url, two.write(make_rows(300, guidance=7)))
+        both = await bench.run(emulator.base_url, bench.write(make_rows(300)))
+        made = emulator.core.floor.history
 
         assert both.exit_code is ExitCode.DONE
         assert emulator.stats["refused_rate"] == emulator.stats["refused_concurrent"] == 0
-        # One key alone would take 2.4 times as long; at real speed it is 1.01 (78.9 s, 78.1 s), but
-        # here twenty times that work a second shares noisy cores with other tests.
-        assert both.seconds <= single.seconds * 1.6
+    work = Counter(one.account for one in made)
+    assert sorted(work.values()) == pytest.approx([150, 150], abs=20)
+    at_once = [
+        sum(other.created_at <= one.created_at < (other.ended_at or 0) for other in made)
+        for one in made
+    ]
+    assert max(at_once) > 15, "one key has ten slots"
 
 
 async def test_two_datasets_share_one_keys_limits(tmp_path: Path) -> None:
