@@ -15,13 +15,12 @@ from pathlib import PurePosixPath
 from fluxbatch.ledger.audits import unnamed
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.provenance import StoredImage, edition_of, provenance_of, stored_images
-from fluxbatch.provenance import Facts, as_sidecar, facts_of, read_facts, tells_of
+from fluxbatch.provenance import MOST_BYTES, Facts, as_sidecar, facts_of, read_facts, tells_of
 from fluxbatch.sink import ENDINGS, ImageStore
 from fluxbatch.stems import sidecar_path, stem_of_path
 from fluxbatch.upkeep.attending import Attendance
 
 _PAGE = 1_000
-_MOST_BYTES = 16 * 1024 * 1024
 
 
 async def write_missing(attendance: Attendance) -> int:
@@ -91,6 +90,5 @@ def _removed_orphan(images: ImageStore, path: str) -> bool:
 
 def _read(images: ImageStore, path: str) -> Facts | None:
     with suppress(OSError), images.open(path) as file:
-        content = file.read(_MOST_BYTES + 1)
-        return read_facts(content) if len(content) <= _MOST_BYTES else None
+        return read_facts(file.read(MOST_BYTES + 1))
     return None
