@@ -193,6 +193,29 @@ async def test_repair_mends_sidecars_and_leaves_none_alone(tmp_path: Path) -> No
     assert sidecars(bench) == before
 
 
+async def test_repair_removes_no_file_that_only_looks_like_a_sidecar(tmp_path: Path) -> None:
+    """
+    Facts of a job that is named by chance, and an image that somebody has copied with its sidecar.
+    """
+    bench = Bench(tmp_path)
+    async with provider() as emulator:
+        await bench.run(emulator.base_url, bench.write(make_rows(1)))
+        (image,) = bench.images()
+        folder = image.parent / "best"
+        folder.mkdir()
+        for file in (image, image.with_suffix(".json")):
+            shutil.copy(file, folder)
+        for job in ("", "note"):
+            facts = {"fluxbatch": 1, "job": job, "number": 0}
+            (image.parent / f"{job}s_note_0.json").write_text(json.dumps(facts))
+        before = sidecars(bench)
+        report = await Ward(bench, emulator).repair(keys=())
+
+    copies = [f"images/best/{image.stem}{ending}" for ending in (".json", ".webp")]
+    assert sorted(report.strays) == [*copies, "images/notes_note_0.json", "images/s_note_0.json"]
+    assert sidecars(bench) == before
+
+
 async def test_repair_brings_no_sidecars_where_the_run_had_none(tmp_path: Path) -> None:
     """
     `sink.sidecar: false` is remembered with the dataset.
