@@ -6,12 +6,14 @@ ledger alone, so that a dataset is found whole without its config.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from fluxbatch.dataset import Folder
+from fluxbatch.errors import SinkError
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.image_store import KeepImagesAt, check_image_store, image_store
-from fluxbatch.ledger.queries import dataset_id
+from fluxbatch.ledger.queries import dataset_id, unfinished_outputs
 from fluxbatch.ledger.writer import commit
 from fluxbatch.sink import BucketStore, ImageStore, LocalStore
 
@@ -35,8 +37,17 @@ def claimed_images(
     store = _store(folder.root, url, timeout_s)
     store.claim(dataset_id(db))
     if is_news:
+        _leave(images_of(folder, db, timeout_s=timeout_s), db)
         commit(db, KeepImagesAt(url))
     return store
+
+
+def _leave(store: ImageStore, db: Database) -> None:
+    """Nothing of ours stays where images were to be: what a crash left there without a ledger
+    entry is fetched again elsewhere."""
+    with suppress(SinkError):  # perhaps it is left because it does not answer
+        for one in unfinished_outputs(db):
+            store.discard(one.stem)
 
 
 def _store(root: Path, url: str | None, timeout_s: float) -> ImageStore:

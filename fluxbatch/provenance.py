@@ -18,6 +18,8 @@ from fluxbatch.stems import Named
 
 _FORMAT = 1
 _MARK = "fluxbatch"
+MOST_BYTES = 16 * 1024 * 1024
+"""Facts that are longer are none: reading a stranger's file has an end."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 Facts = dict[str, Any]
@@ -117,6 +119,8 @@ def as_embedded(facts: Facts) -> str:
 
 def read_facts(text: str | bytes) -> Facts | None:
     """What `as_sidecar` or `as_embedded` has written; None for anything else."""
+    if len(text) > MOST_BYTES:
+        return None
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):

@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from fluxbatch.cli.shown import line, moment
 from fluxbatch.cli.words import size
 from fluxbatch.errors import ConfigError
-from fluxbatch.provenance import Facts, read_facts
+from fluxbatch.provenance import MOST_BYTES, Facts, read_facts
 from fluxbatch.sink.embedding import embedded_facts
 
 _MOST_BYTES = 1_000_000_000
@@ -39,7 +40,8 @@ def told_by(path: Path) -> Told | None:
     Raises `ConfigError` where it cannot be read.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        told = path.stat()
+        if told.st_size > _MOST_BYTES or not S_ISREG(told.st_mode):  # a device has no end
             return None
         content = path.read_bytes()
         if (facts := read_facts(content)) is not None:
@@ -47,13 +49,18 @@ def told_by(path: Path) -> Told | None:
         if (text := embedded_facts(content)) and (facts := read_facts(text)) is not None:
             return Told(path, facts, "embedded", None)
         beside = path.with_suffix(".json")
-        facts = read_facts(beside.read_bytes()) if beside.is_file() else None
+        facts = _read(beside) if beside.is_file() else None
     except (OSError, ValueError) as exc:
         raise ConfigError(f"cannot read {str(path)!r}: {exc}") from exc
     if facts is None:
         return None
     is_whole = hashlib.sha256(content).hexdigest() == facts.get("sha256")
     return Told(path, facts, beside.name, is_whole)
+
+
+def _read(sidecar: Path) -> Facts | None:
+    with sidecar.open("rb") as file:
+        return read_facts(file.read(MOST_BYTES + 1))
 
 
 def told_lines(told: Told) -> Iterator[str]:
@@ -64,7 +71,7 @@ def told_lines(told: Told) -> Iterator[str]:
     yield line("", f"what it tells is {where}; no ledger was asked")
     if told.is_whole is False:
         yield line("", "its bytes are NOT those that were delivered")
-    edition = f", edition {facts['edition'] + 1}" if isinstance(facts.get("edition"), int) else ""
+    edition = f", edition {_plus_one(facts['edition'])}" if "edition" in facts else ""
     yield line("job", f"{facts['job']}, image {_plus_one(facts.get('number'))}{edition}")
     row = facts.get("row")
     if isinstance(row, dict):
@@ -79,8 +86,7 @@ def told_lines(told: Told) -> Iterator[str]:
         yield line("control", f"sha256 {facts['control_sha256']}")
     yield line("seed", _text(facts.get("seed", "chosen by the provider")))
     measures = f"{facts.get('width')} x {facts.get('height')} {facts.get('mime')}"
-    weight = facts.get("bytes")
-    yield line("delivered", f"{measures}, {size(weight if isinstance(weight, int) else 0)}")
+    yield line("delivered", f"{measures}, {size(_whole_number(facts.get('bytes')) or 0)}")
     yield line("", f"sha256 {facts.get('sha256')}")
     yield line("made by", f"{facts.get('prediction_id')}, run {facts.get('run')}")
     yield line("", _text(facts.get("tool", "")))
@@ -103,8 +109,14 @@ def _pairs(value: object) -> Iterator[tuple[str, object]]:
     yield from value.items() if isinstance(value, dict) else ()
 
 
-def _plus_one(number: object) -> str:
-    return str(number + 1) if isinstance(number, int) else "?"
+def _plus_one(value: object) -> str:
+    number = _whole_number(value)
+    return "?" if number is None else str(number + 1)
+
+
+def _whole_number(value: object) -> int | None:
+    """JSON's may have thousands of digits, which no float and no text takes."""
+    return value if isinstance(value, int) and abs(value) < 2**63 else None
 
 
 def _text(value: object) -> str:

@@ -25,7 +25,10 @@ _EXIF_IN_JPG = b"Exif\0\0"
 _SEGMENT_BYTES = 65_533
 """Of a JPEG segment, its length's own two bytes not counted."""
 _RDF_END = b"</rdf:RDF>"
-_FACTS = re.compile(rb"<fluxbatch:facts>(.*?)</fluxbatch:facts>", re.DOTALL)
+_FACTS_START, _FACTS_END = b"<fluxbatch:facts>", b"</fluxbatch:facts>"
+_FILL = re.compile(rb"\xff*")
+_MOST_PARTS = 100_000
+"""Chunks or segments of one file: a stranger's may have millions, of nothing."""
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -69,8 +72,15 @@ def embedded_facts(content: bytes) -> str | None:
             return None
     except (_Unfit, struct.error, IndexError):
         return None
-    found = [facts for packet in packets for facts in _FACTS.findall(packet)]
+    found = [facts for packet in packets if (facts := _last_facts(packet)) is not None]
     return unescape(found[-1].decode("utf-8", "replace")) if found else None
+
+
+def _last_facts(packet: bytes) -> bytes | None:
+    # By hand: an expression begins again at every start that a hostile packet has.
+    head, end, _ = packet.rpartition(_FACTS_END)
+    _, start, facts = head.rpartition(_FACTS_START)
+    return facts if start and end else None
 
 
 def _with_facts(packet: bytes, facts: str) -> bytes:
@@ -94,7 +104,9 @@ def _in_png(content: bytes, facts: str) -> bytes:
 
 def _from_png(content: bytes) -> str | None:
     at, start = len(_PNG), f"{KEYWORD}\0".encode()
-    while at + 12 <= len(content):
+    for _ in range(_MOST_PARTS):
+        if at + 12 > len(content):
+            break
         (size,) = struct.unpack_from(">I", content, at)
         name, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
         if name == b"iTXt" and body.startswith(start):
@@ -118,11 +130,11 @@ class _Segment(NamedTuple):
 def _segments(content: bytes) -> Iterator[_Segment]:
     """Up to the picture itself."""
     at = 2
-    while True:
-        if content[at] != 0xFF:
+    for _ in range(_MOST_PARTS):
+        fill = _FILL.match(content, at)
+        if fill is None or fill.end() == at:
             raise _Unfit
-        while content[at + 1] == 0xFF:  # fill bytes
-            at += 1
+        at = fill.end() - 1
         marker = content[at + 1]
         if marker == 0xDA:
             return
@@ -132,6 +144,7 @@ def _segments(content: bytes) -> Iterator[_Segment]:
             raise _Unfit
         yield _Segment(marker, at, end)
         at = end
+    raise _Unfit
 
 
 def _packet(content: bytes, segment: _Segment) -> bytes | None:
@@ -186,6 +199,8 @@ def _chunks(content: bytes) -> list[_Chunk]:
         if chunk.start + 8 + chunk.size > end:
             raise _Unfit
         chunks.append(chunk)
+        if len(chunks) > _MOST_PARTS:
+            raise _Unfit
         at = chunk.end
     return chunks
 

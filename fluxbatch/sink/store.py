@@ -33,6 +33,7 @@ _REMEDIES = {
     errno.EPERM: "this user may not write there: change its permissions or choose another folder",
     errno.ENOTDIR: "a file is where a folder must be: move it away or choose another folder",
     errno.EEXIST: "a file is where a folder must be: move it away or choose another folder",
+    errno.EISDIR: "a folder is where that file must be: move it away and run again",
     errno.EXDEV: "tmp/ and images/ must be on one file system: link both elsewhere, or none",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run again",
 }

@@ -15,13 +15,13 @@ from pathlib import PurePosixPath
 from fluxbatch.ledger.audits import unnamed
 from fluxbatch.ledger.database import Database
 from fluxbatch.ledger.provenance import StoredImage, edition_of, provenance_of, stored_images
-from fluxbatch.provenance import Facts, as_sidecar, facts_of, read_facts, tells_of
+from fluxbatch.provenance import MOST_BYTES, Facts, as_sidecar, facts_of, read_facts, tells_of
 from fluxbatch.sink import ENDINGS, ImageStore
-from fluxbatch.stems import sidecar_path, stem_of_path
+from fluxbatch.stems import output_stem, sidecar_path, stem_of_path
 from fluxbatch.upkeep.attending import Attendance
 
 _PAGE = 1_000
-_MOST_BYTES = 16 * 1024 * 1024
+_JOB_CHARS = 32
 
 
 async def write_missing(attendance: Attendance) -> int:
@@ -39,7 +39,7 @@ async def write_missing(attendance: Attendance) -> int:
 
 
 async def without_sidecars(attendance: Attendance, strays: Iterable[str]) -> list[str]:
-    """Those of *strays* that are no sidecars; a sidecar without its image is removed."""
+    """Those of *strays* that are no sidecars of ours; a sidecar without an image is removed."""
     return [path for path in strays if not await _is_sidecar(attendance, path)]
 
 
@@ -73,24 +73,33 @@ def _facts(db: Database, image: StoredImage) -> Facts:
 
 def _image_of(db: Database, path: str) -> str | None:
     """The stored image whose sidecar *path* is, if the ledger has one."""
-    images = [f"{path.removesuffix('.json')}.{ending}" for ending in ENDINGS]
+    images = _images_beside(path)
     strange = set(unnamed(db, images))
     return next((image for image in images if image not in strange), None)
 
 
 def _removed_orphan(images: ImageStore, path: str) -> bool:
-    """Whether it was a sidecar that we wrote under this very name. Blocks."""
+    """Whether it was a sidecar that we wrote under this very name, and nothing is left for it to
+    tell of. Blocks."""
     facts, stem = _read(images, path), PurePosixPath(path).stem
-    if facts is None or not stem.endswith(f"_{facts.get('number')}"):
+    if facts is None or len(facts["job"]) != _JOB_CHARS:
         return False
-    if facts["job"] not in stem:
+    number, edition = facts.get("number"), facts.get("edition", 0)
+    if not isinstance(number, int) or not isinstance(edition, int):
+        return False
+    if not stem.endswith(output_stem(facts["job"], edition, number)):
+        return False
+    if any(images.has(image) for image in _images_beside(path)):
         return False
     images.remove(path)
     return True
 
 
+def _images_beside(path: str) -> list[str]:
+    return [f"{path.removesuffix('.json')}.{ending}" for ending in ENDINGS]
+
+
 def _read(images: ImageStore, path: str) -> Facts | None:
     with suppress(OSError), images.open(path) as file:
-        content = file.read(_MOST_BYTES + 1)
-        return read_facts(content) if len(content) <= _MOST_BYTES else None
+        return read_facts(file.read(MOST_BYTES + 1))
     return None

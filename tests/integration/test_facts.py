@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fluxbatch.errors import ExitCode
-from fluxbatch.provenance import read_facts
+from fluxbatch.provenance import MOST_BYTES, read_facts
 from fluxbatch.sink.embedding import embedded_facts
 from fluxbatch.stems import OUTPUTS_A_FOLDER, sidecar_path
 from tests.integration.test_cli_run import run
@@ -193,6 +193,29 @@ async def test_repair_mends_sidecars_and_leaves_none_alone(tmp_path: Path) -> No
     assert sidecars(bench) == before
 
 
+async def test_repair_removes_no_file_that_only_looks_like_a_sidecar(tmp_path: Path) -> None:
+    """
+    Facts of a job that is named by chance, and an image that somebody has copied with its sidecar.
+    """
+    bench = Bench(tmp_path)
+    async with provider() as emulator:
+        await bench.run(emulator.base_url, bench.write(make_rows(1)))
+        (image,) = bench.images()
+        folder = image.parent / "best"
+        folder.mkdir()
+        for file in (image, image.with_suffix(".json")):
+            shutil.copy(file, folder)
+        for job in ("", "note"):
+            facts = {"fluxbatch": 1, "job": job, "number": 0}
+            (image.parent / f"{job}s_note_0.json").write_text(json.dumps(facts))
+        before = sidecars(bench)
+        report = await Ward(bench, emulator).repair(keys=())
+
+    copies = [f"images/best/{image.stem}{ending}" for ending in (".json", ".webp")]
+    assert sorted(report.strays) == [*copies, "images/notes_note_0.json", "images/s_note_0.json"]
+    assert sidecars(bench) == before
+
+
 async def test_repair_brings_no_sidecars_where_the_run_had_none(tmp_path: Path) -> None:
     """
     `sink.sidecar: false` is remembered with the dataset.
@@ -254,6 +277,26 @@ def test_show_of_a_file_that_tells_nothing_names_the_way(tmp_path: Path) -> None
     ):
         ended = fluxbatch("show", path)
         assert (ended.code, said in ended.err) == (2, True), ended.err
+
+
+def test_show_of_a_hostile_file_has_an_end(tmp_path: Path) -> None:
+    """
+    A sidecar that never ends, a device, numbers of thousands of digits, facts beyond all measure.
+    """
+    image, endless = tmp_path / "image.png", tmp_path / "endless.json"
+    Image.new("RGB", (2, 2)).save(image)
+    image.with_suffix(".json").symlink_to("/dev/zero")
+    endless.symlink_to("/dev/zero")
+    long = tmp_path / "long.json"
+    long.write_text(json.dumps({"fluxbatch": 1, "job": "a", "prompt": "x" * MOST_BYTES}))
+    for path in (image, endless, long):
+        ended = fluxbatch("show", path)
+        assert (ended.code, "does not tell how it was made" in ended.err) == (2, True), ended.err
+    for digits in ("9" * 4_300, "1e999"):
+        facts = f'"number": {digits}, "edition": {digits}, "bytes": {digits}'
+        (tmp_path / "large.json").write_text(f'{{"fluxbatch": 1, "job": "a", {facts}}}')
+        ended = fluxbatch("show", tmp_path / "large.json")
+        assert (ended.code, "job         a, image ?, edition ?" in ended.out) == (0, True), ended
 
 
 def _ending(output: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from sqlite3 import connect
 
 import pytest
 
@@ -208,6 +210,30 @@ def test_a_dataset_keeps_its_images_in_one_place(
     assert "holds the images of another dataset" in second.err
     assert emulator.stats()["created"] == billed
     assert run(path, emulator, env).object["cost_usd"]["run"] == "0.00"
+
+
+@pytest.mark.parametrize("goes", ["to a bucket", "to its folder"])
+def test_what_a_crash_left_does_not_stay_in_a_place_that_is_left(
+    store: ObjectStore, emulator: EmulatorProcess, env: dict[str, str], tmp_path: Path, goes: str
+) -> None:
+    """
+    Killed between the images and their ledger entries, then another `sink.store`: they are
+    fetched again, once, and lie in one place.
+    """
+    path = manifest(tmp_path, 2)
+    first, then = (env, plain(env)) if goes == "to its folder" else (plain(env), env)
+    assert run(path, emulator, first).code == 0
+    with closing(connect(tmp_path / "d" / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE outputs SET state = 'wanted', path = NULL, sha256 = NULL")
+        ledger.execute("UPDATE jobs SET state = 'generated'")
+    billed = emulator.stats()["created"]
+    there, here = images_in(store, tmp_path), list((tmp_path / "d" / "images").glob("*.webp"))
+    assert sorted((len(there), len(here))) == [0, 2]
+
+    assert run(path, emulator, then).code == 0
+    left, right = images_in(store, tmp_path), list((tmp_path / "d" / "images").glob("*"))
+    assert (len(left), len(right)) == ((0, 4) if goes == "to its folder" else (2, 0))
+    assert emulator.stats()["created"] == billed
 
 
 @pytest.mark.parametrize(

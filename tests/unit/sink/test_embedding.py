@@ -266,3 +266,24 @@ def test_a_damaged_file_raises_nothing(name: str, at: int, junk: bytes) -> None:
         if filled is not None:
             assert len(filled) > len(given_bytes)
         embedded_facts(given_bytes)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"RIFF\x08\x12\x7a\0WEBPXMP \xfc\x11\x7a\0" + b"<fluxbatch:facts>" * 470_588,
+        b"\xff\xd8" + b"\xff" * 30_000_000,
+        b"\xff\xd8" + b"\xff\xe5\0\2" * 10_000_000,
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000_000,
+        b"RIFF\xfc\xff\xff\x04WEBP" + b"\0" * 0x4FFFFF8,
+    ],
+    ids=["starts without an end", "fill bytes", "segments", "chunks of a png", "of a webp"],
+)
+def test_a_file_made_to_take_for_ever_is_soon_given_up(content: bytes) -> None:
+    """
+    Millions of empty parts, or facts that begin again and again: nothing of ours, and at once.
+    """
+    assert embedded_facts(content) is None
+    if not content.startswith(b"\x89PNG"):
+        assert embedded(content, FACTS) is None

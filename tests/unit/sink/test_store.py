@@ -223,6 +223,22 @@ def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path, blocked: str) -> 
     assert not any(name.endswith(".part") for name in names(tmp_path))
 
 
+def test_a_folder_where_a_sidecar_must_be_is_told(tmp_path: Path) -> None:
+    """
+    The image is not kept without what it says of itself; nothing stays half written.
+    """
+    store, half = LocalStore(tmp_path), LocalStore(tmp_path).begin()
+    (tmp_path / "images" / "job_0.json").mkdir(parents=True)
+    (kept,) = store.keep([Landing(half, "job_0", "png", b"{}")])
+    half.discard()
+
+    assert isinstance(kept, SinkError)
+    assert "job_0.json': a folder is where that file must be: move it away" in str(kept)
+    with pytest.raises(SinkError, match="a folder is where that file must be"):
+        store.discard("job_0")
+    assert names(tmp_path) == set()
+
+
 def test_a_dataset_below_a_file_is_told(tmp_path: Path) -> None:
     """
     `--out notes.txt/d` cannot be a dataset.
