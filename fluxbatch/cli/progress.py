@@ -122,7 +122,12 @@ class PlainProgress:
 
     def show(self, status: RunStatus, /) -> None:
         self._pace.hear(status)
-        is_last = not any(status.jobs.of(s) for s in (JobState.PENDING, JobState.GENERATED))
+        jobs = status.jobs
+        is_last = not (
+            jobs.of(JobState.PENDING)
+            or jobs.of(JobState.GENERATED)
+            or jobs.of(JobState.ACTIVE) > jobs.unknown
+        )
         due = status.elapsed_s - self._told_s >= _PLAIN_EVERY_S
         line = status_line(status, self._pace.left(status))
         if (due or is_last) and line.partition("]")[2] != self._last:
