@@ -43,6 +43,19 @@ def test_a_run_that_stands_still_says_nothing(capsys: pytest.CaptureFixture[str]
     assert len(lines_of(capsys)) == 1
 
 
+def test_a_create_on_its_way_is_not_told_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Every create is for the length of its request; the word is for those without a clear answer.
+    """
+    shown = PlainProgress(Talk())
+    shown.show(make_status({JobState.ACTIVE: 9}, elapsed_s=0, unknown=2, submitting=2))
+    shown.show(make_status({JobState.ACTIVE: 9}, elapsed_s=20, unknown=3, submitting=2))
+
+    sent, doubtful = lines_of(capsys)
+    assert "· 9 running ·" in sent
+    assert "· 8 running · 1 unknown ·" in doubtful
+
+
 def test_the_last_jobs_are_no_reason_to_talk_every_second(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
