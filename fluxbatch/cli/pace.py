@@ -37,9 +37,9 @@ class Pace:
 
     def left(self, status: RunStatus) -> str:
         """`about 4 to 6 min left (steady pace)`, or why nobody can say."""
-        jobs_left = status.jobs.total - _ended(status) - status.jobs.unknown
+        jobs_left = status.jobs.total - _ended(status) - status.jobs.in_doubt
         if jobs_left <= 0:
-            return "looking for creates without an answer" if status.jobs.unknown else "done"
+            return "looking for creates without an answer" if status.jobs.in_doubt else "done"
         beyond = _beyond_the_caps(status)
         if beyond and beyond >= jobs_left:
             return f"the budget is used up; {count(beyond, 'job')} will be left"

@@ -122,7 +122,12 @@ class PlainProgress:
 
     def show(self, status: RunStatus, /) -> None:
         self._pace.hear(status)
-        is_last = not any(status.jobs.of(s) for s in (JobState.PENDING, JobState.GENERATED))
+        jobs = status.jobs
+        is_last = not (
+            jobs.of(JobState.PENDING)
+            or jobs.of(JobState.GENERATED)
+            or jobs.of(JobState.ACTIVE) > jobs.in_doubt
+        )
         due = status.elapsed_s - self._told_s >= _PLAIN_EVERY_S
         line = status_line(status, self._pace.left(status))
         if (due or is_last) and line.partition("]")[2] != self._last:
@@ -256,9 +261,9 @@ def status_line(status: RunStatus, left: str) -> str:
     parts = [f"{jobs.of(JobState.DONE):,} of {jobs.total + jobs.invalid:,} done"]
     if failed := jobs.of(JobState.FAILED) + jobs.invalid:
         parts.append(f"{failed:,} failed")
-    parts.append(f"{jobs.of(JobState.ACTIVE) - jobs.unknown} running")
-    if jobs.unknown:
-        parts.append(f"{jobs.unknown} unknown")
+    parts.append(f"{jobs.of(JobState.ACTIVE) - jobs.in_doubt} running")
+    if jobs.in_doubt:
+        parts.append(f"{jobs.in_doubt} unknown")
     parts += [f"{used}/{allowed} creates", f"{dollars(status.run.spent)} spent"]
     parts.append("buying no more" if status.stopping else left)
     return f"[{clock(status.elapsed_s)}] " + " · ".join(parts)

@@ -177,5 +177,6 @@ class Typed:
         words = ["fluxbatch", "run", str(self.given), "--out", str(self.out)]
         words += ["--base-url", self.base_url] if self.base_url else []
         words += ["--format", self.kind] if self.kind else []
+        words += ["--budget", self.budget] if self.budget else []  # copied, it stays capped
         words += ["--yes"] if yes else []
         return shlex.join(words)

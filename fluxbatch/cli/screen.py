@@ -123,10 +123,10 @@ def _counts(status: RunStatus, width: int) -> list[Text]:
     counts = [
         ("done", jobs.of(JobState.DONE), "green", True),
         ("failed", jobs.of(JobState.FAILED), "red", True),
-        ("running", jobs.of(JobState.ACTIVE) - jobs.unknown, "", True),
+        ("running", jobs.of(JobState.ACTIVE) - jobs.in_doubt, "", True),
         ("fetching", jobs.of(JobState.GENERATED), "", True),
         ("waiting", jobs.of(JobState.PENDING), "", True),
-        ("unknown", jobs.unknown, "yellow", False),
+        ("unknown", jobs.in_doubt, "yellow", False),
         ("invalid", jobs.invalid, "red", False),
     ]
     shown = [(name, number, style) for name, number, style, always in counts if number or always]

@@ -52,7 +52,12 @@ def _lines(now: Standing) -> Iterator[str]:
         yield f"{pending} that the latest manifest does not name: kept, never submitted by it"
     yield ""
     last = now.runs[0].exit_code if now.runs else None
-    steps = next_lines(now, "the same `fluxbatch run` again", last)
+    goes_on = held and bool(now.runs) and now.runs[0].exit_code is None
+    steps = (
+        [f"fluxbatch watch {now.folder.root}", "  the screen of the run that goes on"]
+        if goes_on
+        else next_lines(now, "the same `fluxbatch run` again", last)
+    )
     yield from _labelled("next", steps or ["nothing: every job has its end"])
 
 

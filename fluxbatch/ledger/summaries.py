@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
     bindparam,
+    case,
     distinct,
     func,
     select,
@@ -35,6 +36,13 @@ class JobCounts:
     unknown: int
     invalid: int
     unlisted: int
+    submitting: int = 0
+    """Of the unknown: those whose create may just be on its way, as in every run that goes on."""
+
+    @property
+    def in_doubt(self) -> int:
+        """Unknown to a run that goes on: it sent them, and no clear answer came."""
+        return self.unknown - self.submitting
 
     @property
     def total(self) -> int:
@@ -58,7 +66,10 @@ _COUNT_BEGUN = Statement(
 )
 _COUNT_UNKNOWN = Statement(
     lambda _: (
-        select(func.count(distinct(_p.job_seq)))
+        select(
+            func.count(distinct(_p.job_seq)),
+            func.count(distinct(case((_p.state == constant("submitting"), _p.job_seq)))),
+        )
         .join_from(tables.predictions, tables.jobs, _j.seq == _p.job_seq)
         .where(
             one_of(_p.state, LIVE),  # the words of the partial index, or all are read
@@ -99,10 +110,10 @@ def count_jobs(db: Database, manifest_seq: int) -> JobCounts:
     ((pending,),) = db.run(_COUNT_PENDING, place)
     if pending:
         states[JobState.PENDING] = int(pending)
-    ((unknown,),) = db.run(_COUNT_UNKNOWN, place)
+    ((unknown, submitting),) = db.run(_COUNT_UNKNOWN, place)
     ((invalid,),) = db.run(_COUNT_INVALID, place)
     ((unlisted,),) = db.run(_COUNT_UNLISTED, place)
-    return JobCounts(states, int(unknown), int(invalid), int(unlisted))
+    return JobCounts(states, int(unknown), int(invalid), int(unlisted), int(submitting))
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,9 +165,9 @@ class RepairReport:
         if self.interrupted is not None:
             return self.interrupted
         if self.no_key:
-            return ExitCode.NO_KEY, f"no API key to fetch {self.unfetched} images with"
+            return ExitCode.NO_KEY, f"no API key to fetch {_images(self.unfetched)} with"
         if self.unfetched:
-            return ExitCode.SOME_FAILED, f"{self.unfetched} images could not be fetched"
+            return ExitCode.SOME_FAILED, f"{_images(self.unfetched)} could not be fetched"
         return ExitCode.DONE, "every file is whole"
 
     def as_json(self) -> dict[str, object]:
@@ -278,6 +278,10 @@ class PruneReport:
             "reasons": self.refused[:_NAMED],
             "seconds": round(self.seconds, 3),
         }
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'s' * (number != 1)}"
 
 
 def _costs(totals: Totals | None) -> dict[str, str]:

@@ -100,6 +100,7 @@ def test_a_budget_stops_before_the_first_create_it_has_no_room_for(
     assert ended.object["jobs"]["pending"] == 5
     assert "5 left" in ended.err
     assert "a new run has a fresh cap (--budget)" in ended.err
+    assert "--budget 0.10\n" in ended.err, "the next command, copied, is capped as this one was"
 
 
 def test_a_limit_stops_after_so_many_creates(emulator: EmulatorProcess, tmp_path: Path) -> None:

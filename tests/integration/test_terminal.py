@@ -117,7 +117,9 @@ def test_a_watcher_sees_the_same(
             seen.wait_for("failed    灯台")
             _assert_in_order(seen)
             assert re.search(r"creates +[━─]+ +[1-9]\d? of 100", seen.text)
-            assert ", goes on" in fluxbatch("status", tmp_path / "d").out
+            told = fluxbatch("status", tmp_path / "d").out
+            assert ", goes on" in told
+            assert f"next      fluxbatch watch {tmp_path / 'd'}" in told
             assert "working" not in seen.text, "a lane's health is the run's own knowledge"
 
 

@@ -156,6 +156,7 @@ def test_counts_are_of_the_jobs_this_manifest_names(database: Database) -> None:
     assert counts.by_state == {"active": 3, "done": 1, "failed": 1, "pending": 1}
     assert counts.of(JobState.GENERATED) == 0
     assert (counts.total, counts.unknown, counts.invalid, counts.unlisted) == (6, 2, 1, 1)
+    assert (counts.submitting, counts.in_doubt) == (1, 1)
 
 
 def test_totals_are_sums_over_rows_of_a_run_or_of_all(database: Database) -> None:

@@ -31,6 +31,7 @@ def make_status(
     *,
     elapsed_s: float = 60.0,
     unknown: int = 0,
+    submitting: int = 0,
     run: Totals | None = None,
     budgets: tuple[Balance, ...] = (),
     lanes: tuple[LaneStatus, ...] | None = None,
@@ -40,7 +41,7 @@ def make_status(
     return RunStatus(
         run_id="20261122-120000-abcd",
         elapsed_s=elapsed_s,
-        jobs=JobCounts(dict(states), unknown, 0, 0),
+        jobs=JobCounts(dict(states), unknown, 0, 0, submitting),
         run=run,
         dataset=run,
         budgets=budgets,

@@ -9,7 +9,7 @@ from fluxbatch.cli.talk import Talk
 from fluxbatch.events import JobFailed, LaneChanged, RowsRead, RunStarted, Stopping
 from fluxbatch.job import FailureClass, JobState
 from fluxbatch.money import Micros
-from tests.unit.cli.statuses import make_status
+from tests.unit.cli.statuses import make_status, make_totals
 
 
 def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -41,6 +41,36 @@ def test_a_run_that_stands_still_says_nothing(capsys: pytest.CaptureFixture[str]
         shown.show(make_status({JobState.ACTIVE: 10}, elapsed_s=second, unknown=10))
 
     assert len(lines_of(capsys)) == 1
+
+
+def test_a_create_on_its_way_is_not_told_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Every create is for the length of its request; the word is for those without a clear answer.
+    """
+    shown = PlainProgress(Talk())
+    shown.show(make_status({JobState.ACTIVE: 9}, elapsed_s=0, unknown=2, submitting=2))
+    shown.show(make_status({JobState.ACTIVE: 9}, elapsed_s=20, unknown=3, submitting=2))
+
+    sent, doubtful = lines_of(capsys)
+    assert "· 9 running ·" in sent
+    assert "· 8 running · 1 unknown ·" in doubtful
+
+
+def test_the_last_jobs_are_no_reason_to_talk_every_second(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """
+    Nothing waits any more, but what runs may take minutes; its end is told at once.
+    """
+    shown = PlainProgress(Talk())
+    for second in range(8):
+        spent = make_totals(spent=second * 25_000)
+        shown.show(make_status({JobState.ACTIVE: 2}, elapsed_s=second, run=spent))
+    shown.show(make_status({JobState.DONE: 2}, elapsed_s=8))
+
+    lines = lines_of(capsys)
+    assert len(lines) == 2
+    assert lines[1].startswith("[0:08] 2 of 2 done · 0 running")
 
 
 def test_failures_of_one_kind_are_told_three_times(capsys: pytest.CaptureFixture[str]) -> None:
