@@ -67,7 +67,8 @@ def refusal(talk: Talk, plan: Plan) -> int:
     """Rows are invalid: say which; answers the exit code."""
     for line in bad_row_lines(plan.bad_rows, everything=talk.verbose):
         talk.warn(line)
-    message = f"{count(plan.jobs.invalid, 'row')} of {plan.source} cannot become jobs"
+    message = f"{count(plan.jobs.invalid, 'row')} of {plan.source} cannot become jobs;"
+    message += " mend them, or run with --skip-invalid"
     more = {"bad_rows": [bad_row_json(bad) for bad in plan.bad_rows], **plan.as_json()}
     return talk.failed(message, ExitCode.USAGE, more)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import TypeVar
 
 from fluxbatch.cli.words import count
 from fluxbatch.dataset import Folder
@@ -14,21 +16,24 @@ from fluxbatch.ledger.retries import PAID_ALREADY, Retried, Retry
 from fluxbatch.ledger.writer import Operation, R, commit
 from fluxbatch.seams import SystemClock
 
+W = TypeVar("W", bound=StrEnum)
+
 
 def parse_kinds(names: Sequence[str]) -> tuple[FailureClass, ...]:
     """The classes *names* are; raise `ConfigError` with those there are."""
-    try:
-        return tuple(FailureClass(name) for name in names)
-    except ValueError as exc:
-        raise ConfigError(f"{exc}; there are {', '.join(FailureClass)}") from None
+    return _parsed(FailureClass, "--kind", names)
 
 
 def parse_notes(names: Sequence[str]) -> tuple[Quality, ...]:
     """The notes *names* are; raise `ConfigError` with those there are."""
-    try:
-        return tuple(Quality(name) for name in names)
-    except ValueError as exc:
-        raise ConfigError(f"{exc}; there are {', '.join(Quality)}") from None
+    return _parsed(Quality, "--quality", names)
+
+
+def _parsed(words: type[W], option: str, names: Sequence[str]) -> tuple[W, ...]:
+    for name in names:
+        if name not in list(words):
+            raise ConfigError(f"{option} {name!r}: there are {', '.join(words)}")
+    return tuple(words(name) for name in names)
 
 
 def apply_retry(folder: Folder, kinds: Sequence[FailureClass]) -> Retried:
@@ -70,7 +75,7 @@ def retried_lines(retried: Retried, folder: Folder) -> Iterator[str]:
             )
         yield f"  {jobs:,} {failure} left alone: {why}"
     if retried.jobs:
-        yield f"next: the same `fluxbatch run … --out {folder.root}` again"
+        yield _next(folder)
 
 
 def reseeded_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
@@ -89,4 +94,11 @@ def reseeded_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
             f" `fluxbatch reconcile {folder.root}` reads it again"
         )
     if reseeded.jobs:
-        yield f"next: the same `fluxbatch run … --out {folder.root}` again"
+        yield _next(folder)
+
+
+def _next(folder: Folder) -> str:
+    return (
+        f"next: the same `fluxbatch run … --out {folder.root}` buys them again;"
+        f" `fluxbatch plan … --out {folder.root}` says for how much"
+    )

@@ -58,6 +58,8 @@ def _show_file(talk: Talk, path: Path, *, as_json: bool) -> None:
     from fluxbatch.cli.telling import told_by, told_json, told_lines
     from fluxbatch.errors import ConfigError
 
+    if path.parts and path.parts[0] in {"s3:", "gs:", "az:"}:
+        raise ConfigError("of an image in a bucket its dataset knows: fluxbatch show DIR URL")
     if path.is_dir():
         raise ConfigError(f"name a file or a job of {str(path)!r}: fluxbatch show {path} '#1'")
     told = told_by(path)

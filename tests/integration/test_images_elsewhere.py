@@ -100,6 +100,7 @@ def test_every_verb_finds_the_images_by_the_ledger_alone(
     assert "the file is whole" in told["show d #1"].out
     shown = next(word for word in told["show d #1"].out.split() if word.startswith(place))
     assert fluxbatch("show", "d", shown, env=plain(env), cwd=tmp_path).out == told["show d #1"].out
+    assert "fluxbatch show DIR URL" in fluxbatch("show", shown, env=plain(env)).err
     files = told["repair d --json"].object["files"]
     assert (files["checked"], files["missing"]) == (4, 0)
     assert len(list((out / "report" / "thumbs").rglob("*.webp"))) == 5
