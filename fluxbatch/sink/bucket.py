@@ -24,7 +24,7 @@ from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.object_stores import EXTRA, open_store, reason_of, refusal_of
 from fluxbatch.sink.store import HalfFile, Landing, LocalStore, Written, check_stem
 from fluxbatch.sink.wording import tidied
-from fluxbatch.stems import IMAGES
+from fluxbatch.stems import IMAGES, sidecar_path
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -157,8 +157,9 @@ class BucketStore:
             mime = f"image/{landing.extension.replace('jpg', 'jpeg')}"
             is_patient = not self._has_failed
             if landing.sidecar is not None:
-                place = f"{IMAGES}/{landing.stem}.json"
-                self._put(place, landing.sidecar, "application/json", is_patient=is_patient)
+                self._put(
+                    sidecar_path(path), landing.sidecar, "application/json", is_patient=is_patient
+                )
             self._put(path, content, mime, is_patient=is_patient)
         except SinkError as exc:
             self._has_failed = True

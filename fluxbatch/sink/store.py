@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from fluxbatch.errors import SinkError
-from fluxbatch.stems import IMAGES, is_stem
+from fluxbatch.stems import IMAGES, is_stem, sidecar_path
 
 TMP = "tmp"
 _HALF = ".part"
@@ -197,9 +197,10 @@ class LocalStore:
         """One sync a folder, however many land in it."""
         kept = [self._land(landing) for landing in landings]
         try:
-            for folder in {one.path.rpartition("/")[0] for one in kept if isinstance(one, Written)}:
+            landed = [self.place(one.path) for one in kept if isinstance(one, Written)]
+            for folder in {path.rpartition("/")[0] for path in landed}:
                 with _explained(folder):
-                    _sync_folder(f"{self._root}/{folder}")
+                    _sync_folder(folder)
         except SinkError as exc:
             return [SinkError(*exc.args) if isinstance(one, Written) else one for one in kept]
         return kept
@@ -212,7 +213,7 @@ class LocalStore:
         try:
             self._make(final.rpartition("/")[0])
             if landing.sidecar is not None:
-                self.put_sidecar(f"{IMAGES}/{landing.stem}.json", landing.sidecar)
+                self.put_sidecar(sidecar_path(relative), landing.sidecar)
             return landing.half.rename(final, relative)
         except SinkError as exc:
             return exc
@@ -227,7 +228,7 @@ class LocalStore:
             raise
 
     def remove(self, path: str) -> None:
-        with _explained(path):
+        with _explained(self.file(path)):
             self.file(path).unlink(missing_ok=True)
 
     def _make(self, folder: str) -> None:
