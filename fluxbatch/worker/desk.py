@@ -38,6 +38,8 @@ from fluxbatch.worker.timing import PollTiming
 T = TypeVar("T")
 
 _SOON_S = 1.0
+SEND_WITHIN_S = 5.0
+"""How long after its intent a create may still leave. Source: protocol.md 3."""
 
 
 class Read(Protocol):

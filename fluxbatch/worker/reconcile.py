@@ -26,14 +26,13 @@ from fluxbatch.scheduler.lane_file import LaneFile
 from fluxbatch.scheduler.seeding import age_s
 from fluxbatch.seams import Moment
 from fluxbatch.states import PredictionEvent
-from fluxbatch.worker.desk import Desk, Watched
+from fluxbatch.worker.desk import SEND_WITHIN_S, Desk, Watched
 from fluxbatch.worker.hooks import BY_WEBHOOK
 from fluxbatch.worker.timing import kind_of
 
 _MARGIN_S = 10.0
 """How much earlier than the intent a listing may date its creation: clocks round and differ."""
 _UNSURE_S = 86_400.0
-_SEND_WITHIN_S = 5.0
 _SOON_S = 1.0
 _LISTED = "found in the provider's listing"
 
@@ -301,7 +300,7 @@ class Reconciler:
         an earlier boot intended is at least as old as the search for it.
         """
         one, settings = entry.unanswered, self._desk.settings
-        late_s = _SEND_WITHIN_S + settings.provider.timeout + settings.reconcile.lag
+        late_s = SEND_WITHIN_S + settings.provider.timeout + settings.reconcile.lag
         searched_s = asked.boot_s - entry.since.boot_s
         if max(age_s(one.intended, asked), searched_s) < late_s:
             return False

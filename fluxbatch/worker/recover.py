@@ -28,9 +28,9 @@ from fluxbatch.scheduler.lane_file import KeptCreate, LaneFile, ended
 from fluxbatch.scheduler.seeding import SeenCreate, close_for_a_window, counts_from_s
 from fluxbatch.seams import Moment
 from fluxbatch.states import PredictionEvent
-from fluxbatch.worker.desk import Delivery, Desk, Watched
+from fluxbatch.worker.desk import SEND_WITHIN_S, Delivery, Desk, Watched
 from fluxbatch.worker.reconcile import Reconciler, Unanswered
-from fluxbatch.worker.submit import SEND_WITHIN_S, backoff_s, follow, sent_seed
+from fluxbatch.worker.submit import backoff_s, follow, sent_seed
 from fluxbatch.worker.timing import kind_of
 
 _STRANGER_POLL_S = 2.0

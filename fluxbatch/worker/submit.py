@@ -51,12 +51,11 @@ from fluxbatch.seams import Moment
 from fluxbatch.states import PredictionEvent
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
 from fluxbatch.worker.control_urls import ControlUrls
-from fluxbatch.worker.desk import Delivery, Desk, Watched
+from fluxbatch.worker.desk import SEND_WITHIN_S, Delivery, Desk, Watched
 from fluxbatch.worker.hooks import BY_WEBHOOK
 from fluxbatch.worker.reconcile import Reconciler, Unanswered
 from fluxbatch.worker.timing import kind_of
 
-SEND_WITHIN_S = 5.0
 _BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
 _PAUSE_429_S = 2.0

@@ -321,7 +321,7 @@ async def test_a_create_that_comes_after_it_counted_as_absent_is_known_by_its_we
     Later than any bound, and bought again by then. What both cost is in the books of both sides.
     """
     monkeypatch.setattr(submit, "SEND_WITHIN_S", 0.5)
-    monkeypatch.setattr(reconcile, "_SEND_WITHIN_S", 0.5)
+    monkeypatch.setattr(reconcile, "SEND_WITHIN_S", 0.5)
     bench = _bench(tmp_path)
     bench.settings = {**bench.settings, "limits": {"concurrent": 2}}
     async with provider(duration_s=20.0) as emulator:
