@@ -10,12 +10,12 @@ from pathlib import Path
 
 import anyio
 
-from fluxbatch.config import load_settings
-from fluxbatch.dataset import Folder
-from fluxbatch.engine import RunRequest, run
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.loading import load_settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.engine.run import RunRequest, run
 from fluxbatch.events import Event, Events, OutputStored, RowsRead
-from fluxbatch.keys import ApiKey
-from fluxbatch.seams import loop_options
+from fluxbatch.infra.runtime import loop_options
 
 
 class _Heard:

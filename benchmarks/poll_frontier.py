@@ -13,7 +13,7 @@ from random import Random
 from statistics import NormalDist
 
 from benchmarks.side import tell
-from fluxbatch.worker.timing import PollPlan, PollTiming
+from fluxbatch.worker.poll_schedule import PollPlan, PollTiming
 
 _MEDIAN_S, _SIGMA = 10.0, 0.15
 _JOBS = 20_000

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plot
-from fluxbatch.config import load_settings
-from fluxbatch.dataset import Folder
-from fluxbatch.planning import Plan, plan
+from fluxbatch.config.loading import load_settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.planning.plan import Plan, plan
 from tests.support.emulator import EmulatorProcess, emulator_process
 
 

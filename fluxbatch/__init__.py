@@ -14,15 +14,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from fluxbatch.api import Dataset, plan, run
-    from fluxbatch.job import Job
+from fluxbatch._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from fluxbatch.api.dataset import Dataset, plan, run
+    from fluxbatch.domain.job import Job
 
 __all__ = ["Dataset", "Job", "__version__", "plan", "run"]
 
-_HOMES = {"Dataset": "api", "Job": "job", "plan": "api", "run": "api"}
+_HOMES = {
+    "Dataset": "api.dataset",
+    "Job": "domain.job",
+    "plan": "api.dataset",
+    "run": "api.dataset",
+}
 """Imported when first asked for: the command line asks for none of them."""
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fluxbatch.job import FailureClass, JobState, PredictionState
-from fluxbatch.money import Micros
+from fluxbatch.domain.job import FailureClass, JobState, PredictionState
+from fluxbatch.domain.money import Micros
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
-from fluxbatch.ledger.queries import FIRST, Place, QueuedJob
-from fluxbatch.seams import Clock
+from fluxbatch.infra.runtime import Clock
+from fluxbatch.ledger.queries.queue import FIRST, Place, QueuedJob
 
 ReadPage = Callable[[Place, int], Awaitable[tuple[list[QueuedJob], Place]]]
 

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers the process's exit code. Source of the codes: design.md."""
     from fluxbatch.cli.app import invoke
-    from fluxbatch.cli.talk import Talk
+    from fluxbatch.cli.console import Talk
 
     words = list(sys.argv[1:] if argv is None else argv)
     talk = Talk(words)
     try:
         return invoke(words, talk)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  # the edge: nothing leaves bare
-        from fluxbatch.cli.failing import tell
+        from fluxbatch.cli.errors import tell
 
         return tell(exc, talk)
     finally:

@@ -7,26 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from fluxbatch.cli.cancel import cancel
-from fluxbatch.cli.demo import demo
-from fluxbatch.cli.export import export
-from fluxbatch.cli.init import init
-from fluxbatch.cli.keys import keys
-from fluxbatch.cli.ls import ls
-from fluxbatch.cli.models import models
-from fluxbatch.cli.plan import plan
-from fluxbatch.cli.reconcile import reconcile
-from fluxbatch.cli.repair import repair
-from fluxbatch.cli.report import report
-from fluxbatch.cli.retry import retry
-from fluxbatch.cli.run import run
-from fluxbatch.cli.show import show
-from fluxbatch.cli.status import status
-from fluxbatch.cli.talk import Talk
-from fluxbatch.cli.uploads import uploads
-from fluxbatch.cli.version import version
-from fluxbatch.cli.watch import watch
-from fluxbatch.cli.why import why
+from fluxbatch.cli.commands.cancel import cancel
+from fluxbatch.cli.commands.demo import demo
+from fluxbatch.cli.commands.export import export
+from fluxbatch.cli.commands.init import init
+from fluxbatch.cli.commands.keys import keys
+from fluxbatch.cli.commands.ls import ls
+from fluxbatch.cli.commands.models import models
+from fluxbatch.cli.commands.plan import plan
+from fluxbatch.cli.commands.reconcile import reconcile
+from fluxbatch.cli.commands.repair import repair
+from fluxbatch.cli.commands.report import report
+from fluxbatch.cli.commands.retry import retry
+from fluxbatch.cli.commands.run import run
+from fluxbatch.cli.commands.show import show
+from fluxbatch.cli.commands.status import status
+from fluxbatch.cli.commands.uploads import uploads
+from fluxbatch.cli.commands.version import version
+from fluxbatch.cli.commands.watch import watch
+from fluxbatch.cli.commands.why import why
+from fluxbatch.cli.console import Talk
 from fluxbatch.emulator.command import emulator
 
 app = typer.Typer(

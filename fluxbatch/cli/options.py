@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.talk import Talk
+from fluxbatch.cli.console import Talk
 
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]

@@ -19,8 +19,8 @@ from aiohttp import web
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Delivery, Picture, Reply
-from fluxbatch.emulator.painting import Painter
+from fluxbatch.emulator.messages import Call, Delivery, Picture, Reply
+from fluxbatch.emulator.painter import Painter
 
 _WEBHOOK_TIMEOUT_S = 30.0
 _GONE_CHECK_S = 0.05

@@ -16,21 +16,20 @@ from dataclasses import replace
 from datetime import datetime
 
 from fluxbatch.emulator import listing
+from fluxbatch.emulator.auth import Gate
 from fluxbatch.emulator.clock import Clock
+from fluxbatch.emulator.create import Intake
 from fluxbatch.emulator.dialect import DIALECTS
-from fluxbatch.emulator.exchange import Delivery, Fate, Json, Reply
+from fluxbatch.emulator.executor import Floor
+from fluxbatch.emulator.fault_replies import Replies
 from fluxbatch.emulator.faults import FaultBook
-from fluxbatch.emulator.floor import Floor
-from fluxbatch.emulator.gate import Gate
-from fluxbatch.emulator.intake import Intake
+from fluxbatch.emulator.messages import Delivery, Fate, Json, Reply
 from fluxbatch.emulator.models import MODELS
-from fluxbatch.emulator.postman import Postman
 from fluxbatch.emulator.prediction import Prediction
-from fluxbatch.emulator.replies import Replies
+from fluxbatch.emulator.responses import Teller
 from fluxbatch.emulator.settings import Settings
 from fluxbatch.emulator.storage import Storage
-from fluxbatch.emulator.teller import Teller
-from fluxbatch.emulator.webhooks import HookDesk
+from fluxbatch.emulator.webhooks import HookDesk, Postman
 
 _COUNTED = (
     "calls",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from fluxbatch.emulator import control
+from fluxbatch.emulator import admin_api
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Json, Reply
+from fluxbatch.emulator.messages import Call, Json, Reply
 
 MAX_BODY_BYTES = 101 * 1024 * 1024
 
@@ -31,7 +31,7 @@ def _routed(core: ProviderCore, call: Call) -> Reply:
         case "v1":
             return _api(core, call, rest)
         case "_emulator":
-            return control.handle(core, call, "/".join(rest))
+            return admin_api.handle(core, call, "/".join(rest))
         case "_storage" if call.method == "PUT":
             return core.storage.put(call.path, call.query, call.headers, call.body)
         case "files" if call.method in ("GET", "HEAD") and len(rest) == 1:

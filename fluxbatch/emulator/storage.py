@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from fluxbatch.emulator.clock import Clock
-from fluxbatch.emulator.exchange import Fate, Picture, Reply, html_page
+from fluxbatch.emulator.fault_replies import HOLD, RESET
 from fluxbatch.emulator.faults import FaultBook
-from fluxbatch.emulator.files import Cabinet
+from fluxbatch.emulator.messages import Fate, Picture, Reply, html_page
 from fluxbatch.emulator.prediction import Prediction, State
-from fluxbatch.emulator.replies import HOLD, RESET
 from fluxbatch.emulator.settings import Settings
 from fluxbatch.emulator.signing import Signer
+from fluxbatch.emulator.uploads import Cabinet
 
 _RETENTION_S = 180 * 86_400.0
 _TRUNCATED_SHARE = 0.6

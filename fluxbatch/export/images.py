@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from fluxbatch.export.place import ExportFailed
-from fluxbatch.export.record import Control, Sample
-from fluxbatch.signature import HEAD_BYTES, mime_of
+from fluxbatch.export.columns import Control, Sample
+from fluxbatch.export.output_dir import ExportFailed
+from fluxbatch.infra.image_type import HEAD_BYTES, mime_of
 from fluxbatch.sink import Images as Store
 
 _CONTROLS_KNOWN = 10_000

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.record import COLUMNS, Record
+from fluxbatch.export.columns import COLUMNS, Record
 
 TRAIN = "train"
 Split = Callable[[Record], str]

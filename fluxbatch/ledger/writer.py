@@ -18,8 +18,8 @@ import anyio
 import anyio.lowlevel
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
-from fluxbatch.ledger.database import Database
-from fluxbatch.seams import Blocking
+from fluxbatch.infra.runtime import Blocking
+from fluxbatch.ledger.db.database import Database
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from fluxbatch.manifest.control import FileHash, FileHashes, FileStamp, MemoryFileHashes
+from fluxbatch.infra.compact_set import SeenHashes
+from fluxbatch.manifest.control_images.resolve import (
+    FileHash,
+    FileHashes,
+    FileStamp,
+    MemoryFileHashes,
+)
 from fluxbatch.manifest.manifest import Manifest, Shape
-from fluxbatch.manifest.rows import OnBad
-from fluxbatch.manifest.seen import SeenHashes
-from fluxbatch.manifest.sweep import Cells
+from fluxbatch.manifest.row_builder import OnBad
+from fluxbatch.manifest.sweep.cells import Cells
 
 __all__ = [
     "Cells",

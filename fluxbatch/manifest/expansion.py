@@ -17,22 +17,22 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fluxbatch.config.sweep import Grammar, Templates
+from fluxbatch.domain.job import Input
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Input
-from fluxbatch.manifest.axes import Cell
 from fluxbatch.manifest.columns import RowParts
-from fluxbatch.manifest.control import anchored
-from fluxbatch.manifest.prompts.bad import BadTemplate
-from fluxbatch.manifest.prompts.grammar import parse
-from fluxbatch.manifest.prompts.nodes import Literal, Node
-from fluxbatch.manifest.prompts.text import Draw, Text, unguarded
-from fluxbatch.manifest.prompts.wildcards import Wildcards
-from fluxbatch.manifest.sweep import Cells
+from fluxbatch.manifest.control_images.resolve import anchored
+from fluxbatch.manifest.sweep.axes import Cell
+from fluxbatch.manifest.sweep.cells import Cells
+from fluxbatch.manifest.templates.dynamic_nodes import Literal, Node
+from fluxbatch.manifest.templates.dynamic_parser import parse
+from fluxbatch.manifest.templates.errors import BadTemplate
+from fluxbatch.manifest.templates.output import Draw, Text, unguarded
+from fluxbatch.manifest.templates.wildcards import Wildcards
 from fluxbatch.models import ModelCard, Problem, unknown_input
-from fluxbatch.shaping import Grammar, Templates
 
 if TYPE_CHECKING:
-    from fluxbatch.manifest.prompts.rendering import Renderer
+    from fluxbatch.manifest.templates.jinja import Renderer
 
 MOST_COUNTED = 100_000
 """Cells of one row that are looked at one by one for their count."""
@@ -207,7 +207,7 @@ class Expansion:
 
     @cached_property
     def _renderer(self) -> Renderer:
-        from fluxbatch.manifest.prompts.rendering import Renderer  # Jinja, where it is needed
+        from fluxbatch.manifest.templates.jinja import Renderer  # Jinja, where it is needed
 
         return Renderer()
 

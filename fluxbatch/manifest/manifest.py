@@ -14,21 +14,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from fluxbatch.addresses import is_loopback
-from fluxbatch.config import Settings
+from fluxbatch.config.endpoints import is_loopback
+from fluxbatch.config.settings import Settings
+from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
+from fluxbatch.domain.job import Input, Row
 from fluxbatch.errors import ConfigError, ManifestError
-from fluxbatch.job import Input, Row
 from fluxbatch.manifest.columns import Columns, RowParts
-from fluxbatch.manifest.control import ControlImages, FileHashes, MemoryFileHashes, anchored
+from fluxbatch.manifest.control_images.fetch import RemoteImages
+from fluxbatch.manifest.control_images.resolve import (
+    ControlImages,
+    FileHashes,
+    MemoryFileHashes,
+    anchored,
+)
 from fluxbatch.manifest.expansion import Counted, Expansion
-from fluxbatch.manifest.opening import ManyFiles, Records, open_records
-from fluxbatch.manifest.prompts.grammar import is_template
-from fluxbatch.manifest.remote import RemoteImages
-from fluxbatch.manifest.rows import OnBad, RowPass
-from fluxbatch.manifest.spooling import is_spooled
-from fluxbatch.manifest.sweep import Cells
+from fluxbatch.manifest.readers.open import ManyFiles, Records, open_records
+from fluxbatch.manifest.readers.remote_file import is_spooled
+from fluxbatch.manifest.row_builder import OnBad, RowPass
+from fluxbatch.manifest.sweep.cells import Cells
+from fluxbatch.manifest.templates.dynamic_parser import is_template
 from fluxbatch.models import BadInput, ModelCard, Problem
-from fluxbatch.shaping import ManifestFormat, Sweep, Templates
 
 _ALONE = RowParts({}, None, None, 0, {}, ())
 _NO_LINE = 0

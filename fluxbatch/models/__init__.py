@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fluxbatch.domain.money import Micros
 from fluxbatch.errors import ConfigError
 from fluxbatch.models.card import (
     BadInput,
@@ -14,7 +15,6 @@ from fluxbatch.models.card import (
     unknown_input,
 )
 from fluxbatch.models.flux_depth_dev import FluxDepthDevCard, FluxDepthDevInput
-from fluxbatch.money import Micros
 
 __all__ = [
     "BadInput",

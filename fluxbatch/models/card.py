@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
+from fluxbatch.domain.job import Input, Json
+from fluxbatch.domain.money import Micros
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Input, Json
-from fluxbatch.money import Micros
 
 MOST_SAFE = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""

@@ -25,7 +25,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from fluxbatch.job import Input, Json
+from fluxbatch.domain.job import Input, Json
+from fluxbatch.domain.money import Micros
 from fluxbatch.models.card import (
     MOST_SAFE,
     BadInput,
@@ -35,7 +36,6 @@ from fluxbatch.models.card import (
     quoted,
     unknown_input,
 )
-from fluxbatch.money import Micros
 
 _PRICE = Micros(25_000)
 _ABSENT: Any = None

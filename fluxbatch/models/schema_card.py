@@ -17,8 +17,9 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
+from fluxbatch.domain.job import Input, Json
+from fluxbatch.domain.money import Micros
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Input, Json
 from fluxbatch.models.card import (
     BadInput,
     InputField,
@@ -27,16 +28,9 @@ from fluxbatch.models.card import (
     quoted,
     unknown_input,
 )
-from fluxbatch.models.schema import SchemaRules, UnusableSchema
-from fluxbatch.models.schema_values import NoJson, as_text, canonical, is_number, of_text
-from fluxbatch.models.schema_words import (
-    Schema,
-    alternatives,
-    choices_of,
-    types_of,
-    words_of,
-)
-from fluxbatch.money import Micros
+from fluxbatch.models.json_schema import SchemaRules, UnusableSchema
+from fluxbatch.models.schema_coercion import NoJson, as_text, canonical, is_number, of_text
+from fluxbatch.models.schema_messages import Schema, alternatives, choices_of, types_of, words_of
 
 _KINDS: tuple[Kind, ...] = ("string", "integer", "number", "boolean", "array", "object")
 _MOST_INPUTS = 500

@@ -5,21 +5,8 @@ simulation brings its own. Raises the `ApiError` tree and nothing else.
 """
 
 from fluxbatch.provider.client import Created, Listing, ProviderClient, unless_late
-from fluxbatch.provider.patience import Patience
-from fluxbatch.provider.session import environment_proxies, open_session, open_transport
-from fluxbatch.provider.shapes import Garbled
-from fluxbatch.provider.transport import (
-    AiohttpTransport,
-    Dropped,
-    HttpRequest,
-    HttpResponse,
-    Leaves,
-    ProxyFor,
-    Transport,
-)
-from fluxbatch.provider.uploads import Uploaded, upload
-from fluxbatch.provider.webhooks import Attempt, HookAddress, HookNames, Receiver
-from fluxbatch.provider.wire import (
+from fluxbatch.provider.json_fields import Garbled
+from fluxbatch.provider.responses import (
     Delivery,
     Execution,
     ExecutionsPage,
@@ -28,6 +15,21 @@ from fluxbatch.provider.wire import (
     Presigned,
     Status,
 )
+from fluxbatch.provider.retry import Patience
+from fluxbatch.provider.transport import (
+    AiohttpTransport,
+    Dropped,
+    HttpRequest,
+    HttpResponse,
+    Leaves,
+    ProxyFor,
+    Transport,
+    environment_proxies,
+    open_session,
+    open_transport,
+)
+from fluxbatch.provider.upload import Uploaded, upload
+from fluxbatch.provider.webhook_urls import Attempt, HookAddress, HookNames, Receiver
 
 __all__ = [
     "AiohttpTransport",

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from fluxbatch.addresses import Provider, is_loopback
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.endpoints import Provider, is_loopback
+from fluxbatch.domain.job import PredictionId
 from fluxbatch.errors import (
     AmbiguousCreate,
     EndpointWrong,
@@ -19,14 +21,12 @@ from fluxbatch.errors import (
     NotSent,
     TransientApiError,
 )
-from fluxbatch.job import PredictionId
-from fluxbatch.keys import ApiKey
-from fluxbatch.provider import refusals, wire
-from fluxbatch.provider.exchange import Exchange, quoted
-from fluxbatch.provider.patience import Patience
-from fluxbatch.provider.shapes import Garbled
+from fluxbatch.infra.runtime import Clock, Seams
+from fluxbatch.provider import responses, status_errors
+from fluxbatch.provider.json_fields import Garbled
+from fluxbatch.provider.request import Exchange, quoted
+from fluxbatch.provider.retry import Patience
 from fluxbatch.provider.transport import HttpRequest, Leaves, Transport
-from fluxbatch.seams import Clock, Seams
 
 PAGE_ROWS = 100
 _MAX_PAGES = 1_000
@@ -47,7 +47,7 @@ class Created:
 class Listing:
     """Every execution the provider listed for one question."""
 
-    rows: tuple[wire.Execution, ...]
+    rows: tuple[responses.Execution, ...]
     unreadable: int
     """Rows without an id: what they were cannot be known, so such a listing proves no absence."""
     began: datetime | None
@@ -99,13 +99,13 @@ class ProviderClient:
         request = exchange.request("POST", path, content=body, leaves=leaves)
         answer = await exchange.arrived_create(request)
         request_id = exchange.request_id(request, answer)
-        error = refusals.of_create(
+        error = status_errors.of_create(
             answer, request_id, model=model, now=exchange.utc(), clean=exchange.clean
         )
         if error is not None:
             raise error
         try:
-            prediction_id = wire.created(answer.body)
+            prediction_id = responses.created(answer.body)
         except Garbled as exc:
             raise AmbiguousCreate(
                 f"a create was accepted with an answer that cannot be read: {exc}",
@@ -114,11 +114,11 @@ class ProviderClient:
             ) from None
         return Created(prediction_id, request_id, answer.date)
 
-    async def get(self, prediction_id: PredictionId) -> wire.Prediction:
+    async def get(self, prediction_id: PredictionId) -> responses.Prediction:
         """Read one prediction. Raises `NotFound` on a 404."""
 
-        def read(body: bytes) -> wire.Prediction:
-            told = wire.prediction(body, self._exchange.clean)
+        def read(body: bytes) -> responses.Prediction:
+            told = responses.prediction(body, self._exchange.clean)
             if told.prediction_id not in {None, prediction_id}:
                 raise Garbled("the answer is about another prediction")
             return told
@@ -139,7 +139,7 @@ class ProviderClient:
         model: str | None = None,
         offset: int = 0,
         limit: int = PAGE_ROWS,
-    ) -> wire.ExecutionsPage:
+    ) -> responses.ExecutionsPage:
         """One page of the organisation's history, created from *since* to *until*."""
         query = _listing_query(since, until, model)
         return (await self._page(query, offset, limit))[0]
@@ -154,7 +154,7 @@ class ProviderClient:
         do not end.
         """
         query = _listing_query(since, until, model)
-        found: dict[PredictionId, wire.Execution] = {}
+        found: dict[PredictionId, responses.Execution] = {}
         unreadable = offset = 0
         began: datetime | None = None
         for number in range(_MAX_PAGES):
@@ -172,15 +172,17 @@ class ProviderClient:
                 break  # the same rows again: paging is not understood, and would never end
         raise TransientApiError("the provider's listing does not end; it cannot be trusted")
 
-    async def model(self, slug: str) -> wire.ModelInfo:
+    async def model(self, slug: str) -> responses.ModelInfo:
         """A model's description. Raises `NotFound` for an unknown one."""
-        return await self._exchange.read("model", wire.model, {"slug": slug})
+        return await self._exchange.read("model", responses.model, {"slug": slug})
 
-    async def webhook_deliveries(self, prediction_id: PredictionId) -> tuple[wire.Delivery, ...]:
+    async def webhook_deliveries(
+        self, prediction_id: PredictionId
+    ) -> tuple[responses.Delivery, ...]:
         """The attempts at delivering one prediction's webhook. Raises `NotFound` if it had none."""
-        return await self._exchange.read(f"webhooks/{quoted(prediction_id)}", wire.deliveries)
+        return await self._exchange.read(f"webhooks/{quoted(prediction_id)}", responses.deliveries)
 
-    async def presign(self, content_type: str) -> wire.Presigned:
+    async def presign(self, content_type: str) -> responses.Presigned:
         """A place for one image. Sent once: `uploads.upload` repeats it together with the PUT."""
         content = {"content_type": content_type, "file_type": "image"}
         exchange = self._exchange
@@ -194,7 +196,7 @@ class ProviderClient:
                 status=exc.status,
                 request_id=exc.request_id,
             ) from None
-        place = exchange.understood(wire.presigned, answer, request)
+        place = exchange.understood(responses.presigned, answer, request)
         if not is_loopback(self._settings.base_url) and not (
             place.presigned_url.lower().startswith("https://")
             and place.public_url.lower().startswith("https://")
@@ -205,7 +207,7 @@ class ProviderClient:
             )
         return place
 
-    async def put(self, place: wire.Presigned, content: bytes, content_type: str) -> None:
+    async def put(self, place: responses.Presigned, content: bytes, content_type: str) -> None:
         """Send the bytes of an image to its place: the headers it asks for, and not the key."""
         headers = dict(place.required_headers)
         if not any(name.lower() == "content-type" for name in headers):
@@ -219,7 +221,7 @@ class ProviderClient:
         )
         exchange = self._exchange
         answer = await exchange.arrived(request)
-        error = refusals.of_put(answer, now=exchange.utc(), clean=exchange.clean)
+        error = status_errors.of_put(answer, now=exchange.utc(), clean=exchange.clean)
         if error is not None:
             raise error
 
@@ -233,16 +235,16 @@ class ProviderClient:
 
     async def _page(
         self, query: Mapping[str, str], offset: int, limit: int
-    ) -> tuple[wire.ExecutionsPage, datetime | None]:
+    ) -> tuple[responses.ExecutionsPage, datetime | None]:
         exchange = self._exchange
         paged = {**query, "limit": str(limit), "offset": str(offset)}
 
-        async def once() -> tuple[wire.ExecutionsPage, datetime | None]:
+        async def once() -> tuple[responses.ExecutionsPage, datetime | None]:
             asked = self._clock.monotonic()
             request = exchange.request("GET", "executions", query=paged)
             answer = await exchange.once(request)
             took = timedelta(seconds=self._clock.monotonic() - asked)
-            page = exchange.understood(wire.executions, answer, request)
+            page = exchange.understood(responses.executions, answer, request)
             return page, answer.date - took if answer.date is not None else None
 
         return await exchange.patient(once)
@@ -266,7 +268,7 @@ def unless_late(
     return leaves
 
 
-def _is_last(page: wire.ExecutionsPage, seen: int) -> bool:
+def _is_last(page: responses.ExecutionsPage, seen: int) -> bool:
     """A short page ends the listing, unless the provider itself counts more, or pages by less."""
     full = page.sent >= min(PAGE_ROWS, page.limit or PAGE_ROWS)
     return page.sent == 0 or not (full or seen < (page.total or 0))

@@ -7,11 +7,14 @@ know them. A simulation implements `Transport` and runs the whole client without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import ClientHandlerType
@@ -19,8 +22,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from yarl import URL
 
+from fluxbatch._version import __version__
+from fluxbatch.config.endpoints import Provider, is_loopback
 from fluxbatch.errors import NotSent
-from fluxbatch.provider.wording import tidied
+from fluxbatch.infra.redaction import tidied
 
 Leaves = Callable[[], None]
 """Called at the last moment before a request is written; raises `NotSent` to hold it back."""
@@ -203,3 +208,56 @@ def http_date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+_CONNECTIONS = 512
+
+
+_IDLE_S = 15.0  # well below what gateways allow, so that they seldom close what we are about to use
+
+
+_DNS_CACHE_S = 60
+
+
+@asynccontextmanager
+async def open_transport(settings: Provider) -> AsyncIterator[AiohttpTransport]:
+    """The transport of real runs."""
+    async with open_session() as session:
+        yield AiohttpTransport(session, timeout_s=settings.timeout, proxy_for=environment_proxies())
+
+
+@asynccontextmanager
+async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for hundreds of predictions in flight that asks before it writes.
+
+    It is not told to trust the environment: that would read `.netrc` and the proxies anew, in a
+    thread each, for every request, and add `.netrc`'s passwords to presigned requests.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=_CONNECTIONS, keepalive_timeout=_IDLE_S, ttl_dns_cache=_DNS_CACHE_S
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        request_class=LeavingRequest,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"fluxbatch/{__version__}"},
+    ) as session:
+        yield session
+
+
+def environment_proxies() -> ProxyFor:
+    """The proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, read once.
+
+    A loopback address is always reached directly.
+    """
+    proxies = urllib.request.getproxies()
+
+    def proxy_for(url: str) -> str | None:
+        if not proxies or is_loopback(url):
+            return None
+        parts = urlsplit(url)
+        if urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        return proxies.get(parts.scheme) or proxies.get("all")
+
+    return proxy_for

@@ -3,7 +3,7 @@
 A leaf: reads the ledger and the images, changes neither. Takes a `Place`, answers what it wrote.
 """
 
-from fluxbatch.report.place import Place
-from fluxbatch.report.writing import Written, write_report
+from fluxbatch.report.output_dir import Place
+from fluxbatch.report.report import Written, write_report
 
 __all__ = ["Place", "Written", "write_report"]

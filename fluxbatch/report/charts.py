@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from fluxbatch.figures import clock
+from fluxbatch.domain.formatting import clock
 from fluxbatch.report.words import seconds_words
 
 Point = tuple[float, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fluxbatch.money import Balance, Micros
+from fluxbatch.domain.money import Balance, Micros
 
 
 def admit(lines: Sequence[Balance], price: Micros) -> Balance | None:

@@ -17,12 +17,12 @@ from typing import Literal
 import anyio
 from aiolimiter import AsyncLimiter
 
-from fluxbatch.config import Limits
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.settings import Limits
 from fluxbatch.events import Events, LaneChanged
-from fluxbatch.keys import ApiKey
-from fluxbatch.scheduler.allowance import Allowance
+from fluxbatch.infra.runtime import Clock
+from fluxbatch.scheduler.adaptive_limit import Allowance
 from fluxbatch.scheduler.window import CreateWindow
-from fluxbatch.seams import Clock
 
 _SETTLE_WINDOWS = 1 / 30
 """Refusals this close to each other are one: 2 s of a minute's window."""

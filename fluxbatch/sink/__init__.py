@@ -6,12 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fluxbatch.sink.bucket import BucketStore
-    from fluxbatch.sink.fetch import BLOCK_BYTES, Fetcher, Gone, Pace, Take, Unfetched, open_fetcher
-    from fluxbatch.sink.image import ENDINGS
+    from fluxbatch.sink.batch import Asked, Broken, Stored
+    from fluxbatch.sink.bucket_store import BucketStore
+    from fluxbatch.sink.download import (
+        BLOCK_BYTES,
+        Fetcher,
+        Gone,
+        Pace,
+        Take,
+        Unfetched,
+        open_fetcher,
+    )
+    from fluxbatch.sink.local_store import LocalStore
     from fluxbatch.sink.sink import Expired, Sink
-    from fluxbatch.sink.store import Images, ImageStore, LocalStore
-    from fluxbatch.sink.stow import Asked, Broken, Stored
+    from fluxbatch.sink.store import Images, ImageStore
+    from fluxbatch.sink.verify import ENDINGS
 
 __all__ = [
     "BLOCK_BYTES",
@@ -34,16 +43,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BucketStore": "bucket",
-    "ENDINGS": "image",
+    "BucketStore": "bucket_store",
+    "ENDINGS": "verify",
     "Expired": "sink",
     "Sink": "sink",
     "ImageStore": "store",
     "Images": "store",
-    "LocalStore": "store",
-    "Asked": "stow",
-    "Broken": "stow",
-    "Stored": "stow",
+    "LocalStore": "local_store",
+    "Asked": "batch",
+    "Broken": "batch",
+    "Stored": "batch",
 }
 """Imported when first asked for: who only reads images needs neither aiohttp nor Pillow."""
 
@@ -51,6 +60,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'fetch')}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'download')}"), name)
     globals()[name] = value
     return value

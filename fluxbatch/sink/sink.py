@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fluxbatch.config import Sink as SinkSettings
-from fluxbatch.seams import Seams
-from fluxbatch.sink.fetch import Fetcher, Gone, Unfetched
+from fluxbatch.config.settings import Sink as SinkSettings
+from fluxbatch.infra.runtime import Seams
+from fluxbatch.sink.batch import Arrival, Asked, Broken, Stored, Stower
+from fluxbatch.sink.download import Fetcher, Gone, Unfetched
 from fluxbatch.sink.store import ImageStore, check_stem
-from fluxbatch.sink.stow import Arrival, Asked, Broken, Stored, Stower
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from datetime import timedelta
 
 import anyio
 
+from fluxbatch.domain.job import FailureClass
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, KeyRefused, NotFound, RejectedRequest, TransientApiError
-from fluxbatch.job import FailureClass
-from fluxbatch.ledger.moves import Facts
+from fluxbatch.ledger.operations.transitions import Facts
 from fluxbatch.provider import Prediction, ProviderClient, Status
-from fluxbatch.states import PredictionEvent
-from fluxbatch.worker.desk import Desk, Watched
+from fluxbatch.worker.context import Desk, Watched
 
 _LATE_POLL_S = 60.0
 _MARGIN = timedelta(days=1)  # for clocks that differ, or jump

@@ -14,24 +14,29 @@ from datetime import timedelta
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.domain.job import JobState, PredictionId, PredictionState, as_sent
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError
-from fluxbatch.job import JobState, PredictionId, PredictionState, as_sent
-from fluxbatch.ledger.moves import Facts, Moved
-from fluxbatch.ledger.outputs import WantedOutput
-from fluxbatch.ledger.queries import LivePrediction, RecentCreate, UnfinishedOutput
-from fluxbatch.ledger.upkeep import BY_INPUT
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.ledger.operations.maintenance import BY_INPUT
+from fluxbatch.ledger.operations.outputs import WantedOutput
+from fluxbatch.ledger.operations.transitions import Facts, Moved
+from fluxbatch.ledger.queries.recovery import (
+    LivePrediction,
+    RecentCreate,
+    UnfinishedOutput,
+)
 from fluxbatch.provider import Status
 from fluxbatch.scheduler.lane import Lane
-from fluxbatch.scheduler.lane_file import KeptCreate, LaneFile, ended
-from fluxbatch.scheduler.seeding import SeenCreate, close_for_a_window, counts_from_s
-from fluxbatch.seams import Moment
-from fluxbatch.states import PredictionEvent
-from fluxbatch.worker.desk import SEND_WITHIN_S, Delivery, Desk, Watched
-from fluxbatch.worker.reconcile import Reconciler, Unanswered
+from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, ended
+from fluxbatch.scheduler.window_recovery import SeenCreate, close_for_a_window, counts_from_s
+from fluxbatch.worker.context import SEND_WITHIN_S, Delivery, Desk, Watched
+from fluxbatch.worker.poll_schedule import kind_of
+from fluxbatch.worker.resolve_unknown import Reconciler, Unanswered
 from fluxbatch.worker.submit import backoff_s, follow, sent_seed
-from fluxbatch.worker.timing import kind_of
 
 _STRANGER_POLL_S = 2.0
 
@@ -184,3 +189,15 @@ def watched_of(one: LivePrediction, provider_id: str) -> Watched:
 
 def _end_other(prediction: int, dataset: str, file: LaneFile) -> None:
     file.end(prediction, dataset)
+
+
+_DURATIONS = 200
+
+
+_RECENT_WINDOWS = 20
+"""More than one: a create given up counts later than those made after it, and refused ones not."""
+
+
+async def _send(delivery: Delivery, deliver: MemoryObjectSendStream[Delivery]) -> None:
+    with deliver:
+        await deliver.send(delivery)

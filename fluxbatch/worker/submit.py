@@ -14,6 +14,18 @@ from functools import partial
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.domain.job import (
+    FailureClass,
+    Input,
+    JobState,
+    PredictionId,
+    PredictionState,
+    as_sent,
+    derived_seed,
+    given_seed,
+)
+from fluxbatch.domain.money import as_usd
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import (
     AmbiguousCreate,
     ApiError,
@@ -27,34 +39,22 @@ from fluxbatch.errors import (
     TransientApiError,
 )
 from fluxbatch.events import PredictionMoved
-from fluxbatch.job import (
-    FailureClass,
-    Input,
-    JobState,
-    PredictionId,
-    PredictionState,
-    as_sent,
-    derived_seed,
-    given_seed,
-)
-from fluxbatch.ledger.intents import Buyer, Intend, Intent, OverBudget
-from fluxbatch.ledger.moves import Facts, Moved
-from fluxbatch.ledger.queries import QueuedJob
-from fluxbatch.ledger.retries import RefuseJob
-from fluxbatch.money import as_usd
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.ledger.operations.intents import Buyer, Intend, Intent, OverBudget
+from fluxbatch.ledger.operations.retry import RefuseJob
+from fluxbatch.ledger.operations.transitions import Facts, Moved
+from fluxbatch.ledger.queries.queue import QueuedJob
 from fluxbatch.provider import Created, unless_late
 from fluxbatch.queue import Taken
 from fluxbatch.scheduler.budget import admit
 from fluxbatch.scheduler.lane import Turn
-from fluxbatch.scheduler.lane_file import ended, left_now, runs, uncounted
-from fluxbatch.seams import Moment
-from fluxbatch.states import PredictionEvent
+from fluxbatch.scheduler.lane_state_file import ended, left_now, runs, uncounted
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
-from fluxbatch.worker.control_urls import ControlUrls
-from fluxbatch.worker.desk import SEND_WITHIN_S, Delivery, Desk, Watched
-from fluxbatch.worker.hooks import BY_WEBHOOK
-from fluxbatch.worker.reconcile import Reconciler, Unanswered
-from fluxbatch.worker.timing import kind_of
+from fluxbatch.worker.context import SEND_WITHIN_S, Delivery, Desk, Watched
+from fluxbatch.worker.poll_schedule import kind_of
+from fluxbatch.worker.resolve_unknown import Reconciler, Unanswered
+from fluxbatch.worker.upload_cache import ControlUrls
+from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
 _BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Reply
+from fluxbatch.emulator.messages import Reply
 from fluxbatch.emulator.settings import Limits, Settings
 
 HttpClient: TypeAlias = TestClient[web.Request, web.Application]

@@ -8,7 +8,7 @@ import pytest
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Reply
+from fluxbatch.emulator.messages import Call, Reply
 from tests.emulator.support import KEY, FakeClock, buy, make_core, order, read
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fluxbatch.emulator import router
-from fluxbatch.emulator.control import stats
+from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Picture
 from fluxbatch.emulator.faults import FAULTS
+from fluxbatch.emulator.messages import Call, Picture
 from tests.emulator.support import KEY, ORIGIN, FakeClock, buy, make_core, order, read
 
 # name: (status, how the reply ends, created)

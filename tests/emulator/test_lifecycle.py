@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fluxbatch.emulator.control import stats
+from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.core import ProviderCore
 from tests.emulator.support import BEGAN, KEY, FakeClock, buy, created, make_core, order, read
 

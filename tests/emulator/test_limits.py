@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxbatch.emulator.control import stats
+from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.limits import Allowance, Witness
 from fluxbatch.emulator.settings import Limits

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from fluxbatch.emulator import router
-from fluxbatch.emulator.control import stats
+from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call
 from fluxbatch.emulator.faults import FAULTS
+from fluxbatch.emulator.messages import Call
 from tests.emulator.support import HEADERS, KEY, ORIGIN, FakeClock, make_core, order
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Picture, Reply
-from fluxbatch.emulator.painting import Painter
+from fluxbatch.emulator.messages import Call, Picture, Reply
+from fluxbatch.emulator.painter import Painter
 from tests.emulator.support import HEADERS, KEY, ORIGIN, FakeClock, buy, make_core, read
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Delivery
+from fluxbatch.emulator.messages import Delivery
 from tests.emulator.support import KEY, FakeClock, created, make_core, order
 
 URL = "http://127.0.0.1:2/hook/attempt-1"

@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
+from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.app import emulator_app
-from fluxbatch.emulator.control import stats
 from fluxbatch.emulator.core import ProviderCore
 from tests.emulator.support import HEADERS, FakeClock, HttpClient, make_core, order, until
 

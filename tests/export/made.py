@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxbatch.dataset import Folder
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import ControlFile, FailureClass, Job, JobState, Row, job_id
 from fluxbatch.errors import ExitCode
-from fluxbatch.export.exporting import Exported, ExportRequest, FormatName, export
-from fluxbatch.export.where import EVERYTHING, parse_filter
-from fluxbatch.job import ControlFile, FailureClass, Job, JobState, Row, job_id
-from fluxbatch.ledger.database import SqliteDatabase
-from fluxbatch.ledger.outputs import StoreOutput
+from fluxbatch.export.export import Exported, ExportRequest, FormatName, export
+from fluxbatch.export.filter import EVERYTHING, parse_filter
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.outputs import StoreOutput
 from fluxbatch.ledger.writer import Operation, R
 from tests.ledger.support import MODEL, URL, Books, E
 from tests.support.pictures import picture

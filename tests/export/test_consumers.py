@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fluxbatch.export.exporting import FORMATS, FormatName
-from fluxbatch.job import Row
+from fluxbatch.domain.job import Row
+from fluxbatch.export.export import FORMATS, FormatName
 from tests.export.consumers import Rows, asked, consumed, pixels
 from tests.export.made import control_file, exported, files_of, made_dataset, row
 from tests.support.pictures import picture

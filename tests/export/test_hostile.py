@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fluxbatch.dataset import Folder
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import Row
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.exporting import FormatName
-from fluxbatch.export.place import ExportFailed
-from fluxbatch.export.record import COLUMNS, samples_of
-from fluxbatch.export.shard import Spool, Stem
-from fluxbatch.job import Row
-from fluxbatch.ledger.results import row_results
+from fluxbatch.export.columns import COLUMNS, samples_of
+from fluxbatch.export.export import FormatName
+from fluxbatch.export.formats.base import Spool, Stem
+from fluxbatch.export.output_dir import ExportFailed
+from fluxbatch.ledger.queries.results import row_results
 from tests.export.consumers import asked, consumed
 from tests.export.made import control_file, exported, files_of, made_dataset, row
 

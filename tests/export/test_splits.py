@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.record import COLUMNS, Record
+from fluxbatch.export.columns import COLUMNS, Record
 from fluxbatch.export.splits import parse_splits
 
 

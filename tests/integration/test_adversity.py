@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ExitCode, FluxbatchError, SinkError
-from fluxbatch.job import JobState
 from tests.kills.killing import SPEED, Victim, check, wait_for_creates
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.running import Bench, make_rows, provider

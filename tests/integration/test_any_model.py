@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 import fluxbatch
-from fluxbatch.config import load_settings
-from fluxbatch.dataset import Folder
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.loading import load_settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import FailureClass, JobState, OutputState
 from fluxbatch.emulator.models import MODELS, Model
 from fluxbatch.errors import ApiError, ConfigError, ExitCode, ManifestError
 from fluxbatch.events import Events, Noticed
-from fluxbatch.job import FailureClass, JobState, OutputState
-from fluxbatch.keys import ApiKey
-from fluxbatch.ledger.database import SqliteDatabase
-from fluxbatch.planning import plan
-from fluxbatch.seams import in_thread
-from fluxbatch.upkeep import Request, reconcile, remembered_settings, repair
+from fluxbatch.infra.runtime import in_thread
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.maintenance import Request, reconcile, remembered_settings, repair
+from fluxbatch.planning.plan import plan
 from tests.emulator.support import until
 from tests.support.running import KEY, Bench, Provider, provider
 

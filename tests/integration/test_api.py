@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import fluxbatch
+from fluxbatch.domain.job import JobState
+from fluxbatch.engine.status import RunStatus
 from fluxbatch.errors import ConfigError, ExitCode, ManifestError
 from fluxbatch.events import Event, OutputStored
-from fluxbatch.job import JobState
-from fluxbatch.status import RunStatus
 from tests.support.emulator import EmulatorProcess, emulator_process
 
 PHOTO = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos" / "coffee.webp"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.engine import Canary
+from fluxbatch.domain.job import JobState
+from fluxbatch.engine.run import Canary
+from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ExitCode
-from fluxbatch.job import JobState
-from fluxbatch.status import RunSummary
 from tests.integration.test_cli_run import run, write_manifest
 from tests.support.emulator import QUICK, EmulatorProcess, emulator_process
 from tests.support.running import Bench, make_rows, provider

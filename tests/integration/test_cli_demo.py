@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.support.commands import fluxbatch
-from tests.unit.cli.test_planning import remember
+from tests.unit.planning.test_plan import remember
 
 
 def _emulators(of: Path) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.config import load_settings
+from fluxbatch.config.loading import load_settings
 from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fluxbatch.domain.filenames import OUTPUTS_A_FOLDER, sidecar_path
+from fluxbatch.domain.provenance import MOST_BYTES, read_facts
 from fluxbatch.errors import ExitCode
-from fluxbatch.provenance import MOST_BYTES, read_facts
-from fluxbatch.sink.embedding import embedded_facts
-from fluxbatch.stems import OUTPUTS_A_FOLDER, sidecar_path
+from fluxbatch.sink.metadata import embedded_facts
 from tests.integration.test_cli_run import run
+from tests.maintenance.support import Ward
 from tests.support.commands import fluxbatch
 from tests.support.emulator import emulator_process
 from tests.support.running import Bench, make_rows, provider
-from tests.upkeep.support import Ward
 
 TOKEN = "sig=a-token-that-opens-it"
 ROWS: list[dict[str, object]] = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fluxbatch.errors import ManifestError
-from fluxbatch.manifest.spooling import fetch
+from fluxbatch.manifest.readers.remote_file import fetch
 from tests.support.commands import fluxbatch
 from tests.support.object_store import object_store
 

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from fluxbatch.addresses import Notify
+from fluxbatch.config.endpoints import Notify
+from fluxbatch.engine.notify import announced
+from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
 from fluxbatch.events import Event, Events, Noticed
-from fluxbatch.ledger.summaries import JobCounts
-from fluxbatch.notification import announced
-from fluxbatch.status import RunSummary
+from fluxbatch.ledger.queries.totals import JobCounts
 from tests.integration.test_cli_run import write_manifest
 from tests.support.commands import KEY, fluxbatch
 from tests.support.emulator import QUICK, emulator_process

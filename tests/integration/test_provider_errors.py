@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Noticed
-from fluxbatch.job import JobState
 from tests.support.running import KEY, Bench, make_rows, provider
 
 

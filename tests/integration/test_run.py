@@ -11,11 +11,11 @@ import anyio
 import pytest
 from PIL import Image
 
-from fluxbatch.dataset import Folder
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere, ManifestError
 from fluxbatch.events import Event, OutputStored
-from fluxbatch.job import JobState
-from fluxbatch.worker.guard import FailureCap
+from fluxbatch.worker.circuit_breaker import FailureCap
 from tests.support.running import KEY, Bench, make_rows, provider
 
 _PHOTOS = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos"
@@ -265,10 +265,10 @@ async def test_an_unknown_model_is_refused_before_anything_is_asked(tmp_path: Pa
 
 
 async def _run_model(bench: Bench, base_url: str, model: str) -> None:
-    from fluxbatch.config import load_settings
-    from fluxbatch.engine import RunRequest, run
+    from fluxbatch.config.api_keys import ApiKey
+    from fluxbatch.config.loading import load_settings
+    from fluxbatch.engine.run import RunRequest, run
     from fluxbatch.events import Events
-    from fluxbatch.keys import ApiKey
 
     settings = load_settings(None, {"model": model, "provider": {"base_url": base_url}}, {})
     request = RunRequest(settings, [ApiKey(KEY)], Folder(bench.out), bench.write(make_rows(1)))

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from fluxbatch.dataset import Folder
+from fluxbatch.dataset.folder import Folder
 from tests.integration.test_cli_run import write_manifest
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process

@@ -15,14 +15,14 @@ import aiohttp
 import anyio
 import pytest
 
+from fluxbatch.domain.job import JobState, PredictionState
+from fluxbatch.engine.webhook_service import public_address, webhook_key
 from fluxbatch.errors import ExitCode, SinkError
 from fluxbatch.events import Noticed, PredictionMoved
-from fluxbatch.hearing import public_address, webhook_key
-from fluxbatch.job import JobState, PredictionState
+from fluxbatch.infra.runtime import Moment
 from fluxbatch.provider import Attempt, HookAddress, HookNames, Receiver
-from fluxbatch.provider.listener import listening
-from fluxbatch.seams import Moment
-from fluxbatch.worker import reconcile, submit
+from fluxbatch.provider.webhook_listener import listening
+from fluxbatch.worker import resolve_unknown, submit
 from tests.support.running import Bench, make_rows, provider
 
 LOOPBACK = {"public_url": "http://127.0.0.1:0", "listen": "127.0.0.1:0"}
@@ -321,7 +321,7 @@ async def test_a_create_that_comes_after_it_counted_as_absent_is_known_by_its_we
     Later than any bound, and bought again by then. What both cost is in the books of both sides.
     """
     monkeypatch.setattr(submit, "SEND_WITHIN_S", 0.5)
-    monkeypatch.setattr(reconcile, "SEND_WITHIN_S", 0.5)
+    monkeypatch.setattr(resolve_unknown, "SEND_WITHIN_S", 0.5)
     bench = _bench(tmp_path)
     bench.settings = {**bench.settings, "limits": {"concurrent": 2}}
     async with provider(duration_s=20.0) as emulator:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fluxbatch.stems import sidecar_path
+from fluxbatch.domain.filenames import sidecar_path
 from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess
 from tests.support.object_store import ObjectStore

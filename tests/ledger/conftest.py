@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.ledger.database import Database, PostgresDatabase, SqliteDatabase
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.postgres import PostgresDatabase
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from tests.ledger.support import Books
 from tests.support.postgres import serve_postgres
 

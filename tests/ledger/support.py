@@ -11,8 +11,7 @@ from typing import Any
 
 from sqlalchemy import Table, select, text
 
-from fluxbatch.errors import ExitCode
-from fluxbatch.job import (
+from fluxbatch.domain.job import (
     LIVE,
     Job,
     JobState,
@@ -22,18 +21,25 @@ from fluxbatch.job import (
     Row,
     job_id,
 )
-from fluxbatch.ledger import budgets, tables
-from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.intents import Buyer, Intend, Intent, NotPending, OverBudget
-from fluxbatch.ledger.manifests import BeginImport, FinishImport, ImportRows, KnownManifest
-from fluxbatch.ledger.moves import Facts, Move, Moved
-from fluxbatch.ledger.outputs import LoseOutput, StoreOutput
-from fluxbatch.ledger.runs import EndRun, OpenedRun, OpenRun
-from fluxbatch.ledger.statement import Statement
+from fluxbatch.domain.money import Balance, Caps, Micros
+from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.errors import ExitCode
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.operations import budgets
+from fluxbatch.ledger.operations.intents import Buyer, Intend, Intent, NotPending, OverBudget
+from fluxbatch.ledger.operations.manifest_import import (
+    BeginImport,
+    FinishImport,
+    ImportRows,
+    KnownManifest,
+)
+from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput
+from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
+from fluxbatch.ledger.operations.transitions import Facts, Move, Moved
 from fluxbatch.ledger.writer import Operation, R, commit
-from fluxbatch.money import Balance, Caps, Micros
-from fluxbatch.seams import Moment
-from fluxbatch.states import PredictionEvent
 
 E = PredictionEvent
 PRICE = Micros(25_000)
@@ -194,13 +200,13 @@ class Books:
     # what the ledger says
 
     def prediction(self, seq: int) -> dict[str, Any]:
-        return next(row for row in all_rows(self.db, tables.predictions) if row["seq"] == seq)
+        return next(row for row in all_rows(self.db, schema.predictions) if row["seq"] == seq)
 
     def job(self, seq: int = 1) -> dict[str, Any]:
-        return next(row for row in all_rows(self.db, tables.jobs) if row["seq"] == seq)
+        return next(row for row in all_rows(self.db, schema.jobs) if row["seq"] == seq)
 
     def output(self, seq: int) -> dict[str, Any]:
-        return next(row for row in all_rows(self.db, tables.outputs) if row["seq"] == seq)
+        return next(row for row in all_rows(self.db, schema.outputs) if row["seq"] == seq)
 
     def line(self, scope: str, key: str) -> tuple[int, int, int]:
         """Reserved, settled, estimated."""
@@ -225,8 +231,8 @@ def provider_id(prediction_seq: int) -> PredictionId:
 def assert_agrees(db: Database) -> None:
     """Books, states and history tell one story."""
     budgets.audit(db)
-    jobs, predictions = all_rows(db, tables.jobs), all_rows(db, tables.predictions)
-    outputs = all_rows(db, tables.outputs)
+    jobs, predictions = all_rows(db, schema.jobs), all_rows(db, schema.predictions)
+    outputs = all_rows(db, schema.outputs)
     _assert_history_ends_here(db, jobs, predictions, outputs)
     for prediction in predictions:
         live = PredictionState(prediction["state"]) in LIVE
@@ -278,13 +284,13 @@ def _assert_history_ends_here(
         **{("job", row["seq"]): "pending" for row in jobs},
         **{("output", row["seq"]): "wanted" for row in outputs},
     }
-    for line in all_rows(db, tables.history):
+    for line in all_rows(db, schema.history):
         subject = line["subject"], line["subject_seq"]
         assert line["was"] == told.get(subject), line
         told[subject] = line["became"]
     written = {("job", row["seq"]): row["state"] for row in jobs}
     written |= {("output", row["seq"]): row["state"] for row in outputs}
     written |= {("prediction", row["seq"]): row["state"] for row in predictions}
-    for run in all_rows(db, tables.runs):
+    for run in all_rows(db, schema.runs):
         written["run", run["seq"]] = "ended" if run["ended_at"] else "open"
     assert told == written

@@ -12,9 +12,10 @@ import psycopg
 import pytest
 
 from fluxbatch.errors import LedgerError
-from fluxbatch.ledger import tables
-from fluxbatch.ledger.database import PostgresDatabase, SqliteDatabase
-from fluxbatch.ledger.disks import file_system_of, is_network
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.network_disk import file_system_of, is_network
+from fluxbatch.ledger.db.postgres import PostgresDatabase
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from tests.ledger.conftest import Connect
 from tests.ledger.support import Books, all_rows, assert_agrees, fetch
 
@@ -65,7 +66,7 @@ def test_a_ledger_is_there_again_when_it_is_opened_again(connect: Connect) -> No
     books = Books.opened(connect())
     books.buy(1)
     again = connect()
-    assert all_rows(again, tables.predictions) == all_rows(books.db, tables.predictions)
+    assert all_rows(again, schema.predictions) == all_rows(books.db, schema.predictions)
     assert_agrees(again)
 
 
@@ -123,7 +124,7 @@ def test_after_a_checkpoint_the_file_alone_is_complete(tmp_path: Path) -> None:
     assert db.checkpoint()
     shutil.copy(tmp_path / "ledger.sqlite", tmp_path / "copy.sqlite")
     with closing(SqliteDatabase(tmp_path / "copy.sqlite")) as copy:
-        assert all_rows(copy, tables.jobs) == all_rows(db, tables.jobs)
+        assert all_rows(copy, schema.jobs) == all_rows(db, schema.jobs)
         assert_agrees(copy)
     db.close()
     assert not (tmp_path / "ledger.sqlite-wal").exists()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from fluxbatch.job import JobState
-from fluxbatch.ledger import tables
-from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.intents import Intent, NotPending, OverBudget
+from fluxbatch.domain.job import JobState
+from fluxbatch.domain.money import Caps, Micros, Scope
+from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.infra.runtime import in_thread
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.intents import Intent, NotPending, OverBudget
 from fluxbatch.ledger.writer import LedgerWriter
-from fluxbatch.money import Caps, Micros, Scope
-from fluxbatch.seams import in_thread
-from fluxbatch.states import PredictionEvent
 from tests.ledger.support import NO_CAPS, PRICE, Books, all_rows, assert_agrees
 
 E = PredictionEvent
@@ -45,9 +45,9 @@ def test_a_job_that_is_not_pending_is_not_bought(books: Books) -> None:
     Whatever it is; and nothing is written.
     """
     books.buy(1)
-    before = all_rows(books.db, tables.history)
+    before = all_rows(books.db, schema.history)
     assert books.try_buy(1) == NotPending(JobState.ACTIVE)
-    assert all_rows(books.db, tables.history) == before
+    assert all_rows(books.db, schema.history) == before
 
     moved = books.generate(2)
     assert books.try_buy(2) == NotPending(JobState.GENERATED)
@@ -68,7 +68,7 @@ def test_a_cap_without_room_refuses_the_create(database: Database, scope: Scope)
     books.move(books.run_one(2), E.OVERDUE)
     books.move(books.buy(3), E.NO_ANSWER)
     assert books.money == (PRICE, PRICE, PRICE)
-    history = all_rows(database, tables.history)
+    history = all_rows(database, schema.history)
 
     answer = books.try_buy(4)
 
@@ -76,7 +76,7 @@ def test_a_cap_without_room_refuses_the_create(database: Database, scope: Scope)
     assert answer.balance.scope == scope
     assert (answer.balance.cap, answer.balance.committed) == (4 * PRICE - 1, 3 * PRICE)
     assert books.job(4)["state"] == "pending"
-    assert all_rows(database, tables.history) == history
+    assert all_rows(database, schema.history) == history
     assert books.try_buy(4, price=Micros(PRICE - 1)) == Intent(4, 1), "to the last micro-dollar"
 
 

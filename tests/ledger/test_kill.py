@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.ledger import tables
-from fluxbatch.ledger.database import SqliteDatabase
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from tests.ledger.support import PRICE, Books, all_rows, assert_agrees
 
 _CHILD = """
 import sys
 from pathlib import Path
-from fluxbatch.ledger.database import SqliteDatabase
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.writer import commit_group
 from tests.ledger.support import Books
 books = Books.opened(SqliteDatabase(Path(sys.argv[1])), jobs=4000)
@@ -50,7 +50,7 @@ def test_what_a_killed_process_reported_as_durable_is_there(tmp_path: Path, afte
     assert len(reported) >= 7 * after
 
     db = SqliteDatabase(path)
-    there = [row["seq"] for row in all_rows(db, tables.predictions)]
+    there = [row["seq"] for row in all_rows(db, schema.predictions)]
     assert there[: len(reported)] == reported
     assert len(there) % 7 == 0, "a group is there as a whole or not at all"
     assert Books(db).money == (PRICE * len(there), 0, 0)

@@ -20,16 +20,19 @@ import pytest
 from psycopg import sql
 
 from fluxbatch.errors import LedgerError
-from fluxbatch.ledger import budgets, tables
-from fluxbatch.ledger.database import Database, PostgresDatabase, SqliteDatabase
-from fluxbatch.ledger.image_store import KeepImagesAt, image_store
-from fluxbatch.ledger.models import find_model
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.postgres import PostgresDatabase
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations import budgets
+from fluxbatch.ledger.operations.image_location import KeepImagesAt, image_store
+from fluxbatch.ledger.operations.model_descriptions import find_model
 from fluxbatch.ledger.writer import commit
 from tests.ledger.support import all_rows, assert_agrees, fetch
 
 VERSION_1 = Path(__file__).parent / "version_1"
 _NEW_COLUMNS = {"manifests": (None,)}
-_OLD_TABLES = [table for table in tables.metadata.sorted_tables if table.name != "models"]
+_OLD_TABLES = [table for table in schema.metadata.sorted_tables if table.name != "models"]
 _Old = Callable[[], Database]
 
 
@@ -80,9 +83,9 @@ def test_a_ledger_of_version_1_is_migrated_and_keeps_every_row(
             kept = [row + _NEW_COLUMNS.get(table.name, ()) for row in old[table.name]]
             if table.name != "ledger_version":
                 assert now == sorted(map(repr, kept))
-        assert fetch(db, "SELECT version FROM ledger_version") == [(tables.SCHEMA_VERSION,)]
-        assert all_rows(db, tables.models) == []
-        assert db.version == tables.SCHEMA_VERSION
+        assert fetch(db, "SELECT version FROM ledger_version") == [(schema.SCHEMA_VERSION,)]
+        assert all_rows(db, schema.models) == []
+        assert db.version == schema.SCHEMA_VERSION
         budgets.audit(db)
         assert_agrees(db)
     with closing(open_old()) as again:
@@ -197,7 +200,7 @@ def test_two_processes_may_open_an_old_ledger_at_once(open_old: _Old) -> None:
 
     assert failures == []
     with closing(open_old()) as db:
-        assert fetch(db, "SELECT version FROM ledger_version") == [(tables.SCHEMA_VERSION,)]
+        assert fetch(db, "SELECT version FROM ledger_version") == [(schema.SCHEMA_VERSION,)]
 
 
 def test_alembic_is_loaded_only_to_migrate(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_alembic_is_loaded_only_to_migrate(tmp_path: Path) -> None:
     """
     program = (
         "import sys; from pathlib import Path;"
-        "from fluxbatch.ledger.database import SqliteDatabase as S;"
+        "from fluxbatch.ledger.db.sqlite import SqliteDatabase as S;"
         "S(Path(sys.argv[1])).close(); S(Path(sys.argv[1])).close();"
         "before = 'alembic' in sys.modules; S(Path(sys.argv[2])).close();"
         "print(before, 'alembic' in sys.modules)"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fluxbatch.domain.job import JobState
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import IllegalTransition, LedgerError
-from fluxbatch.job import JobState
-from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.outputs import StoreOutput
-from fluxbatch.states import PredictionEvent
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.outputs import StoreOutput
 from tests.ledger.support import URL, Books, at, make_rows
 
 E = PredictionEvent

@@ -10,20 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.job import FailureClass, JobState
-from fluxbatch.ledger.database import Database, SqliteDatabase
-from fluxbatch.ledger.listing import latest_failed
-from fluxbatch.ledger.queries import (
-    FIRST,
-    dataset_id,
-    known_prediction_ids,
-    live_predictions,
-    pending_jobs,
-    recent_creates,
-    unfinished_outputs,
-)
-from fluxbatch.ledger.summaries import count_jobs, totals, totals_of_run
-from fluxbatch.ledger.uploads import (
+from fluxbatch.domain.job import FailureClass, JobState
+from fluxbatch.domain.money import Micros
+from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.uploads import (
     FileHash,
     KnownUpload,
     RecordUpload,
@@ -31,8 +23,16 @@ from fluxbatch.ledger.uploads import (
     find_file,
     find_upload,
 )
-from fluxbatch.money import Micros
-from fluxbatch.states import PredictionEvent
+from fluxbatch.ledger.queries.queue import FIRST, pending_jobs
+from fluxbatch.ledger.queries.recovery import (
+    dataset_id,
+    known_prediction_ids,
+    live_predictions,
+    recent_creates,
+    unfinished_outputs,
+)
+from fluxbatch.ledger.queries.runs_and_failures import latest_failed
+from fluxbatch.ledger.queries.totals import count_jobs, totals, totals_of_run
 from tests.ledger.conftest import Connect
 from tests.ledger.support import PRICE, URL, Books, at, fetch, make_job, make_row, make_rows
 

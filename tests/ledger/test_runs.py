@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from fluxbatch.domain.money import Micros
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode, LedgerError
-from fluxbatch.ledger import budgets, tables
-from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.intents import Intent, OverBudget
-from fluxbatch.money import Micros
-from fluxbatch.states import PredictionEvent
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations import budgets
+from fluxbatch.ledger.operations.intents import Intent, OverBudget
 from tests.ledger.support import PRICE, URL, Books, all_rows, fetch, make_rows
 
 E = PredictionEvent
@@ -51,7 +52,7 @@ def test_an_unended_run_is_continued_under_the_latest_cap(
 
     books.open_run("run-3", caps={"run": Micros(2 * PRICE), "day": None, "dataset": None})
     assert isinstance(books.try_buy(2), Intent)
-    (row,) = all_rows(database, tables.runs)
+    (row,) = all_rows(database, schema.runs)
     assert (row["invocations"], row["exit_code"], row["reason"]) == (3, None, None)
     assert row["started_at"] < row["continued_at"]
 
@@ -97,7 +98,7 @@ def test_a_run_keeps_how_its_latest_invocation_ended(books: Books) -> None:
     Code and words, for `status`.
     """
     books.end_run(ExitCode.SOME_FAILED, "2 jobs failed")
-    (row,) = all_rows(books.db, tables.runs)
+    (row,) = all_rows(books.db, schema.runs)
     assert (row["exit_code"], row["reason"]) == (3, "2 jobs failed")
     assert row["ended_at"] is not None
 

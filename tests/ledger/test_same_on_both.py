@@ -9,21 +9,23 @@ from typing import Any
 
 import pytest
 
+from fluxbatch.domain.job import ControlFile, FailureClass
+from fluxbatch.domain.money import Micros
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode
-from fluxbatch.job import ControlFile, FailureClass
-from fluxbatch.ledger.database import Database, PostgresDatabase, SqliteDatabase
-from fluxbatch.ledger.models import KeepModel, KeptModel
-from fluxbatch.ledger.retries import RefuseJob, Retry
-from fluxbatch.ledger.tables import metadata
-from fluxbatch.ledger.uploads import (
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.postgres import PostgresDatabase
+from fluxbatch.ledger.db.schema import metadata
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.model_descriptions import KeepModel, KeptModel
+from fluxbatch.ledger.operations.retry import RefuseJob, Retry
+from fluxbatch.ledger.operations.uploads import (
     FileHash,
     ForgetUpload,
     RecordUpload,
     RememberFiles,
     RetireUpload,
 )
-from fluxbatch.money import Micros
-from fluxbatch.states import PredictionEvent
 from tests.ledger.support import URL, Books, all_rows, at, fetch, make_job, make_row, make_rows
 
 E = PredictionEvent

@@ -27,14 +27,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from fluxbatch.domain.job import FailureClass
+from fluxbatch.domain.money import SCOPES, Caps, Micros
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode, IllegalTransition
-from fluxbatch.job import FailureClass
-from fluxbatch.ledger import tables
-from fluxbatch.ledger.database import Database, PostgresDatabase, SqliteDatabase
-from fluxbatch.ledger.intents import Intent, NotPending, OverBudget
-from fluxbatch.ledger.retries import RefuseJob, Retry
-from fluxbatch.money import SCOPES, Caps, Micros
-from fluxbatch.states import PredictionEvent
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.postgres import PostgresDatabase
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.intents import Intent, NotPending, OverBudget
+from fluxbatch.ledger.operations.retry import RefuseJob, Retry
 from tests.ledger.support import URL, Books, all_rows, assert_agrees, provider_id
 
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # thousands of commits, none to keep
@@ -213,7 +215,7 @@ class LedgerLife(RuleBasedStateMachine):
 
     def _all_that_counts(self) -> list[object]:
         names = ("predictions", "jobs", "outputs", "budgets")
-        return [all_rows(self.books.db, tables.metadata.tables[name]) for name in names]
+        return [all_rows(self.books.db, schema.metadata.tables[name]) for name in names]
 
     def _happen(
         self, seq: int, event: PredictionEvent, cost: Micros | None, failure: FailureClass | None
@@ -249,10 +251,10 @@ class LedgerLife(RuleBasedStateMachine):
         assert moved.state == one.state
 
     def _retry(self, kinds: list[FailureClass]) -> None:
-        before = {job["seq"]: job["state"] for job in all_rows(self.books.db, tables.jobs)}
+        before = {job["seq"]: job["state"] for job in all_rows(self.books.db, schema.jobs)}
         alive = {b.job for b in self.bought if b.state in LIVE}
         answer = self.books.do(Retry(self.books.now(), kinds))
-        after = {job["seq"]: job["state"] for job in all_rows(self.books.db, tables.jobs)}
+        after = {job["seq"]: job["state"] for job in all_rows(self.books.db, schema.jobs)}
         gone_back = {seq for seq in before if before[seq] != after[seq]}
         assert answer.jobs == len(gone_back)
         assert all(before[seq] == "failed" and after[seq] == "pending" for seq in gone_back)
@@ -264,14 +266,14 @@ class LedgerLife(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_agrees_with_the_model(self) -> None:
-        rows = all_rows(self.books.db, tables.predictions)
+        rows = all_rows(self.books.db, schema.predictions)
         assert [(r["job_seq"], r["state"], r["reserved"]) for r in rows] == [
             (b.job, b.state, b.price if b.state in LIVE else 0) for b in self.bought
         ]
         assert [(r["cost"], bool(r["estimated"])) for r in rows] == [
             (b.cost, b.estimated) for b in self.bought
         ]
-        outputs = {row["seq"]: row["state"] for row in all_rows(self.books.db, tables.outputs)}
+        outputs = {row["seq"]: row["state"] for row in all_rows(self.books.db, schema.outputs)}
         assert outputs == {seq: s for b in self.bought for seq, s in b.outputs.items()}
 
     def teardown(self) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fluxbatch.ledger.database import Database
-from fluxbatch.ledger.retries import RefuseJob
-from fluxbatch.money import Micros
-from fluxbatch.states import PredictionEvent
+from fluxbatch.domain.money import Micros
+from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.retry import RefuseJob
 from tests.ledger.support import URL, Books, at, fetch, make_job, make_row
 
 E = PredictionEvent

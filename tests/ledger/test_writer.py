@@ -12,15 +12,16 @@ from typing import TypeVar
 import anyio
 import pytest
 
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import DatabaseFailed, IllegalTransition, LedgerError
-from fluxbatch.ledger import tables
-from fluxbatch.ledger.database import Database, SqliteDatabase
-from fluxbatch.ledger.intents import Intent
-from fluxbatch.ledger.moves import Facts, Move
-from fluxbatch.ledger.uploads import FileHash, RememberFiles
+from fluxbatch.infra.runtime import Blocking, in_thread
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.intents import Intent
+from fluxbatch.ledger.operations.transitions import Facts, Move
+from fluxbatch.ledger.operations.uploads import FileHash, RememberFiles
 from fluxbatch.ledger.writer import LedgerWriter, Operation, Together, commit_group
-from fluxbatch.seams import Blocking, in_thread
-from fluxbatch.states import PredictionEvent
 from tests.ledger.conftest import Connect
 from tests.ledger.support import Books, all_rows, assert_agrees, at, fetch
 
@@ -118,7 +119,7 @@ async def test_an_operation_that_raises_is_rolled_back_alone(
         later = await writer.apply(books.intent(3))
     assert [type(answer) for answer in answers] == [Intent, type(error), Intent]
     assert isinstance(later, Intent)
-    assert [job["reason"] for job in all_rows(books.db, tables.jobs)] == [None] * 3
+    assert [job["reason"] for job in all_rows(books.db, schema.jobs)] == [None] * 3
     assert_agrees(books.db)
 
 
@@ -175,7 +176,7 @@ async def test_a_commit_that_fails_fails_all_that_wait_and_breaks_the_writer(
     assert all(isinstance(answer, LedgerError) for answer in answers)
     assert len({id(answer) for answer in answers}) == 3, "each waiter raises its own"
     again = Books(connect())
-    assert all_rows(again.db, tables.predictions) == []
+    assert all_rows(again.db, schema.predictions) == []
     assert_agrees(again.db)
 
 
@@ -229,7 +230,7 @@ async def test_a_cancelled_waiter_takes_nothing_from_the_others(connect: Connect
         leaving.cancel()
         gate.opened.set()
     assert answers == [Intent(2, 1)]
-    assert [job["state"] for job in all_rows(books.db, tables.jobs)] == ["active", "active"]
+    assert [job["state"] for job in all_rows(books.db, schema.jobs)] == ["active", "active"]
     assert_agrees(books.db)
 
 
@@ -333,7 +334,7 @@ async def test_a_full_disk_loses_nothing_that_was_answered(tmp_path: Path) -> No
     books.db.close()
 
     again = SqliteDatabase(tmp_path / "ledger.sqlite")
-    assert [row["seq"] for row in all_rows(again, tables.predictions)] == bought
+    assert [row["seq"] for row in all_rows(again, schema.predictions)] == bought
     assert_agrees(again)
 
 
@@ -352,7 +353,7 @@ async def test_events_and_intents_of_many_jobs_mix_in_one_group(connect: Connect
     async with writing(books.db) as writer:
         answers = await together(writer, operations)
     assert answers[1] == Intent(first + 1, 2)
-    assert [job["state"] for job in all_rows(books.db, tables.jobs)] == ["active", "pending"]
+    assert [job["state"] for job in all_rows(books.db, schema.jobs)] == ["active", "pending"]
     assert_agrees(books.db)
 
 
@@ -366,11 +367,11 @@ def test_what_is_done_together_is_seen_by_others_only_once_it_is_settled(
     together = Together(database)
     together.apply(_remember("a.png"))
     together.apply(_remember("b.png"))
-    assert all_rows(other.db, tables.files) == []
+    assert all_rows(other.db, schema.files) == []
 
     together.settle()
     together.settle()
-    assert [file["path"] for file in all_rows(other.db, tables.files)] == ["a.png", "b.png"]
+    assert [file["path"] for file in all_rows(other.db, schema.files)] == ["a.png", "b.png"]
 
 
 def test_what_raises_undoes_all_that_was_not_settled(database: Database) -> None:
@@ -386,7 +387,7 @@ def test_what_raises_undoes_all_that_was_not_settled(database: Database) -> None
     together.apply(_remember("c.png"))
     together.settle()
 
-    assert [file["path"] for file in all_rows(database, tables.files)] == ["a.png", "c.png"]
+    assert [file["path"] for file in all_rows(database, schema.files)] == ["a.png", "c.png"]
 
 
 def _remember(path: str) -> RememberFiles:

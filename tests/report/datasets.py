@@ -15,14 +15,14 @@ from typing import Any
 from PIL import Image, ImageOps
 
 import fluxbatch
-from fluxbatch.dataset import Folder
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import ControlFile, FailureClass, Job, Quality, Row, job_id
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode
-from fluxbatch.job import ControlFile, FailureClass, Job, Quality, Row, job_id
-from fluxbatch.ledger.database import SqliteDatabase
-from fluxbatch.ledger.outputs import StoreOutput
-from fluxbatch.ledger.runs import OpenRun
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.outputs import StoreOutput
+from fluxbatch.ledger.operations.runs import OpenRun
 from fluxbatch.ledger.writer import Operation, R
-from fluxbatch.states import PredictionEvent
 from tests.ledger.support import DAY, MODEL, PRICE, URL, Books, provider_id
 
 E = PredictionEvent

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect
 
-from fluxbatch.dataset import Folder
-from fluxbatch.job import FailureClass, Quality
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.report import Place, write_report
 from tests.report.datasets import PHOTOS, large_dataset, making, row, small_images
 

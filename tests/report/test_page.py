@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fluxbatch.dataset import Folder
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import FailureClass, Quality
-from fluxbatch.ledger.reseeds import RetryQuality
+from fluxbatch.ledger.operations.retry_quality import RetryQuality
 from fluxbatch.report import Place, Written, write_report
 from fluxbatch.report.charts import nice_ticks
-from fluxbatch.report.pictures import script_json
+from fluxbatch.report.gallery import script_json
 from tests.ledger.support import at
 from tests.report.datasets import PHOTOS, making, png, row, small_images
 from tests.support.commands import fluxbatch
@@ -155,7 +155,7 @@ def test_what_was_made_anew_is_shown_as_earlier(dataset: Folder) -> None:
     """
     Pending again, its black image is still there to be seen.
     """
-    from fluxbatch.ledger.database import SqliteDatabase
+    from fluxbatch.ledger.db.sqlite import SqliteDatabase
     from fluxbatch.ledger.writer import commit
 
     database = SqliteDatabase(dataset.ledger)
@@ -249,7 +249,7 @@ def test_no_dataset_is_an_error_and_an_empty_one_a_page(tmp_path: Path) -> None:
     ended = fluxbatch("report", tmp_path / "none", "--json")
     assert ended.code == 2
     assert not (tmp_path / "none").exists()
-    from fluxbatch.ledger.database import SqliteDatabase
+    from fluxbatch.ledger.db.sqlite import SqliteDatabase
 
     SqliteDatabase(tmp_path / "ledger.sqlite").close()
     written(Folder(tmp_path))

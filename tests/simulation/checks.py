@@ -14,16 +14,17 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
+from fluxbatch.domain.filenames import sidecar_path
+from fluxbatch.domain.job import JobId, derived_seed
+from fluxbatch.domain.provenance import read_facts
 from fluxbatch.emulator.prediction import Prediction
 from fluxbatch.errors import LedgerError
-from fluxbatch.job import JobId, derived_seed
-from fluxbatch.ledger import budgets
-from fluxbatch.ledger.database import Record, SqliteDatabase
-from fluxbatch.ledger.statement import Statement
-from fluxbatch.provenance import read_facts
-from fluxbatch.seams import Moment
-from fluxbatch.sink.embedding import embedded_facts
-from fluxbatch.stems import sidecar_path
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.ledger.db.database import Record
+from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations import budgets
+from fluxbatch.sink.metadata import embedded_facts
 from tests.simulation.provider import Order
 
 

@@ -1,6 +1,6 @@
 """The disk under the sink: every call of `os` is a step, and what is not synced can be lost.
 
-Owns the stand-in for the module `os` that `fluxbatch.sink.store` sees during a simulation.
+Owns the stand-in for the module `os` that the sink's files see during a simulation.
 A power cut undoes renames whose folder was not synced and tears files that were not. The
 ledger is trusted to SQLite with `synchronous = FULL`.
 """
@@ -14,12 +14,14 @@ from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any
 
-from fluxbatch.sink import store
+from fluxbatch.sink import local_store, temp_file
 from tests.simulation.life import Dead, Life
+
+_WRITERS = (local_store, temp_file)
 
 
 class Disk:
-    """The calls that `store` makes; everything else is the real module's."""
+    """The calls that the sink makes; everything else is the real module's."""
 
     def __init__(self, random: Random) -> None:
         self.full_chance = 0.0
@@ -127,8 +129,10 @@ class Disk:
 @contextmanager
 def disk_under_sink(disk: Disk) -> Iterator[None]:
     """The sink writes through *disk* meanwhile."""
-    vars(store)["os"] = disk
+    for module in _WRITERS:
+        vars(module)["os"] = disk
     try:
         yield
     finally:
-        vars(store)["os"] = os
+        for module in _WRITERS:
+            vars(module)["os"] = os

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fluxbatch.emulator.exchange import Picture
+from fluxbatch.emulator.messages import Picture
 from fluxbatch.emulator.prediction import Outcome, Prediction, State
+from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ExitCode, FluxbatchError, SinkError
 from fluxbatch.events import Event, RunStarted
-from fluxbatch.seams import Moment
-from fluxbatch.status import RunSummary
+from fluxbatch.infra.runtime import Moment
 from tests.simulation.checks import Auditor, Violation, is_lost
 from tests.simulation.pictures import sha256_of
 from tests.simulation.plan import ENDS, Invocation, Plan

@@ -16,7 +16,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 
-from fluxbatch.ledger.moves import Move
+from fluxbatch.ledger.operations.transitions import Move
 from fluxbatch.ledger.writer import commit_group
 
 T = TypeVar("T")

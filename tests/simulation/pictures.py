@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 
 from PIL import Image
 
-from fluxbatch.emulator.exchange import Picture
+from fluxbatch.emulator.messages import Picture
 
 _SIDE = 4
 

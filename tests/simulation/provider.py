@@ -20,11 +20,11 @@ import anyio
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.exchange import Call, Delivery, Reply
+from fluxbatch.emulator.messages import Call, Delivery, Reply
 from fluxbatch.emulator.prediction import Outcome, Prediction, State
 from fluxbatch.emulator.settings import Settings
+from fluxbatch.infra.runtime import Moment
 from fluxbatch.provider import Receiver
-from fluxbatch.seams import Moment
 from tests.simulation.pictures import painted
 from tests.support.clock import EPOCH, VirtualClock
 

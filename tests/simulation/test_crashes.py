@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fluxbatch.states import PredictionEvent as E
+from fluxbatch.domain.state_machine import PredictionEvent as E
 from tests.simulation.life import Doom
 from tests.simulation.plan import Invocation, Plan
 from tests.simulation.running import run_plan

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fluxbatch.emulator.control import stats
+from fluxbatch.emulator.admin_api import stats
 from tests.simulation.plan import Invocation, Plan
 from tests.simulation.running import in_world
 from tests.simulation.world import World

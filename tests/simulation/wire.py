@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 
 import anyio
 
-from fluxbatch.config import Settings
+from fluxbatch.config.settings import Settings
 from fluxbatch.errors import NotSent
 from fluxbatch.provider import HttpRequest, HttpResponse, Receiver
 from fluxbatch.provider.transport import Dropped
-from fluxbatch.sink.fetch import Gone, Take, Unfetched
+from fluxbatch.sink.download import Gone, Take, Unfetched
 from tests.simulation.life import Life
 from tests.simulation.provider import Arrived, Letter, Provider
 

@@ -23,22 +23,22 @@ from typing import Any
 
 import anyio
 
-from fluxbatch import engine
-from fluxbatch.addresses import Provider, Webhook
-from fluxbatch.config import Budget, Inputs, Limits, Reconcile, Settings, Sink
-from fluxbatch.config import load_settings as _load_settings
-from fluxbatch.dataset import Folder
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.endpoints import Provider, Webhook
+from fluxbatch.config.loading import load_settings as _load_settings
+from fluxbatch.config.settings import Budget, Inputs, Limits, Reconcile, Settings, Sink
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.money import Micros
 from fluxbatch.emulator import settings as emulator
+from fluxbatch.engine import run
+from fluxbatch.engine.session import Outside
+from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Event, Events, OutputStored
-from fluxbatch.invocation import Outside
-from fluxbatch.keys import ApiKey
-from fluxbatch.ledger.database import SqliteDatabase
-from fluxbatch.ledger.retries import Retry
+from fluxbatch.infra.runtime import Seams
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.retry import Retry
 from fluxbatch.ledger.writer import commit
-from fluxbatch.money import Micros
-from fluxbatch.seams import Seams
-from fluxbatch.status import RunSummary
 from tests.simulation.checks import Auditor, Violation
 from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
@@ -207,14 +207,14 @@ class World:
             SimListener(life, self.provider).listen,
         )
         seams = Seams(self.clock, self._random(f"{number}/engine"), life.blocking)
-        request = engine.RunRequest(
+        request = run.RunRequest(
             settings, self._keys(), dataset.folder, dataset.manifest, limit=one.limit
         )
         summary: RunSummary | None = None
         error: FluxbatchError | None = None
         try:
             with life.scope:
-                summary = await engine.run(
+                summary = await run.run(
                     request, Events(self.log.event, self.judge.heard), seams=seams, outside=outside,
                     handle_signals=one.interrupt_at_s is not None,
                 )  # fmt: skip

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from fluxbatch.addresses import Provider
-from fluxbatch.keys import ApiKey
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.endpoints import Provider
+from fluxbatch.infra.runtime import Seams, SystemClock, T, in_thread
 from fluxbatch.provider import Patience, ProviderClient, open_transport
-from fluxbatch.seams import Seams, SystemClock, T, in_thread
 
 KEY_TEXT = "sk-very-secret-0123456789"
 KEY = ApiKey(KEY_TEXT, label="alice")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from fluxbatch.seams import Moment
+from fluxbatch.infra.runtime import Moment
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def run_virtually(
 
 
 class VirtualClock:
-    """A `fluxbatch.seams.Clock`: three clocks of one machine, each with its own troubles.
+    """A `fluxbatch.infra.runtime.Clock`: three clocks of one machine, each with its own troubles.
 
     Sleep adds to UTC and the boot clock but not to the monotonic one; a jump moves UTC alone; a
     reboot begins the boot clock anew.

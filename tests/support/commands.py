@@ -21,9 +21,18 @@ from typing import Any
 
 KEY = "sk-test-7f3a9c51d2e8"
 
-_VERBS = ("app", "batch", "checkup", "planned", "retried", "settings", "showing", "told")
+_PRELOADED = (
+    "app",
+    "demo_run",
+    "foreground_run",
+    "render.keys",
+    "render.plan",
+    "render.retry",
+    "render.status",
+    "source",
+)
 _warm = multiprocessing.get_context("forkserver")
-_warm.set_forkserver_preload([f"fluxbatch.cli.{module}" for module in _VERBS])
+_warm.set_forkserver_preload([f"fluxbatch.cli.{module}" for module in _PRELOADED])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,16 @@ from typing import Any
 
 from aiohttp.test_utils import TestServer
 
-from fluxbatch.config import load_settings
-from fluxbatch.dataset import Folder
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.loading import load_settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.app import emulator_app
-from fluxbatch.emulator.control import stats
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.settings import Limits, Settings
-from fluxbatch.engine import RunRequest, run
+from fluxbatch.engine.run import RunRequest, run
+from fluxbatch.engine.status import RunSummary
 from fluxbatch.events import Event, Events
-from fluxbatch.keys import ApiKey
-from fluxbatch.status import RunSummary
 
 SPEED = 20.0
 """A minute of the provider lasts three seconds in these tests."""

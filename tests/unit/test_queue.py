@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import anyio
 
-from fluxbatch.job import JobId
-from fluxbatch.ledger.queries import Place, QueuedJob
+from fluxbatch.domain.job import JobId
+from fluxbatch.infra.runtime import SystemClock
+from fluxbatch.ledger.queries.queue import Place, QueuedJob
 from fluxbatch.queue import JobQueue
-from fluxbatch.seams import SystemClock
 
 
 def _job(number: int) -> QueuedJob:

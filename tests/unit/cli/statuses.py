@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxbatch.job import JobState
-from fluxbatch.ledger.summaries import JobCounts, Totals
-from fluxbatch.money import Balance, Micros
-from fluxbatch.status import LaneStatus, RunStatus
+from fluxbatch.domain.job import JobState
+from fluxbatch.domain.money import Balance, Micros
+from fluxbatch.engine.status import LaneStatus, RunStatus
+from fluxbatch.ledger.queries.totals import JobCounts, Totals
 
 
 def make_totals(*, creates: int = 0, spent: int = 0, reserved: int = 0, failed: int = 0) -> Totals:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fluxbatch.cli.progress import PlainProgress
-from fluxbatch.cli.talk import Talk
+from fluxbatch.cli.console import Talk
+from fluxbatch.cli.progress.progress import PlainProgress
+from fluxbatch.domain.job import FailureClass, JobState
+from fluxbatch.domain.money import Micros
 from fluxbatch.events import JobFailed, LaneChanged, RowsRead, RunStarted, Stopping
-from fluxbatch.job import FailureClass, JobState
-from fluxbatch.money import Micros
 from tests.unit.cli.statuses import make_status, make_totals
 
 

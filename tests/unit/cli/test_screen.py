@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from fluxbatch.cli.screen import ASCII_MARKS, Frame, screen
-from fluxbatch.job import JobState
-from fluxbatch.status import RunStatus
+from fluxbatch.cli.progress.screen import ASCII_MARKS, Frame, screen
+from fluxbatch.domain.job import JobState
+from fluxbatch.engine.status import RunStatus
 from tests.unit.cli.statuses import make_cap, make_lane, make_status, make_totals
 
 _STATES = {

@@ -112,9 +112,10 @@ def test_the_public_names_are_what_their_modules_define() -> None:
     """
     The lazy names are no copies.
     """
-    from fluxbatch import api, job
+    from fluxbatch.api import dataset
+    from fluxbatch.domain import job
 
-    assert fluxbatch.Dataset is api.Dataset
-    assert fluxbatch.run is api.run
-    assert fluxbatch.plan is api.plan
+    assert fluxbatch.Dataset is dataset.Dataset
+    assert fluxbatch.run is dataset.run
+    assert fluxbatch.plan is dataset.plan
     assert fluxbatch.Job is job.Job

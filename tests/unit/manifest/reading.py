@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
+from fluxbatch.domain.job import Row
 from fluxbatch.errors import BadRow
-from fluxbatch.job import Row
 from fluxbatch.manifest import FileHashes, Manifest, Shape
 from fluxbatch.models import find_card
-from fluxbatch.shaping import ManifestFormat, Sweep, Templates
 
 CARD = find_card("flux-depth-dev")
 URL = "https://example.org/a.png"

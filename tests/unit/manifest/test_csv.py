@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxbatch.errors import ManifestError
-from fluxbatch.manifest.source import MAX_LINE_BYTES
+from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, read, write
 
 HEADER = "prompt,control_image,seed\n"

@@ -16,11 +16,11 @@ import pytest
 from backports import zstd
 from PIL import Image
 
+from fluxbatch.config.sweep import Sweep
 from fluxbatch.errors import ConfigError, ManifestError
-from fluxbatch.manifest import packing
-from fluxbatch.manifest.lists import is_rows
-from fluxbatch.manifest.spooling import spool
-from fluxbatch.shaping import Sweep
+from fluxbatch.manifest.readers import compression
+from fluxbatch.manifest.readers.remote_file import spool
+from fluxbatch.manifest.readers.yaml_toml import is_rows
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, opened, read, write
 
 CSV = f"prompt,control_image,seed,guidance\na cat,{URL},7,\na dog,{URL},,2.5\n"
@@ -130,7 +130,7 @@ def test_a_bomb_is_stopped_while_it_unpacks(
     long = write(tmp_path, gzip.compress(b'{"prompt": "' + b"a" * 20_000_000, 1), "n.jsonl.gz")
 
     assert "longer than 16 MiB" in str(bad_rows(long)[0])
-    monkeypatch.setattr(packing, "_ALWAYS_BYTES", 1_000_000)
+    monkeypatch.setattr(compression, "_ALWAYS_BYTES", 1_000_000)
     assert "when it is unpacked; if that is meant, unpack it first" in refusal(lines)
 
 

@@ -17,9 +17,9 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fluxbatch.config.sweep import Templates
+from fluxbatch.domain.job import job_id
 from fluxbatch.errors import ManifestError
-from fluxbatch.job import job_id
-from fluxbatch.shaping import Templates
 from tests.unit.manifest.reading import URL, opened
 
 NAMES = st.sampled_from(

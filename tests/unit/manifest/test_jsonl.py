@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.manifest.source import MAX_LINE_BYTES
+from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, read, write
 
 

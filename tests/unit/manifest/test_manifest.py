@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fluxbatch.config.sweep import Sweep
 from fluxbatch.errors import BadRow, ConfigError, ManifestError
 from fluxbatch.manifest import Manifest
-from fluxbatch.shaping import Sweep
 from tests.unit.manifest.reading import CARD, ROW, URL, bad_rows, inputs, line, opened, read, write
 
 

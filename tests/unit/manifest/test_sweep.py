@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from fluxbatch.config.sweep import Sweep
 from fluxbatch.errors import ConfigError
 from fluxbatch.manifest import Cells
-from fluxbatch.manifest.sweep import shuffled
-from fluxbatch.shaping import Sweep
+from fluxbatch.manifest.sweep.cells import shuffled
 from tests.unit.manifest.reading import CARD, ROW, bad_rows, inputs, line, opened, read, write
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from fluxbatch.config.sweep import Sweep, Templates
+from fluxbatch.domain.job import Row
 from fluxbatch.errors import ConfigError, ManifestError
-from fluxbatch.job import Row
-from fluxbatch.shaping import Sweep, Templates
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, opened, read, write
 
 BOTH = Templates()

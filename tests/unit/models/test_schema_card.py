@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fluxbatch.domain.job import Json, job_id
+from fluxbatch.domain.money import Micros
 from fluxbatch.emulator.models import MODELS
 from fluxbatch.errors import ConfigError
-from fluxbatch.job import Json, job_id
 from fluxbatch.models import BadInput
 from fluxbatch.models.schema_card import SchemaCard
-from fluxbatch.money import Micros
 
 T2I = SchemaCard("flux-dev-t2i", MODELS["flux-dev-t2i"].request_schema)
 MOSAIC = SchemaCard("flux-mosaic", MODELS["flux-mosaic"].request_schema, price=Micros(12_500))

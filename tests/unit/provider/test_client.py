@@ -17,7 +17,8 @@ import anyio
 import pytest
 from PIL import Image
 
-from fluxbatch.addresses import Provider
+from fluxbatch.config.endpoints import Provider
+from fluxbatch.domain.job import ControlFile, PredictionId
 from fluxbatch.errors import (
     ApiError,
     BalanceTooLow,
@@ -26,7 +27,7 @@ from fluxbatch.errors import (
     RejectedRequest,
     TransientApiError,
 )
-from fluxbatch.job import ControlFile, PredictionId
+from fluxbatch.infra.runtime import Seams, SystemClock
 from fluxbatch.provider import (
     Dropped,
     HttpRequest,
@@ -36,7 +37,6 @@ from fluxbatch.provider import (
     environment_proxies,
     upload,
 )
-from fluxbatch.seams import Seams, SystemClock
 from tests.support.clients import KEY, KEY_TEXT, QUICK, CountedBlocking, client_of, seams
 from tests.support.raw_server import Conversation, raw_server
 from tests.support.scripted_server import Answer, scripted_server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluxbatch.money import Balance, Micros, Scope
+from fluxbatch.domain.money import Balance, Micros, Scope
 from fluxbatch.scheduler.budget import admit
 
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import anyio
 import anyio.lowlevel
 
-from fluxbatch.config import Limits
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.settings import Limits
 from fluxbatch.events import Event, Events, LaneChanged
-from fluxbatch.keys import ApiKey
+from fluxbatch.infra.runtime import Moment
 from fluxbatch.scheduler.lane import Lane, Lanes, Turn
-from fluxbatch.seams import Moment
 
 _LAG_S = 30.0
 

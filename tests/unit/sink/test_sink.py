@@ -11,9 +11,9 @@ from random import Random
 import anyio
 import pytest
 
-from fluxbatch.config import Sink as SinkSettings
+from fluxbatch.config.settings import Sink as SinkSettings
 from fluxbatch.errors import SinkError
-from fluxbatch.seams import Seams, SystemClock
+from fluxbatch.infra.runtime import Seams, SystemClock
 from fluxbatch.sink import (
     Broken,
     Expired,

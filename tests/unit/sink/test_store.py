@@ -16,7 +16,8 @@ import pytest
 
 from fluxbatch.errors import SinkError
 from fluxbatch.sink import LocalStore
-from fluxbatch.sink.store import HalfFile, Landing, Written
+from fluxbatch.sink.store import Landing
+from fluxbatch.sink.temp_file import HalfFile, Written
 
 
 def put(store: LocalStore, content: bytes, stem: str = "ab/job-0", extension: str = "png") -> str:

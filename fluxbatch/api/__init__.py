@@ -1,0 +1,1 @@
+"""The Python API: datasets, plans and runs for callers in Python."""

@@ -1,0 +1,186 @@
+"""What Python callers give, made into what the engine takes.
+
+Owns the reading of sources, settings and keys for the API, and the manifest that rows become:
+a JSONL file named by its content, so that the same rows are the same manifest again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from fluxbatch.config.api_keys import ApiKey, find_keys
+from fluxbatch.config.loading import environment, load_settings
+from fluxbatch.config.settings import Settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.model_card import describe
+from fluxbatch.errors import ConfigError, ManifestError, SinkError
+from fluxbatch.infra.atomic_file import half_file
+from fluxbatch.manifest.columns import Columns
+from fluxbatch.manifest.readers.remote_file import as_file, is_elsewhere
+from fluxbatch.manifest.readers.yaml_toml import is_rows
+from fluxbatch.models import ModelCard
+
+Rows = Iterable[Mapping[str, Any]]
+Source = str | Path | Rows
+"""A manifest's path, a config's path (.yaml, .yml, .toml), or the rows themselves."""
+
+_CONFIGS = (".yaml", ".yml", ".toml")
+
+
+class Shaping(TypedDict, total=False):
+    """What shapes the jobs, their limits and who pays."""
+
+    base_url: str
+    """Another endpoint, version prefix included."""
+    budget: str | float | Decimal
+    """US dollars this run may cost: `budget.per_run`."""
+    model: str
+    settings: Mapping[str, Any]
+    """By dotted name (`{"limits.creates": 50}`), nested like a config, or both."""
+    keys: Sequence[str | ApiKey]
+    """Instead of those of the environment and the config; `key` or `label=key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A caller's source and options, read."""
+
+    settings: Settings
+    path: Path | None
+    rows: Rows | None
+    _keys: Sequence[str | ApiKey] | None
+    _environ: Mapping[str, str]
+
+    @classmethod
+    def read(cls, source: Source | None, shaping: Shaping) -> Given:
+        """Raises `ConfigError` naming every bad setting."""
+        is_path = isinstance(source, str | os.PathLike)
+        path = Path(cast("str | Path", source)) if is_path else None
+        is_config = (
+            path is not None
+            and path.suffix.lower() in _CONFIGS
+            and not is_elsewhere(path)
+            and not is_rows(path)
+        )
+        environ = environment()
+        return cls(
+            settings=load_settings(path if is_config else None, _flags(shaping), environ),
+            path=None if is_config else path,
+            rows=None if is_path or source is None else cast("Rows", source),
+            _keys=shaping.get("keys"),
+            _environ=environ,
+        )
+
+    def keys(self) -> list[ApiKey]:
+        """Raises `ConfigError` where there is none."""
+        if self._keys is None:
+            return find_keys(self.settings.keys, self._environ)
+        texts = [key for key in self._keys if isinstance(key, str)]
+        keys = [key for key in self._keys if isinstance(key, ApiKey)]
+        if texts or not keys:
+            keys += find_keys([], {"EACHLABS_API_KEYS": ",".join(texts)})
+        return list(dict.fromkeys(keys))
+
+    def accounts(self) -> int:
+        """How many accounts the keys belong to; 1 where there is none yet."""
+        try:
+            return len({key.account for key in self.keys()})
+        except ConfigError:
+            return 1
+
+    def any_key(self) -> ApiKey | None:
+        """One key, for what needs none as a rule."""
+        try:
+            return self.keys()[0]
+        except ConfigError:
+            return None
+
+    def kept_manifest(self, folder: Folder) -> Path | None:
+        """The manifest; rows are written into the dataset."""
+        place = folder.root / "manifests"
+        if self.rows is None:
+            return self._named(place)
+        card = self._card(folder)
+        folder.make()
+        return self._write_rows(self.rows, place, card)
+
+    def passing_manifest(self, place: Path, folder: Folder | None = None) -> Path | None:
+        """The manifest; rows are written into *place*, which the caller throws away."""
+        if self.rows is None:
+            return self._named(place)
+        return self._write_rows(self.rows, place, self._card(folder))
+
+    def _named(self, place: Path) -> Path | None:
+        path = self.path or (Path(self.settings.manifest) if self.settings.manifest else None)
+        return None if path is None else as_file(path, place)
+
+    def _card(self, folder: Folder | None) -> ModelCard:
+        return describe(self.settings, folder, self.any_key()).card
+
+    def _write_rows(self, rows: Rows, place: Path, card: ModelCard) -> Path:
+        columns = Columns(card, self.settings.columns, variables=True)
+        try:
+            place.mkdir(exist_ok=True)
+            with half_file(place) as half:
+                for number, row in enumerate(rows, start=1):
+                    half.write(_line(number, row, columns, card.file_inputs))
+                return half.keep(place / f"rows-{half.sha256[:16]}.jsonl")
+        except OSError as exc:
+            raise SinkError(f"cannot write the rows in {str(place)!r}: {exc.strerror}") from exc
+
+
+def _flags(shaping: Shaping) -> dict[str, Any]:
+    flags: dict[str, Any] = {}
+    for name, value in shaping.get("settings", {}).items():
+        _put(flags, name.split("."), value)
+    for dotted, option in (("provider.base_url", "base_url"), ("budget.per_run", "budget"),
+                           ("model", "model")):  # fmt: skip
+        value = cast("dict[str, Any]", shaping).get(option)
+        if value is not None:
+            _put(flags, dotted.split("."), str(value))
+    return flags
+
+
+def _put(flags: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    """Set a nested name; a table is merged into what is there."""
+    *sections, last = parts
+    for section in sections:
+        inner = flags.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"setting {'.'.join(parts)!r}: {section!r} is given as a value too")
+        flags = inner
+    if isinstance(value, Mapping) and isinstance(flags.get(last), dict):
+        for name, inner_value in value.items():
+            _put(flags[last], [name], inner_value)
+    else:
+        flags[last] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _line(number: int, row: Any, columns: Columns, file_inputs: frozenset[str]) -> bytes:
+    """One row as JSON; files are relative to where the caller is, so they become absolute."""
+    if not isinstance(row, Mapping):
+        raise ManifestError(f"row {number} is {type(row).__name__}, not a mapping of columns")
+    given = {name: _located(name, value, columns, file_inputs) for name, value in row.items()}
+    if isinstance(nested := given.get("input"), Mapping):
+        given["input"] = {
+            name: _located(name, value, columns, file_inputs) for name, value in nested.items()
+        }
+    try:
+        return json.dumps(given, ensure_ascii=False, default=os.fspath).encode() + b"\n"
+    except (TypeError, ValueError) as exc:
+        raise ManifestError(f"row {number} cannot be written as JSON: {exc}") from None
+
+
+def _located(name: object, value: Any, columns: Columns, file_inputs: frozenset[str]) -> Any:
+    is_text = isinstance(value, str | os.PathLike)
+    if not is_text or not value or columns.input_of(str(name)) not in file_inputs:
+        return value
+    text = os.fspath(value)
+    is_local = "://" not in text[:16] and not text.startswith(("data:", "sha256:", "~"))
+    return str(Path(text).absolute()) if is_local else text

@@ -1,0 +1,81 @@
+"""The arguments of `plan` and `run`: a config, a manifest or a saved plan, and the flags."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxbatch.cli.source import Asked, read_source
+from fluxbatch.planning.plan import Plan
+from fluxbatch.planning.saved_plan import SavedPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A batch as it was typed; where that is a saved plan, it says what was not."""
+
+    given: Path
+    """What was typed; `source` where it is no plan."""
+    source: Path
+    out: Path | None
+    kind: str
+    base_url: str
+    budget: str
+    saved: SavedPlan | None
+
+    @classmethod
+    def read(cls, given: Path, out: Path | None, *, kind: str, base_url: str, budget: str) -> Typed:
+        """Raises `ConfigError` for a plan that cannot be used."""
+        saved = SavedPlan.read(given)
+        if saved is None:
+            return cls(given, given, out, kind, base_url, budget, None)
+        if out is None and saved.out is not None:
+            out = Path(saved.out)
+        return cls(
+            given=given,
+            source=Path(saved.source),
+            out=out,
+            kind=kind or saved.format,
+            base_url=base_url or saved.base_url,
+            budget=budget or saved.budget,
+            saved=saved,
+        )
+
+    def asked(self, *, log_file: str = "", log_format: str = "") -> Asked:
+        """Its config, or the defaults around its manifest; raises `ConfigError`."""
+        return read_source(
+            self.source,
+            budget=self.budget,
+            base_url=self.base_url,
+            kind=self.kind,
+            log_file=log_file,
+            log_format=log_format,
+        )
+
+    def check(self, planned: Callable[[], Plan]) -> None:
+        """Raise `ConfigError` where it is a saved plan and what is *planned* now is another."""
+        if self.saved is not None:
+            self.saved.check(planned())
+
+    def save(self, path: Path, planned: Plan) -> None:
+        """Write *planned*, to be run by what was typed; raises `ConfigError`."""
+        saved = SavedPlan.of(
+            planned,
+            self.source,
+            self.out,
+            kind=self.kind,
+            base_url=self.base_url,
+            budget=self.budget,
+        )
+        saved.write(path, planned)
+
+    def run_again(self, *, yes: bool) -> str:
+        """The command that goes on with it."""
+        words = ["fluxbatch", "run", str(self.given), "--out", str(self.out)]
+        words += ["--base-url", self.base_url] if self.base_url else []
+        words += ["--format", self.kind] if self.kind else []
+        words += ["--budget", self.budget] if self.budget else []  # copied, it stays capped
+        words += ["--yes"] if yes else []
+        return shlex.join(words)

@@ -1,0 +1,90 @@
+"""`fluxbatch export`: a dataset in the format of the tool that comes next."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import Dataset, Json, Quiet, Where, voice
+
+
+class FormatName(StrEnum):
+    """The formats, as typer shows them."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    IMAGEFOLDER = "imagefolder"
+    WEBDATASET = "webdataset"
+
+
+def export(
+    ctx: typer.Context,
+    folder: Dataset,
+    form: Annotated[FormatName, typer.Option("--format", "-f", help="What to write.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="PATH", help="A folder, or one .jsonl, .csv or .parquet file."
+        ),
+    ] = None,
+    where: Where = "",
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split",
+            metavar="NAME=SHARE|COLUMN",
+            help="train=90% and test=10%, or a column (default: the manifest's `split`).",
+        ),
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", metavar="N", help="Samples in one shard.")
+    ] = None,
+    include_failed: Annotated[
+        bool, typer.Option("--include-failed", help="Failed and invalid rows too.")
+    ] = False,
+    embed_images: Annotated[
+        bool, typer.Option("--embed-images", help="parquet: the images as columns.")
+    ] = False,
+    license_id: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="For the card: cc-by-4.0, mit, …")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write images and rows as jsonl, csv, parquet, imagefolder (Hugging Face) or webdataset.
+
+    Without --to it goes to DIR/exports. Run again, only what changed is written; the same dataset
+    gives the same bytes. By shares, a job is always in the same split. A filter is for example
+    "state=done and prompt~cat and width>=512"; README.md has its words.
+    """
+    talk = voice(ctx, as_json=as_json, quiet=quiet)
+    from fluxbatch.cli.render.export import exported_json, exported_lines
+    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.export.export import ExportRequest
+    from fluxbatch.export.export import export as write_export
+    from fluxbatch.export.filter import EVERYTHING, parse_filter
+
+    done = write_export(
+        ExportRequest(
+            folder=Folder(folder),
+            format=form.value,
+            to=to,
+            where=parse_filter(where) if where else EVERYTHING,
+            splits=split or (),
+            shard_size=shard_size,
+            include_failed=include_failed,
+            embed_images=embed_images,
+            license=license_id,
+        )
+    )
+    for line in exported_lines(done):
+        talk.say(line)
+    if as_json:
+        talk.object(exported_json(done, form.value))
+    else:
+        talk.data(str(done.path))
+    return 0

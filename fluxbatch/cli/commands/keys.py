@@ -1,0 +1,38 @@
+"""`fluxbatch keys`: which keys there are, and which work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import BaseUrl, Json, voice
+
+
+def keys(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A config that names keys.")
+    ] = None,
+    base_url: BaseUrl = "",
+    as_json: Json = False,
+) -> int:
+    """Each key's label, fingerprint, account and health; exit 5 if none works."""
+    talk = voice(ctx, as_json=as_json)
+    import anyio
+
+    from fluxbatch.cli.render.keys import health_json, health_lines
+    from fluxbatch.cli.source import read_source
+    from fluxbatch.errors import ExitCode
+    from fluxbatch.maintenance.key_check import check_keys
+
+    asked = read_source(config, base_url=base_url)
+    checked = anyio.run(check_keys, asked.settings.provider, asked.keys(talk))
+    code = ExitCode.DONE if any(key.works for key in checked) else ExitCode.NO_KEY
+    if as_json:
+        talk.object({"exit": int(code), "keys": [health_json(key) for key in checked]})
+    else:
+        for line in health_lines(checked):
+            talk.data(line)
+    return code

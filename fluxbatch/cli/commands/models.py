@@ -1,0 +1,53 @@
+"""`fluxbatch models`: what a model takes and costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import BaseUrl, Json, voice
+
+
+def models(
+    ctx: typer.Context,
+    slug: Annotated[
+        str, typer.Argument(metavar="[SLUG]", help="The provider's name for a model.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="A dataset that may know it already."),
+    ] = None,
+    base_url: BaseUrl = "",
+    as_json: Json = False,
+) -> int:
+    """Show a model's inputs as a table, and its price; without SLUG, the models known here.
+
+    A model without a typed card is asked of the provider, which needs no key; `model: SLUG` in
+    a config runs it.
+    """
+    talk = voice(ctx, as_json=as_json)
+    from fluxbatch.cli.render.model import known, known_lines, model_json, model_lines
+    from fluxbatch.cli.source import read_source
+    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.model_card import describe
+
+    folder = Folder(out) if out is not None else None
+    if not slug:
+        found = known(folder)
+        if as_json:
+            talk.object({"exit": 0, "models": found})
+        else:
+            for line in known_lines(found):
+                talk.data(line)
+        return 0
+    asked = read_source(None, base_url=base_url)
+    settings = asked.settings.model_copy(update={"model": slug})
+    described = describe(settings, folder, asked.any_key(talk))
+    if as_json:
+        talk.object({"exit": 0, **model_json(described)})
+    else:
+        for line in model_lines(described, talk.width()):
+            talk.data(line)
+    return 0

@@ -1,0 +1,60 @@
+"""`fluxbatch retry`: failed jobs, or done ones with poor images, back to pending."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import Dataset, Json, Quiet, voice
+
+
+def retry(
+    ctx: typer.Context,
+    folder: Dataset,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Only failures of this class; may be given again."),
+    ] = None,
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NOTE", help="Instead, done jobs with black, flat, size or duplicate images."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Send failed jobs back to pending; the next run buys them again."""
+    talk = voice(ctx, as_json=as_json, quiet=quiet)
+    from fluxbatch.cli.render.retry import (
+        parse_kinds,
+        parse_notes,
+        reseeded_lines,
+        retried_lines,
+    )
+    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.errors import ConfigError
+    from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
+
+    dataset = Folder(folder)
+    if quality:
+        if kind:
+            raise ConfigError(
+                "--kind is for failed jobs, --quality for done ones: give one of them"
+            )
+        reseeded = apply_retry_quality(dataset, parse_notes(quality))
+        for line in reseeded_lines(reseeded, dataset):
+            talk.say(line)
+        if as_json:
+            kept = {"seed": reseeded.seeded, "alive": reseeded.alive}
+            kept = {why: jobs for why, jobs in kept.items() if jobs}
+            talk.object({"exit": 0, "retried": reseeded.jobs, "kept": kept})
+        return 0
+    retried = apply_retry(dataset, parse_kinds(kind or []))
+    for line in retried_lines(retried, dataset):
+        talk.say(line)
+    if as_json:
+        kept = {failure.value: jobs for failure, jobs in retried.kept.items()}
+        talk.object({"exit": 0, "retried": retried.jobs, "kept": kept})
+    return 0

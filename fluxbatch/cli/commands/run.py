@@ -1,0 +1,102 @@
+"""`fluxbatch run`: make what a manifest or a config asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import BaseUrl, Format, Json, Quiet, Source, Verbose, voice
+
+
+def run(
+    ctx: typer.Context,
+    source: Source,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="The dataset.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="USD", help="The most this run may cost (budget.per_run).")
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most N creates, then stop.")
+    ] = None,
+    max_duration: Annotated[
+        str, typer.Option(metavar="6h", help="Buy only what is likely to be done in that time.")
+    ] = "",
+    deadline: Annotated[
+        str, typer.Option(metavar="06:00", help="The same, by a time of day on this machine.")
+    ] = "",
+    max_failures: Annotated[
+        str, typer.Option(metavar="N|5%", help="Stop where more jobs than that have failed.")
+    ] = "",
+    canary: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Make N jobs from everywhere first, then ask."),
+    ] = None,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Record bad rows as failed, run the others.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing, refuse no number of jobs.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Exit 6 at once where another run uses the key.")
+    ] = False,
+    log_file: Annotated[
+        str, typer.Option(metavar="PATH", help="Add a line for everything that happens.")
+    ] = "",
+    log_format: Annotated[
+        str, typer.Option(metavar="text|json", help="Of those lines; json alone: on stderr.")
+    ] = "",
+    kind: Format = "",
+    base_url: BaseUrl = "",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Make what a manifest, a config or a saved plan asks for; run it again to go on.
+
+    Exit 0: every job is done. 3: some failed. 4: stopped at a budget, limit or deadline with jobs
+    left. 2: refused, nothing was spent. 5: no usable key. 6: in use elsewhere. 7: creates without
+    an answer remain.
+    """
+    talk = voice(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
+    from datetime import UTC, datetime
+
+    from fluxbatch.cli.batch_args import Typed
+    from fluxbatch.cli.deadline import ends_at
+    from fluxbatch.cli.foreground_run import consented, run_batch
+    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.engine.run import RunRequest
+    from fluxbatch.errors import ConfigError
+    from fluxbatch.planning.plan import MOST_EXPANDED, plan
+    from fluxbatch.worker.circuit_breaker import FailureCap
+
+    typed = Typed.read(source, out, kind=kind, base_url=base_url, budget=budget)
+    if typed.out is None:
+        raise ConfigError("--out DIR is missing: the folder of images and ledger")
+    asked = typed.asked(log_file=log_file, log_format=log_format)
+    keys = asked.keys(talk)
+    folder = Folder(typed.out)
+    asked = asked.here(folder.root / "manifests")
+    typed.check(lambda: plan(asked.settings, asked.manifest, folder, key=keys[0]))
+    if not yes and not consented(talk, asked, folder):
+        raise typer.Abort
+    request = RunRequest(
+        settings=asked.settings,
+        keys=keys,
+        folder=folder,
+        manifest=asked.manifest,
+        skip_invalid=skip_invalid,
+        no_wait=no_wait,
+        limit=limit,
+        ends_at=ends_at(max_duration, deadline, datetime.now(UTC)),
+        most_jobs=None if yes else MOST_EXPANDED,
+        max_failures=FailureCap.parse(max_failures) if max_failures else None,
+    )
+    title = f"fluxbatch  {source} → {typed.out}"
+    again = typed.run_again(yes=yes)
+    return run_batch(talk, request, title=title, again=again, canary=canary, yes=yes)

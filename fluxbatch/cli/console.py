@@ -1,0 +1,159 @@
+"""Where an invocation's words go: data to stdout, talk to stderr, keys to neither.
+
+Owns both streams and the one redaction: whatever is written passes `clean`, which takes out
+every known key, what a URL or a header has of credentials, and every control character. A reader
+that went away (`| head`) ends its stream and nothing else: a run must not die of a closed pipe.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.console import RenderableType
+
+    from fluxbatch.config.api_keys import ApiKey
+
+_KEY_VARIABLES = ("EACHLABS_API_KEY", "EACHLABS_API_KEYS", "EACH_API_KEY")
+_SHORTEST_KEY = 6
+"""A shorter text is no secret, and taking it out would garble every word."""
+_CREDENTIALS = re.compile(
+    r"""(?P<user>https?://)[^\s/?#"'<>@]+@
+    | (?P<query>[?&;][^=&?\s"'<>]*(?:sig|credential|token|secret|password|passwd|key)[^=&\s"'<>]*=)
+      [^&\s"'<>\\)]+
+    | (?P<header>\b(?:webhook_secret|x-webhook-secret|x-api-key|authorization)
+      \\?["']?\s*[:=]\s*\\?["']?(?:bearer\s+)?)[^\s"',}\\]+
+    | (?P<hook>/\d+-\d+/)[0-9a-f]{40}\b""",
+    re.I | re.X,
+)
+"""What other programs' words may hold: passwords in URLs, presigned requests, the headers that
+carry a key, and a webhook's address, which ends in a secret of its own."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL_BUT_COLOUR = re.compile(rf"(\x1b\[[0-9;]*m)|{_CONTROL.pattern}")
+
+
+class Talk:
+    """One invocation's voice. Verbs set `json`, `quiet` and `verbose` from their own flags."""
+
+    def __init__(self, argv: Sequence[str] = ()) -> None:
+        given = argv[: argv.index("--")] if "--" in argv else argv
+        self.json = "--json" in given  # before parsing: a usage error wants its object too
+        self.quiet = False
+        self.verbose = bool({"-v", "--verbose"} & set(given) or os.environ.get("FLUXBATCH_DEBUG"))
+        self._keys: list[ApiKey] = []
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without UTF-8 loses a sign only
+
+    def learn(self, keys: Iterable[ApiKey]) -> None:
+        """From here on these keys never appear."""
+        self._keys.extend(keys)
+
+    def clean(self, text: str) -> str:
+        """*text* as it may be shown: no key, no control characters but line ends and tabs."""
+        return _CONTROL.sub(" ", self._redacted(text))
+
+    def data(self, text: str) -> None:
+        """A line of what was asked for."""
+        _write(sys.stdout, self.clean(text) + "\n")
+
+    def object(self, value: Mapping[str, Any]) -> None:
+        """The JSON object that ends stdout under `--json`."""
+        self.data(json.dumps(value, ensure_ascii=False))
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches, unless they asked for quiet."""
+        if not self.quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A line that quiet does not silence."""
+        _write(sys.stderr, self.clean(text) + "\n")
+
+    def failed(self, message: str, code: int, more: Mapping[str, Any] | None = None) -> int:
+        """Say why the command ends here; answers *code*."""
+        self.warn(f"error: {message}")
+        if self.json:
+            self.object({"exit": int(code), "error": message, **(more or {})})
+        return int(code)
+
+    def show(self, shown: RenderableType) -> None:
+        """Data that is laid out; colours only where stdout is a terminal."""
+        _write(sys.stdout, self._laid_out(shown, stderr=False))
+
+    def tell(self, shown: RenderableType) -> None:
+        """Talk that is laid out."""
+        if not self.quiet:
+            _write(sys.stderr, self._laid_out(shown, stderr=True))
+
+    def width(self, *, stderr: bool = False) -> int | None:
+        """The columns of the terminal that a stream leads to; None where it leads to none."""
+        stream = sys.stderr if stderr else sys.stdout
+        return shutil.get_terminal_size().columns if stream.isatty() else None
+
+    @cached_property
+    def console(self) -> RichConsole:
+        """stderr for the live screen. It writes what it is given: `clean` it first."""
+        return _console(stderr=True)
+
+    def close(self) -> None:
+        """Everything is written, or nobody reads it."""
+        for stream in (sys.stdout, sys.stderr):
+            _write(stream, "")
+
+    def _laid_out(self, shown: RenderableType, *, stderr: bool) -> str:
+        console = _console(stderr=stderr)
+        with console.capture() as captured:
+            console.print(shown)
+        text = self._redacted(captured.get())
+        return _CONTROL_BUT_COLOUR.sub(lambda found: found[1] or " ", text)
+
+    def _redacted(self, text: str) -> str:
+        for key in self._keys:
+            text = key.redacted(text)
+        for name in _KEY_VARIABLES:  # before the keys are read, an error may already quote them
+            for part in os.environ.get(name, "").split(","):
+                secret = part.rpartition("=")[2].strip()
+                if len(secret) >= _SHORTEST_KEY:
+                    text = text.replace(secret, "<key>")
+        return _CREDENTIALS.sub(_without_secret, text)
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    """Its name, and that there was something."""
+    if found["user"]:
+        return found["user"]
+    return (found["query"] or found["header"] or found["hook"]) + "<secret>"
+
+
+def _console(*, stderr: bool) -> RichConsole:
+    from rich.console import Console as RichConsole
+
+    class PatientConsole(RichConsole):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True  # rich would end the process
+
+    return PatientConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as exc:
+        # What is still in the buffer must go somewhere, or the interpreter complains at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        if exc.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
+            raise

@@ -1,0 +1,88 @@
+"""An exception in words for people, and in an exit code for programs. Once, here.
+
+Errors of ours speak for themselves. Anything else is a bug: its traceback goes to a file
+(and to stderr for who asked), because the screen is no place to keep it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+
+from fluxbatch.cli.console import Talk
+from fluxbatch.errors import BadRow, ExitCode, FluxbatchError, ManifestError
+
+_BAD_ROWS_SHOWN = 20
+
+
+def tell(exc: BaseException, talk: Talk) -> int:
+    """Say what happened; answers the exit code."""
+    match exc:
+        case KeyboardInterrupt():
+            return talk.failed("interrupted; run the same command to go on", ExitCode.INTERRUPTED)
+        case typer.Abort():
+            return talk.failed("not confirmed; nothing was spent", ExitCode.USAGE)
+        case typer.TyperException():
+            return _misused(exc, talk)
+        case ManifestError():
+            for line in bad_row_lines(exc.bad_rows, everything=talk.verbose):
+                talk.warn(line)
+            rows = {"bad_rows": [bad_row_json(bad) for bad in exc.bad_rows]} if exc.bad_rows else {}
+            return talk.failed(str(exc), exc.exit_code, rows)
+        case FluxbatchError():
+            if talk.verbose:
+                talk.warn(_traceback(exc))
+            return talk.failed(str(exc), exc.exit_code)
+        case _:
+            return _surprised(exc, talk)
+
+
+def bad_row_lines(rows: Sequence[BadRow], *, everything: bool) -> Iterator[str]:
+    """The bad rows, a line each; beyond the first only on request."""
+    shown = rows if everything else rows[:_BAD_ROWS_SHOWN]
+    for bad in shown:
+        yield f"  {bad}"
+    if more := len(rows) - len(shown):
+        yield f"  … and {more:,} more (-v shows them)"
+
+
+def bad_row_json(bad: BadRow) -> dict[str, Any]:
+    """One bad row as programs get it."""
+    return {"row": bad.number, "line": bad.line, "field": bad.field, "reason": bad.reason}
+
+
+def _misused(exc: typer.TyperException, talk: Talk) -> int:
+    context: Any = getattr(exc, "ctx", None)  # usage errors know their command
+    help_hint = ""
+    if context is not None:
+        talk.warn(context.get_usage())
+        help_hint = f"; see `{context.command_path} --help`"
+    return talk.failed(exc.format_message().rstrip(".") + help_hint, ExitCode.USAGE)
+
+
+def _surprised(exc: BaseException, talk: Talk) -> int:
+    text = talk.clean(_traceback(exc))
+    where = ""
+    if talk.verbose:
+        talk.warn(text)
+    else:
+        try:
+            handle, path = tempfile.mkstemp(prefix="fluxbatch-", suffix=".traceback.txt")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            where = f"; the traceback is in {path}"
+        except OSError:
+            where = "; -v shows the traceback"
+    what = f"{type(exc).__name__}: {exc}".rstrip(": ")
+    return talk.failed(
+        f"unexpected {what}{where}. Nothing is lost: run the same command to go on", ExitCode.ERROR
+    )
+
+
+def _traceback(exc: BaseException) -> str:
+    return "".join(traceback.format_exception(exc)).rstrip("\n")

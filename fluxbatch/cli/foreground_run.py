@@ -1,0 +1,126 @@
+"""One run in the foreground: asked for, watched, and summed up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import anyio
+import typer
+
+from fluxbatch.cli.console import Talk
+from fluxbatch.cli.progress.event_log import event_log
+from fluxbatch.cli.progress.progress import Progress, progress
+from fluxbatch.cli.render.run_summary import tell_summary
+from fluxbatch.cli.render.text import count
+from fluxbatch.cli.source import Asked
+from fluxbatch.config.endpoints import is_loopback
+from fluxbatch.config.settings import Budget
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.image_store import images_of
+from fluxbatch.domain.formatting import dollars
+from fluxbatch.domain.job import JobState
+from fluxbatch.engine.notify import announced
+from fluxbatch.engine.run import Canary, RunRequest
+from fluxbatch.engine.run import run as execute_run
+from fluxbatch.engine.status import RunSummary
+from fluxbatch.events import Events
+from fluxbatch.infra.runtime import loop_options
+from fluxbatch.ledger.queries.runs_and_failures import latest_images
+from fluxbatch.planning.plan import Plan, plan
+
+_IMAGES_SHOWN = 10
+
+
+def run_batch(
+    talk: Talk,
+    request: RunRequest,
+    *,
+    title: str,
+    again: str,
+    canary: int | None = None,
+    yes: bool = False,
+) -> int:
+    """Run, show, sum up; answers the exit code. *again* is the command that goes on with it.
+
+    *canary* jobs are made first, and asked about; *yes* goes on where none of them failed.
+    """
+    if strangers := request.folder.strangers():
+        talk.say(
+            f"note: {str(request.folder.root)!r} is no dataset yet and has other files"
+            f" ({strangers[0]!r}); the dataset is made among them"
+        )
+    log = request.settings.log
+    with (
+        event_log(talk, log) as logged,
+        progress(talk, title, is_logged=logged is not None and log.file is None) as shown,
+    ):
+        if canary is not None:
+            goes_on = partial(_goes_on, talk, shown, request.folder, yes=yes)
+            request = replace(request, canary=Canary(canary, goes_on))
+        events = Events(shown.hear, *([logged.hear] if logged is not None else []))
+        run = partial(execute_run, request, events, on_status=shown.show, handle_signals=True)
+        told = partial(announced, request.settings.notify, str(request.folder.root), events, run)
+        summary = anyio.run(told, backend_options=loop_options())
+    tell_summary(talk, summary, request.folder, again)
+    if talk.json:
+        talk.object(summary.as_json())
+    return int(summary.exit_code)
+
+
+async def _goes_on(
+    talk: Talk, shown: Progress, folder: Folder, summary: RunSummary, failed: int, *, yes: bool
+) -> bool:
+    """Show what the canary made and ask; where nobody can be asked, no."""
+    with shown.aside():
+        for line in _canary_lines(folder, summary, failed):
+            talk.say(line)
+        if yes:
+            return not failed
+        if not at_terminal():
+            return False
+        left = count(summary.jobs.of(JobState.PENDING), "job")
+        talk.warn(f"{left} to go. Go on? Type y or n:")
+        await anyio.wait_readable(sys.stdin)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _canary_lines(folder: Folder, summary: RunSummary, failed: int) -> Iterator[str]:
+    done = count(summary.jobs.of(JobState.DONE), "job")
+    and_failed = f", {failed:,} failed" if failed else ""
+    yield f"canary: {done} done{and_failed}, {dollars(summary.run.spent)} spent; the latest images:"
+    with folder.reader() as db:
+        images = images_of(folder, db)
+        yield from (f"  {images.place(path)}" for path in latest_images(db, _IMAGES_SHOWN))
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def consented(talk: Talk, asked: Asked, folder: Folder) -> bool:
+    """Whether the money may be spent: a budget says so, or whoever sits at the terminal."""
+    if not at_terminal() or not _needs_consent(asked):
+        return True
+    key = asked.any_key(talk)
+    planned = plan(asked.settings, asked.manifest, folder, key=key, bad_rows_kept=0)
+    if not planned.jobs.to_buy or planned.is_only_counted:  # the engine refuses so many
+        return True
+    return typer.confirm(talk.clean(_question(planned)), err=True)
+
+
+def _needs_consent(asked: Asked) -> bool:
+    """Real money, and no cap on it."""
+    is_capped = asked.settings.budget.model_copy(update={"timezone": Budget().timezone}) != Budget()
+    return not is_capped and not is_loopback(asked.settings.provider.base_url)
+
+
+def _question(planned: Plan) -> str:
+    cost = f"up to {dollars(planned.cost)}" if planned.cost is not None else "an unknown amount"
+    return (
+        f"{count(planned.jobs.to_buy, 'job')} will cost {cost}, and no budget is set"
+        " (--budget sets one, --yes asks nothing). Go on?"
+    )

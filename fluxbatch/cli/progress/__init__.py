@@ -1,0 +1,1 @@
+"""The progress of a run while it goes on: live screen, plain lines, event log."""

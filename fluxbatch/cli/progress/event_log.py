@@ -1,0 +1,125 @@
+"""What happened, a line each, in a file or on stderr: for whoever looks later.
+
+Owns the two formats. Every line passes the one redaction, `Talk.clean`; ids of the run,
+job and prediction are in it, so that a line finds its row in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from fluxbatch.cli.console import Talk
+from fluxbatch.cli.progress.progress import event_words
+from fluxbatch.config.settings import Log
+from fluxbatch.errors import ConfigError
+from fluxbatch.events import (
+    Event,
+    JobFailed,
+    LaneChanged,
+    Noticed,
+    OutputStored,
+    PredictionMoved,
+    RowsRead,
+    RunEnded,
+    RunStarted,
+    Stopping,
+)
+
+_NAMES: dict[type[Event], str] = {
+    RowsRead: "rows read",
+    RunStarted: "run started",
+    PredictionMoved: "prediction moved",
+    JobFailed: "job failed",
+    OutputStored: "output stored",
+    LaneChanged: "lane changed",
+    Stopping: "stopping",
+    Noticed: "noticed",
+    RunEnded: "run ended",
+}
+_WARNINGS = (JobFailed, LaneChanged, Stopping, Noticed)
+
+
+@contextmanager
+def event_log(talk: Talk, log: Log) -> Iterator[EventLog | None]:
+    """The log of one invocation: in its file, or as JSON on stderr; None where nobody asked.
+
+    Raises `ConfigError` where the file cannot be opened: before anything is spent.
+    """
+    if log.file is None:
+        yield EventLog(talk.warn, talk, log.format) if log.format == "json" else None
+        return
+    path = Path(log.file).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as exc:
+        raise ConfigError(f"log.file: cannot write {str(path)!r}: {exc.strerror}") from exc
+    with suppress(OSError), file:  # closing writes what a full disk did not take
+        yield EventLog(_Lines(file, talk).add, talk, log.format)
+
+
+class _Lines:
+    """A file that takes lines. One that cannot be written ends no run; it is said once."""
+
+    def __init__(self, file: TextIO, talk: Talk) -> None:
+        self._file = file
+        self._talk = talk
+        self._is_broken = False
+
+    def add(self, line: str) -> None:
+        try:
+            self._file.write(line + "\n")
+        except OSError as exc:
+            if not self._is_broken:
+                self._is_broken = True
+                self._talk.warn(f"note: the log {self._file.name!r} is not written: {exc.strerror}")
+
+
+class EventLog:
+    """Writes every event as one line."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        talk: Talk,
+        style: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._write = write
+        self._talk = talk
+        self._style = style
+        self._now = now
+        self._run = ""
+
+    def hear(self, event: Event, /) -> None:
+        if isinstance(event, RowsRead) and not event.finished:
+            return
+        if isinstance(event, RunStarted):
+            self._run = event.run_id
+        at = f"{self._now():%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        level = "warning" if isinstance(event, _WARNINGS) else "info"
+        if self._style == "json":
+            values = {"at": at, "level": level, "event": _NAMES[type(event)], "run": self._run}
+            line = json.dumps(values | facts_of(event), ensure_ascii=False, default=str)
+        else:
+            of_run = f" run={self._run}" if self._run else ""
+            line = f"{at} {level:7} {_text(event)}{of_run}"
+        self._write(self._talk.clean(line).replace("\n", " "))
+
+
+def facts_of(event: Event) -> dict[str, Any]:
+    """The event's own values, by their names; what is not known is left out."""
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _text(event: Event) -> str:
+    """A sentence where there is one, then the facts that it does not tell."""
+    facts = " ".join(f"{name}={value}" for name, value in facts_of(event).items())
+    return event_words(event) or f"{_NAMES[type(event)]} {facts}"

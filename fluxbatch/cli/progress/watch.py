@@ -1,0 +1,87 @@
+"""A run that another process does, watched through its ledger.
+
+Owns how what the ledger shows becomes the status that the live screen draws, and when
+there is nothing more to see. Reads only, once a second, and holds nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+
+from fluxbatch.cli.console import Talk
+from fluxbatch.cli.progress.progress import Progress, progress
+from fluxbatch.cli.render.status import status_lines
+from fluxbatch.config.settings import Limits
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.status import standing
+from fluxbatch.engine.status import LaneStatus, RunStatus
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.queries import runs_and_failures, totals
+from fluxbatch.ledger.queries.live_run import WatchedRun, lane_traffic, watched_run
+
+_EVERY_S = 1.0
+
+
+class _Shaped(BaseModel):
+    """The part of a run's settings that a watcher needs."""
+
+    limits: Limits = Limits()
+
+
+def watch_folder(talk: Talk, folder: Folder, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Show the run at work until it ends, then where the dataset stands."""
+    if folder.is_held():
+        with _shown(talk, folder) as shown:
+            while folder.is_held():
+                with folder.reader() as db:
+                    run = watched_run(db)
+                    if run is not None:
+                        shown.show(status_of(db, run, datetime.now(UTC)))
+                sleep(_EVERY_S)
+    else:
+        talk.say("no run is at work here; where it stands:")
+    with folder.reader() as db:
+        now = standing(db, folder)
+    for line in status_lines(now, talk.width()):
+        talk.data(line)
+
+
+@contextmanager
+def _shown(talk: Talk, folder: Folder) -> Iterator[Progress]:
+    with progress(talk, f"fluxbatch  watching {folder.root}") as shown:
+        yield shown
+
+
+def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
+    """What the run's own screen would show, but for a lane's health: that only it knows."""
+    limits = _Shaped.model_validate_json(run.settings_json).limits
+    manifest = runs_and_failures.latest_manifest(db)
+    jobs, failures = totals.JobCounts({}, 0, 0, 0), list[runs_and_failures.FailedJob]()
+    if manifest is not None:
+        jobs = totals.count_jobs(db, manifest.seq)
+        failures = runs_and_failures.latest_failed(db, manifest.seq)
+    lanes = tuple(
+        LaneStatus(
+            lane.label, lane.alive, limits.concurrent, lane.left_lately, limits.creates,
+            limits.window, "",
+        )
+        for lane in lane_traffic(db, now, limits.window)
+    )  # fmt: skip
+    of_run, of_all = totals.totals_of_run(db, run.seq)
+    return RunStatus(
+        run_id=run.run_id,
+        elapsed_s=max((now - run.began).total_seconds(), 0.0),
+        jobs=jobs,
+        run=of_run,
+        dataset=of_all,
+        budgets=tuple(runs_and_failures.latest_balances(db, run.run_id)),
+        lanes=lanes,
+        done_before=0,
+        stopping=run.reason,
+        failures=tuple(failures),
+    )

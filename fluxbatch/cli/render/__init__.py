@@ -1,0 +1,1 @@
+"""The words and objects that verbs print: pure functions on values."""

@@ -1,0 +1,230 @@
+"""The history of one job in words, and what to do next.
+
+Owns the sentence for every event of the state tables. A line of the ledger whose event has no
+sentence here is told by its name and its states: nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fluxbatch.cli.render.result import (
+    Shown,
+    attempt_json,
+    cost_words,
+    heading_lines,
+    invalid_lines,
+    job_json,
+    short,
+)
+from fluxbatch.cli.render.text import line, moment
+from fluxbatch.domain.formatting import dollars, duration
+from fluxbatch.domain.job import FailureClass, JobState, PredictionState
+from fluxbatch.domain.state_machine import JobEvent, OutputEvent, PredictionEvent
+from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
+from fluxbatch.ledger.queries.job_history import Dossier, HistoryEntry, PredictionEntry
+
+P, J, O = PredictionEvent, JobEvent, OutputEvent  # noqa: E741  # as `states` calls them
+
+PREDICTION_WORDS: Mapping[str, str] = {
+    "intent committed": "to be bought: {price} reserved, with key {key}, run {run}",
+    P.NOT_SENT: "never left this machine; nothing is paid",
+    P.OVER_LIMIT: "refused: over the provider's limit (429); nothing is paid, no attempt is lost",
+    P.UNPAID: "refused: the balance was too low (402); nothing is paid, no attempt is lost",
+    P.KEY_REFUSED: "refused: the key is not good (401, 403); nothing is paid",
+    P.REJECTED: "refused: the provider does not take this input; nothing is paid",
+    P.ENDPOINT_WRONG: "refused: no such model or address there; nothing is paid",
+    P.ACCEPTED: "accepted by the provider as {id}",
+    P.NO_ANSWER: "left, but no clear answer came: it may be billed, so it is looked for and not"
+    " sent again",
+    P.FOUND: "found at the provider as {id}{adopted}",
+    P.ABSENT: "proven absent at the provider; nothing is paid",
+    P.GIVEN_UP: "not found in time; its money stays reserved, at risk",
+    P.NOT_FINISHED: "still at work",
+    P.SUCCEEDED: "succeeded{took}{cost}",
+    P.SUCCEEDED_EMPTY: "succeeded without an image{took}{cost}",
+    P.FAILED: "failed at the provider{cost}",
+    P.CANCELLED: "cancelled{cost}",
+    P.GONE: "lost: the provider no longer knows it{cost}",
+    P.OVERDUE: "given up as timed out: it never ended{cost}",
+    P.COST_LEARNED: "its cost is known now{cost}",
+    "adopted": "found in the provider's record as {id} and adopted",
+    "asked to stop": "the provider was asked to stop it",
+    "read again": "read again at the provider",
+}
+JOB_WORDS: Mapping[str, str] = {
+    J.INTENDED: "taken to be bought",
+    J.FOUND: "bought after all: an earlier attempt was found",
+    J.UNUSABLE: "failed before anything was bought: its control image cannot be used",
+    J.GENERATED: "generated; its images are to be fetched",
+    J.WAITS: "waits to be tried again",
+    J.FAILED: "failed",
+    J.REFRESHED: "its images have a fresh URL",
+    J.STORED: "done: every image is stored",
+    J.OUTPUT_FAILED: "failed: not every image is there",
+    J.REPAIRED: "its images are to be fetched again, for nothing",
+    J.RETRIED: "sent back by `retry`",
+    J.RESEEDED: "sent back for another image, with a new seed",
+}
+OUTPUT_WORDS: Mapping[str, str] = {
+    O.STORED: "stored: {path}",
+    O.LOST: "could not be fetched",
+    O.WANTED: "to be fetched again",
+}
+_SAYS_ITSELF = frozenset(
+    {P.NOT_FINISHED, P.COST_LEARNED, P.GIVEN_UP, "asked to stop", "read again"}
+)
+"""Events that leave the state as it is; any other that does so came too late."""
+
+
+def story_lines(shown: Shown) -> Iterator[str]:
+    """From the row to the end there is, then the sum and the next step."""
+    if shown.job is None:
+        yield from invalid_lines(shown)
+        return
+    job = shown.job
+    yield from heading_lines(shown)
+    yield ""
+    yield f"{moment(job.job.created_at)}  {'job':11} read from a manifest (→ pending)"
+    for entry in job.history:
+        yield _line(job, entry)
+    yield ""
+    yield line("cost", cost_words(job))
+    for number, step in enumerate(_next(shown, job)):
+        yield line("next" if number == 0 else "", step)
+
+
+def _line(job: Dossier, entry: HistoryEntry) -> str:
+    return f"{moment(entry.at)}  {_subject(job, entry):11} {told(job, entry)}"
+
+
+def told(job: Dossier, entry: HistoryEntry) -> str:
+    """One change in words, with its reason and its states."""
+    words = _sentence(job, entry)
+    if entry.reason:
+        words += f": {short(entry.reason)}"
+    if entry.request_id:
+        words += f" [request {entry.request_id}]"
+    if entry.was != entry.became:
+        return f"{words} ({entry.was or ''} → {entry.became})".replace("( →", "(→")
+    if entry.subject == "prediction" and entry.event not in _SAYS_ITSELF:
+        words += " (too late to change anything)"
+    return words
+
+
+def _sentence(job: Dossier, entry: HistoryEntry) -> str:
+    words: Mapping[str, str] = {
+        "prediction": PREDICTION_WORDS,
+        "job": JOB_WORDS,
+        "output": OUTPUT_WORDS,
+    }.get(entry.subject, {})
+    event = entry.event
+    if entry.subject == "output" and event not in words:
+        event = entry.became or event
+    return words[event].format_map(_facts(job, entry)) if event in words else event
+
+
+def _subject(job: Dossier, entry: HistoryEntry) -> str:
+    if entry.subject == "prediction":
+        return f"attempt {_attempt(job, entry.subject_seq)}"
+    if entry.subject == "output":
+        numbers = [o.number + 1 for o in job.outputs if o.seq == entry.subject_seq]
+        return f"image {numbers[0]}" if numbers else "image"
+    return entry.subject
+
+
+def _attempt(job: Dossier, prediction_seq: int) -> str:
+    found = [p.attempt for p in job.predictions if p.seq == prediction_seq]
+    return str(found[0]) if found else "?"
+
+
+def _facts(job: Dossier, entry: HistoryEntry) -> Mapping[str, str]:
+    """What the sentences name; of a prediction as it is now."""
+    facts = dict.fromkeys(("price", "key", "run", "id", "adopted", "took", "cost", "path"), "")
+    if entry.subject == "prediction":
+        for made in job.predictions:
+            if made.seq == entry.subject_seq:
+                facts |= _prediction_facts(made)
+    for output in job.outputs:
+        if entry.subject == "output" and output.seq == entry.subject_seq:
+            facts["path"] = output.path or ""
+    return facts
+
+
+def _prediction_facts(made: PredictionEntry) -> dict[str, str]:
+    cost = f", {dollars(made.cost)}" if made.cost is not None else ""
+    return {
+        "price": dollars(made.price),
+        "key": made.key_label,
+        "run": made.run_id,
+        "id": made.provider_id or "an unknown id",
+        "adopted": f", {made.adopted}" if made.adopted else "",
+        "took": f" after {duration(made.run_time_s)}" if made.run_time_s is not None else "",
+        "cost": cost + (" (estimated)" if cost and made.estimated else ""),
+    }
+
+
+def _next(shown: Shown, job: Dossier) -> Iterator[str]:
+    """The commands that take the job further."""
+    root, entry = shown.folder.root, job.job
+    match entry.state:
+        case JobState.DONE:
+            yield "nothing: the job is done"
+        case JobState.FAILED:
+            assert entry.failure is not None
+            yield from _after_failure(str(root), entry.failure)
+        case JobState.GENERATED:
+            yield "the same `fluxbatch run` again: fetches the images, for nothing"
+        case JobState.PENDING if entry.listed_in != shown.meant.manifest.seq:
+            yield "nothing: the latest manifest does not name this job, so no run of it buys it"
+        case JobState.PENDING:
+            later = f", not before {moment(entry.not_before)} UTC" if entry.not_before else ""
+            yield f"the same `fluxbatch run` again: buys it{later}"
+        case JobState.ACTIVE:
+            yield from _while_active(str(root), job)
+
+
+def _after_failure(root: str, failure: FailureClass) -> Iterator[str]:
+    if failure in MAY_BE_ALIVE:
+        yield f"fluxbatch reconcile {root}: asks the provider what became of it"
+    elif failure in PAID_ALREADY:
+        yield f"fluxbatch repair {root}: fetches the images again, for nothing"
+    else:
+        if failure is FailureClass.INVALID_INPUT:
+            yield "mend the input in the manifest and run it: it will fail again as it is"
+        yield f"fluxbatch retry {root} --kind {failure}: sends all such jobs back to pending"
+
+
+def _while_active(root: str, job: Dossier) -> Iterator[str]:
+    unknown = (PredictionState.UNKNOWN, PredictionState.SUBMITTING)
+    if any(made.state in unknown for made in job.predictions):
+        yield f"fluxbatch reconcile {root}: looks for the create whose outcome is unknown"
+    else:
+        yield "wait: it runs at the provider; if no run goes on, the same `fluxbatch run` again"
+
+
+def story_json(shown: Shown) -> dict[str, Any]:
+    """The object of `why --json`."""
+    if shown.job is None:
+        return {**job_json(shown), "attempts": [], "history": [], "next": []}
+    job = shown.job
+    return {
+        **job_json(shown),
+        "created_at": job.job.created_at,
+        "attempts": [attempt_json(made) for made in job.predictions],
+        "history": [
+            {
+                "at": entry.at,
+                "subject": _subject(job, entry),
+                "was": entry.was,
+                "became": entry.became,
+                "event": entry.event,
+                "reason": entry.reason,
+                "request_id": entry.request_id,
+                "words": told(job, entry),
+            }
+            for entry in job.history
+        ],
+        "next": list(_next(shown, job)),
+    }

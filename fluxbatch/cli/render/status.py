@@ -1,0 +1,286 @@
+"""Where a dataset stands, in words: what failed and why, what it cost, what to run next.
+
+Owns what `status` and the end of `run` both say. Reads the ledger on a reader's connection,
+so it is right while another process is at work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fluxbatch.cli.render.text import FAILURES, QUALITY, count, folded, listed
+from fluxbatch.dataset.status import Standing
+from fluxbatch.domain.formatting import dollars, shortened
+from fluxbatch.domain.job import JobState, Quality
+from fluxbatch.domain.money import Balance, as_usd
+from fluxbatch.errors import ExitCode
+from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
+from fluxbatch.ledger.queries import runs_and_failures, totals
+from fluxbatch.ledger.queries.runs_and_failures import ListedRun
+
+_REASONS_SHOWN = 3
+_REASON_CHARS = 200
+
+
+def failure_lines(now: Standing) -> Iterator[str]:
+    """Counts by class, each with its meaning, its first reasons and their rows."""
+    for group in now.failures:
+        yield f"  {group.jobs:,} {group.failure}: {FAILURES[group.failure]}"
+        for reason in group.reasons[:_REASONS_SHOWN]:
+            rows = listed(list(reason.rows), reason.jobs)
+            yield f"      {rows}: {shortened(reason.reason, _REASON_CHARS)}"
+        if group.failure in MAY_BE_ALIVE:
+            yield "      kept from `retry`: they may be alive at the provider, and be paid twice"
+        more = len(group.reasons) - _REASONS_SHOWN
+        if more > 0:
+            yield f"      and {count(more, 'other reason')}"
+    if now.jobs.invalid:
+        yield f"  {now.jobs.invalid:,} invalid: the row cannot become a job"
+        for _, error in now.invalid[:_REASONS_SHOWN]:
+            yield f"      {shortened(error, _REASON_CHARS)}"
+
+
+def money_words(totals: totals.Totals) -> str:
+    """`$1.20 spent ($0.025 an image) · $0.05 reserved`; what is nothing is left out."""
+    of_it = []
+    if totals.images and totals.spent:
+        each = totals.spent / totals.images / 1_000_000
+        of_it.append(f"${each:.4g} an image")
+    if totals.on_failures:
+        of_it.append(f"{dollars(totals.on_failures)} on failures")
+    if totals.estimated:
+        of_it.append(f"{dollars(totals.estimated)} estimated")
+    parts = [f"{dollars(totals.spent)} spent" + (f" ({', '.join(of_it)})" if of_it else "")]
+    if totals.reserved:
+        parts.append(f"{dollars(totals.reserved)} reserved")
+    if totals.at_risk:
+        parts.append(f"{dollars(totals.at_risk)} at risk")
+    return " · ".join(parts)
+
+
+def next_lines(now: Standing, again: str, exit_code: int | None) -> list[str]:
+    """What to run next, the most useful first; below each command what it does."""
+    lines: list[str] = []
+    for command, what in _next_steps(now, again, exit_code):
+        lines += [command, f"  {what}"]
+    return lines
+
+
+def _next_steps(now: Standing, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
+    retry = f"fluxbatch retry {now.folder.root}"
+    kept = {group.failure: group.jobs for group in now.failures}
+    if now.left:
+        yield again, _why_again(now, exit_code)
+    if now.may_retry:
+        yield retry, f"sends {count(now.may_retry, 'failed job')} back to pending; then run again"
+    if paid := sum(kept.get(failure, 0) for failure in PAID_ALREADY):
+        yield (
+            f"fluxbatch repair {now.folder.root}",
+            f"fetches the images of {count(paid, 'paid job')} again, for $0",
+        )
+    if uncertain := sum(kept.get(failure, 0) for failure in MAY_BE_ALIVE):
+        yield (
+            f"fluxbatch reconcile {now.folder.root}",
+            f"asks the provider what became of {count(uncertain, 'prediction')}",
+        )
+    for note in (Quality.BLACK, Quality.FLAT):
+        if images := now.quality.get(note, 0):
+            yield (
+                f"{retry} --quality {note}",
+                f"sends the jobs of {count(images, f'{note} image')} back, for another seed",
+            )
+    if now.jobs.invalid:
+        yield again, "once the invalid rows are mended in the manifest"
+
+
+def _why_again(now: Standing, exit_code: int | None) -> str:
+    jobs = count(now.left, "job")
+    match exit_code:
+        case ExitCode.STOPPED:
+            return f"goes on with {jobs}; a new run has a fresh cap (--budget)"
+        case ExitCode.NO_KEY:
+            return f"goes on with {jobs}, once a key works: `fluxbatch keys`"
+        case ExitCode.UNKNOWN_LEFT:
+            return f"looks for {count(now.jobs.unknown, 'create')} without an answer again"
+        case _:
+            return f"goes on with {jobs}"
+
+
+def standing_json(now: Standing) -> dict[str, Any]:
+    """The object of `status --json`."""
+    jobs, totals = now.jobs, now.totals
+    return {
+        "dataset": str(now.folder.root),
+        "manifest": now.manifest and now.manifest.path,
+        "jobs": {
+            "total": jobs.total + jobs.invalid,
+            "done": jobs.of(JobState.DONE),
+            "failed": now.failed,
+            "pending": now.left - jobs.unknown,
+            "unknown": jobs.unknown,
+            "by_state": {state.value: jobs.of(state) for state in JobState},
+            "invalid": jobs.invalid,
+            "unlisted": jobs.unlisted,
+        },
+        "images": totals.images,
+        "images_at": now.images_at,
+        "quality": {note.value: now.quality.get(note, 0) for note in Quality},
+        "cost_usd": {
+            "dataset": as_usd(totals.spent),
+            "settled": as_usd(totals.settled),
+            "estimated": as_usd(totals.estimated),
+            "reserved": as_usd(totals.reserved),
+            "at_risk": as_usd(totals.at_risk),
+            "on_failures": as_usd(totals.on_failures),
+        },
+        "budgets": [_balance_json(line) for line in now.balances if line.cap is not None],
+        "runs": [_run_json(run) for run in now.runs],
+        "failures": [group.as_json() for group in now.failures],
+        "unknown": [_unknown_json(create) for create in now.unknown],
+    }
+
+
+def _balance_json(line: Balance) -> dict[str, Any]:
+    return {
+        "scope": line.scope,
+        "key": line.key,
+        "cap_usd": as_usd(line.cap) if line.cap is not None else None,
+        "committed_usd": as_usd(line.committed),
+    }
+
+
+def _run_json(run: runs_and_failures.ListedRun) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "exit": run.exit_code,
+        "reason": run.reason,
+        "creates": run.creates,
+        "cost_usd": as_usd(run.spent),
+    }
+
+
+def _unknown_json(create: runs_and_failures.UnknownCreate) -> dict[str, Any]:
+    return {
+        "job": create.job,
+        "since": create.intended_at,
+        "key": create.key_label,
+        "at_risk": create.at_risk,
+        "reserved_usd": as_usd(create.reserved),
+    }
+
+
+def cap_lines(balances: Sequence[Balance]) -> Iterator[str]:
+    """Each cap and what counts against it."""
+    for line in balances:
+        if line.cap is not None:
+            name = f"{line.scope} {line.key}".rstrip()
+            yield f"{dollars(line.committed)} of {dollars(line.cap)} for the {name}"
+
+
+_LABEL = 10
+
+
+_RUNS_SHOWN = 5
+
+
+_UNKNOWN_SHOWN = 5
+
+
+def status_lines(now: Standing, width: int | None = None) -> Iterator[str]:
+    """The standing, line by line; on a terminal *width* columns wide none is longer."""
+    for line in _lines(now):
+        yield from folded(line, width, hang=2 if line.startswith(" ") else _LABEL)
+
+
+def _lines(now: Standing) -> Iterator[str]:
+    yield _line("dataset", str(now.folder.root))
+    if now.manifest is None:
+        yield _line("manifest", "none was ever run here")
+        return
+    name = now.manifest.path or "a sweep alone"
+    half = "" if now.manifest.imported else ", its import was cut short"
+    yield _line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
+    yield _line("jobs", _jobs(now))
+    yield _line("images", f"{now.totals.images:,} in {now.images_at}")
+    if now.quality:
+        yield _line("quality", _quality(now))
+    yield _line("money", money_words(now.totals))
+    yield from _labelled("budget", list(cap_lines(now.balances)))
+    held = now.folder.is_held()
+    runs = [_run(run, goes_on=held and not number) for number, run in enumerate(now.runs)]
+    yield from _labelled("runs", runs[:_RUNS_SHOWN])
+    if len(now.runs) > _RUNS_SHOWN:
+        yield _line("", "and earlier ones (all of them: the view `costs`)")
+    if now.failed:
+        yield ""
+        yield f"{now.failed:,} failed"
+        yield from failure_lines(now)
+    if now.unknown:
+        yield ""
+        yield from _unknown(now)
+    if now.jobs.unlisted:
+        yield ""
+        pending = count(now.jobs.unlisted, "pending job")
+        yield f"{pending} that the latest manifest does not name: kept, never submitted by it"
+    yield ""
+    last = now.runs[0].exit_code if now.runs else None
+    goes_on = held and bool(now.runs) and now.runs[0].exit_code is None
+    steps = (
+        [f"fluxbatch watch {now.folder.root}", "  the screen of the run that goes on"]
+        if goes_on
+        else next_lines(now, "the same `fluxbatch run` again", last)
+    )
+    yield from _labelled("next", steps or ["nothing: every job has its end"])
+
+
+def _quality(now: Standing) -> str:
+    return ", ".join(f"{images:,} {QUALITY[note]}" for note, images in now.quality.items())
+
+
+def _jobs(now: Standing) -> str:
+    jobs = now.jobs
+    running = jobs.of(JobState.ACTIVE) - jobs.unknown
+    kinds = [
+        (jobs.of(JobState.DONE), "done"),
+        (jobs.of(JobState.FAILED), "failed"),
+        (jobs.invalid, "invalid"),
+        (running, "running"),
+        (jobs.of(JobState.GENERATED), "to be fetched"),
+        (jobs.of(JobState.PENDING), "pending"),
+        (jobs.unknown, "unknown"),
+    ]
+    parts = ", ".join(f"{number:,} {kind}" for number, kind in kinds if number)
+    return f"{jobs.total + jobs.invalid:,} in all: {parts or 'none'}"
+
+
+def _run(run: ListedRun, *, goes_on: bool) -> str:
+    if run.ended_at is not None:
+        end = f"exit {run.exit_code}"
+    elif run.exit_code is not None:
+        end = f"exit {run.exit_code}, to be continued"
+    else:
+        end = "goes on" if goes_on else "was killed; to be continued"
+    when = run.started_at[:16].replace("T", " ")
+    return f"{run.run_id}  {when}  {count(run.creates, 'create')}, {dollars(run.spent)}, {end}"
+
+
+def _unknown(now: Standing) -> Iterator[str]:
+    yield f"{count(len(now.unknown), 'create')} without a known outcome"
+    for create in now.unknown[:_UNKNOWN_SHOWN]:
+        risk = f", {dollars(create.reserved)} at risk" if create.at_risk else ""
+        since = create.intended_at[:19].replace("T", " ")
+        yield f"  job {create.job[:8]}, sent {since} UTC with key {create.key_label}{risk}"
+    if more := len(now.unknown[_UNKNOWN_SHOWN:]):
+        yield f"  and {more} more"
+
+
+def _labelled(label: str, texts: list[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield _line(label if number == 0 else "", text)
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label:{_LABEL}}{text}"

@@ -1,0 +1,97 @@
+"""From what was typed to settings and keys: flag over environment over `.env` over file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fluxbatch.cli.console import Talk
+from fluxbatch.config.api_keys import ApiKey, find_keys
+from fluxbatch.config.loading import environment, load_settings
+from fluxbatch.config.settings import Settings
+from fluxbatch.errors import ConfigError
+
+_CONFIGS = (".yaml", ".yml", ".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command's source, read."""
+
+    settings: Settings
+    manifest: Path | None
+    """None: the settings' own, or a sweep alone."""
+    environ: Mapping[str, str]
+
+    def here(self, place: Path) -> Asked:
+        """With a manifest from stdin or a URL written into the folder *place*: a file."""
+        if self.manifest is None:
+            return self
+        from fluxbatch.manifest.readers.remote_file import as_file
+
+        return replace(self, manifest=as_file(self.manifest, place))
+
+    def keys(self, talk: Talk) -> list[ApiKey]:
+        """Every key there is; from here on none of them is ever shown."""
+        keys = find_keys(self.settings.keys, self.environ)
+        talk.learn(keys)
+        if "EACH_API_KEY" in self.environ and not any(
+            name.startswith("EACHLABS_API_KEY") for name in self.environ
+        ):
+            talk.say("note: the key is taken from EACH_API_KEY; its name here is EACHLABS_API_KEY")
+        return keys
+
+    def any_key(self, talk: Talk) -> ApiKey | None:
+        """One key, for what needs none as a rule."""
+        try:
+            return self.keys(talk)[0]
+        except ConfigError:
+            return None
+
+    def accounts(self, talk: Talk) -> int:
+        """How many accounts the keys belong to; 1 where there is none yet."""
+        try:
+            return len({key.account for key in self.keys(talk)})
+        except ConfigError:
+            return 1
+
+
+def read_source(
+    source: Path | None,
+    *,
+    budget: str = "",
+    base_url: str = "",
+    kind: str = "",
+    log_file: str = "",
+    log_format: str = "",
+) -> Asked:
+    """Read a config, or the defaults around a manifest, under the flags that were given."""
+    if source is not None and not str(source).strip(" ."):
+        # An empty shell variable arrives as the current folder; nobody means that by nothing.
+        raise ConfigError("the manifest is the current folder; name it, or give its path in full")
+    flags: dict[str, Any] = {"format": kind} if kind else {}
+    if budget:
+        flags["budget"] = {"per_run": budget}
+    if base_url:
+        flags["provider"] = {"base_url": base_url}
+    log = {"file": log_file, "format": log_format}
+    if any(log.values()):
+        flags["log"] = {name: value for name, value in log.items() if value}
+    is_config = source is not None and _is_config(source)
+    environ = environment()
+    settings = load_settings(source if is_config else None, flags, environ)
+    manifest = None if is_config else source
+    if manifest is None and settings.manifest is not None:
+        manifest = Path(settings.manifest)
+    return Asked(settings, manifest, environ)
+
+
+def _is_config(source: Path) -> bool:
+    if source.suffix.lower() not in _CONFIGS:
+        return False
+    from fluxbatch.manifest.readers.remote_file import is_elsewhere
+    from fluxbatch.manifest.readers.yaml_toml import is_rows
+
+    return not is_elsewhere(source) and not is_rows(source)

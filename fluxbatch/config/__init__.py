@@ -1,0 +1,1 @@
+"""Settings and API keys: their types, their bounds, and where they come from."""

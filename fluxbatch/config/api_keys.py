@@ -1,0 +1,125 @@
+"""API keys: where they come from, what they are called, who shares limits.
+
+Owns the only copies of the keys' texts. A key prints as its label and a short
+fingerprint; its text is handed out by one method, to the code that writes the
+request header. Source of the names: design.md, command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from fluxbatch.config.settings import KeyEntry
+from fluxbatch.errors import ConfigError
+
+_SHORTEST_SECRET = 8
+_NAMES = ("EACHLABS_API_KEYS", "EACHLABS_API_KEY", "EACHLABS_API_KEY_FILE")
+
+
+class ApiKey:
+    """One key. Equal when the texts are; never printed."""
+
+    __slots__ = ("_text", "account", "fingerprint", "label")
+
+    def __init__(self, text: str, *, label: str | None = None, account: str | None = None) -> None:
+        self._text = text
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:12]
+        """12 hex digits: enough to tell keys apart, useless to guess one from."""
+        self.label = label or self.fingerprint[:6]
+        self.account = account or self.fingerprint
+        """Keys of one account share its limits."""
+
+    def reveal(self) -> str:
+        """The text, for the request header alone."""
+        return self._text
+
+    def redacted(self, text: str) -> str:
+        """*text* without this key in it.
+
+        What is too short to be a secret stays: taking out every `k` would garble all words.
+        """
+        if len(self._text) < _SHORTEST_SECRET:
+            return text
+        # As it is, as JSON has it, and as a URL has it.
+        for form in {self._text, json.dumps(self._text)[1:-1], quote(self._text, safe="")}:
+            text = text.replace(form, f"<key {self.label}>")
+        return text
+
+    def __repr__(self) -> str:
+        return f"<key {self.label} {self.fingerprint[:6]}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+def find_keys(entries: Sequence[KeyEntry], environ: Mapping[str, str]) -> list[ApiKey]:
+    """Every key the config and the environment name, the first of equal ones only.
+
+    Raises `ConfigError` when there is none, or a named one cannot be read.
+    """
+    keys = [_from_entry(entry, environ) for entry in entries]
+    if not keys:
+        keys = [
+            *_from_list(environ.get("EACHLABS_API_KEYS", "")),
+            *_from_list(environ.get("EACHLABS_API_KEY") or environ.get("EACH_API_KEY", "")),
+            *_from_file(environ.get("EACHLABS_API_KEY_FILE")),
+        ]
+    if not keys:
+        raise ConfigError(f"no API key: set {_NAMES[1]} (or {_NAMES[0]}, {_NAMES[2]})")
+    unique = list(dict.fromkeys(keys))
+    labels = [key.label for key in unique]
+    if twice := {label for label in labels if labels.count(label) > 1}:
+        raise ConfigError(f"two keys share the label {sorted(twice)[0]!r}; give each its own")
+    return unique
+
+
+def _from_entry(entry: KeyEntry, environ: Mapping[str, str]) -> ApiKey:
+    kind, _, where = entry.key.partition(":")
+    if kind == "env":
+        text = environ.get(where, "").strip()
+        if not text:
+            raise ConfigError(f"key {entry.label!r}: the environment has no {where}")
+    else:
+        text = _read(Path(where).expanduser(), f"key {entry.label!r}")
+    return _checked(text, label=entry.label, account=entry.account)
+
+
+def _from_list(text: str) -> list[ApiKey]:
+    """Comma-separated, each `label=key` or `key`."""
+    keys = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        label, equals, key = part.partition("=")
+        keys.append(
+            _checked(key.strip(), label=label.strip()) if equals and key else _checked(part)
+        )
+    return keys
+
+
+def _from_file(path: str | None) -> list[ApiKey]:
+    if not path:
+        return []
+    lines = _read(Path(path).expanduser(), "EACHLABS_API_KEY_FILE").splitlines()
+    return [key for line in lines if not line.lstrip().startswith("#") for key in _from_list(line)]
+
+
+def _read(path: Path, named_by: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{named_by}: cannot read {str(path)!r}: {exc}") from exc
+    if not text:
+        raise ConfigError(f"{named_by}: {str(path)!r} is empty")
+    return text
+
+
+def _checked(text: str, *, label: str | None = None, account: str | None = None) -> ApiKey:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigError(f"key {label or '(unlabelled)'!r} has characters no API key has")
+    return ApiKey(text, label=label, account=account)

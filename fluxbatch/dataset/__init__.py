@@ -1,0 +1,1 @@
+"""A dataset on disk: its folder, lock, images, model card and status."""

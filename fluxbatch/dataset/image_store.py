@@ -1,0 +1,54 @@
+"""A dataset's images, wherever its ledger says they are.
+
+Owns which store that is. A run names it and the ledger remembers; everyone else goes by the
+ledger alone, so that a dataset is found whole without its config.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import SinkError
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.image_location import KeepImagesAt, check_image_store, image_store
+from fluxbatch.ledger.queries.recovery import dataset_id, unfinished_outputs
+from fluxbatch.ledger.writer import commit
+from fluxbatch.sink import BucketStore, ImageStore, LocalStore
+
+_TIMEOUT_S = 60.0
+
+
+def images_of(folder: Folder, db: Database, *, timeout_s: float = _TIMEOUT_S) -> ImageStore:
+    """Where the dataset's images are; nobody is asked yet."""
+    return _store(folder.root, image_store(db), timeout_s)
+
+
+def claimed_images(
+    folder: Folder, db: Database, url: str | None, *, timeout_s: float
+) -> ImageStore:
+    """Where a run that names *url* stores images; it takes them now, and the ledger knows it.
+
+    Raises `ConfigError` where the dataset's images, or another's, say otherwise; `SinkError` where
+    the store does not let us in.
+    """
+    is_news = check_image_store(db, url)
+    store = _store(folder.root, url, timeout_s)
+    store.claim(dataset_id(db))
+    if is_news:
+        _leave(images_of(folder, db, timeout_s=timeout_s), db)
+        commit(db, KeepImagesAt(url))
+    return store
+
+
+def _leave(store: ImageStore, db: Database) -> None:
+    """Nothing of ours stays where images were to be: what a crash left there without a ledger
+    entry is fetched again elsewhere."""
+    with suppress(SinkError):  # perhaps it is left because it does not answer
+        for one in unfinished_outputs(db):
+            store.discard(one.stem)
+
+
+def _store(root: Path, url: str | None, timeout_s: float) -> ImageStore:
+    return LocalStore(root) if url is None else BucketStore(url, root, timeout_s)

@@ -1,0 +1,131 @@
+"""The numbers of `fluxbatch status`: where a dataset stands, read from its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.image_store import images_of
+from fluxbatch.domain.job import FailureClass, JobState, Quality
+from fluxbatch.domain.money import Balance
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
+from fluxbatch.ledger.queries import quality_notes, runs_and_failures, totals
+
+_ROWS_NAMED = 5
+
+
+_REASONS_NAMED = 100
+
+
+_UNKNOWN_NAMED = 100
+
+
+_RUNS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason some jobs failed for."""
+
+    reason: str
+    jobs: int
+    rows: tuple[str, ...]
+    """The first that name such a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failed jobs of one class."""
+
+    failure: FailureClass
+    jobs: int
+    reasons: tuple[Reason, ...]
+    """The most frequent first; of very many different ones only some."""
+
+    def as_json(self) -> dict[str, Any]:
+        reasons = [{"reason": r.reason, "jobs": r.jobs, "rows": list(r.rows)} for r in self.reasons]
+        return {"class": self.failure.value, "jobs": self.jobs, "reasons": reasons}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A dataset at this moment."""
+
+    folder: Folder
+    images_at: str
+    """A folder, or a URL."""
+    manifest: runs_and_failures.ListedManifest | None
+    """The latest; None where nothing was ever imported."""
+    jobs: totals.JobCounts
+    totals: totals.Totals
+    runs: tuple[runs_and_failures.ListedRun, ...]
+    """Newest first."""
+    balances: tuple[Balance, ...]
+    failures: tuple[Failures, ...]
+    invalid: tuple[tuple[str, str], ...]
+    """The first invalid rows and why."""
+    unknown: tuple[runs_and_failures.UnknownCreate, ...]
+    quality: Mapping[Quality, int]
+    """How many images each note is on."""
+
+    @property
+    def failed(self) -> int:
+        return self.jobs.of(JobState.FAILED) + self.jobs.invalid
+
+    @property
+    def left(self) -> int:
+        """Jobs without an end."""
+        return self.jobs.total - self.jobs.of(JobState.DONE) - self.jobs.of(JobState.FAILED)
+
+    @property
+    def may_retry(self) -> int:
+        """Failed jobs that `retry` sends back."""
+        kept = MAY_BE_ALIVE | PAID_ALREADY
+        return sum(f.jobs for f in self.failures if f.failure not in kept)
+
+
+def standing(db: Database, folder: Folder) -> Standing:
+    """Everything there is to say about *folder* now."""
+    manifest = runs_and_failures.latest_manifest(db)
+    runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN)
+    seq = manifest.seq if manifest is not None else 0
+    jobs = totals.JobCounts({}, 0, 0, 0)
+    if manifest is not None:
+        jobs = totals.count_jobs(db, seq)
+    return Standing(
+        folder=folder,
+        images_at=images_of(folder, db).address,
+        manifest=manifest,
+        jobs=jobs,
+        totals=totals.totals(db),
+        runs=tuple(runs),
+        balances=tuple(runs_and_failures.latest_balances(db, runs[0].run_id)) if runs else (),
+        failures=tuple(_failures(db, seq)),
+        invalid=tuple(
+            (str(name), error)
+            for name, error in runs_and_failures.invalid_rows(db, seq, _ROWS_NAMED)
+        ),
+        unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
+        quality=quality_notes.count_notes(db),
+    )
+
+
+def _failures(db: Database, manifest_seq: int) -> Iterator[Failures]:
+    found = runs_and_failures.failure_reasons(db, manifest_seq)
+    classes = dict.fromkeys(why.failure for why in found)
+    for failure in classes:
+        ours = [why for why in found if why.failure is failure]
+        reasons = tuple(
+            Reason(why.reason, why.jobs, _rows(db, manifest_seq, why))
+            for why in ours[:_REASONS_NAMED]
+        )
+        yield Failures(failure, sum(why.jobs for why in ours), reasons)
+
+
+def _rows(db: Database, manifest_seq: int, why: runs_and_failures.FailureReason) -> tuple[str, ...]:
+    return tuple(
+        str(row) for row in runs_and_failures.failed_rows(db, manifest_seq, why, _ROWS_NAMED)
+    )

@@ -1,0 +1,1 @@
+"""The values of the domain: rows, jobs, predictions, money, names. Pure data, no I/O."""

@@ -1,0 +1,163 @@
+"""What an image says of itself wherever it goes: how it was asked for, made and stored.
+
+Owns the words of a sidecar and of the facts embedded in a file, both ways. What may be a token (a
+URL's query) never gets in, and nothing else that is secret is known here. Touches no disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from fluxbatch._version import __version__
+from fluxbatch.domain.filenames import Named
+
+_FORMAT = 1
+_MARK = "fluxbatch"
+MOST_BYTES = 16 * 1024 * 1024
+"""Facts that are longer are none: reading a stranger's file has an end."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+
+Facts = dict[str, Any]
+"""As JSON has them: plain words, in a fixed order."""
+
+
+class Provenance(NamedTuple):
+    """What is known of a prediction's outputs before they are fetched."""
+
+    job: str
+    """32 hex digits."""
+    edition: int
+    model: str
+    input: Mapping[str, Any]
+    """As the row and the defaults gave it; no URL with its query."""
+    repeat: int
+    control_sha256: str | None
+    prediction_id: str | None
+    seed: int | None
+    run_id: str
+    created_at: str
+    """RFC 3339: when it was about to be bought."""
+    row: int | None = None
+    """The first row that names the job, in the manifest that named it last."""
+    row_id: str | None = None
+    axes: Mapping[str, Any] = {}
+
+    def named(self, number: int) -> Named:
+        """What of it may stand in the name of output *number*."""
+        return Named(
+            self.job,
+            self.edition,
+            number,
+            self.model,
+            self.input,
+            self.seed,
+            self.row,
+            self.row_id,
+            self.axes,
+        )
+
+
+class Delivered(NamedTuple):
+    """An image as the provider delivered it."""
+
+    sha256: str
+    bytes: int
+    mime: str
+    width: int
+    height: int
+    stored_at: str
+    """RFC 3339."""
+
+
+def facts_of(made: Provenance, number: int, image: Delivered) -> Facts:
+    """Everything an image says of itself, what is not known left out."""
+    row = {"number": made.row, "id": made.row_id, "axes": made.axes or None}
+    told: Facts = {
+        _MARK: _FORMAT,
+        "prompt": made.input.get("prompt"),
+        "seed": made.seed,
+        "model": made.model,
+        "input": made.input,
+        "repeat": made.repeat or None,
+        "control_sha256": made.control_sha256,
+        "row": _known(row) or None,
+        "job": made.job,
+        "edition": made.edition or None,
+        "number": number,
+        "prediction_id": made.prediction_id,
+        "run": made.run_id,
+        "created_at": made.created_at,
+        "stored_at": image.stored_at,
+        "sha256": image.sha256,
+        "bytes": image.bytes,
+        "mime": image.mime,
+        "width": image.width,
+        "height": image.height,
+        "tool": f"fluxbatch {__version__}",
+    }
+    return _known(told)
+
+
+def as_sidecar(facts: Facts) -> bytes:
+    """A whole `.json` file, for people too."""
+    try:
+        text = to_json(facts, indent=2)
+    except PydanticSerializationError:  # half a surrogate pair, which only JSON can say
+        text = json.dumps(facts, indent=2).encode()
+    return text + b"\n"
+
+
+def as_embedded(facts: Facts) -> str:
+    """One line of ASCII: every container of metadata takes it."""
+    return json.dumps(facts, separators=(",", ":"))
+
+
+def read_facts(text: str | bytes) -> Facts | None:
+    """What `as_sidecar` or `as_embedded` has written; None for anything else."""
+    if len(text) > MOST_BYTES:
+        return None
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict) or facts.get(_MARK) is None:
+        return None
+    return facts if isinstance(facts.get("job"), str) else None
+
+
+def tells_of(facts: Facts | None, *, job: str, sha256: str | None) -> bool:
+    """Whether *facts* are those of that job's image."""
+    return facts is not None and (facts.get("job"), facts.get("sha256")) == (job, sha256)
+
+
+def without_query(url: str) -> str:
+    """*url* without what may be a token; what stays names the image but opens nothing.
+
+    Whatever the provider sent: a success must be recorded even if its URL is no URL.
+    """
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "", url
+    plain = rest.split("?", 1)[0].split("#", 1)[0]
+    authority, slash, path = plain.partition("/")
+    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def without_queries(value: Any) -> Any:
+    """A JSON value whose URLs have no query; a text with a URL in it is a text."""
+    if isinstance(value, str):
+        return without_query(value) if "://" in value and _URL.fullmatch(value) else value
+    if isinstance(value, dict):
+        return {name: without_queries(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_queries(item) for item in value]
+    return value
+
+
+def _known(facts: Facts) -> Facts:
+    return {name: value for name, value in facts.items() if value is not None}

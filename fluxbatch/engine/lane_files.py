@@ -1,0 +1,54 @@
+"""The lane files of a run's accounts, locked while the run lasts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.engine.session import Opened
+from fluxbatch.errors import HeldElsewhere
+from fluxbatch.events import Events, Noticed
+from fluxbatch.ledger.queries.recovery import (
+    dataset_id,
+)
+from fluxbatch.scheduler.lane_state_file import LaneFile
+
+_LANE_POLL_S = 0.5
+
+
+@asynccontextmanager
+async def lane_files(
+    keys: Sequence[ApiKey],
+    opened: Opened,
+    place: Path | None,
+    no_wait: bool,
+    events: Events,
+) -> AsyncIterator[Mapping[str, LaneFile]]:
+    """The files of every account that is free, locked; waits until there is one.
+
+    Raises `HeldElsewhere` where *no_wait* forbids waiting.
+    """
+    async with AsyncExitStack() as stack:
+        files: dict[str, LaneFile] = {}
+        dataset, where = dataset_id(opened.db), opened.folder.name
+        told = False
+        while not files:
+            for account in dict.fromkeys(key.account for key in keys):
+                try:
+                    files[account] = LaneFile(account, dataset, where, place)
+                except HeldElsewhere as exc:
+                    if no_wait:
+                        raise
+                    if not told:
+                        events.emit(Noticed(f"{exc}; waiting for it"))
+                        told = True
+                else:
+                    stack.callback(files[account].close)
+            if not files:
+                await anyio.sleep(_LANE_POLL_S)
+        yield files

@@ -1,0 +1,239 @@
+"""A manifest into the ledger: read, validated, imported in batches, in one pass.
+
+Owns the order of that: nothing is submitted before the last row was read, a manifest
+with bad rows leaves nothing behind, and one that was imported before is not read
+again unless a file it names has changed.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from fluxbatch.config.settings import Settings
+from fluxbatch.domain.job import Row
+from fluxbatch.domain.money import Micros, as_usd
+from fluxbatch.errors import BadRow, ConfigError, ManifestError
+from fluxbatch.events import Events, RowsRead
+from fluxbatch.infra.runtime import Seams
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.manifest_import import (
+    BeginImport,
+    DropImport,
+    FinishImport,
+    ImportRows,
+    KnownManifest,
+    files_of,
+)
+from fluxbatch.ledger.operations.uploads import FileHash as KeptHash
+from fluxbatch.ledger.operations.uploads import RememberFiles, find_file
+from fluxbatch.ledger.writer import Together, commit
+from fluxbatch.manifest import FileHash, FileStamp, Manifest
+from fluxbatch.models import ModelCard
+
+_BATCH = 2_500
+_ROWS_A_COMMIT = 200_000
+_BAD_ROWS_KEPT = 1_000
+
+
+class LedgerHashes:
+    """Hashes of local files, kept in the ledger from run to run."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._new: list[KeptHash] = []
+
+    def get(self, stamp: FileStamp, /) -> FileHash | None:
+        kept = find_file(self._db, stamp.path)
+        if kept is None or (kept.size, kept.mtime_ns, kept.inode) != stamp[1:]:
+            return None
+        return FileHash(kept.sha256, kept.mime)
+
+    def put(self, stamp: FileStamp, found: FileHash, /) -> None:
+        self._new.append(KeptHash(*stamp, found.sha256, found.mime))
+
+    def taken(self) -> RememberFiles:
+        """What was put since the last call."""
+        new, self._new = tuple(self._new), []
+        return RememberFiles(new)
+
+
+@dataclass(slots=True)
+class _Progress:
+    rows: int = 0
+    invalid: int = 0
+
+
+class Intake:
+    """One manifest on its way into one ledger. Uses the writer's connection before it starts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        card: ModelCard,
+        db: Database,
+        seams: Seams,
+        events: Events,
+        *,
+        most_jobs: int | None = None,
+        controls: Path | None = None,
+    ) -> None:
+        """*controls*: the folder for control images that are fetched from elsewhere."""
+        self._settings = settings
+        self._card = card
+        self._db = db
+        self._together = Together(db)
+        self._seams = seams
+        self._events = events
+        self._most_jobs = most_jobs
+        self._controls = controls
+        self._hashes = LedgerHashes(db)
+        self._bad: list[BadRow] = []
+
+    async def read(self, path: Path | None, *, skip_invalid: bool) -> KnownManifest:
+        """Import *path* (or the sweep alone) and answer its place in the ledger.
+
+        Raises `ManifestError` with the bad rows, unless they are to be skipped; `ConfigError`.
+        """
+        manifest = await self._seams.blocking(partial(self._open, path))
+        known = await self._seams.blocking(partial(self._begin, manifest))
+        if known.imported and (skip_invalid or known.invalid_rows == 0):
+            self._events.emit(RowsRead(known.rows, known.invalid_rows, finished=True))
+            return known
+        if known.imported:
+            known = await self._seams.blocking(partial(self._begin, manifest, anew=True))
+        try:
+            await self._seams.blocking(partial(self._refuse_too_many, manifest))
+        except ConfigError:
+            await self._seams.blocking(lambda: commit(self._db, DropImport(known.seq)))
+            raise
+        progress = await self._import(manifest, known.seq, skip_invalid)
+        if progress.invalid and not skip_invalid:
+            await self._seams.blocking(self._together.settle)
+            await self._seams.blocking(lambda: commit(self._db, DropImport(known.seq)))
+            raise self._refusal(manifest, progress)
+        now = self._seams.clock.now()
+        finish = FinishImport(now, known.seq, progress.rows, progress.invalid)
+        await self._seams.blocking(partial(self._finish, finish))
+        return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
+
+    def _open(self, path: Path | None) -> Manifest:
+        return Manifest.named(path, self._settings, self._card, self._hashes, self._controls)
+
+    def _refuse_too_many(self, manifest: Manifest) -> None:
+        """A sweep is a few lines, and a slip in it may be a fortune."""
+        if self._most_jobs is None or not manifest.multiplies:
+            return
+        number, is_exact = manifest.count()
+        if number > self._most_jobs:
+            price = self._card.price
+            cost = f" for ${as_usd(Micros(number * price))}" if price is not None else ""
+            raise ConfigError(
+                f"{'' if is_exact else 'about '}{number:,} jobs{cost}: more than"
+                f" {self._most_jobs:,} are made only with --yes; nothing was spent"
+            )
+
+    def _begin(self, manifest: Manifest, *, anew: bool = False) -> KnownManifest:
+        begin = BeginImport(
+            at=self._seams.clock.now(),
+            identity=manifest.identity,
+            path=str(manifest.path.absolute()) if manifest.path else None,
+            bytes=manifest.bytes,
+            model=self._card.slug,
+            settings_json=self._settings.model_dump_json(
+                include={"model", "columns", "defaults", "sweep", "templates"}
+            ),
+            anew=anew,
+            shuffle=self._settings.queue.shuffle,
+        )
+        known = commit(self._db, begin)
+        if known.imported and self._names_other_files(manifest, known):
+            return self._begin(manifest, anew=True)
+        return known
+
+    def _names_other_files(self, manifest: Manifest, known: KnownManifest) -> bool:
+        """Whether the same bytes may name other images by now: changed ones, or another folder's.
+
+        What was fetched may have changed where it came from: only another reading can tell.
+        """
+        files = files_of(self._db, known.seq)
+        fetched = f"{self._controls}{os.sep}" if self._controls is not None else None
+        if fetched is not None and any(path.startswith(fetched) for path, *_ in files):
+            return True
+        before, now = known.path, manifest.path
+        if files and before and now and Path(before).parent != now.absolute().parent:
+            return True
+        for path, size, mtime_ns, inode in files:
+            try:
+                stat = os.stat(path)
+            except OSError:
+                return True
+            if (stat.st_size, stat.st_mtime_ns, stat.st_ino) != (size, mtime_ns, inode):
+                return True
+        return False
+
+    async def _import(self, manifest: Manifest, seq: int, skip_invalid: bool) -> _Progress:
+        rows = manifest.rows(self._note_bad)
+        progress = _Progress()
+        more = True
+        while more:
+            more = await self._seams.blocking(
+                partial(self._batch, rows, seq, progress, skip_invalid)
+            )
+            self._events.emit(RowsRead(progress.rows, progress.invalid, finished=not more))
+        return progress
+
+    def _finish(self, finish: FinishImport) -> None:
+        self._together.apply(finish)
+        self._together.settle()
+
+    def _batch(
+        self, rows: Iterator[Row], seq: int, progress: _Progress, skip_invalid: bool
+    ) -> bool:
+        """Read one batch, and write it unless it is known to be in vain; whether more may come."""
+        with _not_collecting():
+            return self._imported(list(islice(rows, _BATCH)), seq, progress, skip_invalid)
+
+    def _imported(
+        self, batch: list[Row], seq: int, progress: _Progress, skip_invalid: bool
+    ) -> bool:
+        progress.rows += len(batch)
+        progress.invalid += sum(row.job is None for row in batch)
+        if batch and (skip_invalid or not progress.invalid):
+            if (hashes := self._hashes.taken()).files:
+                self._together.apply(hashes)
+            shuffle = self._settings.queue.shuffle
+            self._together.apply(ImportRows(self._seams.clock.now(), seq, batch, shuffle))
+            if progress.rows % _ROWS_A_COMMIT == 0:
+                self._together.settle()
+        return len(batch) == _BATCH
+
+    def _note_bad(self, bad: BadRow) -> None:
+        if len(self._bad) < _BAD_ROWS_KEPT:
+            self._bad.append(bad)
+
+    def _refusal(self, manifest: Manifest, progress: _Progress) -> ManifestError:
+        name = repr(str(manifest.path)) if manifest.path else "the sweep"
+        return ManifestError(
+            f"{progress.invalid:,} of {progress.rows:,} rows of {name} cannot become jobs;"
+            " nothing was spent. Mend them, or use --skip-invalid to record them as failed",
+            self._bad,
+        )
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Without the collector: rows make no cycles, and the search took a tenth of an import."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

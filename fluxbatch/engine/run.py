@@ -1,0 +1,304 @@
+"""The composition root: every long-lived task of a run is started here.
+
+Shutdown has two steps. The first SIGINT or SIGTERM stops creates and lets what runs
+finish and be fetched; the second leaves at once, and what runs is adopted next time.
+A failed job is an outcome; a failed ledger ends the run, because unrecorded results
+are lost money.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.endpoints import is_loopback
+from fluxbatch.config.settings import Settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.image_store import claimed_images
+from fluxbatch.dataset.model_card import kept_cards, open_card
+from fluxbatch.domain.job import JobState
+from fluxbatch.engine.lane_files import lane_files
+from fluxbatch.engine.manifest_import import Intake
+from fluxbatch.engine.session import Invocation, Opened, Outside, open_run
+from fluxbatch.engine.shutdown import _STATUS_S, _leaves, _obey_signals, _stop_in_time, plain_errors
+from fluxbatch.engine.status import RunStatus, RunSummary
+from fluxbatch.engine.webhook_service import hearing
+from fluxbatch.errors import ExitCode, FluxbatchError
+from fluxbatch.events import Events, Noticed, RunEnded
+from fluxbatch.infra.runtime import Seams, real_seams
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations import budgets
+from fluxbatch.ledger.operations.runs import EndRun
+from fluxbatch.ledger.writer import commit
+from fluxbatch.provider import environment_proxies, open_transport
+from fluxbatch.sink import open_fetcher
+from fluxbatch.worker.circuit_breaker import FailureCap
+from fluxbatch.worker.context import Delivery
+
+OnStatus = Callable[[RunStatus], None]
+_STATUS_REST = 20.0
+"""So many times as long as a status takes to find out passes until the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A few jobs from everywhere in the manifest, before the rest is bought."""
+
+    jobs: int
+    goes_on: Callable[[RunSummary, int], Awaitable[bool]]
+    """Told where the run stands and how many of them failed: whether to buy the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What one invocation is asked to do."""
+
+    settings: Settings
+    keys: Sequence[ApiKey]
+    folder: Folder
+    manifest: Path | None
+    """None: the settings' manifest, or a sweep alone."""
+    skip_invalid: bool = False
+    no_wait: bool = False
+    limit: int | None = None
+    """Creates at most; exit 4 where jobs are left."""
+    ends_at: datetime | None = None
+    """Buy only what is likely to be done by then (`--deadline`, `--max-duration`)."""
+    max_failures: FailureCap | None = None
+    canary: Canary | None = None
+    most_jobs: int | None = None
+    """Refuse a sweep or templates that would make more; None: however many."""
+
+
+async def run(
+    request: RunRequest,
+    events: Events,
+    *,
+    seams: Seams | None = None,
+    outside: Outside | None = None,
+    on_status: OnStatus | None = None,
+    handle_signals: bool = False,
+) -> RunSummary:
+    """Work on a dataset until nothing is left to do, or something says stop.
+
+    *on_status* is called at the start, about once a second, and at the end. Raises
+    `FluxbatchError` when the run could not begin or its ledger failed; how jobs ended is in the
+    summary. Cancellation leaves predictions running; the next run adopts them.
+    """
+    seams = seams or real_seams()
+    request.folder.make()
+    with request.folder.held():
+        async with AsyncExitStack() as stack:
+            db = await stack.enter_async_context(open_ledger(request.folder, seams))
+            if outside is None:
+                outside = await stack.enter_async_context(open_internet(request.settings))
+            with plain_errors():
+                return await _run(request, events, seams, outside, db, on_status, handle_signals)
+
+
+async def _run(
+    request: RunRequest,
+    events: Events,
+    seams: Seams,
+    outside: Outside,
+    db: SqliteDatabase,
+    on_status: OnStatus | None,
+    handle_signals: bool,
+) -> RunSummary:
+    async with (
+        _opened(request, events, seams, outside, db) as opened,
+        lane_files(request.keys, opened, outside.lanes_folder, request.no_wait, events) as files,
+    ):
+        run = await open_run(opened, seams)
+        invocation = Invocation(
+            opened, run, request.keys, files, seams, events, outside, request.max_failures
+        )
+        invocation.desk.creates_left = math.inf if request.limit is None else request.limit
+        events.emit(await invocation.started())
+        try:
+            await at_work(
+                invocation,
+                partial(_jobs, invocation, request, outside),
+                on_status=on_status,
+                handle_signals=handle_signals,
+                ends_at=request.ends_at,
+            )
+        except Exception as exc:
+            _keep_error(db, run.seq, seams, exc)
+            raise
+        summary = await invocation.summary()
+        end = EndRun(seams.clock.now(), run.seq, summary.exit_code, summary.reason)
+        await seams.blocking(lambda: commit(db, end))
+        await seams.blocking(partial(budgets.audit, db))
+    events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
+    return summary
+
+
+@asynccontextmanager
+async def _opened(
+    request: RunRequest, events: Events, seams: Seams, outside: Outside, db: SqliteDatabase
+) -> AsyncIterator[Opened]:
+    """Model, books, image store and manifest: whatever may refuse a run before it buys."""
+    settings, folder = request.settings, request.folder
+    began_s = seams.clock.monotonic()
+    say = partial(_say, events)
+    card = await open_card(settings, request.keys, db, outside.transport, seams, say)
+    await seams.blocking(partial(budgets.audit, db))
+    sink = settings.sink
+    claimed = partial(claimed_images, folder, db, sink.store, timeout_s=sink.timeout)
+    images = await seams.blocking(claimed)
+    most, controls = request.most_jobs, folder.controls.absolute()
+    intake = Intake(settings, card, db, seams, events, most_jobs=most, controls=controls)
+    path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
+    manifest = await intake.read(path, skip_invalid=request.skip_invalid)
+    with folder.reader() as reader:
+        others = await seams.blocking(partial(kept_cards, db))
+        yield Opened(folder, images, settings, card, db, reader, manifest.seq, began_s, others)
+
+
+def _keep_error(db: SqliteDatabase, run_seq: int, seams: Seams, exc: Exception) -> None:
+    """Write down that an error ended this invocation, if the ledger still takes it."""
+    leaf = next(_leaves(exc), exc) if isinstance(exc, BaseExceptionGroup) else exc
+    # Our own words hold no secrets; another's may.
+    why = str(leaf) if isinstance(leaf, FluxbatchError) else f"unexpected {type(leaf).__name__}"
+    end = EndRun(seams.clock.now(), run_seq, ExitCode.ERROR, why)
+    with suppress(Exception):  # the error itself is what is told
+        commit(db, end)
+
+
+async def at_work(
+    invocation: Invocation,
+    jobs: Callable[[], Awaitable[None]],
+    *,
+    on_status: OnStatus | None = None,
+    handle_signals: bool = False,
+    ends_at: datetime | None = None,
+) -> None:
+    """Do *jobs* with everything at their service: ledger, lanes, search for unknown creates."""
+    desk = invocation.desk
+    async with anyio.create_task_group() as service:
+        service.start_soon(desk.ledger.run, name="ledger")
+        service.start_soon(desk.lanes.run, name="lanes")
+        for account, journal in desk.journals.items():
+            service.start_soon(journal.run, name=f"journal-{account}")
+        service.start_soon(invocation.reconciler.run, name="reconciler")
+        if ends_at is not None:
+            service.start_soon(_stop_in_time, desk, ends_at, name="deadline")
+        if on_status is not None:
+            service.start_soon(_tell, invocation, on_status, name="status")
+        with anyio.CancelScope() as work:
+            if handle_signals:
+                await service.start(_obey_signals, desk.stop, work, name="signals")
+            await jobs()
+        service.cancel_scope.cancel()
+    with anyio.CancelScope(shield=True):
+        await invocation.flush()
+    if on_status is not None:
+        on_status(await invocation.status())
+
+
+async def _jobs(invocation: Invocation, request: RunRequest, outside: Outside) -> None:
+    """Everything there is to do, a canary before the rest, and an ear for webhooks meanwhile."""
+    queue, canary, failed_before = invocation.desk.queue, request.canary, 0
+    if canary is not None:
+        failed_before = (await invocation.summary()).jobs.of(JobState.FAILED)
+        queue.begin_with(await invocation.sampled(canary.jobs))
+    async with hearing(invocation.desk, request.folder, outside.transport, outside.listen):
+        await _work_off(invocation, recovering=True)
+        if canary is not None and await _passes(invocation, canary, failed_before):
+            queue.go_on()
+            await _work_off(invocation)
+
+
+async def _work_off(invocation: Invocation, *, recovering: bool = False) -> None:
+    """Buyers, collectors, and what an earlier process left behind."""
+    async with collecting(invocation) as (work, deliver):
+        if recovering:
+            await invocation.recover(work, deliver)
+        work.start_soon(invocation.late.serve, work, deliver.clone(), name="late-webhooks")
+        for number in range(invocation.buyers_wanted()):
+            work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+
+
+async def _passes(invocation: Invocation, canary: Canary, failed_before: int) -> bool:
+    """Whether the rest is to be bought; where nothing is left or money is short, nobody is
+    asked."""
+    stop = invocation.desk.stop
+    summary = await invocation.summary()
+    if stop.code is not None or invocation.desk.queue.starved_by is not None:
+        return False
+    if not summary.jobs.of(JobState.PENDING):
+        return False
+    says_yes = False
+    with anyio.CancelScope() as asking:
+        stop.on_stop(asking.cancel)
+        failed = summary.jobs.of(JobState.FAILED) - failed_before
+        says_yes = await canary.goes_on(summary, failed)
+    if asking.cancel_called or says_yes:
+        return says_yes and not asking.cancel_called
+    stop(
+        ExitCode.STOPPED, "the canary is done; run again without --canary, or with --yes, to go on"
+    )
+    return False
+
+
+@asynccontextmanager
+async def collecting(
+    invocation: Invocation,
+) -> AsyncIterator[tuple[TaskGroup, MemoryObjectSendStream[Delivery]]]:
+    """Fetch whatever is delivered; leaves once all who deliver have gone."""
+    deliver, deliveries = anyio.create_memory_object_stream[Delivery](0)
+    async with anyio.create_task_group() as work:
+        with deliver, deliveries:
+            for number in range(invocation.desk.settings.sink.downloads):
+                name = f"collector-{number}"
+                work.start_soon(invocation.collector.run, deliveries.clone(), name=name)
+            yield work, deliver
+
+
+async def _tell(invocation: Invocation, on_status: OnStatus) -> None:
+    with anyio.move_on_after(_STATUS_S):  # what was bought before holds its slots again
+        await invocation.recovered.wait()
+    while True:
+        began_s = invocation.desk.now_s()
+        on_status(await invocation.status())
+        # Sums over a large ledger take their time: looking on may not become the work.
+        took_s = invocation.desk.now_s() - began_s
+        await anyio.sleep(max(_STATUS_S, _STATUS_REST * took_s))
+
+
+@asynccontextmanager
+async def open_ledger(folder: Folder, seams: Seams) -> AsyncIterator[SqliteDatabase]:
+    """The writer's connection; at the end the file alone is complete."""
+    db = await seams.blocking(partial(SqliteDatabase, folder.ledger))
+    try:
+        yield db
+        await seams.blocking(db.checkpoint)
+    finally:
+        db.close()
+
+
+@asynccontextmanager
+async def open_internet(settings: Settings) -> AsyncIterator[Outside]:
+    """The provider and whatever it links to, over real sockets."""
+    local = is_loopback(settings.provider.base_url)
+    proxies = environment_proxies()
+    async with (
+        open_transport(settings.provider) as transport,
+        open_fetcher(settings.sink, allow_http=local, proxy_for=proxies) as fetcher,
+    ):
+        yield Outside(transport, fetcher)
+
+
+def _say(events: Events, message: str) -> None:
+    events.emit(Noticed(message))

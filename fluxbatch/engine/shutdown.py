@@ -1,0 +1,68 @@
+"""The ends of a run: signals, a deadline, and errors out of task groups."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import anyio
+from anyio.abc import TaskStatus
+
+from fluxbatch.errors import ExitCode, FluxbatchError
+from fluxbatch.worker.context import Desk
+from fluxbatch.worker.stop import Stop
+
+_STATUS_S = 1.0
+
+
+_DEADLINES_A_JOB = 75
+"""`provider.deadline` is so many times what an execution usually takes (15 min to 12 s)."""
+
+
+async def _obey_signals(
+    stop: Stop,
+    work: anyio.CancelScope,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    codes = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+    with anyio.open_signal_receiver(*codes) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.code in codes.values():
+                work.cancel()
+            stop(codes[signal.Signals(number)], f"{signal.Signals(number).name} received")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A task group's error as the one error of ours that is in it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            if isinstance(error, FluxbatchError):
+                raise error from group
+        raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+async def _stop_in_time(desk: Desk, ends_at: datetime) -> None:
+    """Buy nothing that is not likely to be fetched by *ends_at*."""
+    while desk.stop.code is None:
+        left_s = (ends_at - desk.seams.clock.now().utc).total_seconds()
+        drain_s = desk.timing.drain_s(desk.settings.provider.deadline / _DEADLINES_A_JOB)
+        if left_s <= drain_s:
+            at = f"{ends_at.astimezone():%Y-%m-%d %H:%M}"
+            desk.stop(ExitCode.STOPPED, f"{at} is too near to buy more")
+            return
+        await anyio.sleep(min(left_s - drain_s, _STATUS_S))

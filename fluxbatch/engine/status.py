@@ -1,0 +1,103 @@
+"""Where a dataset or a run stands, as values: for the terminal, `--json` and the Python API.
+
+Owns the shapes people and programs are told. Filled from the ledger's sums and, while
+a run goes on, from its lanes; never counted along the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fluxbatch.domain.job import JobState
+from fluxbatch.domain.money import Balance, as_usd
+from fluxbatch.errors import ExitCode
+from fluxbatch.ledger.queries.runs_and_failures import FailedJob
+from fluxbatch.ledger.queries.totals import JobCounts, Totals
+from fluxbatch.scheduler.lane import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """One lane at this moment."""
+
+    label: str
+    slots_held: int
+    slots: int
+    creates_in_window: int
+    creates: int
+    """Allowed in the window."""
+    window_s: float
+    health: str
+    """`working`, `slowed`, `paused`, `waits for balance` or `out`; empty: nobody here knows."""
+
+    @classmethod
+    def of(cls, lane: Lane, now: float) -> LaneStatus:
+        """*lane* at the monotonic time *now*."""
+        return cls(
+            lane.label,
+            lane.held,
+            lane.slots.limit,
+            lane.window.in_use(now),
+            lane.creates.limit,
+            lane.window.window_s,
+            lane.health(now),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run at this moment."""
+
+    run_id: str
+    elapsed_s: float
+    """Of this invocation."""
+    jobs: JobCounts
+    run: Totals
+    dataset: Totals
+    budgets: tuple[Balance, ...]
+    """The caps a create counts against now."""
+    lanes: tuple[LaneStatus, ...]
+    done_before: int
+    """Jobs that were done when this invocation began."""
+    stopping: str
+    """Why nothing more is bought; empty while buying."""
+    failures: tuple[FailedJob, ...] = ()
+    """The latest, in whichever run; the newest at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How an invocation of `run` ended."""
+
+    run_id: str
+    exit_code: ExitCode
+    reason: str
+    continued: bool
+    jobs: JobCounts
+    run: Totals
+    dataset: Totals
+    seconds: float
+
+    def as_json(self) -> dict[str, object]:
+        """The last line of `run --json`. Source: design.md, command line."""
+        jobs = self.jobs
+        done, failed = jobs.of(JobState.DONE), jobs.of(JobState.FAILED) + jobs.invalid
+        total = jobs.total + jobs.invalid
+        return {
+            "run_id": self.run_id,
+            "exit": int(self.exit_code),
+            "jobs": {
+                "total": total,
+                "done": done,
+                "failed": failed,
+                "pending": total - done - failed - jobs.unknown,
+                "unknown": jobs.unknown,
+            },
+            "images": self.dataset.images,
+            "cost_usd": {
+                "run": as_usd(self.run.spent),
+                "dataset": as_usd(self.dataset.spent),
+                "at_risk": as_usd(self.dataset.at_risk),
+            },
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,135 @@
+"""Webhooks of one run: the key behind their addresses, the listener, and a look from outside.
+
+Owns what becomes of a run when any of these fails: it goes on by asking, and says so once.
+Source: protocol.md 7.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+
+from fluxbatch.config.endpoints import Webhook
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import NotSent, SinkError
+from fluxbatch.events import Noticed
+from fluxbatch.provider import Dropped, HookNames, HttpRequest, Receiver, Transport
+from fluxbatch.provider.webhook_urls import KEY_BYTES
+from fluxbatch.worker.context import Desk
+
+Listen = Callable[[Receiver, str, int], AbstractAsyncContextManager[int]]
+"""Serves a receiver at a host and a port; gives the port, raises `OSError` where it cannot."""
+
+_LOOK_S = 5.0
+
+
+@asynccontextmanager
+async def hearing(
+    desk: Desk, folder: Folder, transport: Transport, listen: Listen | None = None
+) -> AsyncIterator[None]:
+    """Let the provider tell of ends, where `webhook.public_url` says how it reaches us.
+
+    Raises `SinkError` where the dataset's key can be neither read nor written.
+    """
+    webhook = desk.settings.webhook
+    if webhook.public_url is None:
+        yield
+        return
+    key = await desk.seams.blocking(partial(webhook_key, folder.webhook_key))
+    async with AsyncExitStack() as stack:
+        receiver = Receiver(HookNames(key), desk.hooks.told)
+        host, port = _place(webhook)
+        try:
+            serving = (listen or _real_listen())(receiver, host, port)
+            port = await stack.enter_async_context(serving)
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+            desk.events.emit(
+                Noticed(
+                    f"nobody can listen at webhook.listen {webhook.listen!r}: {why};"
+                    " ends are found by asking for them"
+                )
+            )
+        else:
+            names = HookNames(key, public_address(webhook.public_url, port))
+            desk.hooks.open(names)
+            looking = await stack.enter_async_context(anyio.create_task_group())
+            looking.start_soon(_look, desk, names, transport, name="webhook-look")
+            stack.callback(looking.cancel_scope.cancel)
+        yield
+
+
+def webhook_key(path: Path) -> bytes:
+    """The dataset's key, made when it is first needed. Blocks. Raises `SinkError`."""
+    try:
+        with suppress(FileNotFoundError):
+            key = path.read_bytes()
+            path.chmod(0o600)
+            if len(key) == KEY_BYTES:
+                return key
+        key = secrets.token_bytes(KEY_BYTES)
+        half = path.with_name(f"{path.name}.part")
+        half.unlink(missing_ok=True)
+        with os.fdopen(os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    except OSError as exc:
+        raise SinkError(f"cannot keep a key in {str(path)!r}: {exc.strerror}") from exc
+    return key
+
+
+def public_address(url: str, port: int) -> str:
+    """*url*, its port 0 replaced by the one the listener got."""
+    parts = urlsplit(url)
+    if parts.port != 0:
+        return url
+    return parts._replace(netloc=f"{parts.netloc.removesuffix(':0')}:{port}").geturl()
+
+
+def _place(webhook: Webhook) -> tuple[str, int]:
+    host, _, port = webhook.listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _real_listen() -> Listen:
+    from fluxbatch.provider.webhook_listener import (
+        listening,  # aiohttp's server side, only where wanted
+    )
+
+    return listening
+
+
+async def _look(desk: Desk, names: HookNames, transport: Transport) -> None:
+    """Whether our own listener answers at the public address, as far as can be seen from here.
+
+    Where it does not, webhooks are waited for only once some have come.
+    """
+    health = names.health
+    why = f"no answer within {_LOOK_S:g} s"
+    with anyio.move_on_after(_LOOK_S):
+        try:
+            answer = await transport.send(HttpRequest("GET", health.url, timeout_s=_LOOK_S))
+        except NotSent:
+            why = "it cannot be reached"
+        except Dropped:
+            why = "it does not answer"
+        else:
+            if secrets.compare_digest(answer.body, health.secret.encode()):
+                return
+            why = f"another one answers there ({answer.status})"
+    desk.hooks.doubt()
+    desk.events.emit(
+        Noticed(
+            f"webhooks may not come: {names.public_url} does not lead to this run's listener, seen"
+            f" from here: {why}; where they do not come, ends are found by asking for them"
+        )
+    )

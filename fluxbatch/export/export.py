@@ -1,0 +1,337 @@
+"""One export from the ledger to files that are there whole: choose, name, gather, write.
+
+Owns the order of it. The ledger is read page by page while a run may go on; what a row was when
+its page was read is what is exported. Run again, only what changed is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.image_store import images_of
+from fluxbatch.domain.job import JobState
+from fluxbatch.errors import ConfigError
+from fluxbatch.export.columns import Record, Sample, samples_of
+from fluxbatch.export.dataset_card import NAME, Contents, card
+from fluxbatch.export.filter import EVERYTHING, Filter
+from fluxbatch.export.formats.base import Format, Spool, Stem
+from fluxbatch.export.formats.csv import Csv
+from fluxbatch.export.formats.imagefolder import ImageFolder
+from fluxbatch.export.formats.jsonl import Jsonl, line_of
+from fluxbatch.export.formats.parquet import Parquet
+from fluxbatch.export.formats.webdataset import WebDataset
+from fluxbatch.export.images import Images
+from fluxbatch.export.output_dir import Draft, Place, explained, held_place, mark_of
+from fluxbatch.export.sample_keys import Keys
+from fluxbatch.export.splits import Split, parse_splits
+from fluxbatch.infra.atomic_file import sync
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.queries import runs_and_failures, totals
+from fluxbatch.ledger.queries.results import row_results
+
+FormatName = Literal["jsonl", "csv", "parquet", "imagefolder", "webdataset"]
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+FAILED_ROWS = "failed.jsonl"
+"""Where failed rows go if the format cannot hold a row without an image."""
+
+_ENDED_BADLY = (JobState.FAILED.value, "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What is to be exported, how and where."""
+
+    folder: Folder
+    format: FormatName
+    to: Path | None = None
+    """A folder; for jsonl, csv and parquet also a file with that ending. None: in the dataset."""
+    where: Filter = EVERYTHING
+    splits: Sequence[str] = ()
+    """As in `splits.parse_splits`."""
+    shard_size: int | None = None
+    include_failed: bool = False
+    embed_images: bool = False
+    license: str | None = None
+
+
+@dataclass(slots=True)
+class Exported:
+    """What an export wrote, and what it left out."""
+
+    path: Path
+    rows: int = 0
+    images: int = 0
+    failed_rows: int = 0
+    """Failed and invalid rows without an image that are in it."""
+    failed_left_out: int = 0
+    unended_left_out: int = 0
+    controls_missing: int = 0
+    """Control images that are no more what they were, so left out."""
+    splits: dict[str, int] = field(default_factory=dict)
+    written: int = 0
+    """Shards."""
+    kept: int = 0
+    """Shards that were there already, as they should be."""
+    removed: int = 0
+    card_kept: bool = False
+    """The card was edited by hand, so it stays; the new one lies beside it."""
+    models: set[str] = field(default_factory=set)
+
+
+def export(request: ExportRequest) -> Exported:
+    """Export the latest manifest's rows.
+
+    Raises `ConfigError` for what cannot be asked for or where nothing matches, `ExportFailed`
+    where an image is not what the ledger says or the disk fails; what is finished stays.
+    """
+    with request.folder.reader() as db:
+        images = Images(images_of(request.folder, db), request.folder.root)
+        made = _format(request, images)
+        split = parse_splits(request.splits)
+        to = _destination(request, made)
+        latest = runs_and_failures.latest_manifest(db)
+        if latest is None:
+            raise ConfigError(f"{request.folder.name!r} has no rows yet: nothing was ever run")
+        done = Exported(to)
+        samples = _Choice(request, made, images, split, done).samples(db, latest.seq)
+        if to.suffix == f".{made.name}":
+            _to_file(made, samples, to, done)
+        else:
+            with held_place(to, made.name) as place:
+                _Shards(request, made, place, done).write(samples)
+                _tell(request, made, place, done, totals.totals(db))
+    done.controls_missing = images.controls_missing
+    return done
+
+
+def _format(request: ExportRequest, images: Images) -> Format:
+    if request.embed_images and request.format != "parquet":
+        raise ConfigError(f"--embed-images is for parquet, not for {request.format}")
+    match request.format:
+        case "jsonl":
+            made: Format = Jsonl()
+        case "csv":
+            made = Csv()
+        case "parquet":
+            made = Parquet(images, embed=request.embed_images)
+        case "imagefolder":
+            made = ImageFolder(images)
+        case "webdataset":
+            made = WebDataset(images)
+    size = request.shard_size
+    if size is not None and (size < 1 or (made.most is not None and size > made.most)):
+        most = f"at most {made.most:,}" if made.most is not None else "any more"
+        raise ConfigError(f"--shard-size {size}: a shard of {made.name} has 1 sample or {most}")
+    return made
+
+
+def _destination(request: ExportRequest, made: Format) -> Path:
+    in_parts = bool(request.splits or request.shard_size)
+    exports = request.folder.root / "exports"
+    if request.to is None:
+        plain = made.name in ("jsonl", "csv") and not in_parts
+        return exports / (f"results.{made.name}" if plain else made.name)
+    to = request.to
+    if to.suffix == f".{made.name}" and not to.is_dir():
+        if in_parts:
+            raise ConfigError(
+                f"--to {str(to)!r} is one file; with --split or --shard-size name a folder"
+            )
+        return to
+    inside = (request.folder.images, request.folder.root / "tmp")
+    if any(to.absolute().is_relative_to(place.absolute()) for place in inside):
+        raise ConfigError(f"--to {str(to)!r} is where the dataset keeps its own files")
+    return to
+
+
+class _Choice:
+    """Which samples are exported, each with its key and split."""
+
+    def __init__(
+        self, request: ExportRequest, made: Format, images: Images, split: Split, done: Exported
+    ) -> None:
+        self._matches = request.where.matches
+        self._include_failed = request.include_failed
+        self._holds_images = made.holds_images
+        self._images = images
+        self._split = split
+        self._done = done
+        self._keys = Keys()
+
+    def samples(self, db: Database, manifest_seq: int) -> Iterator[Sample]:
+        """In the manifest's order, each row's images in the order they were made."""
+        for row in row_results(db, manifest_seq):
+            key = None
+            for number, sample in enumerate(samples_of(row)):
+                record = sample.record
+                key = key or self._keys.row_key(record)
+                if not self._matches(record) or not self._is_in(record):
+                    continue
+                record["key"] = f"{key}_{number}"
+                record["split"] = self._split(record)
+                self._count(record)
+                # A million rows may share one control image: it is looked at once.
+                control = self._images.seen(sample.control) if self._holds_images else None
+                yield Sample(record, sample.image, control)
+
+    def _is_in(self, record: Record) -> bool:
+        if record["file_name"] is not None:
+            return True
+        if record["status"] not in _ENDED_BADLY:
+            self._done.unended_left_out += 1
+            return False
+        self._done.failed_left_out += not self._include_failed
+        return self._include_failed
+
+    def _count(self, record: Record) -> None:
+        done = self._done
+        done.rows += 1
+        done.images += record["file_name"] is not None
+        done.failed_rows += record["file_name"] is None
+        if record["model"] is not None:
+            done.models.add(record["model"])
+
+
+def _to_file(made: Format, samples: Iterator[Sample], to: Path, done: Exported) -> None:
+    """One file with every split in it."""
+    folder = to.parent / f".{to.name}.part"
+    stem = Stem("all", 0)
+    with explained(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            draft = Draft(folder)
+            made.write(_told(samples, done), draft, stem)
+            _refuse_nothing(done)
+            ((name, sha256),) = draft.files.items()
+            if to.is_file() and hashlib.sha256(to.read_bytes()).hexdigest() == sha256:
+                done.kept += 1
+            else:
+                os.replace(folder / name, to)
+                sync(to.parent)
+                done.written += 1
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _told(samples: Iterator[Sample], done: Exported) -> Iterator[Sample]:
+    for sample in samples:
+        split = sample.record["split"]
+        done.splits[split] = done.splits.get(split, 0) + 1
+        yield sample
+
+
+def _refuse_nothing(done: Exported, *, needs_image: bool = False) -> None:
+    if done.images or (done.rows and not needs_image):
+        return
+    reasons = []
+    if done.failed_left_out:
+        reasons.append(f"{done.failed_left_out:,} failed rows (--include-failed)")
+    if done.unended_left_out:
+        reasons.append(f"{done.unended_left_out:,} rows that have no end yet")
+    left = " and ".join(reasons)
+    raise ConfigError(
+        "nothing is to be exported: "
+        + (f"there are only {left}" if left else "no row matches, or none has an image")
+    )
+
+
+class _Shards:
+    """Samples in, shards out: one open shard a split."""
+
+    def __init__(self, request: ExportRequest, made: Format, place: Place, done: Exported) -> None:
+        self._made = made
+        self._place = place
+        self._done = done
+        self._size = request.shard_size or made.shard_size
+        self._open: dict[str, Spool] = {}
+        self._numbers: dict[str, int] = {}
+        self._files: set[str] = set()
+        """Whatever is in the folder now and ours."""
+
+    def write(self, samples: Iterator[Sample]) -> None:
+        failed = Spool(self._place.spool("_failed"), Stem("failed", 0), "failed 1")
+        try:
+            for sample in samples:
+                if self._made.needs_image and sample.image is None:
+                    failed.add(sample)
+                    continue
+                spool = self._spool_of(sample.record["split"])
+                spool.add(sample)
+                if spool.samples == self._size:
+                    self._finish(spool)
+            _refuse_nothing(self._done, needs_image=self._made.needs_image)
+            for split in sorted(self._open):
+                self._finish(self._open[split])
+            self._finish_failed(failed)
+        finally:
+            for spool in (failed, *self._open.values()):
+                spool.close()
+        self._done.removed = self._place.remove_others(self._made.patterns, self._files)
+
+    def _spool_of(self, split: str) -> Spool:
+        spool = self._open.get(split)
+        if spool is None:
+            number = self._numbers.get(split, -1) + 1
+            self._numbers[split] = number
+            stem = Stem(split, number)
+            spool = Spool(self._place.spool(str(stem)), stem, self._made.identity)
+            self._open[split] = spool
+        return spool
+
+    def _finish(self, spool: Spool) -> None:
+        stem, splits = spool.stem, self._done.splits
+        splits[stem.split] = splits.get(stem.split, 0) + spool.samples
+        mark = self._made.mark(stem)
+        if self._place.is_done(mark, spool.made_of):
+            self._done.kept += 1
+        else:
+            with self._place.draft() as draft:
+                self._made.write(spool.read(), draft, stem)
+                told = {"made_of": spool.made_of, "samples": spool.samples}
+                self._place.commit(draft, mark, told)
+            self._done.written += 1
+        self._files |= self._place.names(mark)
+        del self._open[stem.split]
+        spool.close()
+
+    def _finish_failed(self, spool: Spool) -> None:
+        """Rows that a format of images cannot hold lie beside it."""
+        mark = mark_of("failed")
+        if spool.samples == 0:
+            self._place.remove(mark, FAILED_ROWS)
+        elif not self._place.is_done(mark, spool.made_of):
+            with self._place.draft() as draft:
+                with draft.open(FAILED_ROWS) as file:
+                    file.writelines(line_of(sample.record) for sample in spool.read())
+                self._place.commit(draft, mark, {"made_of": spool.made_of})
+
+
+def _tell(
+    request: ExportRequest, made: Format, place: Place, done: Exported, totals: totals.Totals
+) -> None:
+    """Write the card, unless somebody has made it theirs."""
+    if made.name in ("jsonl", "csv"):
+        return
+    text = card(
+        Contents(
+            title=Path(request.folder.name).name or "dataset",
+            format_name=made.name,
+            data_files=made.data_files,
+            splits=dict(sorted(done.splits.items())),
+            images=done.images,
+            models=tuple(sorted(done.models)),
+            totals=totals,
+            where=request.where.text,
+            failed_in=0 if made.needs_image else done.failed_rows,
+            license=request.license,
+        )
+    )
+    done.card_kept = place.write_card(NAME, text)

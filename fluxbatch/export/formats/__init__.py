@@ -1,0 +1,1 @@
+"""Export formats: one file each, registered here by name."""

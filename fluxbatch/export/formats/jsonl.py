@@ -1,0 +1,41 @@
+"""JSON lines: one object a line, every column in every line, what is nested as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from fluxbatch.export.columns import Record, Sample
+from fluxbatch.export.formats.base import Stem
+from fluxbatch.export.output_dir import Draft, mark_of
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+"""Legal within JSON, but some readers end a line at them."""
+
+
+def line_of(record: Record) -> bytes:
+    """One line, its end included."""
+    return (_encode(record).translate(_LINE_ENDS) + "\n").encode()
+
+
+class Jsonl:
+    """Money is a decimal text, an absent value is null."""
+
+    name: Final = "jsonl"
+    identity: Final = "jsonl 1"
+    shard_size: Final = None
+    most: Final = None
+    holds_images: Final = False
+    needs_image: Final = False
+    patterns: Final = ("*-??????.jsonl", ".fluxbatch/*-??????.json")
+    data_files: Final = "SPLIT-*.jsonl"
+
+    def mark(self, stem: Stem) -> str:
+        return mark_of(str(stem))
+
+    def write(self, samples: Iterable[Sample], draft: Draft, stem: Stem) -> None:
+        with draft.open(f"{stem}.jsonl") as file:
+            for sample in samples:
+                file.write(line_of(sample.record))

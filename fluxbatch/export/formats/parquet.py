@@ -1,0 +1,201 @@
+"""Parquet: explicit types, nothing of the run or the moment in the file.
+
+Owns the schema that the other formats' tables have too, and pyarrow, which is an extra: it is
+imported when a table is written and not before. What is nested is JSON text, because its shape
+differs from row to row. Source: field-notes.md 2, "Results Parquet".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Final, Self
+
+from fluxbatch._version import __version__
+from fluxbatch.errors import ConfigError
+from fluxbatch.export.columns import COLUMNS, Kind, Record, Sample
+from fluxbatch.export.formats.base import Stem
+from fluxbatch.export.images import Images
+from fluxbatch.export.output_dir import Draft, mark_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+IMAGE_COLUMNS = ("image", "control")
+
+_GROUP_ROWS = 10_000
+_GROUP_IMAGES = 100
+"""More makes the viewer of the Hub slow (dataset-viewer#1771)."""
+_GROUP_BYTES = 64 << 20
+_DTYPES: Mapping[Kind, str] = {
+    "text": "string",
+    "nested": "string",
+    "integer": "int64",
+    "number": "float64",
+    "flag": "bool",
+    "money": "decimal128(12, 6)",
+    "moment": "timestamp[us, tz=UTC]",
+}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def require_pyarrow(format_name: str) -> None:
+    """Raise `ConfigError` naming the extra where pyarrow is missing."""
+    try:
+        import pyarrow.parquet  # noqa: F401  # whether it can be imported is the question
+    except ImportError:
+        raise ConfigError(
+            f"the format {format_name!r} needs pyarrow: pip install 'fluxbatch[parquet]'"
+        ) from None
+
+
+def as_text(record: Record) -> Record:
+    """*record* with what is nested as JSON text."""
+    return {
+        name: _encode(record[name]) if kind == "nested" else record[name]
+        for name, kind in COLUMNS.items()
+    }
+
+
+class Table:
+    """One parquet file, written group by group; whole once the block ends."""
+
+    def __init__(self, file: IO[bytes], *, embed: bool = False) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._pa = pa
+        self._schema = _schema(pa, embed=embed)
+        self._writer = pq.ParquetWriter(
+            file, self._schema, compression="zstd", compression_level=3, version="2.6"
+        )
+        self._group_rows = _GROUP_IMAGES if embed else _GROUP_ROWS
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, record: Record, images: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """A row; *images* are the values of the image columns."""
+        row = {name: _value(kind, record[name]) for name, kind in COLUMNS.items()}
+        self._rows.append({**images, **row})
+        self._bytes += sum(len(image["bytes"]) for image in images.values() if image)
+        if len(self._rows) >= self._group_rows or self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._rows and error is None:
+                self._flush()
+        finally:
+            self._writer.close()  # while its file is open: it would try again when collected
+
+    def _flush(self) -> None:
+        table = self._pa.Table.from_pylist(self._rows, schema=self._schema)
+        self._writer.write_table(table, row_group_size=len(self._rows))
+        self._rows, self._bytes = [], 0
+
+
+def write_table(file: IO[bytes], records: Iterable[Record]) -> None:
+    """A table without images."""
+    with Table(file) as table:
+        for record in records:
+            table.add(record, {})
+
+
+class Parquet:
+    """A row an image; with `embed` the image and its control image are columns of their own."""
+
+    name: Final = "parquet"
+    most: Final = None
+    needs_image: Final = False
+    patterns: Final = ("*-??????.parquet", ".fluxbatch/*-??????.json")
+    data_files: Final = "SPLIT-*.parquet"
+
+    def __init__(self, images: Images, *, embed: bool) -> None:
+        require_pyarrow(self.name)
+        self._images = images
+        self._embed = embed
+
+    @property
+    def identity(self) -> str:
+        return f"parquet {SCHEMA_VERSION} of {__version__}" + (" embedded" if self._embed else "")
+
+    @property
+    def shard_size(self) -> int:
+        return 1_000 if self._embed else 100_000
+
+    @property
+    def holds_images(self) -> bool:
+        return self._embed
+
+    def mark(self, stem: Stem) -> str:
+        return mark_of(str(stem))
+
+    def write(self, samples: Iterable[Sample], draft: Draft, stem: Stem) -> None:
+        with (
+            draft.open(f"{stem}.parquet") as file,
+            Table(file, embed=self._embed) as table,
+        ):
+            for sample in samples:
+                table.add(sample.record, self._embedded(sample) if self._embed else {})
+
+    def _embedded(self, sample: Sample) -> Mapping[str, Mapping[str, Any] | None]:
+        image = control = None
+        if sample.image is not None:
+            name = f"{sample.record['key']}.{sample.record['format']}"
+            image = {"bytes": self._images.image(sample), "path": name}
+        if sample.control is not None:
+            data = self._images.control(sample.control)
+            control = {"bytes": data, "path": sample.control.name}
+        return {"image": image, "control": control}
+
+
+def _schema(pa: Any, *, embed: bool) -> pa.Schema:
+    types = {
+        "string": pa.string(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "bool": pa.bool_(),
+        "decimal128(12, 6)": pa.decimal128(12, 6),
+        "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
+    }
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    fields = [(name, picture) for name in IMAGE_COLUMNS] if embed else []
+    fields += [(name, types[_DTYPES[kind]]) for name, kind in COLUMNS.items()]
+    told = {"fluxbatch.version": __version__, "fluxbatch.schema": str(SCHEMA_VERSION)}
+    if embed:  # so that `datasets` shows them as images
+        told["huggingface"] = json.dumps({"info": {"features": _features()}})
+    return pa.schema(fields, metadata=told)
+
+
+def _features() -> dict[str, Any]:
+    pictures: dict[str, Any] = {name: {"_type": "Image"} for name in IMAGE_COLUMNS}
+    values = {n: {"dtype": _DTYPES[kind], "_type": "Value"} for n, kind in COLUMNS.items()}
+    return {**pictures, **values}
+
+
+def _value(kind: Kind, value: Any) -> Any:
+    if value is None:
+        return None
+    match kind:
+        case "nested":
+            return _encode(value)
+        case "money":
+            return Decimal(value)
+        case "moment":
+            return datetime.fromisoformat(value).astimezone(UTC)
+        case "text":
+            return str(value)
+        case _:
+            return value

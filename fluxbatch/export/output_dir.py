@@ -1,0 +1,307 @@
+"""Where an export lies: every file is there whole under its name, or not at all.
+
+Owns the folder: who may write in it, the drafts of what is on its way, the marks of what is done.
+A mark says what a shard was made of and the hash of each of its files: a shard whose mark and
+files still agree is not written again. Nothing outside of the folder is touched, and of what is
+in it only what carries one of our names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere
+from fluxbatch.infra.atomic_file import sync
+
+_OURS = ".fluxbatch"
+_ABOUT = "export.json"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_BLOCK = 1 << 20
+
+
+class ExportFailed(FluxbatchError):
+    """Something that must be in the export could not be read or written; run it again."""
+
+
+class _HashedFile:
+    """A new file, hashed as it is written; only what writers of ours need."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.closed = False
+
+    def write(self, block: bytes) -> int:
+        self._digest.update(block)
+        return self._file.write(block)
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True  # whoever is handed a file may close it; it is synced first, by us
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+class Draft:
+    """Files on their way, each with the name it will have."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.files: dict[str, str] = {}
+        """The sha256 of each finished file."""
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Write the file *name*; it is whole and on the disk when the block ends."""
+        if not _NAME.fullmatch(name) or name in self.files:
+            raise ValueError(f"{name!r} is no new plain relative name")
+        path = self._root / name
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                hashed = _HashedFile(cast("BinaryIO", file))
+                yield cast("IO[bytes]", hashed)
+                file.flush()
+                os.fsync(file.fileno())
+        self.files[name] = hashed.sha256
+
+
+class Place:
+    """The folder of one export, held by this process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._drafts = root / _OURS / "drafts"
+
+    def spool(self, name: str) -> Path:
+        """A file of our own for what is not yet a shard."""
+        return self._drafts / f"{name}.spool"
+
+    def is_done(self, mark: str, made_of: str) -> bool:
+        """Whether the shard of that mark was made of the same, and its files are as they were."""
+        known = _read_json(self.root / mark)
+        files = known.get("files")
+        if known.get("made_of") != made_of or not isinstance(files, dict) or not files:
+            return False
+        return all(
+            _NAME.fullmatch(name) and _sha256(self.root / name) == sha256
+            for name, sha256 in files.items()
+        )
+
+    @contextmanager
+    def draft(self) -> Iterator[Draft]:
+        """An empty draft; what is not committed is removed."""
+        folder = self._drafts / "shard"
+        with explained(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            try:
+                yield Draft(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, draft: Draft, mark: str, told: Mapping[str, Any]) -> None:
+        """Give everything in *draft* its name, then say so in the mark."""
+        folder = self._drafts / "shard"
+        with explained(self.root):
+            (self.root / mark).unlink(missing_ok=True)
+            for name in dict.fromkeys(_unit(name) for name in draft.files):
+                self._move(folder / name, self.root / name)
+        self.write(mark, {**told, "files": draft.files})
+
+    def _move(self, draft: Path, final: Path) -> None:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if draft.is_dir() and final.exists():  # no system replaces a folder that holds something
+            old = self._drafts / "old"
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+            draft.rename(final)
+            shutil.rmtree(old)
+        else:
+            draft.replace(final)
+        sync(final.parent)
+
+    def write(self, name: str, content: Mapping[str, Any] | bytes) -> str:
+        """A small file, replaced in one step; answers its sha256."""
+        data = content if isinstance(content, bytes) else _json(content)
+        path, part = self.root / name, self._drafts / "small.part"
+        with explained(path):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            sync(path.parent)
+        return hashlib.sha256(data).hexdigest()
+
+    def names(self, mark: str) -> set[str]:
+        """A mark, and what it is about: files, or the folders they are in."""
+        return {mark, *(_unit(name) for name in _read_json(self.root / mark).get("files", {}))}
+
+    def remove(self, *names: str) -> None:
+        """Files of ours that are no longer part of it."""
+        with explained(self.root):
+            for name in names:
+                (self.root / name).unlink(missing_ok=True)
+
+    def write_card(self, name: str, text: bytes) -> bool:
+        """Write a file that people may edit; True where they did, so that it was kept.
+
+        What it would be now then lies beside it as `NAME.new`.
+        """
+        about = self.about()
+        there = _sha256(self.root / name)
+        if there is not None and there != about.get(name):
+            if there != hashlib.sha256(text).hexdigest():
+                self.write(f"{name}.new", text)
+                return True
+        else:
+            self.write(name, text)
+        self.remove(f"{name}.new")
+        self.describe({**about, name: hashlib.sha256(text).hexdigest()})
+        return False
+
+    def about(self) -> Mapping[str, Any]:
+        """What was exported here before; empty where nothing was."""
+        return _read_json(self.root / _OURS / _ABOUT)
+
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Remember what is exported here."""
+        self.write(f"{_OURS}/{_ABOUT}", about)
+
+    def remove_others(self, patterns: tuple[str, ...], kept: set[str]) -> int:
+        """Remove shards of an earlier export that this one no longer has; how many."""
+        removed = 0
+        with explained(self.root):
+            for pattern in patterns:
+                for path in sorted(self.root.glob(pattern)):
+                    name = path.relative_to(self.root).as_posix()
+                    if name in kept or not _NAME.fullmatch(name.removeprefix(f"{_OURS}/")):
+                        continue
+                    _remove(path)
+                    removed += not name.endswith(".json")
+        return removed
+
+    def close(self) -> None:
+        """Leave no draft behind."""
+        shutil.rmtree(self._drafts, ignore_errors=True)
+
+
+@contextmanager
+def held_place(root: Path, format_name: str) -> Iterator[Place]:
+    """The folder *root*, made if need be and ours alone meanwhile.
+
+    Raises `ConfigError` where something else lies there, `HeldElsewhere` while another export
+    writes to it.
+    """
+    _refuse_other_content(root, format_name)
+    with explained(root):
+        (root / _OURS).mkdir(parents=True, exist_ok=True)
+        lock = (root / _OURS / "lock").open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HeldElsewhere(f"another export writes to {str(root)!r}; wait for it") from None
+        place = Place(root)
+        place.close()  # what a killed export left
+        if not place.about():
+            place.describe({"format": format_name})
+        try:
+            yield place
+        finally:
+            place.close()
+
+
+def mark_of(stem: str) -> str:
+    """Where the mark of a shard lies unless its format says otherwise."""
+    return f"{_OURS}/{stem}.json"
+
+
+def _refuse_other_content(root: Path, format_name: str) -> None:
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise ConfigError(f"{str(root)!r} is a file; name a folder (--to)")
+    before = _read_json(root / _OURS / _ABOUT).get("format")
+    others = {path.name for path in root.iterdir()} - {_OURS}
+    if before is None and others:
+        raise ConfigError(
+            f"{str(root)!r} is not empty and holds no export; name another folder (--to)"
+        )
+    if before not in (None, format_name):
+        raise ConfigError(
+            f"{str(root)!r} holds an export as {before}; name another folder (--to) or remove it"
+        )
+
+
+def _unit(name: str) -> str:
+    """What is moved in one step: a file, or the folder of a shard below its split's."""
+    parts = name.split("/")
+    return "/".join(parts[:2])
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    shutil.rmtree(path)
+    if not any(path.parent.iterdir()):  # a split that is no more
+        path.parent.rmdir()
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _sha256(path: Path) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """An `OSError` becomes an `ExportFailed` that names *path*."""
+    try:
+        yield
+    except OSError as exc:
+        raise ExportFailed(
+            f"cannot write {str(exc.filename or path)!r}: {exc.strerror or exc}; what is finished"
+            " stays, run the export again once that is mended"
+        ) from exc

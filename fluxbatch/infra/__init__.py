@@ -1,0 +1,1 @@
+"""The ground the rest stands on: files, clocks, threads, addresses, words of strangers."""

@@ -1,0 +1,80 @@
+"""One connection to one ledger, SQLite or PostgreSQL behind the same few calls.
+
+Owns opening (pragmas, the schema's version, what kind of disk it lies on) and the
+translation of what a driver raises. A newer schema is refused, an older one migrated (a
+reader takes it as it is), an empty database gets the tables. Knows no table by name and
+decides nothing about jobs or money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from fluxbatch.ledger.db.schema import metadata
+from fluxbatch.ledger.db.sql import DialectName, Params, Statement
+from fluxbatch.ledger.db.views import view_statements
+
+if TYPE_CHECKING:
+    pass
+
+Record = tuple[Any, ...]
+
+_NONE: Params = {}
+_BUSY_MS = 10_000
+_CHECKPOINT_BUSY_MS = 1_000
+
+
+class Database(Protocol):
+    """What operations and queries run on. Not for two threads at once.
+
+    Raises `DatabaseFailed` where disk, server or a lock failed, and `LedgerError` where one
+    statement broke a rule of the schema: that is its operation's fault alone.
+    """
+
+    name: DialectName
+
+    version: int
+    """Of its schema; below `SCHEMA_VERSION` only where a reader found an older one."""
+
+    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]: ...
+
+    def insert(self, statement: Statement, params: Params) -> int:
+        """Run an `insert_numbered` statement; answers the new row's `seq`."""
+        ...
+
+    def run_many(self, statement: Statement, params: Iterable[Params]) -> None: ...
+
+    def run_at_commit(self, statement: Statement, params: Params) -> None:
+        """Run it as the transaction's last, together with its like: nothing here reads it."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def take_time(self) -> None:
+        """Let the rest of this transaction take as long as a million rows need."""
+        ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def schema_statements(name: DialectName) -> Sequence[str]:
+    """The whole schema as text, in order."""
+    dialect = sqlite.dialect() if name == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
+    tables = metadata.sorted_tables
+    return [
+        *(str(CreateTable(table).compile(dialect=dialect)) for table in tables),
+        *(
+            str(CreateIndex(index).compile(dialect=dialect))
+            for table in tables
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ),
+        *view_statements(name),
+    ]

@@ -1,0 +1,1 @@
+"""Operations: every change of the ledger, as a value that one writer applies."""

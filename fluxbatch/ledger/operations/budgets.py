@@ -1,0 +1,144 @@
+"""The books of money: what each cap has reserved, settled and estimated.
+
+Owns the `budgets` table. Every change of a prediction's money changes its run's,
+its day's and the dataset's line in the same transaction; `audit` compares them
+with the sum over the predictions. Source: protocol.md 5.
+"""
+
+from __future__ import annotations
+
+from operator import add
+from typing import Any
+
+from sqlalchemy import (
+    CompoundSelect,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros, as_usd
+from fluxbatch.errors import LedgerError
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Dialects, Statement, constant, insert_all
+
+_b = schema.budgets.c
+_p = schema.predictions.c
+
+_OURS = or_(
+    and_(_b.scope == constant("run"), _b.key == bindparam("run_id")),
+    and_(_b.scope == constant("day"), _b.key == bindparam("day")),
+    and_(_b.scope == constant("dataset"), _b.key == literal_column("''")),
+)
+_READ = Statement(
+    lambda _: (
+        select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated)
+        .where(_OURS)
+        .order_by(_b.scope.desc())  # run, day, dataset: the nearest cap is named first
+        .with_for_update()
+    )
+)
+_BOOK = Statement(
+    lambda _: (
+        update(schema.budgets)
+        .where(_OURS)
+        .values(
+            reserved=_b.reserved + bindparam("by_reserved"),
+            settled=_b.settled + bindparam("by_settled"),
+            estimated=_b.estimated + bindparam("by_estimated"),
+        )
+    )
+)
+_OPEN = Statement(
+    lambda d: insert_all(d, schema.budgets).on_conflict_do_update(
+        index_elements=["scope", "key"], set_={"cap": bindparam("cap")}
+    )
+)
+
+
+def open_lines(db: Database, run_id: str, day: str, caps: Caps) -> None:
+    """Make sure the three lines exist and carry the latest caps."""
+    for scope, key in zip(SCOPES, (run_id, day, ""), strict=True):
+        line = {"scope": scope, "key": key, "cap": caps.get(scope)}
+        db.run(_OPEN, {**line, "reserved": 0, "settled": 0, "estimated": 0})
+
+
+def read_lines(db: Database, run_id: str, day: str) -> list[Balance]:
+    """The lines a create of this run on this day counts against."""
+    return [Balance(*record) for record in db.run(_READ, {"run_id": run_id, "day": day})]
+
+
+def book(
+    db: Database, run_id: str, day: str, *, reserved: int = 0, settled: int = 0, estimated: int = 0
+) -> None:
+    """Add to the three lines; a negative amount takes away."""
+    db.run(
+        _BOOK,
+        {
+            "run_id": run_id,
+            "day": day,
+            "by_reserved": reserved,
+            "by_settled": settled,
+            "by_estimated": estimated,
+        },
+    )
+
+
+_NOTHING = (0, 0, 0)
+
+
+def _lines(_: Dialects) -> CompoundSelect[Any]:
+    """Every line as booked, and beside them what the predictions of a run and a day sum up to."""
+    settled = func.sum(case((_p.estimated == constant(0), _p.cost)))
+    estimated = func.sum(case((_p.estimated == constant(1), _p.cost)))
+    sums = [func.coalesce(one, constant(0)) for one in (func.sum(_p.reserved), settled, estimated)]
+    group = (_p.run_seq, _p.state, _p.estimated, _p.budget_day)  # an index has them in this order
+    by_run = select(*group, *sums).group_by(*group).subquery("by_run")
+    run_seq, _state, _estimated, day, *found = by_run.c
+    return union_all(
+        select(constant("booked"), _b.scope, _b.key, _b.reserved, _b.settled, _b.estimated),
+        select(constant("found"), schema.runs.c.id, day, *found).join_from(
+            by_run, schema.runs, schema.runs.c.seq == run_seq
+        ),
+    )
+
+
+_AUDIT = Statement(_lines)
+
+
+def audit(db: Database) -> None:
+    """Compare every line with the sum over the predictions; raise `LedgerError` on a difference.
+
+    One statement reads both sides, so a reader may ask while the writer works.
+    """
+    booked: dict[tuple[str, str], tuple[int, ...]] = {}
+    found: dict[tuple[str, str], tuple[int, ...]] = {}
+    for side, name, detail, *parts in db.run(_AUDIT):
+        amounts = tuple(int(part) for part in parts)
+        if side == "booked":
+            booked[name, detail] = amounts
+            continue
+        for line in (("run", name), ("day", detail), ("dataset", "")):
+            found[line] = tuple(map(add, found.get(line, _NOTHING), amounts))
+    for line in (*booked, *found):
+        if booked.get(line, _NOTHING) != found.get(line, _NOTHING):
+            raise _difference(*line, booked.get(line, _NOTHING), found.get(line, _NOTHING))
+
+
+def _difference(
+    scope: str, key: str, booked: tuple[int, ...], found: tuple[int, ...]
+) -> LedgerError:
+    def words(amounts: tuple[int, ...]) -> str:
+        return "/".join(as_usd(Micros(amount)) for amount in amounts)
+
+    return LedgerError(
+        f"the books of {scope} {key!r} say {words(booked)} USD reserved/settled/estimated, its"
+        f" predictions {words(found)}; nothing more is bought. Restore the ledger from a backup"
+    )

@@ -1,0 +1,167 @@
+"""The intent: claim, caps, money and the prediction's row in one transaction.
+
+Owns the one way a prediction comes to be. When `Intend` has answered with an
+`Intent`, the money is reserved and the row durable, and only then may a byte leave.
+Source: protocol.md 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select, update
+
+from fluxbatch.domain.job import JobState, PredictionState
+from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros
+from fluxbatch.domain.state_machine import JobEvent, job_step
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, insert_numbered
+from fluxbatch.ledger.db.timestamps import boot_us, later, utc_text
+from fluxbatch.ledger.operations import budgets, history
+
+Admit = Callable[[Sequence[Balance], Micros], Balance | None]
+"""The cap that forbids one more create of this price, or None. Pure: `scheduler` owns it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """The key a create is sent with, and its lane."""
+
+    account: str
+    key_fingerprint: str
+    key_label: str
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A prediction that is about to be asked for."""
+
+    prediction_seq: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """Nothing was written: this cap has no room."""
+
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
+class NotPending:
+    """Nothing was written: the job needs no create now."""
+
+    state: JobState
+
+
+_SUBMITTING = str(PredictionState.SUBMITTING)
+_j = schema.jobs.c
+_SEQ = _j.seq == bindparam("job_seq")
+_JOB = Statement(lambda _: select(_j.state, _j.predictions).where(_SEQ).with_for_update())
+_CLAIM = Statement(
+    lambda _: (
+        update(schema.jobs)
+        .where(_SEQ)
+        .values(state=bindparam("to"), predictions=bindparam("attempt"))
+    )
+)
+_INSERT = Statement(
+    lambda d: insert_numbered(
+        d,
+        schema.predictions,
+        ("job_seq", "run_seq", "attempt", "state", "account", "key_fingerprint", "key_label",
+         "epoch", "price", "reserved", "budget_day", "seed", "control_url", "boot_id",
+         "intended_at", "intended_boot_us", "send_by_at", "send_by_boot_us"),
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Intend:
+    """Claim the job, check the caps, reserve the money, insert the prediction."""
+
+    at: Moment
+    run_seq: int
+    run_id: str
+    job_seq: int
+    buyer: Buyer
+    price: Micros
+    """At purchase: what it costs where the provider tells no figure."""
+    caps: Caps
+    admit: Admit
+    send_within_s: float
+    """How long after `at` the create may still leave."""
+    budget_day: str
+    seed: int | None
+    control_url: str | None
+    reserve: Micros | None = None
+    """What it holds of the caps until its cost is known; None: its price."""
+
+    def apply(self, db: Database) -> Intent | OverBudget | NotPending:
+        ((state, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
+        if state != JobState.PENDING:
+            return NotPending(JobState(state))
+        lines = budgets.read_lines(db, self.run_id, self.budget_day)
+        if len(lines) < len(SCOPES):  # the first create of a new day
+            budgets.open_lines(db, self.run_id, self.budget_day, self.caps)
+            lines = budgets.read_lines(db, self.run_id, self.budget_day)
+        reserve = self._reserved
+        refusing = self.admit(lines, reserve)
+        if refusing is not None:
+            return OverBudget(refusing)
+        budgets.book(db, self.run_id, self.budget_day, reserved=reserve)
+        attempt = int(predictions) + 1
+        active = job_step(JobState.PENDING, JobEvent.INTENDED)
+        db.run(_CLAIM, {"job_seq": self.job_seq, "to": str(active), "attempt": attempt})
+        prediction_seq = db.insert(_INSERT, self._values(attempt))
+        self._remember(db, ("job", self.job_seq), JobEvent.INTENDED, (JobState.PENDING, active))
+        self._remember(db, ("prediction", prediction_seq), "intent committed", (None, _SUBMITTING))
+        return Intent(prediction_seq, attempt)
+
+    @property
+    def _reserved(self) -> Micros:
+        return self.price if self.reserve is None else self.reserve
+
+    def _values(self, attempt: int) -> dict[str, object]:
+        send_by = later(self.at, self.send_within_s)
+        return {
+            "job_seq": self.job_seq,
+            "run_seq": self.run_seq,
+            "attempt": attempt,
+            "state": _SUBMITTING,
+            "account": self.buyer.account,
+            "key_fingerprint": self.buyer.key_fingerprint,
+            "key_label": self.buyer.key_label,
+            "epoch": self.buyer.epoch,
+            "price": self.price,
+            "reserved": self._reserved,
+            "budget_day": self.budget_day,
+            "seed": self.seed,
+            "control_url": self.control_url,
+            "boot_id": self.at.boot_id,
+            "intended_at": utc_text(self.at),
+            "intended_boot_us": boot_us(self.at),
+            "send_by_at": utc_text(send_by),
+            "send_by_boot_us": boot_us(send_by),
+        }
+
+    def _remember(
+        self,
+        db: Database,
+        subject: tuple[history.Subject, int],
+        event: str,
+        change: tuple[str | None, str],
+    ) -> None:
+        history.append(
+            db,
+            subject,
+            event,
+            at=utc_text(self.at),
+            change=change,
+            job_seq=self.job_seq,
+            run_seq=self.run_seq,
+        )

@@ -1,0 +1,82 @@
+"""A job's row as its state changes; every change leaves its line of history.
+
+Owns the one way a job's state is written: asked of the jobs' table in `states`,
+with the class and the words of a failure kept for exactly as long as it is failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from sqlalchemy import bindparam, update
+
+from fluxbatch.domain.job import FailureClass, JobState
+from fluxbatch.domain.state_machine import JobEvent, job_step
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, clean
+from fluxbatch.ledger.operations import history
+
+_j = schema.jobs.c
+_SEQ = _j.seq == bindparam("job_seq")
+_MOVE = Statement(
+    lambda _: (
+        update(schema.jobs)
+        .where(_SEQ)
+        .values(
+            state=bindparam("to"),
+            failure=bindparam("to_failure"),
+            reason=bindparam("to_reason"),
+            ended_at=bindparam("to_ended"),
+        )
+    )
+)
+_COUNT_ATTEMPTS = Statement(
+    lambda _: update(schema.jobs).where(_SEQ).values(attempts_json=bindparam("attempts"))
+)
+_ENDED = (JobState.DONE, JobState.FAILED)
+
+
+def move_job(
+    db: Database,
+    job_seq: int,
+    was: JobState,
+    event: JobEvent,
+    *,
+    at: str,
+    run_seq: int | None = None,
+    failure: FailureClass | None = None,
+    reason: str | None = None,
+) -> JobState:
+    """Write the job's next state, and answer it; *failure* and *reason* stay if it has failed."""
+    state = job_step(was, event)
+    if state is was:
+        return state
+    failed = state is JobState.FAILED
+    db.run(
+        _MOVE,
+        {
+            "job_seq": job_seq,
+            "to": str(state),
+            "to_failure": failure if failed else None,
+            "to_reason": clean(reason or failure) if failed else None,
+            "to_ended": at if state in _ENDED else None,
+        },
+    )
+    history.append(
+        db,
+        ("job", job_seq),
+        event,
+        at=at,
+        change=(was, state),
+        job_seq=job_seq,
+        run_seq=run_seq,
+        reason=reason,
+    )
+    return state
+
+
+def count_attempts(db: Database, job_seq: int, attempts: Mapping[FailureClass, int]) -> None:
+    """Keep how often the job has failed of each class since the user's last `retry`."""
+    db.run(_COUNT_ATTEMPTS, {"job_seq": job_seq, "attempts": json.dumps(attempts)})

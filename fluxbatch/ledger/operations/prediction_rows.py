@@ -1,0 +1,164 @@
+"""A prediction's row: as it was before an event, and as the event leaves it.
+
+Owns the `predictions` table after the intent. Amounts change here and in the books
+of `budgets` alike; what was learned once is not erased by an event that knows less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, select, update
+
+from fluxbatch.domain.job import LIVE, FailureClass, JobState, PredictionId, PredictionState
+from fluxbatch.domain.money import Micros
+from fluxbatch.domain.state_machine import MoneyMove
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, constant, one_of
+from fluxbatch.ledger.operations import budgets
+
+_p, _j = schema.predictions.c, schema.jobs.c
+_SEQ = _p.seq == bindparam("prediction_seq")
+
+_READ = Statement(
+    lambda _: (
+        select(
+            _p.state, _p.price, _p.reserved, _p.cost, _p.estimated, _p.budget_day, _p.at_risk,
+            _p.boot_id, _p.job_seq, _j.state, _j.attempts_json, schema.runs.c.id, _p.run_seq,
+            _p.attempt, _p.provider_id,
+        )
+        .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
+        .join(schema.runs, schema.runs.c.seq == _p.run_seq)
+        .where(_SEQ)
+        .with_for_update(of=[schema.predictions, schema.jobs])
+    )
+)  # fmt: skip
+_ID_TAKEN = Statement(
+    lambda _: select(_p.seq).where(_p.provider_id == bindparam("provider_id"), ~_SEQ)
+)
+_OTHER_LIVE = Statement(
+    lambda _: (
+        select(_p.seq)
+        .where(_p.job_seq == bindparam("job_seq"), ~_SEQ, one_of(_p.state, LIVE))
+        .limit(constant(1))
+        .offset(constant(0))
+    )
+)
+_REASON = Statement(
+    lambda _: (
+        select(_p.reason)
+        .where(_p.job_seq == bindparam("job_seq"), _p.failure == bindparam("failed_of"))
+        .order_by(_p.seq.desc())
+        .limit(constant(1))
+        .offset(constant(0))
+    )
+)
+
+
+class Before(NamedTuple):
+    """A prediction, its job and its run as an event finds them."""
+
+    state: PredictionState
+    price: Micros
+    reserved: int
+    cost: int | None
+    estimated: int
+    budget_day: str
+    at_risk: int
+    boot_id: str
+    job_seq: int
+    job_state: JobState
+    attempts_json: str | None
+    run_id: str
+    run_seq: int
+    attempt: int
+    provider_id: str | None
+
+
+class Amounts(NamedTuple):
+    """What a prediction's row holds of the three amounts."""
+
+    reserved: int
+    cost: int | None
+    estimated: int
+
+    @property
+    def parts(self) -> tuple[int, int, int]:
+        """Reserved, settled, estimated."""
+        cost = self.cost or 0
+        return self.reserved, 0 if self.estimated else cost, cost if self.estimated else 0
+
+
+def read_before(db: Database, prediction_seq: int) -> Before:
+    ((state, *rest),) = db.run(_READ, {"prediction_seq": prediction_seq})
+    before = Before(PredictionState(state), *rest)
+    return before._replace(job_state=JobState(before.job_state))
+
+
+def is_anothers(db: Database, provider_id: PredictionId, prediction_seq: int) -> bool:
+    """Whether another prediction than this one bears the id."""
+    return bool(db.run(_ID_TAKEN, {"provider_id": provider_id, "prediction_seq": prediction_seq}))
+
+
+def another_lives(db: Database, job_seq: int, prediction_seq: int) -> bool:
+    """Whether another prediction of the job may be alive."""
+    return bool(db.run(_OTHER_LIVE, {"job_seq": job_seq, "prediction_seq": prediction_seq}))
+
+
+def reason_of(db: Database, job_seq: int, failure: FailureClass) -> str | None:
+    """The words of the job's latest prediction that failed so."""
+    found = db.run(_REASON, {"job_seq": job_seq, "failed_of": failure})
+    return found[0][0] if found else None
+
+
+def amounts_after(move: MoneyMove, before: Before, cost: Micros | None) -> Amounts:
+    """The amounts once *move* is done. Source: protocol.md 5."""
+    if move is MoneyMove.UNCHANGED:
+        return Amounts(before.reserved, before.cost, before.estimated)
+    if move is MoneyMove.RESERVED:
+        return Amounts(before.reserved or before.price, None, 0)
+    if move is MoneyMove.RELEASED:
+        return Amounts(0, None, 0)
+    told = before.cost if cost is None and not before.estimated else cost
+    guessed = told is None and move is MoneyMove.BY_COST
+    return Amounts(0, before.price if told is None else told, int(guessed))
+
+
+def book(db: Database, before: Before, after: Amounts) -> None:
+    """Move the difference in the books of the prediction's own run and day."""
+    was = Amounts(before.reserved, before.cost, before.estimated).parts
+    reserved, settled, estimated = (new - old for new, old in zip(after.parts, was, strict=True))
+    if reserved or settled or estimated:
+        budgets.book(
+            db,
+            before.run_id,
+            before.budget_day,
+            reserved=reserved,
+            settled=settled,
+            estimated=estimated,
+        )
+
+
+def write(db: Database, prediction_seq: int, values: Mapping[str, object], polls: int) -> None:
+    """Set the named columns and add to the polls."""
+    params = {f"to_{name}": value for name, value in values.items()}
+    params |= {"prediction_seq": prediction_seq, "more_polls": polls}
+    db.run(_write_of(tuple(values)), params)
+
+
+@cache
+def _write_of(names: tuple[str, ...]) -> Statement:
+    # Only what is given: SQLite rewrites the entry of an index even where its column stays.
+    return Statement(
+        lambda _: (
+            update(schema.predictions)
+            .where(_SEQ)
+            .values(
+                polls=_p.polls + bindparam("more_polls"),
+                **{name: bindparam(f"to_{name}", type_=_p[name].type) for name in names},
+            )
+        )
+    )

@@ -1,0 +1,272 @@
+"""A prediction's every change of state, with what it does to its job and its money.
+
+Owns the transaction behind the two state tables: `states` says what happens, this
+file makes it durable, all of it or nothing. Source: protocol.md 2 and 5.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from fluxbatch.domain.job import FailureClass, JobState, PredictionId, PredictionState
+from fluxbatch.domain.money import ZERO, Micros
+from fluxbatch.domain.state_machine import (
+    JobEvent,
+    PredictionEvent,
+    SlotMove,
+    Step,
+    may_try_again,
+    step,
+)
+from fluxbatch.errors import LedgerError
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import clean
+from fluxbatch.ledger.db.timestamps import boot_us, utc_text
+from fluxbatch.ledger.operations import history, prediction_rows
+from fluxbatch.ledger.operations.job_rows import count_attempts, move_job
+from fluxbatch.ledger.operations.outputs import (
+    AS_BEFORE,
+    Keeping,
+    Wanted,
+    WantedOutput,
+    want_outputs,
+)
+from fluxbatch.ledger.operations.prediction_rows import Before
+
+__all__ = ["Facts", "Move", "Moved", "WantedOutput"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about an event beyond its name; None where nothing is."""
+
+    provider_id: PredictionId | None = None
+    urls: tuple[str, ...] = ()
+    cost: Micros | None = None
+    failure: FailureClass | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    left: Moment | None = None
+    answered: Moment | None = None
+    given_up: Moment | None = None
+    adopted: str | None = None
+    run_time_s: float | None = None
+    polls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of a prediction and its job."""
+
+    state: PredictionState
+    job_state: JobState
+    passed: bool = False
+    """The state had passed the event: nothing changed but a line of history."""
+    failure: FailureClass | None = None
+    attempts: int = 0
+    """Failed attempts of this class so far."""
+    wanted: Wanted | None = None
+    """What it made, where it has just succeeded."""
+    charged: Micros = ZERO
+    """The prediction's cost as far as it is known."""
+    attempt: int = 0
+    """Which of its job's predictions it is, from 1."""
+    provider_id: str | None = None
+
+    @property
+    def edition(self) -> int:
+        return self.wanted.edition if self.wanted is not None else 0
+
+    @property
+    def outputs(self) -> tuple[WantedOutput, ...]:
+        return self.wanted.outputs if self.wanted is not None else ()
+
+
+class _Seen(NamedTuple):
+    """The event as it was judged."""
+
+    event: PredictionEvent
+    facts: Facts
+    cell: Step
+    failure: FailureClass | None
+    """What the prediction failed of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One event of one prediction."""
+
+    at: Moment
+    prediction_seq: int
+    event: PredictionEvent
+    facts: Facts = Facts()
+    keeping: Keeping = AS_BEFORE
+
+    def apply(self, db: Database) -> Moved:
+        before = prediction_rows.read_before(db, self.prediction_seq)
+        event, facts = self._judged(db)
+        cell = step(before.state, event)
+        if cell is None:
+            self._remember(db, before, before.state, event, facts)
+            return replace(_named(before, facts), passed=True)
+        failure = cell.failure or facts.failure
+        if cell.counts and failure is None:
+            failure = FailureClass.PROVIDER_ERROR
+        seen = _Seen(event, facts, cell, failure)
+        amounts = prediction_rows.amounts_after(cell.money, before, facts.cost)
+        prediction_rows.book(db, before, amounts)
+        values = {**self._values(before, seen), **amounts._asdict()}
+        prediction_rows.write(db, self.prediction_seq, values, facts.polls)
+        self._remember(db, before, cell.to, event, facts)
+        name = _named(before, facts)
+        return replace(
+            self._job_moved(db, before, seen),
+            charged=Micros(amounts.cost or 0),
+            attempt=name.attempt,
+            provider_id=name.provider_id,
+        )
+
+    def _judged(self, db: Database) -> tuple[PredictionEvent, Facts]:
+        """What really happened, where the event's name and its facts disagree."""
+        event, facts = self.event, self.facts
+        if event is PredictionEvent.COST_LEARNED and facts.cost is None:
+            raise LedgerError("no cost was learned, so nothing can be settled by it")
+        if event is PredictionEvent.SUCCEEDED and not facts.urls:
+            event = PredictionEvent.SUCCEEDED_EMPTY
+        taken = facts.provider_id
+        if taken is None or not prediction_rows.is_anothers(db, taken, self.prediction_seq):
+            return event, facts
+        # An id that another prediction bears proves nothing about this one.
+        words = f"the provider gave {taken!r}, the id of another prediction"
+        return PredictionEvent.NO_ANSWER, replace(facts, provider_id=None, reason=words)
+
+    def _values(self, before: Before, seen: _Seen) -> dict[str, object]:
+        """The columns that change, but for the amounts."""
+        facts, to = seen.facts, seen.cell.to
+        changed = to is not before.state
+        learned: dict[str, object] = {
+            "provider_id": facts.provider_id,
+            "failure": seen.failure,
+            "reason": clean(facts.reason),
+            "request_id": clean(facts.request_id),
+            "adopted": facts.adopted,
+            "run_time_us": facts.run_time_s and int(facts.run_time_s * 1_000_000),
+            "ended_at": utc_text(self.at) if changed and not to.is_live else None,
+        }
+        for name in ("left", "answered", "given_up"):
+            moment: Moment | None = getattr(facts, name)
+            if moment is not None:
+                learned[f"{name}_at"] = utc_text(moment)
+                # Of another boot than the row's, its boot clock says nothing.
+                if moment.boot_id == before.boot_id:
+                    learned[f"{name}_boot_us"] = boot_us(moment)
+        values = {name: value for name, value in learned.items() if value is not None}
+        if changed and to in _REVIVED and before.state is not PredictionState.SUBMITTING:
+            values = {"failure": None, "reason": None, "ended_at": None, **values}
+        if seen.event is PredictionEvent.GIVEN_UP:
+            values["at_risk"] = 1
+        elif changed and before.at_risk:
+            values["at_risk"] = 0
+        return {"state": str(to), **values} if changed else values
+
+    def _remember(
+        self, db: Database, before: Before, became: str, event: PredictionEvent, facts: Facts
+    ) -> None:
+        history.append(
+            db,
+            ("prediction", self.prediction_seq),
+            event,
+            at=utc_text(self.at),
+            change=(before.state, became),
+            job_seq=before.job_seq,
+            run_seq=before.run_seq,
+            reason=facts.reason,
+            request_id=facts.request_id,
+        )
+
+    def _job_moved(self, db: Database, before: Before, seen: _Seen) -> Moved:
+        to, changed = seen.cell.to, seen.cell.to is not before.state
+        if to is PredictionState.SUCCEEDED and changed:
+            state = self._job(db, before, JobEvent.GENERATED)
+            urls = seen.facts.urls
+            wanted = want_outputs(db, before.job_seq, self.prediction_seq, urls, self.keeping)
+            return Moved(to, state, wanted=wanted)
+        if seen.cell.slot is SlotMove.RETAKEN:
+            return Moved(to, self._job(db, before, JobEvent.FOUND))
+        if to.is_live or not changed:
+            return Moved(to, before.job_state)
+        return self._after_failure(db, before, seen)
+
+    def _after_failure(self, db: Database, before: Before, seen: _Seen) -> Moved:
+        """The attempt is over without a result: the job waits, or has failed.
+
+        While another prediction of it may be alive it does neither, but what failed is counted:
+        the last one to end decides by all of them.
+        """
+        to, failure = seen.cell.to, seen.failure if seen.cell.counts else None
+        if before.job_state is not JobState.ACTIVE:
+            return Moved(to, before.job_state, failure=failure)
+        attempts = {
+            FailureClass(name): int(count)
+            for name, count in json.loads(before.attempts_json or "{}").items()
+        }
+        if failure is not None:
+            attempts[failure] = attempts.get(failure, 0) + 1
+            count_attempts(db, before.job_seq, attempts)
+        used = attempts[failure] if failure is not None else 0
+        if prediction_rows.another_lives(db, before.job_seq, self.prediction_seq):
+            return Moved(to, before.job_state, failure=failure, attempts=used)
+        final = _final(failure, attempts)
+        if final is None:
+            state = self._job(db, before, JobEvent.WAITS, reason=seen.facts.reason)
+        else:
+            words = seen.facts.reason
+            if final is not failure:
+                words = prediction_rows.reason_of(db, before.job_seq, final)
+            state = self._job(db, before, JobEvent.FAILED, failure=final, reason=words)
+        return Moved(to, state, failure=failure, attempts=used)
+
+    def _job(
+        self,
+        db: Database,
+        before: Before,
+        event: JobEvent,
+        *,
+        failure: FailureClass | None = None,
+        reason: str | None = None,
+    ) -> JobState:
+        return move_job(
+            db,
+            before.job_seq,
+            before.job_state,
+            event,
+            at=utc_text(self.at),
+            run_seq=before.run_seq,
+            failure=failure,
+            reason=reason,
+        )
+
+
+_REVIVED = (PredictionState.RUNNING, PredictionState.SUCCEEDED)
+"""What failed before, or was not known, is no more true in these."""
+
+
+def _named(before: Before, facts: Facts) -> Moved:
+    """Nothing moved yet, and what it is called."""
+    return Moved(
+        before.state,
+        before.job_state,
+        attempt=before.attempt,
+        provider_id=facts.provider_id or before.provider_id,
+    )
+
+
+def _final(latest: FailureClass | None, attempts: dict[FailureClass, int]) -> FailureClass | None:
+    """The class that forbids another try: the latest failure's own, else an earlier one's."""
+    spent = [name for name, count in attempts.items() if not may_try_again(name, count)]
+    if latest in spent:
+        return latest
+    return spent[-1] if spent else None

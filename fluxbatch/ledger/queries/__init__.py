@@ -1,0 +1,1 @@
+"""Queries: everything that is read from the ledger. They change nothing."""

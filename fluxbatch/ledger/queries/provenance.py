@@ -1,0 +1,118 @@
+"""How a prediction's outputs came to be, in one statement: for their names and for what they say
+of themselves.
+
+Owns no state and changes none.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, distinct, func, select
+
+from fluxbatch.domain.job import OutputState
+from fluxbatch.domain.provenance import Delivered, Provenance, without_queries
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, constant
+
+_j, _p, _o, _r = schema.jobs.c, schema.predictions.c, schema.outputs.c, schema.rows.c
+_u = schema.runs.c
+_earlier = schema.outputs.alias("earlier")
+_before = _earlier.c
+
+_MADE = Statement(
+    lambda _: (
+        select(
+            _j.id, _j.model, _j.input_json, _j.repeat, _j.control_sha256, _p.provider_id, _p.seed,
+            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json,
+        )
+        .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
+        .join(schema.runs, _u.seq == _p.run_seq)
+        .outerjoin(
+            schema.rows, and_(_r.job_seq == _j.seq, _r.manifest_seq == _j.listed_in)
+        )
+        .where(_p.seq == bindparam("prediction_seq"))
+        .order_by(_r.number)
+        .limit(constant(1))
+        .offset(constant(0))
+    )
+)  # fmt: skip
+_EDITION = Statement(
+    lambda _: (
+        select(func.count(distinct(_before.prediction_seq)))
+        .join_from(schema.outputs, _earlier, _before.job_seq == _o.job_seq)
+        .where(
+            _o.prediction_seq == bindparam("prediction_seq"),
+            _before.prediction_seq != _o.prediction_seq,
+            _before.seq < _o.seq,
+        )
+    )
+)
+_STORED = Statement(
+    lambda _: (
+        select(
+            _o.seq, _o.prediction_seq, _o.number, _o.path, _j.id, _o.file_sha256, _o.sha256,
+            _o.bytes, _o.mime, _o.width, _o.height, _o.stored_at,
+        )
+        .join_from(schema.outputs, schema.jobs, _j.seq == _o.job_seq)
+        .where(_o.state == constant(OutputState.STORED), _o.seq > bindparam("after"))
+        .order_by(_o.seq)
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)  # fmt: skip
+
+
+def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance:
+    """What is known of the prediction's outputs; *edition* as `want_outputs` answered it."""
+    ((job, model, given, repeat, control, provider_id, seed, run, at, row, row_id, axes),) = db.run(
+        _MADE, {"prediction_seq": prediction_seq}
+    )
+    return Provenance(
+        bytes(job).hex(),
+        edition,
+        model,
+        without_queries(json.loads(given)),
+        repeat,
+        control,
+        provider_id,
+        seed,
+        run,
+        at,
+        row,
+        row_id,
+        without_queries(json.loads(axes)) if axes else {},
+    )
+
+
+def edition_of(db: Database, prediction_seq: int) -> int:
+    """How many predictions of its job had named their outputs before it."""
+    ((edition,),) = db.run(_EDITION, {"prediction_seq": prediction_seq})
+    return int(edition)
+
+
+class StoredImage(NamedTuple):
+    """An image, and what its sidecar must say to be its own."""
+
+    seq: int
+    prediction_seq: int
+    number: int
+    path: str
+    job: str
+    is_embedded: bool
+    """It carries its facts itself."""
+    image: Delivered
+
+
+def stored_images(db: Database, after: int, most: int) -> list[StoredImage]:
+    """Stored outputs, in the order of their numbers, from the one after *after*."""
+    return [
+        StoredImage(
+            seq, prediction, number, path, bytes(job).hex(), embedded is not None, Delivered(*image)
+        )
+        for seq, prediction, number, path, job, embedded, *image in db.run(
+            _STORED, {"after": after, "most": most}
+        )
+    ]

@@ -1,0 +1,222 @@
+"""Rows with what became of them, page by page: what a manifest asked for and what there is.
+
+Owns no state and changes none; runs on a reader's own connection. Each page is one query,
+so a million rows are never held.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, select
+
+from fluxbatch.domain.job import FailureClass, JobId, JobState, OutputState
+from fluxbatch.domain.money import Micros
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, constant
+
+_r, _j, _p, _o = schema.rows.c, schema.jobs.c, schema.predictions.c, schema.outputs.c
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutput:
+    """An image on disk."""
+
+    path: str
+    """Relative to the dataset."""
+    sha256: str
+    bytes: int
+    mime: str
+    width: int
+    height: int
+    prediction_id: str | None
+    seed: int | None
+    number: int
+    """Within its prediction, from 0."""
+    edition: int
+    """Which of the predictions that gave the job images made it, from 0: `retry` adds one."""
+    attempt: int
+    """Which of all predictions of the job made it, from 1."""
+    run_id: str
+    file_sha256: str
+    """Of the file as it lies there; differs from `sha256` where metadata was embedded."""
+    dhash: str | None
+    quality: Mapping[str, Any]
+    submitted_at: str
+    generated_at: str | None
+    stored_at: str | None
+    run_time_s: float | None
+    """The provider's own figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """One row, its job and the images there are of it."""
+
+    number: int
+    line: int
+    user_id: str | None
+    state: JobState | None
+    """None: the row is invalid and names no job."""
+    failure: FailureClass | None
+    reason: str | None
+    job_id: JobId | None
+    model: str | None
+    input: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    axes: Mapping[str, Any]
+    cost: Micros
+    """Of every prediction of the job; rows that name one job each show all of it."""
+    cost_is_estimated: bool
+    repeat: int
+    control_sha256: str | None
+    """Of a local control image; None where it is a URL."""
+    control_path: str | None
+    """Where that image lay when the manifest was read."""
+    outputs: tuple[StoredOutput, ...]
+
+
+_OF_JOB = _p.job_seq == _j.seq
+_COST = select(func.coalesce(func.sum(_p.cost), constant(0))).where(_OF_JOB).correlate(schema.jobs)
+_ESTIMATED = (
+    select(func.coalesce(func.max(_p.estimated), constant(0))).where(_OF_JOB).correlate(schema.jobs)
+)
+_ROWS = (
+    select(_r.number, _r.line, _r.user_id, _r.error, _r.meta_json, _r.axes_json, _r.job_seq)
+    .where(_r.manifest_seq == bindparam("manifest_seq"), _r.number > bindparam("after"))
+    .order_by(_r.number)
+    .limit(bindparam("most"))
+    .offset(constant(0))
+    .subquery("page")
+)
+_made = schema.predictions.alias("made")
+_OUTPUT = (
+    _o.prediction_seq, _o.path, _o.sha256, _o.bytes, _o.mime, _o.width, _o.height,
+    _made.c.provider_id, _made.c.seed, _o.number, _made.c.attempt, schema.runs.c.id,
+    _o.file_sha256, _o.dhash, _o.quality_json, _made.c.intended_at, _made.c.ended_at,
+    _o.stored_at, _made.c.run_time_us,
+)  # fmt: skip
+_PAGES = Statement(
+    lambda _: (
+        select(
+            _ROWS.c.number, _ROWS.c.line, _ROWS.c.user_id, _ROWS.c.error, _ROWS.c.meta_json,
+            _ROWS.c.axes_json, _j.id, _j.state, _j.failure, _j.reason, _j.model, _j.input_json,
+            _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(), _j.repeat, _j.control_sha256,
+            _j.control_path,
+            *_OUTPUT,
+        )
+        .select_from(
+            _ROWS.outerjoin(schema.jobs, _j.seq == _ROWS.c.job_seq)
+            .outerjoin(
+                schema.outputs,
+                and_(_o.job_seq == _j.seq, _o.state == constant(OutputState.STORED)),
+            )
+            .outerjoin(_made, _made.c.seq == _o.prediction_seq)
+            .outerjoin(schema.runs, schema.runs.c.seq == _made.c.run_seq)
+        )
+        .order_by(_ROWS.c.number, _o.prediction_seq, _o.number)
+    )
+)  # fmt: skip
+
+
+def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
+    """Every row of a manifest, in its order, as it is when its page is read."""
+    after = 0
+    while True:
+        place = {"manifest_seq": manifest_seq, "after": after, "most": _PAGE}
+        records = db.run(_PAGES, place)
+        for number, of_row in groupby(records, key=lambda record: record[0]):
+            yield _result(list(of_row))
+            after = int(number)
+        if not records:
+            return
+
+
+_ROW_COLUMNS = 17
+
+
+def _result(records: list[tuple[Any, ...]]) -> RowResult:
+    number, line, user_id, error, meta, axes, job, state, failure, reason = records[0][:10]
+    model, given, cost, estimated, repeat, control_sha256, control_path = records[0][
+        10:_ROW_COLUMNS
+    ]
+    return RowResult(
+        number=number,
+        line=line,
+        user_id=user_id,
+        state=JobState(state) if state is not None else None,
+        failure=FailureClass(failure) if failure is not None else None,
+        reason=error or reason,
+        job_id=JobId(bytes(job)) if job is not None else None,
+        model=model,
+        input=json.loads(given) if given else {},
+        meta=json.loads(meta) if meta else {},
+        axes=json.loads(axes) if axes else {},
+        cost=Micros(int(cost)),
+        cost_is_estimated=bool(estimated),
+        repeat=repeat or 0,
+        control_sha256=control_sha256,
+        control_path=control_path,
+        outputs=tuple(_outputs([record[_ROW_COLUMNS:] for record in records])),
+    )
+
+
+def _outputs(records: list[tuple[Any, ...]]) -> Iterator[StoredOutput]:
+    stored = [record for record in records if record[0] is not None]
+    for edition, (_, of_one) in enumerate(groupby(stored, key=lambda record: record[0])):
+        for _, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in of_one:
+            path, sha256, size, mime, width, height, made, seed, number, attempt, run_id = plain
+            yield StoredOutput(
+                path, sha256, size, mime, width, height, made, seed, number, edition, attempt,
+                run_id, file_sha256 or sha256, dhash, json.loads(quality) if quality else {},
+                begun, ended, stored_at, None if run_us is None else run_us / 1_000_000,
+            )  # fmt: skip
+
+
+_STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")))
+
+
+def job_state(db: Database, name: JobId) -> JobState | None:
+    """None for a job the dataset never heard of."""
+    found = db.run(_STATE, {"job_id": name})
+    return JobState(found[0][0]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedJob:
+    """Which job a row names."""
+
+    number: int
+    line: int
+    user_id: str | None
+    axes_json: str | None
+    job_id: JobId
+
+
+_NAMED = Statement(
+    lambda _: (
+        select(_r.number, _r.line, _r.user_id, _r.axes_json, _j.id)
+        .join_from(schema.rows, schema.jobs, _j.seq == _r.job_seq)
+        .where(_r.manifest_seq == bindparam("manifest_seq"), _r.number > bindparam("after"))
+        .order_by(_r.number)
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+
+
+def named_jobs(db: Database, manifest_seq: int) -> Iterator[NamedJob]:
+    """Every row of a manifest that names a job, in its order."""
+    after = 0
+    while records := db.run(
+        _NAMED, {"manifest_seq": manifest_seq, "after": after, "most": 10 * _PAGE}
+    ):
+        for number, line, user_id, axes, job in records:
+            yield NamedJob(number, line, user_id, axes, JobId(bytes(job)))
+        after = int(records[-1][0])

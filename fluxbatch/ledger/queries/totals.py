@@ -1,0 +1,194 @@
+"""What people are told: counts, money, failures.
+
+Owns no state and changes none; runs on a reader's own connection. Totals are sums
+over rows, never counters. Money is micro-dollars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    bindparam,
+    case,
+    distinct,
+    func,
+    select,
+)
+
+from fluxbatch.domain.job import LIVE, JobState, OutputState
+from fluxbatch.domain.money import Micros
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database, Record
+from fluxbatch.ledger.db.sql import Statement, constant, one_of
+
+_j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Jobs a manifest names, by state; rows that name none are `invalid`."""
+
+    by_state: dict[JobState, int]
+    unknown: int
+    invalid: int
+    unlisted: int
+    submitting: int = 0
+    """Of the unknown: those whose create may just be on its way, as in every run that goes on."""
+
+    @property
+    def in_doubt(self) -> int:
+        """Unknown to a run that goes on: it sent them, and no clear answer came."""
+        return self.unknown - self.submitting
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_state.values())
+
+    def of(self, state: JobState) -> int:
+        return self.by_state.get(state, 0)
+
+
+_COUNT_PENDING = Statement(
+    lambda _: select(func.count()).where(
+        _j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq")
+    )
+)
+_COUNT_BEGUN = Statement(
+    lambda _: (
+        select(_j.state, func.count())
+        .where(_j.state != constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq"))
+        .group_by(_j.state)
+    )
+)
+_COUNT_UNKNOWN = Statement(
+    lambda _: (
+        select(
+            func.count(distinct(_p.job_seq)),
+            func.count(distinct(case((_p.state == constant("submitting"), _p.job_seq)))),
+        )
+        .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
+        .where(
+            one_of(_p.state, LIVE),  # the words of the partial index, or all are read
+            one_of(_p.state, ("submitting", "unknown")),
+            _j.state == constant(JobState.ACTIVE),
+            _j.listed_in == bindparam("manifest_seq"),
+        )
+    )
+)
+_COUNT_INVALID = Statement(
+    lambda _: select(schema.manifests.c.invalid_rows).where(
+        schema.manifests.c.seq == bindparam("manifest_seq")
+    )
+)
+
+
+def _pending_where(condition: ColumnElement[bool]) -> ScalarSelect[int]:
+    return (
+        select(func.count())
+        .where(_j.state == constant(JobState.PENDING), condition)
+        .scalar_subquery()
+    )
+
+
+# Three ranges of the index: as one inequality every pending job would be read.
+_COUNT_UNLISTED = Statement(
+    lambda _: select(
+        _pending_where(_j.listed_in.is_(None))
+        + _pending_where(_j.listed_in < bindparam("manifest_seq"))
+        + _pending_where(_j.listed_in > bindparam("manifest_seq"))
+    )
+)
+
+
+def count_jobs(db: Database, manifest_seq: int) -> JobCounts:
+    place = {"manifest_seq": manifest_seq}
+    states = {JobState(state): int(count) for state, count in db.run(_COUNT_BEGUN, place)}
+    ((pending,),) = db.run(_COUNT_PENDING, place)
+    if pending:
+        states[JobState.PENDING] = int(pending)
+    ((unknown, submitting),) = db.run(_COUNT_UNKNOWN, place)
+    ((invalid,),) = db.run(_COUNT_INVALID, place)
+    ((unlisted,),) = db.run(_COUNT_UNLISTED, place)
+    return JobCounts(states, int(unknown), int(invalid), int(unlisted), int(submitting))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Money and images, of one run or of the whole dataset."""
+
+    creates: int
+    settled: Micros
+    estimated: Micros
+    reserved: Micros
+    on_failures: Micros
+    """Paid for predictions that gave nothing; part of settled and estimated."""
+    images: int
+    image_bytes: int
+
+    @property
+    def spent(self) -> Micros:
+        return Micros(self.settled + self.estimated)
+
+    @property
+    def at_risk(self) -> Micros:
+        """May still be billed, or is billed at another figure."""
+        return Micros(self.reserved + self.estimated)
+
+
+_BADLY = ("errored", "cancelled", "timed_out", "lost")
+_NEVER_MADE = ("unsent", "refused", "absent")
+_GROUP = (_p.run_seq, _p.state, _p.estimated)  # an index has them in this order
+_MONEY = Statement(
+    lambda _: select(
+        *_GROUP,
+        func.count(),
+        func.coalesce(func.sum(_p.reserved), constant(0)),
+        func.coalesce(func.sum(_p.cost), constant(0)),
+    ).group_by(*_GROUP)
+)
+_STORED = _o.state == constant(OutputState.STORED)
+_BYTES = func.coalesce(func.sum(_o.bytes), constant(0))
+_IMAGES = Statement(lambda _: select(func.count(), _BYTES).where(_STORED))
+_IMAGES_OF_RUN = Statement(
+    lambda _: (
+        select(func.count(), _BYTES)
+        .join_from(schema.predictions, schema.outputs, _p.seq == _o.prediction_seq)
+        .where(_STORED, _p.run_seq == bindparam("run_seq"))
+    )
+)
+
+
+def totals(db: Database) -> Totals:
+    """Of every prediction there is."""
+    return _totals(db.run(_MONEY), db.run(_IMAGES)[0])
+
+
+def totals_of_run(db: Database, run_seq: int) -> tuple[Totals, Totals]:
+    """Of the predictions that *run_seq* bought, and of all: the money in one pass over it."""
+    money = db.run(_MONEY)
+    (images,) = db.run(_IMAGES_OF_RUN, {"run_seq": run_seq})
+    of_run = _totals([record for record in money if record[0] == run_seq], images)
+    return of_run, _totals(money, db.run(_IMAGES)[0])
+
+
+def _totals(money: Sequence[Record], images: Record) -> Totals:
+    creates = settled = estimated = reserved = on_failures = 0
+    for _, state, is_estimated, count, held, cost in money:
+        creates += int(count) * (state not in _NEVER_MADE)
+        settled += int(cost) * (not is_estimated)
+        estimated += int(cost) * is_estimated
+        reserved += int(held)
+        on_failures += int(cost) * (state in _BADLY)
+    return Totals(
+        creates,
+        Micros(settled),
+        Micros(estimated),
+        Micros(reserved),
+        Micros(on_failures),
+        int(images[0]),
+        int(images[1]),
+    )

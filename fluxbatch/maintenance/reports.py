@@ -1,0 +1,289 @@
+"""What the upkeep verbs tell: to people through the command line, to programs as JSON.
+
+Owns the shapes and each verb's exit code. Source of the codes: design.md, command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fluxbatch.domain.job import PredictionId
+from fluxbatch.domain.money import ZERO, Micros, as_usd
+from fluxbatch.errors import ExitCode
+from fluxbatch.ledger.queries.audit import Drift
+from fluxbatch.ledger.queries.totals import Totals
+
+Ended = tuple[ExitCode, str]
+_NAMED = 1_000
+"""Ids and paths at most in a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """An execution the provider billed that no prediction of the ledger bears."""
+
+    provider_id: PredictionId
+    job: str
+    """The job's id in hex: its input is equal."""
+    cost: Micros
+    created_at: str
+    was_adopted: bool = False
+
+
+@dataclass(slots=True)
+class ReconcileReport:
+    """What `reconcile` found and did."""
+
+    interrupted: Ended | None = None
+    books: str | None = None
+    """How the budgets differ from the predictions; None: they agree."""
+    found: int = 0
+    absent: int = 0
+    unknown: int = 0
+    running: int = 0
+    settled: int = 0
+    settled_up: Micros = ZERO
+    settled_down: Micros = ZERO
+    recovered: int = 0
+    """Predictions that had failed for us and succeeded all the same."""
+    not_alive: int = 0
+    """Timed out or lost, read again: `retry` may have them now."""
+    still_alive: int = 0
+    """Timed out for us, and still at work at the provider."""
+    fetched: int = 0
+    unfetched: int = 0
+    orphans: list[Orphan] = field(default_factory=list)
+    missing: list[PredictionId] = field(default_factory=list)
+    missing_cost: Micros = ZERO
+    strangers: int = 0
+    drift: Sequence[Drift] = ()
+    unread: list[str] = field(default_factory=list)
+    """Why a part could not be audited."""
+    unaudited: int = 0
+    """Predictions that no key of this invocation may ask about."""
+    no_key: bool = False
+    totals: Totals | None = None
+    seconds: float = 0.0
+
+    @property
+    def left_orphans(self) -> list[Orphan]:
+        return [orphan for orphan in self.orphans if not orphan.was_adopted]
+
+    def ended(self) -> Ended:
+        """What is known to be wrong first, then what could not be learned."""
+        left = len(self.left_orphans)
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.books is not None:
+            return ExitCode.MISMATCH, self.books
+        if left or self.missing:
+            orphans = f"{left} paid at the provider and unknown here" * bool(left)
+            missing = f"{len(self.missing)} known here and unknown there" * bool(self.missing)
+            return ExitCode.MISMATCH, ", ".join(filter(None, (orphans, missing)))
+        if self.unknown:
+            return ExitCode.UNKNOWN_LEFT, f"the outcome of {self.unknown} creates is unknown"
+        if self.no_key:
+            return ExitCode.NO_KEY, "not everything could be audited: no key may ask about it"
+        if self.unread:
+            return ExitCode.ERROR, f"not everything could be audited: {self.unread[0]}"
+        return ExitCode.DONE, "the ledger and the provider agree"
+
+    def as_json(self) -> dict[str, object]:
+        code, reason = self.ended()
+        return {
+            "exit": int(code),
+            "reason": reason,
+            "unknown": {"found": self.found, "absent": self.absent, "left": self.unknown},
+            "running": self.running,
+            "settled": {
+                "predictions": self.settled,
+                "up_usd": as_usd(self.settled_up),
+                "down_usd": as_usd(self.settled_down),
+            },
+            "read_again": {
+                "recovered": self.recovered,
+                "not_alive": self.not_alive,
+                "still_alive": self.still_alive,
+            },
+            "images": {"fetched": self.fetched, "left": self.unfetched},
+            "orphans": [
+                {
+                    "prediction": orphan.provider_id,
+                    "job": orphan.job,
+                    "cost_usd": as_usd(orphan.cost),
+                    "created_at": orphan.created_at,
+                    "adopted": orphan.was_adopted,
+                }
+                for orphan in self.orphans[:_NAMED]
+            ],
+            "missing": {
+                "predictions": len(self.missing),
+                "cost_usd": as_usd(self.missing_cost),
+                "ids": self.missing[:_NAMED],
+            },
+            "strangers": self.strangers,
+            "price_drift": [
+                {
+                    "price_usd": as_usd(drift.price),
+                    "cost_usd": as_usd(drift.cost),
+                    "predictions": drift.predictions,
+                }
+                for drift in self.drift
+            ],
+            "unaudited": {"predictions": self.unaudited, "reasons": self.unread},
+            "cost_usd": _costs(self.totals),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class RepairReport:
+    """What `repair` found and did."""
+
+    interrupted: Ended | None = None
+    checked: int = 0
+    missing: list[str] = field(default_factory=list)
+    """Paths, relative to the dataset."""
+    corrupt: list[str] = field(default_factory=list)
+    lost: int = 0
+    """Outputs that earlier runs could not fetch."""
+    fetched: int = 0
+    unfetched: int = 0
+    no_key: bool = False
+    strays: list[str] = field(default_factory=list)
+    """Files in `images/` that the ledger does not name; left alone."""
+    sidecars: int = 0
+    """Written anew."""
+    seconds: float = 0.0
+
+    @property
+    def broken(self) -> int:
+        return len(self.missing) + len(self.corrupt)
+
+    def ended(self) -> Ended:
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.no_key:
+            return ExitCode.NO_KEY, f"no API key to fetch {_images(self.unfetched)} with"
+        if self.unfetched:
+            return ExitCode.SOME_FAILED, f"{_images(self.unfetched)} could not be fetched"
+        return ExitCode.DONE, "every file is whole"
+
+    def as_json(self) -> dict[str, object]:
+        code, reason = self.ended()
+        return {
+            "exit": int(code),
+            "reason": reason,
+            "files": {
+                "checked": self.checked,
+                "missing": len(self.missing),
+                "corrupt": len(self.corrupt),
+                "lost_before": self.lost,
+            },
+            "images": {"fetched": self.fetched, "left": self.unfetched},
+            "sidecars": {"written": self.sidecars},
+            "strays": {"files": len(self.strays), "paths": self.strays[:_NAMED]},
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class CancelReport:
+    """What `cancel` asked for and what came of it."""
+
+    interrupted: Ended | None = None
+    asked: int = 0
+    refused: list[str] = field(default_factory=list)
+    """Why some could not be asked for."""
+    spared: int = 0
+    """Found by their input alone: perhaps a colleague's, so never cancelled."""
+    cancelled: int = 0
+    finished: int = 0
+    """Succeeded anyway; kept."""
+    failed: int = 0
+    running: int = 0
+    unknown: int = 0
+    fetched: int = 0
+    unfetched: int = 0
+    no_key: bool = False
+    totals: Totals | None = None
+    seconds: float = 0.0
+
+    def ended(self) -> Ended:
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.no_key:
+            return ExitCode.NO_KEY, "predictions run that no key may ask about"
+        if self.unknown:
+            return ExitCode.UNKNOWN_LEFT, f"the outcome of {self.unknown} creates is unknown"
+        if self.running:
+            return ExitCode.STOPPED, f"{self.running} predictions still run; cancel again later"
+        return ExitCode.DONE, "nothing runs any more"
+
+    def as_json(self) -> dict[str, object]:
+        code, reason = self.ended()
+        return {
+            "exit": int(code),
+            "reason": reason,
+            "asked": self.asked,
+            "spared": self.spared,
+            "not_asked": self.refused,
+            "predictions": {
+                "cancelled": self.cancelled,
+                "finished": self.finished,
+                "failed": self.failed,
+                "running": self.running,
+                "unknown": self.unknown,
+            },
+            "images": {"fetched": self.fetched, "left": self.unfetched},
+            "cost_usd": _costs(self.totals),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What `uploads prune` deleted."""
+
+    interrupted: Ended | None = None
+    deleted: int = 0
+    deleted_bytes: int = 0
+    kept: int = 0
+    """Uploads that a pending or active job needs."""
+    refused: list[str] = field(default_factory=list)
+    """Why an upload is still there."""
+    no_key: bool = False
+    seconds: float = 0.0
+
+    def ended(self) -> Ended:
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.refused:
+            code = ExitCode.NO_KEY if self.no_key else ExitCode.ERROR
+            return code, f"{len(self.refused)} uploads could not be deleted: {self.refused[0]}"
+        return ExitCode.DONE, "no upload is left that no job needs"
+
+    def as_json(self) -> dict[str, object]:
+        code, reason = self.ended()
+        return {
+            "exit": int(code),
+            "reason": reason,
+            "uploads": {
+                "deleted": self.deleted,
+                "deleted_bytes": self.deleted_bytes,
+                "kept": self.kept,
+                "left": len(self.refused),
+            },
+            "reasons": self.refused[:_NAMED],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'s' * (number != 1)}"
+
+
+def _costs(totals: Totals | None) -> dict[str, str]:
+    spent, at_risk = (totals.spent, totals.at_risk) if totals is not None else (ZERO, ZERO)
+    return {"dataset": as_usd(spent), "at_risk": as_usd(at_risk)}

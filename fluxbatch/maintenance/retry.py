@@ -1,0 +1,36 @@
+"""The user's `retry`, applied to a dataset's ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.job import FailureClass, Quality
+from fluxbatch.infra.runtime import SystemClock
+from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.operations.retry import Retried, Retry
+from fluxbatch.ledger.operations.retry_quality import Reseeded, RetryQuality
+from fluxbatch.ledger.writer import Operation, R, commit
+
+
+def apply_retry(folder: Folder, kinds: Sequence[FailureClass]) -> Retried:
+    """Change the ledger, as the one process that may."""
+    return _apply(folder, Retry(SystemClock().now(), kinds))
+
+
+def apply_retry_quality(folder: Folder, notes: Sequence[Quality]) -> Reseeded:
+    """The same for done jobs with images that *notes* are on."""
+    return _apply(folder, RetryQuality(SystemClock().now(), notes))
+
+
+def _apply(folder: Folder, operation: Operation[R]) -> R:
+    with folder.reader():
+        pass  # no dataset, no lock file
+    with folder.held():
+        database = SqliteDatabase(folder.ledger)
+        try:
+            answer = commit(database, operation)
+            database.checkpoint()
+        finally:
+            database.close()
+    return answer

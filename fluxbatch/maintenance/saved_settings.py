@@ -1,0 +1,47 @@
+"""How the provider is reached for a dataset: as its latest run was told, unless told otherwise.
+
+A verb that takes a folder alone must find the endpoint, the dialect and the keys' names again.
+A ledger may have come from somebody else, so it may not send the key to an address of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fluxbatch.config.endpoints import DEFAULT_BASE_URL, is_loopback
+from fluxbatch.config.loading import load_settings
+from fluxbatch.config.settings import Settings
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import ConfigError
+from fluxbatch.ledger.queries.audit import latest_run
+
+_KEPT = ("model", "price", "limits", "budget", "provider", "reconcile", "sink", "inputs", "keys")
+"""Not the manifest nor what shapes its jobs: none is read."""
+
+
+def remembered_settings(
+    folder: Folder, flags: Mapping[str, Any], environ: Mapping[str, str]
+) -> Settings:
+    """Flag over environment over the latest run's settings over defaults.
+
+    Raises `ConfigError` where *folder* is no dataset, a setting is bad, or the ledger alone
+    names an endpoint that is neither the provider's nor this machine's.
+    """
+    with folder.reader() as reader:
+        run = latest_run(reader)
+    told: dict[str, Any] = json.loads(run.settings_json) if run is not None else {}
+    beneath = {name: told[name] for name in _KEPT if name in told}
+    if run is not None:
+        # A dataset of before there were sidecars has none; `repair` is not what brings them in.
+        beneath["sink"] = {"sidecar": False, **beneath.get("sink", {})}
+    settings = load_settings(None, flags, environ, beneath=beneath)
+    address = settings.provider.base_url
+    is_ours = address == DEFAULT_BASE_URL or is_loopback(address)
+    if not is_ours and address != load_settings(None, flags, environ).provider.base_url:
+        raise ConfigError(
+            f"the dataset's latest run used {address!r}; to send your key there, name it with"
+            " --base-url or EACHLABS_BASE_URL"
+        )
+    return settings

@@ -1,0 +1,1 @@
+"""Control images: local files, URLs and objects, resolved to content."""

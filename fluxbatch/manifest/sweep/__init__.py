@@ -1,0 +1,1 @@
+"""Sweeps: axes and the numbered cells they span."""

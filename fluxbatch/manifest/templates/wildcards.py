@@ -1,0 +1,116 @@
+"""A folder of wildcard files: `__dir/name__` is a line of `dir/name.txt`.
+
+Owns what is in the files; each is read once, and its lines may be templates themselves. Part of
+a manifest's identity, because other lines make other jobs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+from fluxbatch.errors import ConfigError
+from fluxbatch.manifest.templates.dynamic_nodes import Choice, Node
+from fluxbatch.manifest.templates.dynamic_parser import parse, weight_of
+from fluxbatch.manifest.templates.errors import BadTemplate
+
+_MOST_FILES = 10_000
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_WITHIN = 10
+_WEIGHT = 1_000_000
+
+
+class Wildcards:
+    """The files of one folder, by name. Without a folder every name is refused."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Raise `ConfigError` where the folder cannot be read."""
+        self._folder = folder
+        self._texts: dict[str, str] = {}
+        if folder is not None:
+            if not folder.is_dir():
+                raise ConfigError(f"templates.wildcards: {str(folder)!r} is no folder")
+            self._texts = _read(folder)
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """Of every name and every byte; None without a folder."""
+        if self._folder is None:
+            return None
+        digest = hashlib.sha256()
+        for name, text in self._texts.items():
+            for part in (name.encode(), text.encode()):
+                digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()
+
+    def reader(self, known: frozenset[str]) -> Callable[[str], Choice]:
+        """Finds choices by name, for templates that may use the *known* names."""
+        found: dict[str, Choice] = {}
+        opened: list[str] = []
+
+        def read(name: str) -> Choice:
+            if name not in found:
+                if name in opened or len(opened) >= _MOST_WITHIN:
+                    raise BadTemplate(f"the file {name!r} leads back to itself")
+                opened.append(name)
+                found[name] = self._choice(name, known, read)
+                opened.pop()
+            return found[name]
+
+        return read
+
+    def _choice(
+        self, name: str, known: frozenset[str], wildcard: Callable[[str], Choice]
+    ) -> Choice:
+        options: list[tuple[int, Node]] = []
+        for file in self._files(name):
+            for number, line in enumerate(self._texts[file].split("\n"), start=1):
+                text = line.strip()
+                if not text or text.startswith("#"):
+                    continue
+                try:
+                    weight, text = weight_of(text)
+                    option, _ = parse(text, known, wildcard)
+                except BadTemplate as exc:
+                    raise BadTemplate(f"{exc} in line {number} of '{file}.txt'") from None
+                if weight != 0:
+                    options.append((_WEIGHT if weight is None else weight, option))
+        if not options:
+            raise BadTemplate(f"the file of {name!r} has no lines")
+        return Choice(options)
+
+    def _files(self, name: str) -> list[str]:
+        if self._folder is None:
+            raise BadTemplate(
+                f"{'__' + name + '__'!r} is a line of a file, but no folder of such files is"
+                " named; set templates.wildcards"
+            )
+        files = [file for file in self._texts if fnmatchcase(file, name)]
+        if not files:
+            near = difflib.get_close_matches(name, self._texts, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadTemplate(f"there is no file '{name}.txt' in {str(self._folder)!r}{hint}")
+        return files
+
+
+def _read(folder: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    size = 0
+    for path in sorted(folder.rglob("*.txt")):
+        try:
+            data = path.read_bytes() if path.is_file() else b""
+            texts[path.relative_to(folder).with_suffix("").as_posix()] = data.decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+            raise ConfigError(f"templates.wildcards: cannot read {str(path)!r}: {reason}") from exc
+        size += len(data)
+        if len(texts) > _MOST_FILES or size > _MOST_BYTES:
+            raise ConfigError(
+                f"templates.wildcards: {str(folder)!r} holds more than {_MOST_FILES:,} files or"
+                f" {_MOST_BYTES // 2**20} MiB; name the folder of the files you use"
+            )
+    return texts

@@ -1,0 +1,244 @@
+"""A manifest's rows counted as they pass: what is new, done, changed, and what it would ask for.
+
+Owns the comparison with what a dataset has. Memory grows by some bytes a job, never by a
+row; a dataset is only read. Prices and times are `planning`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fluxbatch.config.settings import Settings
+from fluxbatch.domain.job import (
+    ControlFile,
+    Input,
+    JobId,
+    JobState,
+    Row,
+    as_sent,
+    canonical_json,
+    derived_seed,
+)
+from fluxbatch.errors import BadRow
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.uploads import find_file, find_upload
+from fluxbatch.ledger.queries import results, runs_and_failures
+from fluxbatch.manifest import FileHash, FileStamp, MemoryFileHashes, SeenHashes
+from fluxbatch.models import ModelCard
+from fluxbatch.worker.poll_schedule import kind_of
+
+_FIRST_ROWS = 3
+_NO_JOB = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJobs:
+    """A manifest's jobs, each counted once; together they are the total."""
+
+    new: int
+    """To be bought: not in the dataset, or still waiting there."""
+    changed: int
+    """To be bought: their row named another job when the dataset last saw it."""
+    done: int
+    begun: int
+    """Bought already, not on disk yet; the run takes them up for nothing."""
+    failed: int
+    """In the dataset; left alone until `retry`."""
+    invalid: int
+    """Rows that cannot become jobs."""
+
+    @property
+    def to_buy(self) -> int:
+        return self.new + self.changed
+
+    @property
+    def total(self) -> int:
+        return self.new + self.changed + self.done + self.begun + self.failed + self.invalid
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRow:
+    """A row as it would be sent; a local file's URL is not known yet."""
+
+    name: runs_and_failures.RowName
+    input: Input
+
+
+class Tally:
+    """Counts rows as they pass; memory grows by a few bytes a job."""
+
+    def __init__(
+        self, settings: Settings, card: ModelCard, db: Database | None, bad_rows_kept: int
+    ) -> None:
+        self._card = card
+        self._derives_seed = settings.inputs.seed == "derived"
+        self._db = db
+        self._past = Past(db)
+        self._seen = SeenHashes()
+        self._bad_rows_kept = bad_rows_kept
+        self._counts: dict[str, int] = {}
+        self._now = datetime.now(UTC)
+        self.rows = 0
+        self.duplicates = 0
+        self.images = 0
+        self.kinds: Counter[Hashable] = Counter()
+        """Of the jobs to be bought: what their durations depend on."""
+        self.uploads = SeenHashes()
+        self.upload_bytes = 0
+        self.first_rows: list[PlannedRow] = []
+        self.bad_rows: list[BadRow] = []
+        self.urls: dict[str, runs_and_failures.RowName] | None = None
+        """Control images by URL, each with the first row that names it; None: nobody asks."""
+        self.control_notes: dict[str, tuple[str, ...]] = {}
+        """By the path of a control image read for the first time."""
+        self.seed_siblings = 0
+        """Single images to be bought that differ from an earlier one by their seed alone."""
+        self._but_for_seed = SeenHashes()
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """Of every row's job, in their order: equal where a manifest names the same jobs."""
+        return self._digest.hexdigest()
+
+    def note_bad(self, bad: BadRow) -> None:
+        if len(self.bad_rows) < self._bad_rows_kept:
+            self.bad_rows.append(bad)
+
+    def add(self, row: Row) -> None:
+        self.rows += 1
+        if row.job is None:
+            self._digest.update(_NO_JOB)
+            self._count("invalid")
+            return
+        self._digest.update(row.job.job_id)
+        is_changed = self._past.is_changed(row, row.job.job_id)
+        if self._seen.first(row.job.job_id):
+            self.duplicates += 1
+            return
+        state = results.job_state(self._db, row.job.job_id) if self._db is not None else None
+        match state:
+            case None | JobState.PENDING:
+                self._count("changed" if is_changed and state is None else "new")
+                self._add_to_buy(row)
+            case JobState.DONE | JobState.FAILED:
+                self._count(state.value)
+            case _:
+                self._count("begun")
+
+    def jobs(self) -> PlannedJobs:
+        names = ("new", "changed", "done", "begun", "failed", "invalid")
+        return PlannedJobs(**{name: self._counts.get(name, 0) for name in names})
+
+    def _count(self, kind: str) -> None:
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+
+    def _add_to_buy(self, row: Row) -> None:
+        assert row.job is not None
+        self.images += row.job.outputs_wanted
+        self.kinds[kind_of(row.job.input)] += 1
+        if row.job.outputs_wanted == 1:
+            self._look_for_siblings(row.job.input)
+        if self.urls is not None and row.control is None:
+            self._note_urls(row)
+        if row.control is not None and row.control.notes:
+            self.control_notes[row.control.path] = row.control.notes
+        if row.control is not None and self._needs_upload(row.control):
+            self.upload_bytes += row.control.bytes
+        if len(self.first_rows) < _FIRST_ROWS:
+            name = runs_and_failures.RowName(row.number, row.line, row.user_id)
+            self.first_rows.append(PlannedRow(name, self._as_sent(row)))
+
+    def _look_for_siblings(self, given: Input) -> None:
+        if "seed" in given and "num_outputs" in self._card.inputs:
+            others = {name: value for name, value in given.items() if name != "seed"}
+            self.seed_siblings += bool(self._but_for_seed.first(canonical_json(others)))
+
+    def _note_urls(self, row: Row) -> None:
+        assert row.job is not None
+        assert self.urls is not None
+        for name in self._card.file_inputs:
+            url = str(row.job.input.get(name, ""))
+            if url.startswith(("https://", "http://")):
+                self.urls.setdefault(
+                    url, runs_and_failures.RowName(row.number, row.line, row.user_id)
+                )
+
+    def _needs_upload(self, control: ControlFile) -> bool:
+        known = find_upload(self._db, control.sha256) if self._db is not None else None
+        if known is not None and (known.expires_at or datetime.max.replace(tzinfo=UTC)) > self._now:
+            return False
+        return not self.uploads.first(control.sha256)
+
+    def _as_sent(self, row: Row) -> Input:
+        assert row.job is not None
+        seed = None
+        takes_seed = self._derives_seed and self._card.takes_derived_seed
+        if takes_seed and "seed" not in row.job.input:
+            seed = derived_seed(row.job.job_id)
+        url = f"upload:sha256:{row.control.sha256}" if row.control is not None else None
+        # As the ledger will have it, because that is what leaves: names sorted, 10.0 written 10.
+        given: Input = json.loads(row.job.input_json or canonical_json(row.job.input))
+        return as_sent(given, self._card.file_inputs, url, seed)
+
+
+class Past:
+    """Which jobs the dataset's latest manifest named, row by row, as hashes."""
+
+    def __init__(self, db: Database | None) -> None:
+        self._jobs: SeenHashes | None = None
+        self._keys = _RowKeys()
+        latest = runs_and_failures.latest_manifest(db) if db is not None else None
+        if db is None or latest is None:
+            return
+        self._jobs, keys = SeenHashes(), _RowKeys()
+        for named in results.named_jobs(db, latest.seq):
+            key = keys.of(named.user_id, named.line, named.axes_json)
+            self._jobs.first(key, _mark(named.job_id))
+
+    def is_changed(self, row: Row, job: JobId) -> bool:
+        if self._jobs is None:
+            return False
+        axes = json.dumps(row.axes, ensure_ascii=False) if row.axes else None
+        mark = _mark(job)
+        return self._jobs.first(self._keys.of(row.user_id, row.line, axes), mark) not in (0, mark)
+
+
+class _RowKeys:
+    """What makes a row the same row in two manifests: its id, else its line; then its cell."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._ordinal = 0
+
+    def of(self, user_id: str | None, line: int, axes_json: str | None) -> str:
+        key = f"{user_id!r} {axes_json}" if user_id is not None else f"{line} {axes_json}"
+        self._ordinal = self._ordinal + 1 if key == self._last else 0
+        self._last = key
+        return f"{key} {self._ordinal}"
+
+
+def _mark(job: JobId) -> int:
+    return int.from_bytes(job[:4], "big") % (2**32 - 1) + 1
+
+
+@dataclass(slots=True)
+class KnownHashes:
+    """File hashes the ledger has kept, and those of this pass."""
+
+    db: Database | None
+    new: MemoryFileHashes = field(default_factory=MemoryFileHashes)
+
+    def get(self, stamp: FileStamp, /) -> FileHash | None:
+        kept = find_file(self.db, stamp.path) if self.db is not None else None
+        if kept is None or (kept.size, kept.mtime_ns, kept.inode) != stamp[1:]:
+            return self.new.get(stamp)
+        return FileHash(kept.sha256, kept.mime)
+
+    def put(self, stamp: FileStamp, found: FileHash, /) -> None:
+        self.new.put(stamp, found)

@@ -1,0 +1,162 @@
+"""One request of one key and its answer: identified, sent, and judged by its status.
+
+Owns what every call shares: the key's header, request ids, the patience of reads, and the
+rule that a create is sent once. What it raises carries the request id and never the key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TypeVar
+from urllib.parse import quote
+
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.endpoints import Provider
+from fluxbatch.errors import AmbiguousCreate, ApiError, NotSent, TransientApiError
+from fluxbatch.infra.redaction import tidied
+from fluxbatch.infra.runtime import Seams
+from fluxbatch.provider import status_errors
+from fluxbatch.provider.json_fields import Garbled
+from fluxbatch.provider.retry import Patience, patiently
+from fluxbatch.provider.transport import Dropped, HttpRequest, HttpResponse, Leaves, Transport
+
+T = TypeVar("T")
+
+_REQUEST_ID = "X-Request-Id"
+_MAX_ID_CHARS = 128
+
+
+class Exchange:
+    """Borrows its transport."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Provider,
+        key: ApiKey | None,
+        seams: Seams,
+        patience: Patience,
+    ) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._key = key
+        self._seams = seams
+        self._patience = patience
+
+    async def patient(self, once: Callable[[], Awaitable[T]]) -> T:
+        """The result of something that may be repeated."""
+        return await patiently(once, self._patience, self._seams.random)
+
+    async def read(
+        self, path: str, meaning: Callable[[bytes], T], query: Mapping[str, str] | None = None
+    ) -> T:
+        """What a GET's answer means; tried again as patience allows."""
+
+        async def once() -> T:
+            request = self.request("GET", path, query=query)
+            return self.understood(meaning, await self.once(request), request)
+
+        return await self.patient(once)
+
+    async def once(self, request: HttpRequest, *, absent_is_fine: bool = False) -> HttpResponse:
+        """The answer to something that may be repeated, if it is a 2xx."""
+        answer = await self.arrived(request)
+        if 200 <= answer.status < 300 or (absent_is_fine and answer.status in {404, 410}):
+            return answer
+        error = status_errors.of_read(
+            answer, self.request_id(request, answer), now=self.utc(), clean=self.clean
+        )
+        if error is not None:
+            raise error
+        return answer
+
+    async def arrived(self, request: HttpRequest) -> HttpResponse:
+        """Any answer to something that may be repeated."""
+        status = None
+        try:
+            return await self._transport.send(request)
+        except NotSent as exc:
+            failure = f"the provider could not be reached: {self.clean(str(exc))}"
+        except Dropped as exc:
+            failure, status = f"the provider did not answer: {self.clean(str(exc))}", exc.status
+        raise TransientApiError(failure, status=status, request_id=self.request_id(request))
+
+    async def arrived_create(self, request: HttpRequest) -> HttpResponse:
+        """Any answer to a create, which is sent once."""
+        request_id = self.request_id(request)
+        error: ApiError
+        try:
+            return await self._transport.send(request)
+        except NotSent as exc:
+            error = NotSent(
+                f"the create was not sent: {self.clean(str(exc))}", request_id=request_id
+            )
+        except Dropped as exc:
+            if exc.status is not None and not status_errors.leaves_open(exc.status):
+                # Its first line refused the create; only the explanation was lost.
+                return HttpResponse(exc.status)
+            error = AmbiguousCreate(
+                f"no answer to a create: {self.clean(str(exc))}",
+                status=exc.status,
+                request_id=request_id,
+            )
+        raise error
+
+    def understood(
+        self, meaning: Callable[[bytes], T], answer: HttpResponse, request: HttpRequest
+    ) -> T:
+        """What the body of a read's 2xx means."""
+        try:
+            return meaning(answer.body)
+        except Garbled as exc:
+            raise TransientApiError(
+                f"the provider's answer cannot be read: {exc}",
+                status=answer.status,
+                request_id=self.request_id(request, answer),
+            ) from None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: Mapping[str, object] | None = None,
+        query: Mapping[str, str] | None = None,
+        leaves: Leaves | None = None,
+    ) -> HttpRequest:
+        """A request with our key, where there is one, and an id of its own."""
+        headers = {
+            "Accept": "application/json",
+            _REQUEST_ID: f"{self._seams.random.getrandbits(128):032x}",
+        }
+        if self._key is None:
+            pass
+        elif self._settings.auth == "bearer":
+            headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        else:
+            headers["X-API-Key"] = self._key.reveal()
+        body = None
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        url = f"{self._settings.base_url}/{path}"
+        return HttpRequest(method, url, headers, query or {}, body, leaves)
+
+    def request_id(self, request: HttpRequest, answer: HttpResponse | None = None) -> str:
+        """The provider's name for the request where it gave one, else ours."""
+        echoed = answer.headers.get("x-request-id", "") if answer is not None else ""
+        return self.clean(echoed)[:_MAX_ID_CHARS] or request.headers.get(_REQUEST_ID, "")
+
+    def clean(self, text: str) -> str:
+        """Others' words without this key; that first, as cutting could leave a part of it."""
+        return tidied(self._key.redacted(text) if self._key is not None else text)
+
+    def utc(self) -> datetime:
+        return self._seams.clock.now().utc
+
+
+def quoted(name: str) -> str:
+    """*name* as one segment of a path."""
+    return quote(name, safe="")

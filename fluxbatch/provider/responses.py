@@ -1,0 +1,267 @@
+"""What the provider's bodies mean, whichever dialect wrote them.
+
+Owns the union of both dialects: status words, output shapes, names of ids. Every
+function takes bytes of a stranger and returns a value or raises `Garbled`; nothing else
+ever leaves, however odd the bytes. Knows nothing of HTTP or of what a bad answer costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from fluxbatch.domain.job import FailureClass, PredictionId
+from fluxbatch.domain.money import Micros
+from fluxbatch.infra.redaction import tidied
+from fluxbatch.provider.failure_reasons import Clean, failure_of
+from fluxbatch.provider.json_fields import (
+    ROW_NAMES,
+    Garbled,
+    count_of,
+    id_of,
+    is_header,
+    is_url,
+    micros_of,
+    moment_of,
+    object_of,
+    rows_of,
+    seconds_of,
+    urls_of,
+    word_of,
+)
+
+
+class Status(StrEnum):
+    """What the provider's status words come down to."""
+
+    NOT_FINISHED = "not_finished"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_STATUS_OF_WORD: Mapping[str, Status] = {
+    **dict.fromkeys(("created", "starting", "processing", "queued"), Status.NOT_FINISHED),
+    **dict.fromkeys(("success", "succeeded", "completed"), Status.SUCCEEDED),
+    **dict.fromkeys(("error", "failed"), Status.FAILED),
+    **dict.fromkeys(("cancelled", "canceled"), Status.CANCELLED),
+}
+
+
+_MAX_WORD_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One prediction as the provider tells it; URLs and input are not printed."""
+
+    prediction_id: PredictionId | None
+    status: Status
+    word: str
+    """The status as the provider wrote it."""
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    cost: Micros | None = None
+    """`metrics.cost`; absent is not zero."""
+    reason: str | None = None
+    failure: FailureClass | None = None
+    """With `reason`: set when it failed or was cancelled."""
+    run_time_s: float | None = None
+    input: Mapping[str, object] | None = field(default=None, repr=False)
+
+    @property
+    def has_known_word(self) -> bool:
+        """False: a status word of neither dialect, taken as not finished; worth one notice."""
+        return self.word.strip().lower() in _STATUS_OF_WORD
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One row of the organisation's history."""
+
+    prediction_id: PredictionId
+    model: str
+    status: Status
+    word: str
+    cost: Micros | None
+    """`execution_cost`: the truth about money, None until the provider knows it."""
+    created_at: datetime | None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    run_time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionsPage:
+    """One page of the history."""
+
+    rows: tuple[Execution, ...]
+    sent: int
+    """Rows on the page, unreadable ones included."""
+    total: int | None
+    """A lower bound."""
+    limit: int | None
+    """Rows a page may have, where the provider says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presigned:
+    """Where one upload goes."""
+
+    file_id: str
+    presigned_url: str = field(repr=False)
+    public_url: str
+    expires_at: datetime | None
+    required_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as the provider describes it."""
+
+    slug: str
+    title: str
+    output_type: str
+    request_schema: Mapping[str, object] = field(default_factory=dict, repr=False)
+    told_price: Micros | None = None
+    """US dollars of one execution, where the provider says so: its estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt at delivering a webhook."""
+
+    url: str = field(repr=False)
+    """May hold the attempt's token."""
+    http_status: int | None
+    at: datetime | None
+
+
+def created(body: bytes) -> PredictionId:
+    """The id in the answer to a create."""
+    answer = object_of(body)
+    found = id_of(answer) or id_of(answer.get("data"))
+    if found is None:
+        raise Garbled("no prediction id in the answer")
+    return found
+
+
+def prediction(body: bytes, clean: Clean = tidied) -> Prediction:
+    """The answer of `GET /prediction/{id}`."""
+    return _prediction(object_of(body), clean)
+
+
+def webhook(body: bytes, clean: Clean = tidied) -> Prediction:
+    """What a webhook delivers; always with an id."""
+    told = _prediction(object_of(body), clean)
+    if told.prediction_id is None:
+        raise Garbled("no prediction id in the delivery")
+    return told
+
+
+def executions(body: bytes) -> ExecutionsPage:
+    """One page of `GET /executions`."""
+    rows, head = rows_of(body)
+    read = tuple(row for item in rows if (row := _execution(item)) is not None)
+    return ExecutionsPage(
+        rows=read,
+        sent=len(rows),
+        total=count_of(head.get("total_count", head.get("total"))),
+        limit=count_of(head.get("limit")),
+    )
+
+
+def presigned(body: bytes) -> Presigned:
+    """The answer of `POST /upload/presign`."""
+    answer = object_of(body)
+    file_id, put_url, public_url = (
+        word_of(answer.get(name)) for name in ("id", "presigned_url", "public_url")
+    )
+    if not file_id or not is_url(put_url) or not is_url(public_url):
+        raise Garbled("no usable id, presigned_url or public_url in the answer")
+    headers = answer.get("required_headers") or {}
+    if not isinstance(headers, Mapping) or not all(map(is_header, headers.items())):
+        raise Garbled("required_headers are no headers")
+    return Presigned(
+        file_id, put_url, public_url, moment_of(answer.get("expires_at")), dict(headers)
+    )
+
+
+def model(body: bytes) -> ModelInfo:
+    """The answer of `GET /model`."""
+    answer = object_of(body)
+    schema = answer.get("request_schema")
+    if not isinstance(schema, Mapping):
+        raise Garbled("no request_schema in the answer")
+    slug, title, output_type = (
+        tidied(word_of(answer.get(name))) for name in ("slug", "title", "output_type")
+    )
+    return ModelInfo(slug, title, output_type, dict(schema), _told_price(answer.get("cost")))
+
+
+def _told_price(cost: object) -> Micros | None:
+    """A fixed price of one execution in US dollars; any other kind says nothing about a job."""
+    if not isinstance(cost, Mapping) or cost.get("currency", "USD") != "USD":
+        return None
+    if cost.get("type", "fixed") != "fixed" or cost.get("unit", "execution") != "execution":
+        return None
+    return micros_of(cost.get("amount")) or None
+
+
+def deliveries(body: bytes) -> tuple[Delivery, ...]:
+    """The answer of `GET /webhooks/{execution_id}`."""
+    names = ("webhooks", "deliveries", "attempts", *ROW_NAMES)
+    return tuple(
+        Delivery(
+            url=word_of(item.get("webhook_url") or item.get("url")),
+            http_status=count_of(
+                item.get("status_code") or item.get("http_status") or item.get("response_status")
+            ),
+            at=moment_of(item.get("created_at") or item.get("sent_at") or item.get("timestamp")),
+        )
+        for item in rows_of(body, names).rows
+        if isinstance(item, Mapping)
+    )
+
+
+def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:
+    word = answer.get("status")
+    if not isinstance(word, str) or not word.strip():
+        raise Garbled("no status in the answer")
+    status = _STATUS_OF_WORD.get(word.strip().lower())
+    if status is None:
+        status, word = Status.NOT_FINISHED, clean(word)[:_MAX_WORD_CHARS]
+    metrics = answer.get("metrics")
+    measured: Mapping[str, object] = metrics if isinstance(metrics, Mapping) else {}
+    given = answer.get("input")
+    failed = failure_of(answer, clean) if status in {Status.FAILED, Status.CANCELLED} else None
+    reason, failure = failed or (None, None)
+    return Prediction(
+        prediction_id=id_of(answer),
+        status=status,
+        word=word.strip(),
+        urls=urls_of(answer.get("output")) if status is Status.SUCCEEDED else (),
+        cost=micros_of(measured.get("cost")),
+        reason=reason,
+        failure=FailureClass.CANCELLED if status is Status.CANCELLED else failure,
+        run_time_s=seconds_of(measured.get("predict_time")),
+        input=dict(given) if isinstance(given, Mapping) else None,
+    )
+
+
+def _execution(item: object) -> Execution | None:
+    if not isinstance(item, Mapping) or (found := id_of(item)) is None:
+        return None
+    word = word_of(item.get("status"))
+    return Execution(
+        prediction_id=found,
+        model=tidied(word_of(item.get("model"))),
+        status=_STATUS_OF_WORD.get(word.lower(), Status.NOT_FINISHED),
+        word=tidied(word, limit=_MAX_WORD_CHARS),
+        cost=micros_of(item.get("execution_cost")),
+        created_at=moment_of(item.get("created_at")),
+        started_at=moment_of(item.get("started_at")),
+        completed_at=moment_of(item.get("completed_at")),
+        run_time_s=seconds_of(item.get("run_time")),
+    )

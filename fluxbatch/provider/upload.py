@@ -1,0 +1,90 @@
+"""One local control image to the provider's storage.
+
+Owns the check that what is sent is the image the manifest named: a file may have changed
+since it was read, and a file named `.png` may hold anything. Source: provider-api.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from fluxbatch.domain.job import ControlFile
+from fluxbatch.errors import RejectedRequest
+from fluxbatch.infra.runtime import Seams
+from fluxbatch.provider.client import ProviderClient
+from fluxbatch.provider.retry import Patience, patiently
+
+MAX_CONTROL_BYTES = 50_000_000
+_MIME_OF_FORMAT = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An image at the provider's storage."""
+
+    file_id: str
+    public_url: str
+    expires_at: datetime | None
+    bytes: int
+    mime: str
+
+
+async def upload(
+    client: ProviderClient,
+    control: ControlFile,
+    seams: Seams,
+    patience: Patience = Patience(),  # noqa: B008  frozen
+) -> Uploaded:
+    """Send *control*; each try gets a fresh presigned URL, since they live minutes only.
+
+    Raises `RejectedRequest` when the file is missing, no image, too large or not what the
+    manifest named any more; `TransientApiError` and its kin when the provider is at fault.
+    """
+    content, mime = await seams.blocking(lambda: read_control(control))
+
+    async def once() -> Uploaded:
+        place = await client.presign(mime)
+        await client.put(place, content, mime)
+        return Uploaded(place.file_id, place.public_url, place.expires_at, len(content), mime)
+
+    return await patiently(once, patience, seams.random)
+
+
+def read_control(control: ControlFile) -> tuple[bytes, str]:
+    """The bytes of a control image and what they are. Blocks."""
+    path = Path(control.path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_CONTROL_BYTES:
+            raise RejectedRequest(
+                f"control image {control.path!r} has {size:,} bytes;"
+                f" the provider takes {MAX_CONTROL_BYTES:,}"
+            )
+        content = path.read_bytes()
+    except OSError as exc:
+        raise RejectedRequest(
+            f"cannot read control image {control.path!r}: {exc.strerror}"
+        ) from exc
+    if hashlib.sha256(content).hexdigest() != control.sha256:
+        raise RejectedRequest(
+            f"control image {control.path!r} has changed since the manifest was read;"
+            " run again to use it as it is now"
+        )
+    return content, _decoded_mime(content, control.path)
+
+
+def _decoded_mime(content: bytes, path: str) -> str:
+    try:
+        with Image.open(io.BytesIO(content), formats=list(_MIME_OF_FORMAT)) as image:
+            image.load()
+            return _MIME_OF_FORMAT[image.format or ""]
+    except Exception as exc:
+        raise RejectedRequest(
+            f"control image {path!r} is no readable jpeg, png or webp: {type(exc).__name__}: {exc}"
+        ) from exc

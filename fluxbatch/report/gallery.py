@@ -1,0 +1,151 @@
+"""The gallery's data: a line of JSON for each image, or for a job that has none.
+
+Owns the short names the page's script reads, and what is left out: queries of URLs may be tokens.
+Texts are the ledger's own; nothing here is HTML, and nothing in a line can end the element it
+stands in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from fluxbatch.dataset.image_store import images_of
+from fluxbatch.domain.job import UPLOAD_PREFIX, Quality
+from fluxbatch.domain.provenance import without_query
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.queries.quality_notes import noted_outputs
+from fluxbatch.ledger.queries.report_gallery import ShownJob, ShownOutput, shown_jobs
+from fluxbatch.report.output_dir import Place
+from fluxbatch.report.thumbnails import Thumbs, Wanted
+
+_CHARS = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+def script_json(value: object) -> str:
+    """*value* as JSON that may stand in a `<script>`: no `<`, so no `</script>` and no `<!--`."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return text.translate(_CHARS).encode("utf-8", "replace").decode()
+
+
+class Gallery:
+    """Everything the gallery shows; read once, page by page."""
+
+    def __init__(self, db: Database, place: Place, thumbs: Thumbs, runs: Mapping[int, int]) -> None:
+        self._db = db
+        self._place = place
+        self._stored = images_of(place.dataset, db)
+        self._thumbs = thumbs
+        self._runs = runs
+        self._twins = {one.output_seq: one.twin for one in noted_outputs(db) if one.twin}
+        self._names = dict.fromkeys(self._twins.values(), "")
+        self._controls: dict[str, int] = {}
+        self._control_list: list[dict[str, Any]] = []
+        self.images = 0
+
+    def lines(self, most: int) -> Iterator[str]:
+        """At most *most* items, each a JSON object."""
+        left = most
+        for page in shown_jobs(self._db):
+            self._thumbs.make(self._wanted(page))
+            for job, outputs in page:
+                for item in self._items(job, outputs):
+                    if left == 0:
+                        return
+                    left -= 1
+                    yield script_json(item)
+
+    def controls(self) -> str:
+        """The control images that the lines name by number; after the last line only."""
+        return script_json(self._control_list)
+
+    def _wanted(self, page: list[tuple[ShownJob, list[ShownOutput]]]) -> Iterator[Wanted]:
+        for job, outputs in page:
+            if job.control_path is not None and job.control_sha256 is not None:
+                opened = partial(_opened, job.control_path)
+                yield Wanted(opened, job.control_sha256, must_match=True)
+            for output in outputs:
+                if output.path is not None and output.sha256 is not None:
+                    yield Wanted(partial(self._stored.open, output.path), output.sha256)
+
+    def _items(self, job: ShownJob, outputs: list[ShownOutput]) -> Iterator[dict[str, Any]]:
+        given = json.loads(job.input_json)
+        control = self._control(job, given.pop("control_image", None))
+        axes = json.loads(job.axes_json or "{}")
+        common = {
+            "id": job.user_id or (f"line {job.line}" if job.line else bytes(job.id).hex()[:8]),
+            "job": bytes(job.id).hex(),
+            "prompt": str(given.pop("prompt", "")),
+            "state": job.state,
+            "given": given or None,
+            "axes": axes or None,
+            "control": control,
+            "why": job.reason,
+            "failure": job.failure,
+        }
+        latest = max((output.prediction_seq for output in outputs), default=0)
+        shown = [output for output in outputs if output.state == "stored"]
+        if not any(output.prediction_seq == latest for output in shown) or job.state != "done":
+            yield _without_nothing(common)
+        for output in shown:
+            is_earlier = output.prediction_seq < latest or job.state == "pending"
+            yield _without_nothing({**common, **self._image(job, output, is_earlier=is_earlier)})
+
+    def _image(self, job: ShownJob, output: ShownOutput, *, is_earlier: bool) -> dict[str, Any]:
+        self.images += 1
+        assert output.path is not None
+        name = f"{bytes(job.id).hex()[:8]} image {output.number + 1}"
+        if output.seq in self._names:
+            self._names[output.seq] = name
+        notes = json.loads(output.quality_json or "[]")
+        twin = self._twins.get(output.seq)
+        if twin is not None:
+            notes.append(Quality.DUPLICATE.value)
+        return {
+            "state": "earlier" if is_earlier else "done",
+            "why": None,
+            "failure": None,
+            "number": output.number + 1,
+            "thumb": self._thumbs.url(output.sha256),
+            "file": self._original(output.path),
+            "path": output.path,
+            "size": [output.width, output.height],
+            "bytes": output.bytes,
+            "notes": notes or None,
+            "twin": self._names.get(twin) if twin is not None else None,
+            "seed": output.seed,
+            "prediction": output.provider_id,
+            "run": self._runs.get(output.run_seq),
+            "seconds": None if output.run_time_us is None else output.run_time_us / 1_000_000,
+            "cost": output.cost,
+            "estimated": bool(output.estimated) or None,
+        }
+
+    def _original(self, path: str) -> str | None:
+        is_here = self._stored.file(path) is not None
+        return self._place.original(path) if is_here else None
+
+    def _control(self, job: ShownJob, given: object) -> int | None:
+        if given is None:
+            return None
+        name = str(given)
+        if not name.startswith(UPLOAD_PREFIX):
+            name = without_query(name)
+        number = self._controls.get(name)
+        if number is None:
+            number = self._controls[name] = len(self._control_list)
+            label = Path(job.control_path).name if job.control_path else name
+            thumb = self._thumbs.url(job.control_sha256)
+            self._control_list.append(_without_nothing({"label": label, "thumb": thumb}))
+        return number
+
+
+def _opened(path: str) -> IO[bytes]:
+    return Path(path).open("rb")
+
+
+def _without_nothing(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if value is not None}

@@ -1,0 +1,66 @@
+"""Where a report lies, and what in there is ours to replace.
+
+Owns the folder's layout: `index.html` beside `thumbs/`. A folder with anything else in it is not
+touched: nobody's files are lost by a mistyped `--to`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import ConfigError, SinkError
+
+_OURS = frozenset({"index.html", "index.html.part", "thumbs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A report's folder and its dataset's."""
+
+    dataset: Folder
+    root: Path
+
+    @classmethod
+    def of(cls, dataset: Folder, to: Path | None) -> Place:
+        """`DIR/report` where nothing else is asked for; raises `ConfigError` for a bad *to*."""
+        root = to if to is not None else dataset.root / "report"
+        if root.exists() and not root.is_dir():
+            raise ConfigError(f"--to {str(root)!r} is a file; name a folder for the report")
+        strangers = sorted(set(os.listdir(root)) - _OURS) if root.is_dir() else []
+        if strangers:
+            raise ConfigError(
+                f"{str(root)!r} holds {strangers[0]!r}, which is no part of a report;"
+                " name an empty folder or an earlier report (--to)"
+            )
+        return cls(dataset, root)
+
+    @property
+    def page(self) -> Path:
+        return self.root / "index.html"
+
+    @property
+    def thumbs(self) -> Path:
+        return self.root / "thumbs"
+
+    def make(self) -> None:
+        """Raises `SinkError` where the folder cannot be made."""
+        try:
+            self.thumbs.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise SinkError(f"cannot make {str(self.thumbs)!r}: {exc.strerror}") from exc
+
+    def original(self, path: str) -> str | None:
+        """The URL of a dataset's file as the page sees it; None where it lies elsewhere.
+
+        A report inside its dataset shows the images themselves when one is opened; one that was
+        moved or mailed shows their thumbnails.
+        """
+        root, dataset = self.root.resolve(), self.dataset.root.resolve()
+        if not root.is_relative_to(dataset):
+            return None
+        up = "../" * len(root.relative_to(dataset).parts)
+        return up + quote(path)

@@ -1,0 +1,138 @@
+"""Thumbnails: small webp copies, made once, named by the content they show.
+
+Owns their size and their names. Made in a few threads (Pillow lets go of Python's lock while it
+works), as many at a time as one page of the ledger has. An image that cannot be read has no
+thumbnail, and the page says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, Self
+
+from PIL import ImageOps
+
+from fluxbatch.errors import SinkError
+from fluxbatch.sink.verify import NoImage, sniffed
+
+_SIDE = 384
+_QUALITY = 74
+_MOST_PIXELS = 100_000_000
+_HEAD_BYTES = 32
+_NAME_CHARS = 24
+_BLOCK_BYTES = 1024 * 1024
+
+
+class Wanted(NamedTuple):
+    """A picture to be shown small."""
+
+    open: Callable[[], IO[bytes]]
+    """Raises `OSError` where it cannot be read."""
+    sha256: str
+    must_match: bool = False
+    """Whether the file may have changed since it was hashed: a control image is the user's."""
+
+
+class Thumbs:
+    """The thumbnails of one report."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "thumbs")
+        self._known: dict[str, bool] = {}
+        self.made = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def make(self, wanted: Iterable[Wanted]) -> None:
+        """Have them all, as far as they can be read. Raises `SinkError` when the disk fails."""
+        new = {one.sha256: one for one in wanted if one.sha256 not in self._known}
+        for (sha256, _), made in zip(
+            new.items(), self._pool.map(self._one, new.values()), strict=True
+        ):
+            self._known[sha256] = made is not None
+            self.made += made is True
+
+    def url(self, sha256: str | None) -> str | None:
+        """Relative to the page; None where there is none."""
+        if sha256 is None or not self._known.get(sha256, False):
+            return None
+        return f"thumbs/{_name(sha256)}"
+
+    def prune(self) -> None:
+        """Remove those of images the dataset no longer shows."""
+        named = {_name(sha256) for sha256, there in self._known.items() if there}
+        for file in self._root.glob("*/*"):
+            if file.relative_to(self._root).as_posix() not in named:
+                file.unlink(missing_ok=True)
+
+    def _one(self, wanted: Wanted) -> bool | None:
+        """Whether it was made just now; None: it cannot be."""
+        path = self._root / _name(wanted.sha256)
+        if path.exists():
+            return False
+        try:
+            if wanted.must_match and _sha256(wanted.open) != wanted.sha256:
+                return None
+            content = wanted.open()
+        except OSError:
+            return None
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with content, part.open("wb") as out:
+                _shrink(content, out)
+            part.replace(path)
+        except OSError as exc:
+            part.unlink(missing_ok=True)
+            raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
+        except NoImage:
+            part.unlink(missing_ok=True)
+            return None
+        return True
+
+
+def _shrink(content: IO[bytes], out: IO[bytes]) -> None:
+    kind = sniffed(content.read(_HEAD_BYTES))
+    content.seek(0)
+    try:
+        with kind.reader(content) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise NoImage("too large")
+            image.draft("RGB", (_SIDE, _SIDE))
+            upright = ImageOps.exif_transpose(image)
+            mode = "RGBA" if upright.has_transparency_data else "RGB"
+            upright = upright.convert(mode)
+            upright.thumbnail((_SIDE, _SIDE), reducing_gap=2.0)
+    except NoImage:
+        raise
+    except Exception as exc:  # Pillow raises whatever a format's parser trips over
+        raise NoImage(str(exc)) from exc
+    upright.save(out, "WEBP", quality=_QUALITY, method=3)
+
+
+def _name(sha256: str) -> str:
+    plain = sha256 if sha256.isalnum() else hashlib.sha256(sha256.encode()).hexdigest()
+    return f"{plain[:2]}/{plain[:_NAME_CHARS]}.webp"
+
+
+def _sha256(opened: Callable[[], IO[bytes]]) -> str:
+    digest = hashlib.sha256()
+    with opened() as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

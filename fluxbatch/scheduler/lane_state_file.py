@@ -1,0 +1,231 @@
+"""What a lane must not forget when its process dies: lock, last creates, what still runs.
+
+Owns one SQLite file per account and host under the user's state folder, locked while
+a process holds the lane, so that two datasets never break the limits of a shared key.
+It outlives a killed process, not a power cut: then the window has passed as well.
+Deleted, the lane waits one window. Source: protocol.md 4.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import IO, Literal
+
+import anyio
+from platformdirs import user_state_path
+
+from fluxbatch.errors import FluxbatchError, HeldElsewhere
+from fluxbatch.infra.runtime import Blocking, Moment
+
+CreateState = Literal["left", "running", "ended"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS creates (
+    dataset TEXT NOT NULL,
+    prediction INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    provider_id TEXT,
+    counted INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    at_us INTEGER NOT NULL,
+    boot_us INTEGER NOT NULL,
+    PRIMARY KEY (dataset, prediction)
+) WITHOUT ROWID
+"""
+_PUT = """
+INSERT INTO creates VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (dataset, prediction) DO UPDATE SET state = excluded.state,
+    provider_id = COALESCE(excluded.provider_id, provider_id), counted = excluded.counted,
+    boot_id = excluded.boot_id, at_us = excluded.at_us, boot_us = excluded.boot_us
+"""
+_END = "UPDATE creates SET state = 'ended' WHERE dataset = ? AND prediction = ?"
+_DROP = "DELETE FROM creates WHERE state = 'ended' AND (at_us < ? OR counted = 0)"
+_ALL = (
+    "SELECT dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us FROM creates"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCreate:
+    """One create that an earlier process made with this account."""
+
+    dataset: str
+    prediction: int
+    state: CreateState
+    provider_id: str | None
+    counted: bool
+    at: Moment
+    """When it was answered; when it left, as long as no answer is known."""
+
+
+def lanes_folder() -> Path:
+    return user_state_path("fluxbatch") / "lanes"
+
+
+class LaneFile:
+    """One account's file, locked from `open` to `close`. Synchronous; one thread at a time."""
+
+    def __init__(self, account: str, dataset: str, where: str, folder: Path | None = None) -> None:
+        """*dataset* is the ledger's own name, *where* what other processes are told."""
+        place = folder or lanes_folder()
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(place / f"{account}.lock", where)
+            path = place / f"{account}.sqlite"
+            self.is_new = not path.exists()
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = OFF")
+            self._connection.execute(_SCHEMA)
+        except (OSError, sqlite3.Error) as exc:
+            raise FluxbatchError(f"cannot keep the lane's file in {str(place)!r}: {exc}") from exc
+        self.dataset = dataset
+
+    def kept(self) -> list[KeptCreate]:
+        """Every create that may still matter."""
+        return [
+            KeptCreate(
+                dataset,
+                prediction,
+                state,
+                provider_id,
+                bool(counted),
+                Moment(datetime.fromtimestamp(at_us / 1e6, UTC), boot_id, boot_us / 1e6),
+            )
+            for dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us in (
+                self._connection.execute(_ALL)
+            )
+        ]
+
+    def put(
+        self,
+        prediction: int,
+        state: CreateState,
+        at: Moment,
+        *,
+        provider_id: str | None = None,
+        counted: bool = True,
+    ) -> None:
+        """Write down how far a create of this dataset has come."""
+        at_us, boot_us = int(at.utc.timestamp() * 1e6), int(at.boot_s * 1e6)
+        values = (
+            self.dataset,
+            prediction,
+            state,
+            provider_id,
+            counted,
+            at.boot_id,
+            at_us,
+            boot_us,
+        )
+        self._connection.execute(_PUT, values)
+
+    def end(self, prediction: int, dataset: str | None = None) -> None:
+        """The prediction has ended; when it was created still counts."""
+        self._connection.execute(_END, (dataset or self.dataset, prediction))
+
+    def forget_before(self, at: Moment) -> None:
+        """Drop what has ended and left the window."""
+        self._connection.execute(_DROP, (int(at.utc.timestamp() * 1e6),))
+
+    def apply(self, changes: Sequence[Callable[[LaneFile], None]]) -> None:
+        """Make *changes* in one transaction."""
+        self._connection.execute("BEGIN")
+        for change in changes:
+            change(self)
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._lock.close()
+
+
+def left_now(prediction: int, at: Moment, file: LaneFile) -> None:
+    """Its create may leave from here on."""
+    file.put(prediction, "left", at)
+
+
+def runs(prediction: int, at: Moment, provider_id: str | None, file: LaneFile) -> None:
+    """The provider has it."""
+    file.put(prediction, "running", at, provider_id=provider_id)
+
+
+def uncounted(prediction: int, at: Moment, file: LaneFile) -> None:
+    """It did not leave, or the provider does not count it."""
+    file.put(prediction, "ended", at, counted=False)
+
+
+def ended(prediction: int, file: LaneFile) -> None:
+    """Its slot is free; when it was created still counts."""
+    file.end(prediction)
+
+
+class LaneJournal:
+    """Writes a lane's file from any task, many changes at a time."""
+
+    def __init__(self, file: LaneFile, blocking: Blocking) -> None:
+        self.file = file
+        self._blocking = blocking
+        self._changes: list[Callable[[LaneFile], None]] = []
+        self._wake = anyio.Event()
+        self._written = anyio.Event()
+
+    def note(self, change: Callable[[LaneFile], None]) -> None:
+        """Write *change* soon, in order."""
+        self._changes.append(change)
+        self._wake.set()
+
+    async def keep(self, change: Callable[[LaneFile], None]) -> None:
+        """Write *change*, and return when a killed process would not lose it."""
+        self.note(change)
+        await self._written.wait()
+
+    async def run(self) -> None:
+        """Write what comes, until cancelled; `flush` writes what is left."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            changes, self._changes = self._changes, []
+            written, self._written = self._written, anyio.Event()
+            await self._blocking(partial(self.file.apply, changes))
+            written.set()
+
+    def flush(self) -> None:
+        """Write what is left, on the caller's thread, once `run` has ended."""
+        changes, self._changes = self._changes, []
+        self.file.apply(changes)
+
+
+def _locked(path: Path, dataset: str) -> IO[str]:
+    """The open lock file, holding who holds it; raise `HeldElsewhere` naming the holder."""
+    lock = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        lock.seek(0)
+        holder = lock.read()
+        lock.close()
+        if exc.errno not in {errno.EAGAIN, errno.EACCES}:
+            raise
+        raise HeldElsewhere(f"the key is in use by {_holder(holder)}") from None
+    lock.truncate(0)
+    lock.write(json.dumps({"dataset": dataset, "pid": os.getpid()}))
+    lock.flush()
+    return lock
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"dataset {holder['dataset']!r} (pid {holder['pid']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

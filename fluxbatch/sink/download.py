@@ -1,0 +1,218 @@
+"""The bytes behind an output URL, block by block, from a stranger's server.
+
+Owns everything a download can suffer on the wire: size, time, crawling, redirects,
+addresses it may not visit. Sends no key and no cookie. Whether the bytes are an image is
+not its business. A simulation implements `Fetcher`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+import anyio
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from fluxbatch._version import __version__
+from fluxbatch.config.settings import Sink as SinkSettings
+from fluxbatch.infra.ssrf_guard import Forbidden, GuardedResolver, check_url
+from fluxbatch.infra.url_redaction import host_of, tidied
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""Handed on at once; an ordinary image is one block."""
+
+Take = Callable[[bytes], Awaitable[None]]
+"""Receives the blocks in order; none is empty."""
+
+ProxyFor = Callable[[str], str | None]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GONE = frozenset({401, 403, 404, 410})
+_MAX_REDIRECTS = 5
+_CONNECT_S = 10.0
+_SILENCE_S = 30.0
+
+
+class Gone(Exception):
+    """The URL is no longer good (401, 403, 404, 410): a fresh one is needed."""
+
+
+class Unfetched(Exception):
+    """No complete body came; another try may do better."""
+
+
+class Fetcher(Protocol):
+    """Downloads one URL."""
+
+    async def fetch(self, url: str, take: Take) -> None:
+        """Hand the whole body to *take*; raises `Gone` or `Unfetched`, even after some blocks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The slowest a download may be: so many bytes in each span, or it ends."""
+
+    span_s: float = 15.0
+    least_bytes: int = 32_768
+
+
+@asynccontextmanager
+async def open_fetcher(
+    settings: SinkSettings,
+    *,
+    allow_http: bool = False,
+    proxy_for: ProxyFor = lambda url: None,
+    pace: Pace = Pace(),
+) -> AsyncIterator[HttpFetcher]:
+    """The fetcher of real runs, with a connection pool of its own.
+
+    *allow_http* when the provider itself is on a loopback address. Behind a proxy only
+    addresses written as numbers are checked here: names are the proxy's to resolve.
+    """
+    guard = GuardedResolver(ThreadedResolver())
+    connector = aiohttp.TCPConnector(
+        limit=settings.downloads, resolver=ThreadedResolver() if allow_http else guard
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={"User-Agent": f"fluxbatch/{__version__}", "Accept-Encoding": "identity"},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S),
+    ) as session:
+        yield HttpFetcher(session, settings, guard, allow_http, proxy_for, pace)
+
+
+class HttpFetcher:
+    """Made by `open_fetcher`."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        settings: SinkSettings,
+        guard: GuardedResolver,
+        allow_http: bool,
+        proxy_for: ProxyFor,
+        pace: Pace,
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self._guard = guard
+        self._allow_http = allow_http
+        self._proxy_for = proxy_for
+        self._pace = pace
+
+    async def fetch(self, url: str, take: Take) -> None:
+        try:
+            with anyio.fail_after(self._settings.timeout):
+                await self._follow(url, take)
+        except TimeoutError:
+            raise Unfetched(f"not finished within {self._settings.timeout:g} s") from None
+
+    async def _follow(self, url: str, take: Take) -> None:
+        """Go where *url* and its redirects lead, looking at every step before taking it."""
+        seen: set[str] = set()
+        while True:
+            if url in seen:
+                raise Unfetched(f"a redirect loop at {host_of(url)}")
+            if len(seen) > _MAX_REDIRECTS:
+                raise Unfetched(f"more than {_MAX_REDIRECTS} redirects")
+            seen.add(url)
+            onward = await self._visit(url, take)
+            if onward is None:
+                return
+            url = onward
+
+    async def _visit(self, url: str, take: Take) -> str | None:
+        """Read the body at *url*, or return where it redirects to."""
+        try:
+            check_url(url, allow_http=self._allow_http)
+            proxy = self._proxy_for(url)
+            if proxy is not None:
+                self._guard.trust(urlsplit(proxy).hostname or "")
+            async with self._session.get(_verbatim(url), allow_redirects=False, proxy=proxy) as got:
+                if got.status in _REDIRECTS and "Location" in got.headers:
+                    return urljoin(url, got.headers["Location"])
+                self._check(got)
+                await self._read(got, take)
+                return None
+        except TimeoutError:
+            failure = f"no answer from {host_of(url)}"
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            failure = f"from {host_of(url)}: {_cause(exc)}"
+        raise Unfetched(failure)
+
+    def _check(self, got: aiohttp.ClientResponse) -> None:
+        """Raise unless the body that follows may be the file."""
+        host = host_of(str(got.url))
+        if got.status in _GONE:
+            raise Gone(f"{host} answered {got.status}")
+        if got.status != 200:
+            raise Unfetched(f"{host} answered {got.status}")
+        encoding = got.headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity":
+            raise Unfetched(f"{host} sent it encoded ({tidied(encoding)!r}) though not asked to")
+        if (got.content_length or 0) > self._settings.max_bytes:
+            raise Unfetched(f"{got.content_length:,} bytes{self._too_many()}")
+
+    async def _read(self, got: aiohttp.ClientResponse, take: Take) -> None:
+        size, ended = 0, False
+        block: list[bytes] = []
+        held = 0
+        while not ended:
+            brought, ended = await self._span(got, block, BLOCK_BYTES - held)
+            size += brought
+            held += brought
+            if size > self._settings.max_bytes:
+                raise Unfetched(f"{size:,} bytes and more{self._too_many()}")
+            if held >= BLOCK_BYTES or (ended and held):
+                await take(b"".join(block))
+                block.clear()
+                held = 0
+        if got.content_length is not None and size != got.content_length:
+            raise Unfetched(f"{size:,} bytes came of {got.content_length:,}")
+
+    async def _span(
+        self, got: aiohttp.ClientResponse, block: list[bytes], room: int
+    ) -> tuple[int, bool]:
+        """Read for one span of the pace: how many bytes it brought, and whether the body ended.
+
+        Ends early when *room* bytes came, so that time spent on the disk is nobody's delay.
+        """
+        if got.content.is_eof():  # all that is left has arrived: no time to measure
+            if rest := await got.content.read():
+                block.append(rest)
+            return len(rest), True
+        brought = 0
+        with anyio.move_on_after(self._pace.span_s):
+            while brought < room:
+                chunk = await got.content.readany()
+                if not chunk:
+                    return brought, True
+                block.append(chunk)
+                brought += len(chunk)
+            return brought, False
+        if brought < self._pace.least_bytes:
+            raise Unfetched(f"too slow: {brought:,} bytes in {self._pace.span_s:g} s")
+        return brought, False
+
+    def _too_many(self) -> str:
+        return f", more than sink.max_bytes allows ({self._settings.max_bytes:,})"
+
+
+def _verbatim(url: str) -> URL:
+    """The URL as given: normalising the escapes of a signed one would break its signature."""
+    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
+
+
+def _cause(exc: Exception) -> str:
+    inner = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    if isinstance(inner, Forbidden):
+        return str(inner)
+    return tidied(f"{type(exc).__name__}: {exc}")

@@ -1,0 +1,55 @@
+"""The facts an image carries: read from its sidecar, or out of its own file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+from fluxbatch.domain.provenance import MOST_BYTES, Facts, read_facts
+from fluxbatch.errors import ConfigError
+from fluxbatch.sink.metadata import embedded_facts
+
+_MOST_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A file and its facts."""
+
+    path: Path
+    facts: Facts
+    source: str
+    """`embedded`, or the sidecar's name."""
+    is_whole: bool | None
+    """Whether the bytes are those that were delivered; None where that cannot be said."""
+
+
+def told_by(path: Path) -> Told | None:
+    """What the file at *path* tells, or its sidecar beside it; None where nothing does.
+
+    Raises `ConfigError` where it cannot be read.
+    """
+    try:
+        told = path.stat()
+        if told.st_size > _MOST_BYTES or not S_ISREG(told.st_mode):  # a device has no end
+            return None
+        content = path.read_bytes()
+        if (facts := read_facts(content)) is not None:
+            return Told(path, facts, path.name, None)
+        if (text := embedded_facts(content)) and (facts := read_facts(text)) is not None:
+            return Told(path, facts, "embedded", None)
+        beside = path.with_suffix(".json")
+        facts = _read(beside) if beside.is_file() else None
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"cannot read {str(path)!r}: {exc}") from exc
+    if facts is None:
+        return None
+    is_whole = hashlib.sha256(content).hexdigest() == facts.get("sha256")
+    return Told(path, facts, beside.name, is_whole)
+
+
+def _read(sidecar: Path) -> Facts | None:
+    with sidecar.open("rb") as file:
+        return read_facts(file.read(MOST_BYTES + 1))

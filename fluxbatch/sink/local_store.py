@@ -1,0 +1,144 @@
+"""The dataset's own folder as a store of images."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+from fluxbatch.domain.filenames import IMAGES, sidecar_path
+from fluxbatch.errors import SinkError
+from fluxbatch.sink.store import Landing, check_stem
+from fluxbatch.sink.temp_file import HalfFile, Written, _explained
+
+TMP = "tmp"
+
+
+_HALF = ".part"
+
+
+class LocalStore:
+    """A local folder. Paths are texts here: this runs for every output, and `Path` is slow."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._made: set[str] = set()
+        self._prefix = secrets.token_hex(4)
+        self._numbers = count()
+
+    @property
+    def address(self) -> str:
+        return str(Path(self._root, IMAGES))
+
+    def place(self, path: str) -> str:
+        return str(self.file(path))
+
+    def file(self, path: str) -> Path:
+        return Path(self._root, path)
+
+    def open(self, path: str) -> IO[bytes]:
+        return self.file(path).open("rb")
+
+    def has(self, path: str) -> bool:
+        return self.file(path).is_file()
+
+    def paths(self) -> Iterator[str]:
+        root = Path(self._root)
+        for place, folders, names in os.walk(root / IMAGES):
+            folders.sort()
+            for name in sorted(names):
+                if not name.startswith("."):
+                    yield Path(place, name).relative_to(root).as_posix()
+
+    def claim(self, dataset: str) -> None:
+        """Nothing to make sure of: whoever holds the dataset's folder holds its images."""
+
+    def begin(self) -> HalfFile:
+        folder = f"{self._root}/{TMP}"
+        self._make(folder)
+        return HalfFile(f"{folder}/{self._prefix}{next(self._numbers):08x}{_HALF}")
+
+    def sweep(self) -> int:
+        swept = 0
+        folder = Path(self._root, TMP)
+        with _explained(folder):
+            for path in folder.glob(f"*{_HALF}"):
+                path.unlink(missing_ok=True)
+                swept += 1
+        return swept
+
+    def discard(self, stem: str) -> int:
+        check_stem(stem)
+        removed = 0
+        place = Path(self._root, IMAGES, stem)
+        with _explained(place):
+            for path in place.parent.glob(f"{place.name}.*"):
+                if path.stem == place.name:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def has_room(self, min_free: int) -> bool:
+        with _explained(self._root):
+            return shutil.disk_usage(self._root).free >= min_free
+
+    def keep(self, landings: Sequence[Landing]) -> list[Written | SinkError]:
+        """One sync a folder, however many land in it."""
+        kept = [self._land(landing) for landing in landings]
+        try:
+            landed = [self.place(one.path) for one in kept if isinstance(one, Written)]
+            for folder in {path.rpartition("/")[0] for path in landed}:
+                with _explained(folder):
+                    _sync_folder(folder)
+        except SinkError as exc:
+            return [SinkError(*exc.args) if isinstance(one, Written) else one for one in kept]
+        return kept
+
+    def _land(self, landing: Landing) -> Written | SinkError:
+        """Its bytes are durable and it has its name; the name is durable after the sync."""
+        check_stem(landing.stem)
+        relative = f"{IMAGES}/{landing.stem}.{landing.extension}"
+        final = f"{self._root}/{relative}"
+        try:
+            self._make(final.rpartition("/")[0])
+            if landing.sidecar is not None:
+                self.put_sidecar(sidecar_path(relative), landing.sidecar)
+            return landing.half.rename(final, relative)
+        except SinkError as exc:
+            return exc
+
+    def put_sidecar(self, path: str, content: bytes) -> None:
+        half = self.begin()
+        try:
+            half.write(content)
+            half.rename(f"{self._root}/{path}", path, sync=False)
+        except SinkError:
+            half.discard()
+            raise
+
+    def remove(self, path: str) -> None:
+        with _explained(self.file(path)):
+            self.file(path).unlink(missing_ok=True)
+
+    def _make(self, folder: str) -> None:
+        """A folder, so that it is still there after a power loss."""
+        if folder in self._made:
+            return
+        with _explained(folder):
+            missing = [f for f in (Path(folder), *Path(folder).parents) if not f.exists()]
+            os.makedirs(folder, exist_ok=True)
+            for made in missing:
+                _sync_folder(str(made.parent))
+        self._made.add(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

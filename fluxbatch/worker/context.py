@@ -1,0 +1,257 @@
+"""What every worker of one run shares.
+
+Owns nothing that must survive: the parts a worker needs, who may be asked with which
+key, and what was noticed of the provider meanwhile. Built once by `engine`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol, Self, TypeVar
+
+from fluxbatch.config.settings import Settings
+from fluxbatch.domain.job import FailureClass, JobId, JobState, PredictionId, PredictionState
+from fluxbatch.domain.money import Caps, Micros, as_usd
+from fluxbatch.domain.provenance import Provenance
+from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.errors import ExitCode
+from fluxbatch.events import Events, JobFailed, Noticed, PredictionMoved
+from fluxbatch.infra.runtime import Moment, Seams
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.outputs import Keeping, Wanted, WantedOutput
+from fluxbatch.ledger.operations.runs import OpenedRun
+from fluxbatch.ledger.operations.transitions import Facts, Move, Moved
+from fluxbatch.ledger.writer import LedgerWriter
+from fluxbatch.models.card import ModelCard
+from fluxbatch.provider import ProviderClient
+from fluxbatch.queue import JobQueue
+from fluxbatch.scheduler.lane import Lanes
+from fluxbatch.scheduler.lane_state_file import LaneJournal
+from fluxbatch.worker.circuit_breaker import FailureGuard
+from fluxbatch.worker.poll_schedule import PollTiming
+from fluxbatch.worker.stop import Stop
+from fluxbatch.worker.webhook_inbox import Hooks
+
+T = TypeVar("T")
+
+_SOON_S = 1.0
+SEND_WITHIN_S = 5.0
+"""How long after its intent a create may still leave. Source: protocol.md 3."""
+
+
+class Read(Protocol):
+    """Runs a query on the reader's connection."""
+
+    async def __call__(self, query: Callable[[Database], T], /) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A prediction at the provider, and who may ask about it."""
+
+    prediction_seq: int
+    provider_id: PredictionId
+    job_id: JobId
+    account: str
+    key_fingerprint: str
+    key_label: str
+    intended: datetime
+    """UTC of its intent: no listing has it from before."""
+    by_input: bool = False
+    """Found by its input alone: it may be a colleague's, so it is never cancelled."""
+    kind: Hashable = ()
+    """What its duration depends on."""
+    outputs_wanted: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A prediction whose outputs are to be fetched."""
+
+    watched: Watched
+    outputs: tuple[WantedOutput, ...]
+    edition: int
+    attempt: int
+    """Of the prediction."""
+    urls: tuple[str, ...] = ()
+    """Empty: they must be asked for."""
+    provenance: Provenance | None = None
+    """What the images say of themselves; None where they are to say nothing, or the ledger is
+    still to be asked."""
+
+    @classmethod
+    def of(cls, watched: Watched, wanted: Wanted, attempt: int, urls: tuple[str, ...]) -> Self:
+        """What has just been named."""
+        return cls(watched, wanted.outputs, wanted.edition, attempt, urls, wanted.made)
+
+    @property
+    def made(self) -> tuple[int, int, PredictionId]:
+        """The prediction as events name it: attempt, number and the provider's id."""
+        return self.attempt, self.watched.prediction_seq, self.watched.provider_id
+
+
+@dataclass(slots=True)
+class Desk:
+    """The shared parts of one run."""
+
+    run: OpenedRun
+    settings: Settings
+    caps: Caps
+    card: ModelCard
+    reserve: Micros
+    """What one create reserves."""
+    ledger: LedgerWriter
+    read: Read
+    queue: JobQueue
+    lanes: Lanes
+    journals: Mapping[str, LaneJournal]
+    """By account."""
+    clients: Mapping[str, ProviderClient]
+    """By key fingerprint; every key of this invocation."""
+    accounts: Mapping[str, str]
+    """Key fingerprint to account."""
+    seams: Seams
+    events: Events
+    stop: Stop
+    guard: FailureGuard
+    has_room: Callable[[], Awaitable[bool]]
+    """Whether the disk has room for what is bought next."""
+    timing: PollTiming = field(default_factory=PollTiming)
+    hooks: Hooks = field(default_factory=Hooks)
+    """Closed, unless `hearing` opens them."""
+    dates: dict[str, tuple[datetime, Moment]] = field(default_factory=dict)
+    """Account to the provider's own time, and the moment it was told so; it may be seconds old."""
+    creates_left: float = math.inf
+    """How many more creates this invocation may make (`--limit`)."""
+    other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
+    """Of the dataset's other models, by slug: their predictions may still be alive."""
+    _unreachable_since: float | None = None
+    _noticed: set[str] = field(default_factory=set)
+
+    @property
+    def keeping(self) -> Keeping:
+        """How outputs are named, and whether they tell how they were made."""
+        sink = self.settings.sink
+        return Keeping(sink.path_template, tells=sink.tells)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Every model this dataset may have bought from."""
+        return frozenset({self.card.slug, *self.other_cards})
+
+    def card_of(self, model: str) -> ModelCard:
+        """The card of a job's model; the run's own stands in for one that nobody knows."""
+        return self.card if model == self.card.slug else self.other_cards.get(model, self.card)
+
+    def now_s(self) -> float:
+        return self.seams.clock.monotonic()
+
+    def budget_day(self) -> str:
+        """The day a create of this moment counts to. Source: protocol.md 5."""
+        return self.seams.clock.now().utc.astimezone(self.settings.zone).date().isoformat()
+
+    def slot_is_wanted(self, account: str) -> bool:
+        """Whether a slot of the account's lane would be used again as soon as it is free."""
+        lane = self.lanes.lane(account)
+        if lane is None or not self.lanes.waiting:
+            return False
+        wait_s = lane.window.wait_s(self.now_s())
+        return wait_s is not None and wait_s < _SOON_S
+
+    def jittered(self, seconds: float) -> float:
+        """Between half of *seconds* and all of it."""
+        return seconds * (0.5 + self.seams.random.random() / 2)
+
+    async def move(
+        self, prediction_seq: int, event: PredictionEvent, facts: Facts, *, job: JobId, lane: str
+    ) -> Moved:
+        """Make an event durable and tell it; what it frees may be bought with at once."""
+        at = self.seams.clock.now()
+        moved = await self.ledger.apply(Move(at, prediction_seq, event, facts, self.keeping))
+        if moved.passed:
+            return moved
+        self.events.emit(
+            PredictionMoved(
+                job.hex(),
+                moved.attempt,
+                prediction_seq,
+                moved.provider_id,
+                moved.state,
+                moved.job_state,
+                lane,
+                moved.failure,
+                facts.reason,
+            )
+        )
+        if moved.charged > self.reserve and self.card.price is None:
+            self.reserve = moved.charged  # nobody knew, so no cap was set that could be broken
+        elif moved.charged > self.reserve and not self.queue.is_closed:
+            # Caps were checked with less: nothing more may be bought on the old figure.
+            self.stop(
+                ExitCode.STOPPED,
+                f"a prediction cost ${as_usd(moved.charged)}, more than the"
+                f" ${as_usd(self.reserve)} reserved for it; the next run reserves that much",
+            )
+        if moved.failure is not None:
+            reason = facts.reason or moved.failure.value
+            self.guard.attempt_failed(moved.failure, reason)
+            if moved.job_state is JobState.FAILED:
+                made = (moved.attempt, prediction_seq, moved.provider_id)
+                self.job_failed(job, moved.failure, reason, *made)
+        elif moved.state is PredictionState.SUCCEEDED:
+            self.guard.attempt_succeeded()
+        if not moved.state.is_live:
+            self.queue.unblock()
+        return moved
+
+    def job_failed(
+        self,
+        job: JobId,
+        failure: FailureClass,
+        reason: str,
+        attempt: int | None = None,
+        prediction: int | None = None,
+        provider_id: str | None = None,
+    ) -> None:
+        """A job reached a failed end: of a prediction, or before any."""
+        self.events.emit(JobFailed(job.hex(), failure, reason, attempt, prediction, provider_id))
+        self.guard.job_ended(failed=True)
+
+    def notice_once(self, message: str) -> None:
+        """Say something the first time it is true."""
+        if message not in self._noticed:
+            self._noticed.add(message)
+            self.events.emit(Noticed(message))
+
+    def reached(self) -> None:
+        """The provider answered."""
+        self._unreachable_since = None
+
+    def unreachable(self, reason: str) -> None:
+        """The provider could not be reached; after `provider.deadline` of that the run stops."""
+        now = self.now_s()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+            self.events.emit(Noticed(f"{reason}; trying on"))
+        elif now - self._unreachable_since > self.settings.provider.deadline:
+            self.stop(ExitCode.ERROR, f"the provider cannot be reached: {reason}")
+
+    def saw_date(self, account: str, date: datetime | None) -> None:
+        """The provider told its time."""
+        if date is not None:
+            self.dates[account] = (date, self.seams.clock.now())
+
+    def by_provider(self, account: str, then: Moment) -> datetime:
+        """*then* by the provider's clock; by ours as long as it has told no time.
+
+        Through the boot clock where that can be: the wall clock may have jumped in between.
+        """
+        if account not in self.dates:
+            return then.utc
+        date, at = self.dates[account]
+        if at.boot_id == then.boot_id:
+            return date + timedelta(seconds=then.boot_s - at.boot_s)
+        return date + (then.utc - at.utc)

@@ -1,0 +1,158 @@
+"""From a generated prediction to stored files.
+
+Owns the tries: thirty-two an output, with fresh URLs, free of charge and never an attempt
+of the job. (Eight, as first written down, lost 6 of 300 paid outputs when each of nine
+download faults struck one time in ten; with thirteen of them twenty would lose one more.)
+What cannot be fetched is lost with its reason and stays `repair`'s to fetch. Runs outside
+the slot. Source: protocol.md 6 and 9.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from fluxbatch.domain.job import FailureClass, JobState
+from fluxbatch.domain.provenance import Provenance
+from fluxbatch.errors import ApiError, ExitCode, SinkError
+from fluxbatch.events import Noticed, OutputStored
+from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput, WantedOutput
+from fluxbatch.ledger.queries.provenance import provenance_of
+from fluxbatch.provider import Status
+from fluxbatch.sink import Asked, Broken, Sink, Stored
+from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
+from fluxbatch.worker.context import Delivery, Desk
+
+_TRIES = 32
+_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 15.0
+_USUAL_TIMEOUT_S = 120.0
+
+
+class Collector:
+    """Fetches deliveries, one at a time; several run side by side."""
+
+    def __init__(self, desk: Desk, sink: Sink) -> None:
+        self._desk = desk
+        self._sink = sink
+
+    async def run(self, deliveries: MemoryObjectReceiveStream[Delivery]) -> None:
+        """Fetch until the last sender has gone."""
+        with deliveries:
+            async for delivery in deliveries:
+                made = await self._made(delivery)
+                for output in delivery.outputs:
+                    try:
+                        await self._fetch(delivery, output, made)
+                    except SinkError as exc:
+                        # The output stays wanted: the next run fetches it again.
+                        self._desk.stop(ExitCode.ERROR, str(exc))
+
+    async def _made(self, delivery: Delivery) -> Provenance | None:
+        """What its images say of themselves, where they do."""
+        if delivery.provenance is not None or not self._desk.settings.sink.tells:
+            return delivery.provenance
+        seq, edition = delivery.watched.prediction_seq, delivery.edition
+        return await self._desk.read(partial(provenance_of, prediction_seq=seq, edition=edition))
+
+    async def _fetch(
+        self, delivery: Delivery, output: WantedOutput, made: Provenance | None
+    ) -> None:
+        asked = Asked(made, output.number) if made is not None else None
+        url: str | None = None
+        if output.number < len(delivery.urls):
+            url = delivery.urls[output.number]
+        downloads = reads = 0
+        reason = ""
+        while downloads < _TRIES and reads < _TRIES:
+            if downloads + reads:
+                # Scaled with the time a download may take, which tests shorten.
+                scale = min(1.0, self._desk.settings.sink.timeout / _USUAL_TIMEOUT_S)
+                await anyio.sleep(self._desk.jittered(scale * _pause_s(downloads + reads)))
+            if url is None:
+                url, reason = await self._fresh_url(delivery, output)
+            if url is None:
+                reads += 1
+                continue
+            arrived = await self._sink.store(url, output.stem, asked)
+            if isinstance(arrived, Stored):
+                await self._stored(delivery, output, arrived)
+                return
+            if isinstance(arrived, Broken) and arrived.is_other_kind:
+                await self._not_an_image(delivery, output, arrived.reason)
+                return
+            downloads, reason, url = downloads + 1, arrived.reason, None
+        words = f"{downloads} downloads failed, the last: {reason}" if downloads else reason
+        await self._lost(delivery, output, words)
+
+    async def _not_an_image(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
+        """It stays `repair`'s, for a fluxbatch that stores such things; no more of it is bought."""
+        desk = self._desk
+        await self._lost(delivery, output, reason)
+        if not desk.queue.is_closed:
+            desk.stop(ExitCode.STOPPED, f"an output of {desk.card.slug!r}: {reason}")
+
+    async def _fresh_url(self, delivery: Delivery, output: WantedOutput) -> tuple[str | None, str]:
+        """The output's URL as the provider gives it now, or why there is none."""
+        try:
+            prediction = await read_prediction(self._desk, delivery.watched)
+        except NoKeyWorks:
+            return None, "no key may read its prediction"
+        except ApiError as exc:
+            return None, str(exc)
+        if prediction.status is not Status.SUCCEEDED or output.number >= len(prediction.urls):
+            return None, f"the provider now says {prediction.word!r} without this output"
+        return prediction.urls[output.number], ""
+
+    async def _stored(self, delivery: Delivery, output: WantedOutput, stored: Stored) -> None:
+        desk = self._desk
+        state = await desk.ledger.apply(
+            StoreOutput(
+                stored.at,
+                output.output_seq,
+                stored.path,
+                stored.sha256,
+                stored.bytes,
+                stored.mime,
+                stored.width,
+                stored.height,
+                stored.look.dhash,
+                stored.look.notes,
+                stored.file_sha256,
+            )
+        )
+        if stored.is_beside:
+            desk.notice_once(
+                f"{stored.mime} images as they come cannot hold how they were made (sink.embed);"
+                " it is in a .json beside each"
+            )
+        job = delivery.watched.job_id
+        done = state is JobState.DONE
+        desk.events.emit(
+            OutputStored(
+                job.hex(), stored.path, stored.bytes, done, stored.verify_s, *delivery.made
+            )
+        )
+        if done:
+            desk.guard.job_ended(failed=False)
+        elif state is JobState.FAILED:
+            reason = f"fewer images than asked for ({len(delivery.outputs)})"
+            desk.job_failed(job, FailureClass.SHORT_OUTPUT, reason, *delivery.made)
+
+    async def _lost(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
+        desk = self._desk
+        state = await desk.ledger.apply(
+            LoseOutput(desk.seams.clock.now(), output.output_seq, reason)
+        )
+        job_id = delivery.watched.job_id
+        if state is JobState.FAILED:
+            desk.job_failed(job_id, FailureClass.OUTPUT_LOST, reason, *delivery.made)
+        else:
+            message = f"an extra output of job {job_id.hex()} could not be fetched: {reason}"
+            desk.events.emit(Noticed(message))
+
+
+def _pause_s(tries: int) -> float:
+    return min(_BACKOFF_S * 2.0 ** (tries - 1), _LONGEST_BACKOFF_S)

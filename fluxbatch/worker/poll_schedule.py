@@ -1,0 +1,197 @@
+"""When to ask next whether a prediction has ended.
+
+Owns the durations seen so far, by what a prediction's duration depends on, and the
+placing of polls: dense where ends are likely, rare elsewhere. The density that wastes
+least time for its number of polls is proportional to the square root of the hazard
+(how likely the end is now, given that it has not come); it is scaled so that an
+average prediction takes `_EAGER_POLLS` polls, or `_LAZY_POLLS` where nobody waits for
+its slot. Where a webhook is expected, polls look only after those that got lost. Pure
+but for what it has been told; seconds throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Hashable, Iterable
+from itertools import accumulate, pairwise
+from random import Random
+from statistics import NormalDist, median
+
+from fluxbatch.domain.job import Input
+
+_KEPT = 200
+_ENOUGH = 5
+_EAGER_POLLS = 6.5
+_LAZY_POLLS = 2.0
+_FETCH_S = 2.0
+
+_SURELY_SIGMAS = 3.5
+_WEBHOOK_LATE_S = 1.0
+_FIRST_LOOK_S = 5.0
+"""Where no duration is known, and a webhook expected."""
+_LOOKS_APART_S = (2.0, 30.0)
+"""Least and most seconds between looks after a webhook that should have come."""
+
+_LEAST_SIGMA = 0.02
+_MOST_SIGMA = 1.5
+_STEPS = 240
+_REACH = 4.5
+"""Sigmas each way that the plan covers; later ends are asked for at its last spacing."""
+
+_NORMAL = NormalDist()
+
+
+class PollPlan:
+    """Where polls lie for durations that are lognormal with this median and sigma."""
+
+    def __init__(self, median_s: float, sigma: float, polls: float) -> None:
+        low, high = (median_s * math.exp(side * _REACH * sigma) for side in (-1, 1))
+        width = (high - low) / _STEPS
+        self._times = [low + width * number for number in range(_STEPS + 1)]
+        ends = [_NORMAL.cdf(math.log(t / median_s) / sigma) for t in self._times]
+        shares = [max(b - a, 0.0) for a, b in pairwise(ends)]
+        roots = [
+            math.sqrt(share / max(1.0 - end, 1e-9))
+            for share, end in zip(shares, ends, strict=False)
+        ]
+        due = [0.0, *accumulate(roots)]
+        # An end within a spacing is found by the poll after it: half a poll more on average.
+        spent = sum(share * (a + b) / 2 for share, a, b in zip(shares, due, due[1:], strict=False))
+        scale = (polls - 0.5) / max(spent, 1e-9)
+        self._due = [value * scale for value in due]
+        self._last_spacing_s = max(self._spacing_after(0.9), width)
+
+    def next_s(self, elapsed_s: float) -> float:
+        """The elapsed time of the poll that follows one at *elapsed_s*."""
+        target = self._at(elapsed_s) + 1.0
+        if target >= self._due[-1]:
+            return max(elapsed_s, self._times[0]) + self._last_spacing_s
+        place = bisect_right(self._due, target)
+        low, high = self._due[place - 1], self._due[place]
+        share = (target - low) / (high - low) if high > low else 0.0
+        return self._times[place - 1] + share * (self._times[place] - self._times[place - 1])
+
+    def _at(self, elapsed_s: float) -> float:
+        """How many polls are due by then."""
+        if elapsed_s <= self._times[0]:
+            return 0.0
+        place = min(bisect_right(self._times, elapsed_s), _STEPS)
+        low, high = self._times[place - 1], self._times[place]
+        share = min((elapsed_s - low) / (high - low), 1.0)
+        return self._due[place - 1] + share * (self._due[place] - self._due[place - 1])
+
+    def _spacing_after(self, part: float) -> float:
+        """The mean spacing of the plan's last part."""
+        place = int(_STEPS * part)
+        polls = self._due[-1] - self._due[place]
+        return (self._times[-1] - self._times[place]) / max(polls, 1.0)
+
+
+class _Learned:
+    """The durations of one kind of prediction."""
+
+    def __init__(self) -> None:
+        self.recent: deque[float] = deque(maxlen=_KEPT)
+        self._plans: dict[float, PollPlan] = {}
+        self._fresh_at = 0
+        self.seen = 0
+
+    def saw(self, duration_s: float) -> None:
+        self.recent.append(max(duration_s, 0.001))
+        self.seen += 1
+
+    def plan(self, polls: float) -> PollPlan:
+        """Made anew when a fifth more has been seen than when it was made."""
+        if self.seen >= self._fresh_at:
+            self._plans.clear()
+            self._fresh_at = (
+                self.seen + max(self.seen // 5, 1)
+                if self.seen < _KEPT
+                else (self.seen + _KEPT // 5)
+            )
+        if polls not in self._plans:
+            self._plans[polls] = PollPlan(*self._fit(), polls)
+        return self._plans[polls]
+
+    def surely_s(self) -> float:
+        """When almost every prediction has ended and been told of."""
+        middle_s, sigma = self._fit()
+        return 1.1 * middle_s * math.exp(_SURELY_SIGMAS * sigma) + _WEBHOOK_LATE_S
+
+    def _fit(self) -> tuple[float, float]:
+        """Median and sigma, by order statistics, so that one outlier moves nothing."""
+        logs = [math.log(duration) for duration in self.recent]
+        middle = median(logs)
+        spread = 1.4826 * median(abs(value - middle) for value in logs)
+        # Few samples understate the spread; too wide costs a little, too narrow a lot.
+        doubt = 1.0 + 2.0 / len(logs)
+        return math.exp(middle), min(max(spread * doubt, _LEAST_SIGMA), _MOST_SIGMA)
+
+
+_COST_INPUTS = ("num_inference_steps", "megapixels", "num_outputs", "num_images")
+
+
+def kind_of(given: Input) -> Hashable:
+    """The part of an input that a prediction's duration depends on."""
+    return tuple(repr(given.get(name)) for name in _COST_INPUTS)  # lists are no keys
+
+
+class PollTiming:
+    """Learns how long predictions take and says when to ask."""
+
+    def __init__(self) -> None:
+        self._all = _Learned()
+        self._kinds: dict[Hashable, _Learned] = {}
+
+    def saw(self, kind: Hashable, asked_before_s: float, ended_by_s: float) -> None:
+        """A prediction of *kind* ended between two polls, seconds after its acceptance."""
+        duration_s = (asked_before_s + ended_by_s) / 2
+        self._kinds.setdefault(kind, _Learned()).saw(duration_s)
+        self._all.saw(duration_s)
+
+    def remember(self, kind: Hashable, durations_s: Iterable[float]) -> None:
+        """What an earlier process saw."""
+        for duration_s in durations_s:
+            self.saw(kind, duration_s, duration_s)
+
+    def drain_s(self, unseen_s: float) -> float:
+        """How long what is bought now is likely to take to its stored file; *unseen_s* stands in
+        for a prediction's duration before one was seen."""
+        longest = max(self._all.recent, default=unseen_s)
+        return longest * 1.2 + _FETCH_S
+
+    def wait_s(self, kind: Hashable, elapsed_s: float, random: Random, *, eager: bool) -> float:
+        """Seconds until the next poll of a prediction that is *elapsed_s* old.
+
+        *eager* while its slot would be used again at once.
+        """
+        learned = self._kinds.get(kind)
+        if learned is None or learned.seen < _ENOUGH:
+            return self._unlearned_s(elapsed_s, random)
+        plan = learned.plan(_EAGER_POLLS if eager else _LAZY_POLLS)
+        wait_s = plan.next_s(elapsed_s) - elapsed_s
+        # Jitter keeps jobs that were accepted together from being asked about together.
+        return max(wait_s, 0.01) * (0.95 + 0.1 * random.random())
+
+    def safety_s(self, kind: Hashable, elapsed_s: float, random: Random) -> float:
+        """Seconds until the next poll of a prediction whose webhook is expected.
+
+        Once the webhook should have come, and ever rarer after that.
+        """
+        learned = self._kinds.get(kind)
+        if learned is None or learned.seen < _ENOUGH:
+            learned = self._all
+        least_s, most_s = _LOOKS_APART_S
+        if learned.seen < _ENOUGH:
+            wait_s = max(_FIRST_LOOK_S - elapsed_s, min(elapsed_s, most_s))
+        elif elapsed_s < (first_s := learned.surely_s()):
+            wait_s = first_s - elapsed_s
+        else:
+            wait_s = min(max(0.25 * elapsed_s, least_s), most_s)
+        return max(wait_s, 0.01) * (1.0 + 0.1 * random.random())
+
+    def _unlearned_s(self, elapsed_s: float, random: Random) -> float:
+        """Before enough is known: ever rarer, so that the delay is a share of the duration."""
+        return (0.9 + 0.2 * random.random()) * min(max(0.15 * elapsed_s, 0.1), 5.0)

@@ -1,0 +1,95 @@
+"""Where the provider finds a job's control image.
+
+Owns the uploads of this run: one per content, a few at a time, kept in the ledger
+until it expires, done before a slot is taken. A URL the user gave is passed on as
+it is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+import anyio
+
+from fluxbatch.domain.job import ControlFile
+from fluxbatch.errors import KeyRefused, TransientApiError
+from fluxbatch.ledger.operations.uploads import KnownUpload, RecordUpload, find_upload
+from fluxbatch.ledger.queries.queue import QueuedJob
+from fluxbatch.provider import ProviderClient, upload
+from fluxbatch.worker.context import Desk
+
+_AT_ONCE = 4
+
+
+class ControlUrls:
+    """Hands out URLs for local control images."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._known: dict[str, KnownUpload] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+        self._places = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def url_of(self, job: QueuedJob) -> str | None:
+        """The URL to send for a local control image; None where the job names a URL itself.
+
+        Raises `RejectedRequest` when the file cannot be used, `TransientApiError` when the
+        provider will not have it now.
+        """
+        if job.control_sha256 is None:
+            return None
+        lock = self._locks.setdefault(job.control_sha256, anyio.Lock())
+        async with lock:
+            known = await self._find(job.control_sha256)
+            if known is None or self._expires_soon(known):
+                known = await self._upload(job)
+            self._known[job.control_sha256] = known
+        return known.url
+
+    async def _find(self, sha256: str) -> KnownUpload | None:
+        known = self._known.get(sha256)
+        if known is not None:
+            return known
+        return await self._desk.read(partial(find_upload, sha256=sha256))
+
+    def _expires_soon(self, known: KnownUpload) -> bool:
+        """Whether it might be gone before a prediction that is bought now has read it."""
+        if known.expires_at is None:
+            return False
+        margin = timedelta(seconds=3 * self._desk.settings.provider.deadline)
+        return known.expires_at < self._desk.seams.clock.now().utc + margin
+
+    async def _upload(self, job: QueuedJob) -> KnownUpload:
+        assert job.control_sha256 is not None
+        control = ControlFile(job.control_path or "", job.control_sha256, 0, "")
+        async with self._places:
+            fingerprint, client = self._usable_client()
+            uploaded = await upload(client, control, self._desk.seams)
+        self._desk.reached()
+        await self._desk.ledger.apply(
+            RecordUpload(
+                self._desk.seams.clock.now(),
+                job.control_sha256,
+                uploaded.file_id,
+                uploaded.public_url,
+                uploaded.bytes,
+                uploaded.mime,
+                fingerprint,
+                uploaded.expires_at,
+            )
+        )
+        return KnownUpload(uploaded.public_url, uploaded.expires_at)
+
+    def _usable_client(self) -> tuple[str, ProviderClient]:
+        for lane in self._desk.lanes.all:
+            for key in lane.keys:
+                return key.fingerprint, self._desk.clients[key.fingerprint]
+        raise TransientApiError("no usable key is left for an upload")
+
+    def refused(self, exc: KeyRefused) -> None:
+        """The key uploads are made with is out."""
+        for lane in self._desk.lanes.all:
+            for key in lane.keys[:1]:
+                self._desk.lanes.key_out(lane, key, str(exc))
+                return

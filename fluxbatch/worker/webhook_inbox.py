@@ -1,0 +1,190 @@
+"""What webhooks say of this run's predictions, and how far that is to be relied on.
+
+Owns a box for every prediction that may still be told of, and the count of ends that no
+webhook told. What is in a box is verified and nothing more: whoever waits for the
+prediction judges it. Bounded, whatever is sent. Source: protocol.md 2 and 3.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import anyio
+
+from fluxbatch.domain.job import PredictionId
+from fluxbatch.infra.runtime import Moment
+from fluxbatch.provider import Attempt, HookAddress, HookNames, Prediction
+
+T = TypeVar("T")
+
+BY_WEBHOOK = "by webhook"
+"""How a create without an answer was found: proven ours."""
+
+_MOST_KEPT = 16
+_MOST_LATE = 1_000
+_JUDGED_BY = 20
+_MISSES = 5
+"""So many of the latest `_JUDGED_BY` ends without a webhook, and they are not waited for."""
+
+Said = Prediction | None
+"""A delivery; None: one that could not be read."""
+
+
+class Box:
+    """The deliveries for one prediction that nobody has looked at yet."""
+
+    def __init__(self, address: HookAddress | None = None) -> None:
+        self.address = address
+        """None: it is told of by no webhook."""
+        self._said: deque[Said] = deque()
+        self._arrived = anyio.Event()
+
+    def put(self, said: Said) -> None:
+        if said in self._said or len(self._said) >= _MOST_KEPT:
+            return
+        self._said.append(said)
+        self._arrived.set()
+
+    def take(self) -> list[Said]:
+        """All that has come, and none of it a second time."""
+        taken = list(self._said)
+        self._said.clear()
+        self._arrived = anyio.Event()
+        return taken
+
+    async def filled(self) -> None:
+        """Until something is in it."""
+        await self._arrived.wait()
+
+    async def named(self) -> PredictionId:
+        """The id under which the provider has it, once a delivery says so; that stays inside."""
+        while True:
+            for said in self._said:
+                if said is not None and said.prediction_id is not None:
+                    return said.prediction_id
+            # Set already where only unreadable ones have come: they would wake us for ever.
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+
+    async def unless_named(self, answer: Callable[[], Awaitable[T]]) -> T | PredictionId:
+        """The answer to a create, or the id that its own webhook gave first.
+
+        A webhook proves the create and its id, so its answer is not needed any more. Raises what
+        *answer* does.
+        """
+        if self.address is None:
+            return await answer()
+        named = list[PredictionId]()
+        answered = list[T]()
+        failed: Exception | None = None
+        async with anyio.create_task_group() as race:
+
+            async def listen() -> None:
+                named.append(await self.named())
+                race.cancel_scope.cancel()
+
+            race.start_soon(listen, name="early-webhook")
+            try:
+                answered.append(await answer())
+            except Exception as exc:  # noqa: BLE001  raised below, out of the group, as it is
+                failed = exc
+            race.cancel_scope.cancel()
+        if failed is not None and not named:
+            raise failed
+        return answered[0] if answered else named[0]
+
+
+class Hooks:
+    """Every box of a run. Closed, nothing is expected and nothing comes."""
+
+    def __init__(self) -> None:
+        self._names: HookNames | None = None
+        self._boxes: dict[Attempt, Box] = {}
+        self._by_number: dict[int, Box] = {}
+        self._told: deque[bool] = deque(maxlen=_JUDGED_BY)
+        self._late: deque[tuple[Attempt, Prediction]] = deque()
+        self._any_late = anyio.Event()
+        self._asked_for_cost: set[Hashable] = set()
+
+    def open(self, names: HookNames) -> None:
+        """From now on creates name a webhook."""
+        self._names = names
+
+    @contextmanager
+    def expecting(self, prediction_seq: int, intended: Moment) -> Iterator[Box]:
+        """A box for what is told of a prediction, as long as somebody works on it."""
+        if self._names is None:
+            yield Box()
+            return
+        attempt = Attempt.of(prediction_seq, intended)
+        box = Box(self._names.address(attempt))
+        self._boxes[attempt] = self._by_number[prediction_seq] = box
+        try:
+            yield box
+        finally:
+            del self._boxes[attempt], self._by_number[prediction_seq]
+            for said in box.take():
+                self.told(attempt, said)  # it came while something else was being decided
+
+    def box(self, prediction_seq: int) -> Box:
+        """The prediction's box; an empty one for what nobody expects."""
+        return self._by_number.get(prediction_seq) or Box()
+
+    def told(self, attempt: Attempt, said: Said) -> None:
+        """A delivery was verified."""
+        box = self._boxes.get(attempt)
+        if box is not None:
+            box.put(said)
+        elif said is not None and len(self._late) < _MOST_LATE:
+            self._late.append((attempt, said))
+            self._any_late.set()
+
+    def is_expected(self, attempt: Attempt) -> bool:
+        return attempt in self._boxes
+
+    async def late_words(self) -> None:
+        """Until something is told of a prediction that nobody works on."""
+        await self._any_late.wait()
+
+    def take_late(self) -> list[tuple[Attempt, Prediction]]:
+        """All of it, and none of it a second time."""
+        taken = list(self._late)
+        self._late.clear()
+        self._any_late = anyio.Event()
+        return taken
+
+    def ended(self, *, was_told: bool) -> bool:
+        """A prediction that had a webhook has ended, and it was told in time or not.
+
+        True where that is one too many that was not.
+        """
+        relied = not self.are_silent
+        self._told.append(was_told)
+        if not relied or not self.are_silent:
+            return False
+        for box in self._boxes.values():
+            box.put(None)  # who waits for a webhook asks now instead
+        return True
+
+    def doubt(self) -> None:
+        """There is reason to think that none will come; so many good ones prove otherwise."""
+        for _ in range(_MISSES):
+            self.ended(was_told=False)
+
+    @property
+    def are_silent(self) -> bool:
+        """Whether too many get lost to be waited for."""
+        return self._told.count(False) >= _MISSES
+
+    def wants_cost(self, kind: Hashable) -> bool:
+        """Whether a success of this kind is to be read for its cost; the first one is.
+
+        Webhooks tell no cost. Were the price not what we think, every cap would be wrong.
+        """
+        if kind in self._asked_for_cost:
+            return False
+        self._asked_for_cost.add(kind)
+        return True

@@ -1,0 +1,18 @@
+"""A dataset and a provider of its own for every test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.maintenance.support import Ward
+from tests.support.running import Bench, provider
+
+
+@pytest.fixture
+async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
+    """Jobs of 0.1 s, images of 64 by 64; times scaled as in `tests.support.running`."""
+    async with provider() as emulator:
+        yield Ward(Bench(tmp_path), emulator)

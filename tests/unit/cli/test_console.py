@@ -1,0 +1,183 @@
+"""What is written, where, and what never is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from fluxbatch.cli.app import app
+from fluxbatch.cli.console import Talk
+from fluxbatch.cli.options import voice
+from fluxbatch.config.api_keys import ApiKey
+
+_KEY = "sk-very-secret-1"
+
+
+def test_no_stream_ever_shows_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Whatever way the words take, a key that is known comes out as its label.
+    """
+    talk = Talk(["--json"])
+    talk.learn([ApiKey(_KEY, label="main")])
+    talk.say(f"say {_KEY}")
+    talk.data(f"data {_KEY}")
+    talk.failed(f"failed {_KEY}", 1, {"more": [_KEY]})
+    talk.show(f"show {_KEY}")
+    talk.tell(f"tell {_KEY}")
+
+    out, err = capsys.readouterr()
+    assert _KEY not in out + err
+    assert err.splitlines() == ["say <key main>", "error: failed <key main>", "tell <key main>"]
+
+
+@pytest.mark.parametrize("value", [_KEY, f"a=other-key-9,main={_KEY}"])
+def test_a_key_is_taken_out_before_the_keys_are_read(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The error that reading them raises may quote the environment.
+    """
+    monkeypatch.setenv("EACHLABS_API_KEYS", value)
+
+    assert Talk().clean(f"bad: {_KEY}") == "bad: <key>"
+
+
+def test_a_key_is_known_in_json_and_in_a_url() -> None:
+    """
+    Escaped it is no less a secret.
+    """
+    value = 'sk/very"secret'
+    talk = Talk()
+    talk.learn([ApiKey(value, label="main")])
+
+    assert talk.clean(json.dumps({"a": value})) == '{"a": "<key main>"}'
+    assert talk.clean("?a=sk%2Fvery%22secret") == "?a=<key main>"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("GET https://me:pa55@example.org/x", "GET https://example.org/x"),
+        (
+            "https://b.example/k?X-Amz-Date=1&X-Amz-Signature=5ec3e7&X-Amz-Credential=AKIA%2F1",
+            "https://b.example/k?X-Amz-Date=1&X-Amz-Signature=<secret>&X-Amz-Credential=<secret>",
+        ),
+        ("'https://b.example/k?token=5ec3e7'", "'https://b.example/k?token=<secret>'"),
+        ("{'X-API-Key': '5ec3e7', 'a': 1}", "{'X-API-Key': '<secret>', 'a': 1}"),
+        ("Authorization: Bearer 5ec3e7", "Authorization: Bearer <secret>"),
+        ('{"webhook_secret": "5ec3e7"}', '{"webhook_secret": "<secret>"}'),
+        (r"{\"webhook_secret\": \"5ec3e7\"}", r"{\"webhook_secret\": \"<secret>\"}"),
+        (f"POST /hooks/12-1764000/{'5e' * 20}", "POST /hooks/12-1764000/<secret>"),
+        (
+            f"id {'5e' * 20}, https://b.example/k?w=512",
+            f"id {'5e' * 20}, https://b.example/k?w=512",
+        ),
+    ],
+)
+def test_credentials_in_urls_and_headers_are_taken_out(said: str, shown: str) -> None:
+    """
+    Their names stay, so that the words can be understood; what is no secret stays as it was.
+    """
+    assert Talk().clean(said) == shown
+
+
+def test_what_a_library_logs_is_redacted_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    There is one way to the terminal.
+    """
+    talk = Talk()
+    talk.learn([ApiKey(_KEY, label="main")])
+    before = logging.lastResort
+    voice(typer.Context(typer.main.get_command(app), obj=talk))
+    try:
+        assert logging.lastResort is not None
+        said = logging.LogRecord("somebody", logging.WARNING, "", 0, "sent %s", (_KEY,), None)
+        logging.lastResort.handle(said)
+    finally:
+        logging.lastResort = before
+
+    assert capsys.readouterr().err == "somebody: sent <key main>\n"
+
+
+def test_another_programs_control_characters_do_not_reach_the_terminal() -> None:
+    """
+    A provider's message cannot move the cursor or hide what follows.
+    """
+    assert Talk().clean("a\x1b[2Jb\x07c\u202ed\ne\tf") == "a [2Jb c d\ne\tf"
+
+
+def test_quiet_silences_talk_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    -q is for progress.
+    """
+    talk = Talk()
+    talk.quiet = True
+    talk.say("progress")
+    talk.tell("progress")
+    talk.warn("trouble")
+
+    assert capsys.readouterr() == ("", "trouble\n")
+
+
+def test_a_failure_under_json_is_an_object_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A program reads one thing, whatever happened.
+    """
+    assert Talk(["run", "--json"]).failed("held", 6) == 6
+    assert json.loads(capsys.readouterr().out) == {"exit": 6, "error": "held"}
+
+    assert Talk(["run", "--", "--json"]).failed("held", 6) == 6
+    assert capsys.readouterr().out == ""
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    """
+    `fluxbatch … | head -1` ends with the command's own code and says nothing.
+    """
+    program = """
+import sys
+from fluxbatch.cli.console import Talk
+talk = Talk()
+sys.stdin.readline()
+for number in range(10000):
+    talk.data("x" * 100)
+talk.close()
+sys.exit(3)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write("go\n")
+        process.stdin.close()
+
+        assert process.wait(20) == 3
+        assert process.stderr.read() == ""
+
+
+def test_a_terminal_without_unicode_loses_a_sign_and_nothing_else() -> None:
+    """
+    An ASCII locale is no reason to crash.
+    """
+    program = "from fluxbatch.cli.console import Talk; Talk().data('a → b')"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+
+    assert ended.stdout == "a ? b\n"

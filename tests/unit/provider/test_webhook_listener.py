@@ -1,0 +1,232 @@
+"""The listener's sockets under whatever strangers send."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from fluxbatch.provider import Attempt, HookNames, Prediction, Receiver, Status, webhook_listener
+from fluxbatch.provider.webhook_urls import MAX_BODY_BYTES
+
+NAMES = HookNames(b"k" * 32)
+ATTEMPT = Attempt(1, 2)
+ADDRESS = NAMES.address(ATTEMPT)
+BODY = json.dumps({"exec_id": "p-1", "status": "succeeded", "output": "https://o.example/1"})
+
+
+@dataclass
+class Ear:
+    """A listener, and what it let through."""
+
+    port: int = 0
+    heard: list[Prediction | None] = field(default_factory=list)
+
+    async def tell(self, request: bytes, *, wait_s: float = 5.0) -> bytes:
+        """What is answered to *request* until the connection is closed, or for so long."""
+        answer = b""
+        async with await anyio.connect_tcp("127.0.0.1", self.port) as stream:
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(request)
+            with (
+                anyio.move_on_after(wait_s),
+                suppress(anyio.EndOfStream, anyio.BrokenResourceError),
+            ):
+                while True:
+                    answer += await stream.receive()
+        return answer
+
+
+@asynccontextmanager
+async def ear() -> AsyncIterator[Ear]:
+    one = Ear()
+    receiver = Receiver(NAMES, lambda _, said: one.heard.append(said))
+    async with webhook_listener.listening(receiver, "127.0.0.1", 0) as one.port:
+        yield one
+
+
+def post(
+    body: bytes = BODY.encode(),
+    *,
+    url: str = ADDRESS.url,
+    secret: str = ADDRESS.secret,
+    length: int | None = None,
+    more: str = "Connection: close\r\n",
+) -> bytes:
+    size = len(body) if length is None else length
+    head = (
+        f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: hooks.example.org\r\n"
+        f"X-Webhook-Secret: {secret}\r\n{more}"
+    )
+    return f"{head}Content-Length: {size}\r\n\r\n".encode() + body
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+async def test_a_delivery_is_answered_in_milliseconds_and_handed_on() -> None:
+    """
+    Also when whoever hears it takes no time to look at it: nothing is awaited before the answer.
+    """
+    async with ear() as one:
+        await one.tell(post())
+        began = time.monotonic()
+        answer = await one.tell(post())
+        took_s = time.monotonic() - began
+
+    assert status(answer) == 200
+    assert took_s < 0.25
+    first, second = one.heard
+    assert first == second
+    assert first is not None
+    assert (first.prediction_id, first.status) == ("p-1", Status.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("request_", "refused"),
+    [
+        (post(url=ADDRESS.url[:-1]), 404),
+        (post(url=NAMES.address(Attempt(2, 2)).url), 403),
+        (post(secret="guess"), 403),
+        (post(secret=""), 403),
+        (post().replace(b"POST", b"GET", 1), 405),
+        (post().replace(b"POST", b"DELETE", 1), 405),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /favicon.ico HTTP/1.0\r\n\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc" * 30 + b"\r\n\r\n", 400),
+        (b"POST /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + b"A: b\r\n" * 5_000 + b"\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /\xff\xfe HTTP/1.1\r\n\r\n", 400),
+    ],
+)
+async def test_everybody_else_is_refused_and_heard_of_by_nobody(
+    request_: bytes, refused: int
+) -> None:
+    """
+    Forged paths and words, other methods, other protocols; and the next delivery gets through.
+    """
+    async with ear() as one:
+        answer = await one.tell(request_, wait_s=3.0)
+        assert one.heard == []
+        assert status(answer) == refused
+        assert status(await one.tell(post())) == 200
+
+
+@pytest.mark.parametrize("told_length", [True, False], ids=["announced", "without an end"])
+async def test_a_body_without_end_is_cut_and_hints_at_an_end_all_the_same(
+    told_length: bool,
+) -> None:
+    """
+    Not one byte more than the cap is kept of it.
+    """
+    huge = b"x" * (MAX_BODY_BYTES + 1)
+    if told_length:
+        request = post(length=10**12)
+    else:
+        chunks = b"%x\r\n%b\r\n" % (len(huge), huge)
+        request = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + chunks
+    async with ear() as one:
+        answer = await one.tell(request)
+
+    assert status(answer) == 413
+    assert one.heard == [None]
+
+
+async def test_a_slow_body_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Half a body and silence: after its time it is given up, while others are served.
+    """
+    monkeypatch.setattr(webhook_listener, "_BODY_S", 0.2)
+    async with ear() as one, anyio.create_task_group() as group:
+        group.start_soon(one.tell, post(BODY.encode()[:9], length=len(BODY)))
+        assert status(await one.tell(post())) == 200
+    assert one.heard[0] is not None
+    assert one.heard[1] is None
+
+
+async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Before its first request, amid its head, and after one.
+    """
+    monkeypatch.setattr(webhook_listener, "_IDLE_S", 0.2)
+    async with ear() as one:
+        for start in (b"", b"POST /x HTT", post(more="")):
+            began = time.monotonic()
+            await one.tell(start)
+            assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff" * 99, b"[" * 50_000, b"{}"])
+async def test_garbage_at_the_right_door_is_told_as_unreadable(body: bytes) -> None:
+    """
+    The provider need not send it again: what it meant is found by asking.
+    """
+    async with ear() as one:
+        assert status(await one.tell(post(body))) == 200
+    assert one.heard == [None]
+
+
+async def test_compressed_bodies_are_not_opened() -> None:
+    """
+    They could hold anything, of any size.
+    """
+    async with ear() as one:
+        answer = await one.tell(post(more="Connection: close\r\nContent-Encoding: gzip\r\n"))
+
+    assert status(answer) == 200
+    assert len(one.heard) == 1
+
+
+async def test_nothing_of_a_request_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Paths are secrets, and what strangers send is nobody's business.
+    """
+    caplog.set_level(logging.DEBUG)
+    async with ear() as one:
+        for request in (post(), post(secret="guess"), b"POST / HTTP/1.1\r\nA\r\n\r\n", b"\x00\r\n"):
+            await one.tell(request, wait_s=1.0)
+
+    assert ADDRESS.secret not in caplog.text
+    assert urlsplit(ADDRESS.url).path not in caplog.text
+    assert "aiohttp" not in {record.name.partition(".")[0] for record in caplog.records}
+
+
+async def test_a_port_in_use_is_an_error_of_the_system() -> None:
+    """
+    Whoever opened it says what becomes of that.
+    """
+    async with ear() as one:
+        with pytest.raises(OSError, match="in use"):
+            async with webhook_listener.listening(
+                Receiver(NAMES, lambda *_: None), "127.0.0.1", one.port
+            ):
+                pass
+
+
+async def test_it_closes_at_once_though_connections_are_open() -> None:
+    """
+    A proxy's idle connection and a stranger's half a request hold up no end of a run.
+    """
+    streams = []
+    began = 0.0
+    async with ear() as one:
+        for start in (post(more=""), post(b"{", length=9)):
+            stream = await anyio.connect_tcp("127.0.0.1", one.port)
+            streams.append(stream)
+            await stream.send(start)
+        while not one.heard:
+            await anyio.lowlevel.checkpoint()
+        began = time.monotonic()
+    assert time.monotonic() - began < 3.0
+    for stream in streams:
+        await stream.aclose()
