@@ -13,7 +13,7 @@ import anyio
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.loading import load_settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.engine.run import RunRequest, run
+from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.events import Event, Events, OutputStored, RowsRead
 from fluxbatch.infra.runtime import loop_options
 
@@ -46,7 +46,7 @@ def main(manifest: str, folder: str, base_url: str, limit: str = "", keys: str =
         limit=int(limit) if limit else None,
     )
     began_s, began_cpu_s = time.monotonic(), time.process_time()
-    summary = anyio.run(lambda: run(request, Events(heard)), backend_options=loop_options())
+    summary = anyio.run(lambda: execute_run(request, Events(heard)), backend_options=loop_options())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     told = {
         "exit": int(summary.exit_code),

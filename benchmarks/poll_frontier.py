@@ -13,7 +13,7 @@ from random import Random
 from statistics import NormalDist
 
 from benchmarks.side import tell
-from fluxbatch.worker.poll_schedule import PollPlan, PollTiming
+from fluxbatch.worker.poll_schedule import PollPlan, PollSchedule
 
 _MEDIAN_S, _SIGMA = 10.0, 0.15
 _JOBS = 20_000
@@ -61,7 +61,7 @@ def _simulated(next_s: NextPoll) -> tuple[float, float]:
 
 def _learned(random: Random, eager: bool) -> NextPoll:
     """The engine's own, once it has seen 200 executions."""
-    timing = PollTiming()
+    timing = PollSchedule()
     timing.remember(
         "kind", (random.lognormvariate(math.log(_MEDIAN_S), _SIGMA) for _ in range(200))
     )

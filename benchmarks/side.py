@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import plot
 from fluxbatch.config.loading import load_settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.planning.plan import Plan, plan
+from fluxbatch.planning.plan import Plan, make_plan
 from tests.support.emulator import EmulatorProcess, emulator_process
 
 
@@ -105,7 +105,7 @@ def _plan_of_more(load: Load, folder: Path) -> Plan:
     manifest = write_manifest(folder / "more.jsonl", load.jobs, first=load.jobs)
     limits = {"creates": load.creates or 10**6, "concurrent": load.slots}
     settings = load_settings(None, {"limits": limits}, {})
-    return plan(settings, manifest, Folder(folder / "dataset"), accounts=load.keys)
+    return make_plan(settings, manifest, Folder(folder / "dataset"), accounts=load.keys)
 
 
 def engine_settings(load: Load, folder: str) -> dict[str, str]:

@@ -16,15 +16,15 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 
 from fluxbatch.infra.runtime import Clock
-from fluxbatch.ledger.queries.queue import FIRST, Place, QueuedJob
+from fluxbatch.ledger.queries.queue import QUEUE_START, QueueCursor, QueuedJob
 
-ReadPage = Callable[[Place, int], Awaitable[tuple[list[QueuedJob], Place]]]
+ReadPage = Callable[[QueueCursor, int], Awaitable[tuple[list[QueuedJob], QueueCursor]]]
 
 _PAGE = 1_000
 _LOW = 200
 
 
-class Taken:
+class Claim:
     """A job in a worker's hands; `job` is None when there will be no more."""
 
     __slots__ = ("again_after_s", "at_front", "job")
@@ -34,11 +34,11 @@ class Taken:
         self.again_after_s: float | None = None
         self.at_front = False
 
-    def again(self, after_s: float = 0.0) -> None:
+    def retry_after(self, after_s: float = 0.0) -> None:
         """Hand it out once more, not earlier than *after_s* from now."""
         self.again_after_s = after_s
 
-    def back(self) -> None:
+    def release(self) -> None:
         """Put it back in its place: nothing happened to it."""
         self.at_front = True
 
@@ -52,7 +52,7 @@ class JobQueue:
         self._ready: deque[QueuedJob] = deque()
         self._paused: list[tuple[float, int, QueuedJob]] = []
         self._pauses = 0
-        self._place = FIRST
+        self._place = QUEUE_START
         self._exhausted = False
         self._reading = anyio.Lock()
         self._busy = 0
@@ -76,7 +76,7 @@ class JobQueue:
 
     def go_on(self) -> None:
         """Whatever is pending now, from the first page on."""
-        self._place, self._exhausted, self.is_closed = FIRST, False, False
+        self._place, self._exhausted, self.is_closed = QUEUE_START, False, False
         self._wake()
 
     def block(self, reason: str) -> None:
@@ -90,14 +90,14 @@ class JobQueue:
             self._wake()
 
     @asynccontextmanager
-    async def take(self) -> AsyncIterator[Taken]:
+    async def take(self) -> AsyncIterator[Claim]:
         """The next job, for as long as the worker is busy with it."""
-        taken = Taken(await self._next())
+        claim = Claim(await self._next())
         try:
-            yield taken
+            yield claim
         finally:
-            if taken.job is not None:
-                self._give_back(taken, taken.job)
+            if claim.job is not None:
+                self._give_back(claim, claim.job)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -109,13 +109,13 @@ class JobQueue:
             self._busy -= 1
             self._wake()
 
-    def _give_back(self, taken: Taken, job: QueuedJob) -> None:
+    def _give_back(self, claim: Claim, job: QueuedJob) -> None:
         self._busy -= 1
-        if taken.at_front:
+        if claim.at_front:
             self._ready.appendleft(job)
-        elif taken.again_after_s is not None:
+        elif claim.again_after_s is not None:
             self._pauses += 1
-            due = self._clock.monotonic() + taken.again_after_s
+            due = self._clock.monotonic() + claim.again_after_s
             heapq.heappush(self._paused, (due, self._pauses, job))
         self._wake()
 

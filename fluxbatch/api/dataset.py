@@ -18,21 +18,21 @@ from typing import IO, Any, Self, Unpack, cast
 
 from anyio.from_thread import start_blocking_portal
 
-from fluxbatch.api.inputs import Given, Shaping, Source
+from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobId
 from fluxbatch.domain.money import Micros
-from fluxbatch.engine.notify import announced
+from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import RunRequest
-from fluxbatch.engine.run import run as execute_run
+from fluxbatch.engine.run import execute_run as execute_run
 from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.events import Events, Listener
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput, row_results
 from fluxbatch.planning.plan import Plan
-from fluxbatch.planning.plan import plan as make_plan
+from fluxbatch.planning.plan import make_plan as make_plan
 from fluxbatch.sink import Images
 
 __all__ = ["Dataset", "Image", "Options", "Plan", "Result", "RunSummary", "plan", "run"]
@@ -42,7 +42,7 @@ _Bytes = bytes
 _Opener = Callable[[], IO[bytes]]
 
 
-class Options(Shaping, total=False):
+class Options(ShapeOptions, total=False):
     """What a run may be told beside its source."""
 
     skip_invalid: bool
@@ -148,13 +148,15 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r})"
 
-    async def run(self, source: Source | None = None, **options: Unpack[Options]) -> RunSummary:
+    async def run(
+        self, source: ManifestInput | None = None, **options: Unpack[Options]
+    ) -> RunSummary:
         """Make what *source* asks for; None: a sweep or manifest that the settings name.
 
         Raises `FluxbatchError` where the run is refused, before anything is spent. Cancelled, it
         leaves what runs at the provider; the next run adopts it.
         """
-        given = Given.read(source, cast("Shaping", options))
+        given = PythonInputs.read(source, cast("ShapeOptions", options))
         listener = options.get("on_event")
         request = RunRequest(
             settings=given.settings,
@@ -167,9 +169,9 @@ class Dataset:
         )
         events = Events(listener) if listener is not None else Events()
         work = partial(execute_run, request, events, on_status=options.get("on_status"))
-        return await announced(given.settings.notify, str(self.path), events, work)
+        return await with_notifications(given.settings.notify, str(self.path), events, work)
 
-    def plan(self, source: Source | None = None, **options: Unpack[Shaping]) -> Plan:
+    def plan(self, source: ManifestInput | None = None, **options: Unpack[ShapeOptions]) -> Plan:
         """What a run would make, cost and take. Spends nothing; blocks for disk reads."""
         return plan(source, out=self.path, **options)
 
@@ -178,7 +180,7 @@ class Dataset:
         with self._folder.reader() as db:
             latest = runs_and_failures.latest_manifest(db)
             if latest is not None:
-                images = images_of(self._folder, db)
+                images = open_images(self._folder, db)
                 for row in row_results(db, latest.seq):
                     yield _result(row, images)
 
@@ -188,7 +190,9 @@ class Dataset:
             return totals.totals(db)
 
 
-def run(source: Source | None = None, *, out: str | Path, **options: Unpack[Options]) -> RunSummary:
+def run(
+    source: ManifestInput | None = None, *, out: str | Path, **options: Unpack[Options]
+) -> RunSummary:
     """`Dataset.run` for code without an event loop, or inside a running one (a notebook).
 
     The run has a thread and a loop of its own. Ctrl-C leaves at once; the next run takes up what
@@ -204,13 +208,13 @@ def run(source: Source | None = None, *, out: str | Path, **options: Unpack[Opti
 
 
 def plan(
-    source: Source | None = None,
+    source: ManifestInput | None = None,
     *,
     out: str | Path | None = None,
-    **options: Unpack[Shaping],
+    **options: Unpack[ShapeOptions],
 ) -> Plan:
     """What a run of *source* would make, cost and take; *out* is the dataset to compare with."""
-    given = Given.read(source, options)
+    given = PythonInputs.read(source, options)
     with TemporaryDirectory(prefix="fluxbatch-") as place:
         folder = Folder(Path(out)) if out is not None else None
         manifest = given.passing_manifest(Path(place), folder)

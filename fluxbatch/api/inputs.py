@@ -20,20 +20,20 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.model_card import describe
 from fluxbatch.errors import ConfigError, ManifestError, SinkError
-from fluxbatch.infra.atomic_file import half_file
+from fluxbatch.infra.atomic_file import atomic_file
 from fluxbatch.manifest.columns import Columns
-from fluxbatch.manifest.readers.remote_file import as_file, is_elsewhere
+from fluxbatch.manifest.readers.remote_file import is_elsewhere, localize
 from fluxbatch.manifest.readers.yaml_toml import is_rows
 from fluxbatch.models import ModelCard
 
-Rows = Iterable[Mapping[str, Any]]
-Source = str | Path | Rows
+InputRows = Iterable[Mapping[str, Any]]
+ManifestInput = str | Path | InputRows
 """A manifest's path, a config's path (.yaml, .yml, .toml), or the rows themselves."""
 
 _CONFIGS = (".yaml", ".yml", ".toml")
 
 
-class Shaping(TypedDict, total=False):
+class ShapeOptions(TypedDict, total=False):
     """What shapes the jobs, their limits and who pays."""
 
     base_url: str
@@ -48,17 +48,17 @@ class Shaping(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PythonInputs:
     """A caller's source and options, read."""
 
     settings: Settings
     path: Path | None
-    rows: Rows | None
+    rows: InputRows | None
     _keys: Sequence[str | ApiKey] | None
     _environ: Mapping[str, str]
 
     @classmethod
-    def read(cls, source: Source | None, shaping: Shaping) -> Given:
+    def read(cls, source: ManifestInput | None, shaping: ShapeOptions) -> PythonInputs:
         """Raises `ConfigError` naming every bad setting."""
         is_path = isinstance(source, str | os.PathLike)
         path = Path(cast("str | Path", source)) if is_path else None
@@ -72,7 +72,7 @@ class Given:
         return cls(
             settings=load_settings(path if is_config else None, _flags(shaping), environ),
             path=None if is_config else path,
-            rows=None if is_path or source is None else cast("Rows", source),
+            rows=None if is_path or source is None else cast("InputRows", source),
             _keys=shaping.get("keys"),
             _environ=environ,
         )
@@ -118,24 +118,24 @@ class Given:
 
     def _named(self, place: Path) -> Path | None:
         path = self.path or (Path(self.settings.manifest) if self.settings.manifest else None)
-        return None if path is None else as_file(path, place)
+        return None if path is None else localize(path, place)
 
     def _card(self, folder: Folder | None) -> ModelCard:
         return describe(self.settings, folder, self.any_key()).card
 
-    def _write_rows(self, rows: Rows, place: Path, card: ModelCard) -> Path:
+    def _write_rows(self, rows: InputRows, place: Path, card: ModelCard) -> Path:
         columns = Columns(card, self.settings.columns, variables=True)
         try:
             place.mkdir(exist_ok=True)
-            with half_file(place) as half:
+            with atomic_file(place) as half:
                 for number, row in enumerate(rows, start=1):
                     half.write(_line(number, row, columns, card.file_inputs))
-                return half.keep(place / f"rows-{half.sha256[:16]}.jsonl")
+                return half.commit(place / f"rows-{half.sha256[:16]}.jsonl")
         except OSError as exc:
             raise SinkError(f"cannot write the rows in {str(place)!r}: {exc.strerror}") from exc
 
 
-def _flags(shaping: Shaping) -> dict[str, Any]:
+def _flags(shaping: ShapeOptions) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for name, value in shaping.get("settings", {}).items():
         _put(flags, name.split("."), value)

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; answers the process's exit code. Source of the codes: design.md."""
     from fluxbatch.cli.app import invoke
-    from fluxbatch.cli.console import Talk
+    from fluxbatch.cli.console import Console
 
     words = list(sys.argv[1:] if argv is None else argv)
-    talk = Talk(words)
+    console = Console(words)
     try:
-        return invoke(words, talk)
+        return invoke(words, console)
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  # the edge: nothing leaves bare
-        from fluxbatch.cli.errors import tell
+        from fluxbatch.cli.errors import exit_code_of
 
-        return tell(exc, talk)
+        return exit_code_of(exc, console)
     finally:
-        talk.close()
+        console.close()

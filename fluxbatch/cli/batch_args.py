@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxbatch.cli.source import Asked, read_source
+from fluxbatch.cli.source import BatchSource, read_source
 from fluxbatch.planning.plan import Plan
 from fluxbatch.planning.saved_plan import SavedPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class BatchArgs:
     """A batch as it was typed; where that is a saved plan, it says what was not."""
 
     given: Path
@@ -26,7 +26,9 @@ class Typed:
     saved: SavedPlan | None
 
     @classmethod
-    def read(cls, given: Path, out: Path | None, *, kind: str, base_url: str, budget: str) -> Typed:
+    def read(
+        cls, given: Path, out: Path | None, *, kind: str, base_url: str, budget: str
+    ) -> BatchArgs:
         """Raises `ConfigError` for a plan that cannot be used."""
         saved = SavedPlan.read(given)
         if saved is None:
@@ -43,7 +45,7 @@ class Typed:
             saved=saved,
         )
 
-    def asked(self, *, log_file: str = "", log_format: str = "") -> Asked:
+    def asked(self, *, log_file: str = "", log_format: str = "") -> BatchSource:
         """Its config, or the defaults around its manifest; raises `ConfigError`."""
         return read_source(
             self.source,

@@ -42,7 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2
 _CONTROL_BUT_COLOUR = re.compile(rf"(\x1b\[[0-9;]*m)|{_CONTROL.pattern}")
 
 
-class Talk:
+class Console:
     """One invocation's voice. Verbs set `json`, `quiet` and `verbose` from their own flags."""
 
     def __init__(self, argv: Sequence[str] = ()) -> None:
@@ -55,30 +55,30 @@ class Talk:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without UTF-8 loses a sign only
 
-    def learn(self, keys: Iterable[ApiKey]) -> None:
+    def redact_key(self, keys: Iterable[ApiKey]) -> None:
         """From here on these keys never appear."""
         self._keys.extend(keys)
 
-    def clean(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """*text* as it may be shown: no key, no control characters but line ends and tabs."""
         return _CONTROL.sub(" ", self._redacted(text))
 
-    def data(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """A line of what was asked for."""
-        _write(sys.stdout, self.clean(text) + "\n")
+        _write(sys.stdout, self.redact(text) + "\n")
 
     def object(self, value: Mapping[str, Any]) -> None:
         """The JSON object that ends stdout under `--json`."""
-        self.data(json.dumps(value, ensure_ascii=False))
+        self.print(json.dumps(value, ensure_ascii=False))
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """A line for whoever watches, unless they asked for quiet."""
         if not self.quiet:
             self.warn(text)
 
     def warn(self, text: str) -> None:
         """A line that quiet does not silence."""
-        _write(sys.stderr, self.clean(text) + "\n")
+        _write(sys.stderr, self.redact(text) + "\n")
 
     def failed(self, message: str, code: int, more: Mapping[str, Any] | None = None) -> int:
         """Say why the command ends here; answers *code*."""

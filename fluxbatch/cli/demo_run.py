@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.foreground_run import run_batch
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.loading import load_settings
@@ -34,9 +34,9 @@ class DemoFailed(FluxbatchError):
     """The emulator did not start."""
 
 
-def show_demo(talk: Talk, out: Path) -> int:
+def run_demo(console: Console, out: Path) -> int:
     """Run it; answers the run's exit code."""
-    talk.say("the demo: an emulator on this machine plays the provider")
+    console.info("the demo: an emulator on this machine plays the provider")
     folder = Folder(out)
     _refuse_other_datasets(folder)
     with local_provider() as base_url, as_file(files("fluxbatch") / "demo") as packaged:
@@ -46,10 +46,10 @@ def show_demo(talk: Talk, out: Path) -> int:
             folder=folder,
             manifest=packaged / "manifest.csv",
         )
-        code = run_batch(talk, request, title=f"fluxbatch demo → {out}", again=_again(out))
+        code = run_batch(console, request, title=f"fluxbatch demo → {out}", again=_again(out))
     if code == ExitCode.DONE:
         for line in _next(out):
-            talk.say(line)
+            console.info(line)
     return code
 
 

@@ -14,32 +14,34 @@ from typing import Any
 
 import typer
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.errors import BadRow, ExitCode, FluxbatchError, ManifestError
 
 _BAD_ROWS_SHOWN = 20
 
 
-def tell(exc: BaseException, talk: Talk) -> int:
+def exit_code_of(exc: BaseException, console: Console) -> int:
     """Say what happened; answers the exit code."""
     match exc:
         case KeyboardInterrupt():
-            return talk.failed("interrupted; run the same command to go on", ExitCode.INTERRUPTED)
+            return console.failed(
+                "interrupted; run the same command to go on", ExitCode.INTERRUPTED
+            )
         case typer.Abort():
-            return talk.failed("not confirmed; nothing was spent", ExitCode.USAGE)
+            return console.failed("not confirmed; nothing was spent", ExitCode.USAGE)
         case typer.TyperException():
-            return _misused(exc, talk)
+            return _misused(exc, console)
         case ManifestError():
-            for line in bad_row_lines(exc.bad_rows, everything=talk.verbose):
-                talk.warn(line)
+            for line in bad_row_lines(exc.bad_rows, everything=console.verbose):
+                console.warn(line)
             rows = {"bad_rows": [bad_row_json(bad) for bad in exc.bad_rows]} if exc.bad_rows else {}
-            return talk.failed(str(exc), exc.exit_code, rows)
+            return console.failed(str(exc), exc.exit_code, rows)
         case FluxbatchError():
-            if talk.verbose:
-                talk.warn(_traceback(exc))
-            return talk.failed(str(exc), exc.exit_code)
+            if console.verbose:
+                console.warn(_traceback(exc))
+            return console.failed(str(exc), exc.exit_code)
         case _:
-            return _surprised(exc, talk)
+            return _surprised(exc, console)
 
 
 def bad_row_lines(rows: Sequence[BadRow], *, everything: bool) -> Iterator[str]:
@@ -56,20 +58,20 @@ def bad_row_json(bad: BadRow) -> dict[str, Any]:
     return {"row": bad.number, "line": bad.line, "field": bad.field, "reason": bad.reason}
 
 
-def _misused(exc: typer.TyperException, talk: Talk) -> int:
+def _misused(exc: typer.TyperException, console: Console) -> int:
     context: Any = getattr(exc, "ctx", None)  # usage errors know their command
     help_hint = ""
     if context is not None:
-        talk.warn(context.get_usage())
+        console.warn(context.get_usage())
         help_hint = f"; see `{context.command_path} --help`"
-    return talk.failed(exc.format_message().rstrip(".") + help_hint, ExitCode.USAGE)
+    return console.failed(exc.format_message().rstrip(".") + help_hint, ExitCode.USAGE)
 
 
-def _surprised(exc: BaseException, talk: Talk) -> int:
-    text = talk.clean(_traceback(exc))
+def _surprised(exc: BaseException, console: Console) -> int:
+    text = console.redact(_traceback(exc))
     where = ""
-    if talk.verbose:
-        talk.warn(text)
+    if console.verbose:
+        console.warn(text)
     else:
         try:
             handle, path = tempfile.mkstemp(prefix="fluxbatch-", suffix=".traceback.txt")
@@ -79,7 +81,7 @@ def _surprised(exc: BaseException, talk: Talk) -> int:
         except OSError:
             where = "; -v shows the traceback"
     what = f"{type(exc).__name__}: {exc}".rstrip(": ")
-    return talk.failed(
+    return console.failed(
         f"unexpected {what}{where}. Nothing is lost: run the same command to go on", ExitCode.ERROR
     )
 

@@ -10,32 +10,32 @@ from functools import partial
 import anyio
 import typer
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.event_log import event_log
 from fluxbatch.cli.progress.progress import Progress, progress
 from fluxbatch.cli.render.run_summary import tell_summary
 from fluxbatch.cli.render.text import count
-from fluxbatch.cli.source import Asked
-from fluxbatch.config.endpoints import is_loopback
+from fluxbatch.cli.source import BatchSource
 from fluxbatch.config.settings import Budget
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.notify import announced
+from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import Canary, RunRequest
-from fluxbatch.engine.run import run as execute_run
+from fluxbatch.engine.run import execute_run as execute_run
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import loop_options
+from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.ledger.queries.runs_and_failures import latest_images
-from fluxbatch.planning.plan import Plan, plan
+from fluxbatch.planning.plan import Plan, make_plan
 
 _IMAGES_SHOWN = 10
 
 
 def run_batch(
-    talk: Talk,
+    console: Console,
     request: RunRequest,
     *,
     title: str,
@@ -47,42 +47,50 @@ def run_batch(
 
     *canary* jobs are made first, and asked about; *yes* goes on where none of them failed.
     """
-    if strangers := request.folder.strangers():
-        talk.say(
+    if strangers := request.folder.foreign_files():
+        console.info(
             f"note: {str(request.folder.root)!r} is no dataset yet and has other files"
             f" ({strangers[0]!r}); the dataset is made among them"
         )
     log = request.settings.log
     with (
-        event_log(talk, log) as logged,
-        progress(talk, title, is_logged=logged is not None and log.file is None) as shown,
+        event_log(console, log) as logged,
+        progress(console, title, is_logged=logged is not None and log.file is None) as shown,
     ):
         if canary is not None:
-            goes_on = partial(_goes_on, talk, shown, request.folder, yes=yes)
+            goes_on = partial(_goes_on, console, shown, request.folder, yes=yes)
             request = replace(request, canary=Canary(canary, goes_on))
         events = Events(shown.hear, *([logged.hear] if logged is not None else []))
         run = partial(execute_run, request, events, on_status=shown.show, handle_signals=True)
-        told = partial(announced, request.settings.notify, str(request.folder.root), events, run)
+        told = partial(
+            with_notifications, request.settings.notify, str(request.folder.root), events, run
+        )
         summary = anyio.run(told, backend_options=loop_options())
-    tell_summary(talk, summary, request.folder, again)
-    if talk.json:
-        talk.object(summary.as_json())
+    tell_summary(console, summary, request.folder, again)
+    if console.json:
+        console.object(summary.as_json())
     return int(summary.exit_code)
 
 
 async def _goes_on(
-    talk: Talk, shown: Progress, folder: Folder, summary: RunSummary, failed: int, *, yes: bool
+    console: Console,
+    shown: Progress,
+    folder: Folder,
+    summary: RunSummary,
+    failed: int,
+    *,
+    yes: bool,
 ) -> bool:
     """Show what the canary made and ask; where nobody can be asked, no."""
     with shown.aside():
         for line in _canary_lines(folder, summary, failed):
-            talk.say(line)
+            console.info(line)
         if yes:
             return not failed
         if not at_terminal():
             return False
         left = count(summary.jobs.of(JobState.PENDING), "job")
-        talk.warn(f"{left} to go. Go on? Type y or n:")
+        console.warn(f"{left} to go. Go on? Type y or n:")
         await anyio.wait_readable(sys.stdin)
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
@@ -92,7 +100,7 @@ def _canary_lines(folder: Folder, summary: RunSummary, failed: int) -> Iterator[
     and_failed = f", {failed:,} failed" if failed else ""
     yield f"canary: {done} done{and_failed}, {dollars(summary.run.spent)} spent; the latest images:"
     with folder.reader() as db:
-        images = images_of(folder, db)
+        images = open_images(folder, db)
         yield from (f"  {images.place(path)}" for path in latest_images(db, _IMAGES_SHOWN))
 
 
@@ -101,18 +109,18 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def consented(talk: Talk, asked: Asked, folder: Folder) -> bool:
+def confirm_cost(console: Console, asked: BatchSource, folder: Folder) -> bool:
     """Whether the money may be spent: a budget says so, or whoever sits at the terminal."""
     if not at_terminal() or not _needs_consent(asked):
         return True
-    key = asked.any_key(talk)
-    planned = plan(asked.settings, asked.manifest, folder, key=key, bad_rows_kept=0)
+    key = asked.any_key(console)
+    planned = make_plan(asked.settings, asked.manifest, folder, key=key, bad_rows_kept=0)
     if not planned.jobs.to_buy or planned.is_only_counted:  # the engine refuses so many
         return True
-    return typer.confirm(talk.clean(_question(planned)), err=True)
+    return typer.confirm(console.redact(_question(planned)), err=True)
 
 
-def _needs_consent(asked: Asked) -> bool:
+def _needs_consent(asked: BatchSource) -> bool:
     """Real money, and no cap on it."""
     is_capped = asked.settings.budget.model_copy(update={"timezone": Budget().timezone}) != Budget()
     return not is_capped and not is_loopback(asked.settings.provider.base_url)

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
-from fluxbatch.cli.console import Talk
-from fluxbatch.cli.source import Asked
+from fluxbatch.cli.console import Console
+from fluxbatch.cli.source import BatchSource
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.loading import environment
 from fluxbatch.config.types import seconds
@@ -18,10 +18,10 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Event, Events, JobFailed, LaneChanged, Noticed, Stopping
 from fluxbatch.infra.runtime import loop_options
-from fluxbatch.maintenance import Request, remembered_settings
+from fluxbatch.maintenance import MaintenanceRequest, saved_settings
 
 
-class Report(Protocol):
+class PrintedReport(Protocol):
     """What every such verb answers."""
 
     def ended(self) -> tuple[ExitCode, str]: ...
@@ -29,36 +29,38 @@ class Report(Protocol):
     def as_json(self) -> dict[str, object]: ...
 
 
-R = TypeVar("R", bound=Report)
+_R = TypeVar("_R", bound=PrintedReport)
 
 
-def asked_about(talk: Talk, folder: Path, base_url: str, *, needs_key: bool = True) -> Request:
+def maintenance_request(
+    console: Console, folder: Path, base_url: str, *, needs_key: bool = True
+) -> MaintenanceRequest:
     """The dataset, the keys, and the provider as its latest run was told."""
     dataset = Folder(folder)
     environ = environment()
     flags = {"provider": {"base_url": base_url}} if base_url else {}
-    settings = remembered_settings(dataset, flags, environ)
+    settings = saved_settings(dataset, flags, environ)
     try:
-        keys = Asked(settings, None, environ).keys(talk)
+        keys = BatchSource(settings, None, environ).keys(console)
     except ConfigError as exc:
         if needs_key:
             raise
         keys = list[ApiKey]()
-        talk.say(f"note: {exc}; files are checked, and none is fetched")
-    return Request(settings, tuple(keys), dataset)
+        console.info(f"note: {exc}; files are checked, and none is fetched")
+    return MaintenanceRequest(settings, tuple(keys), dataset)
 
 
-def attended(
-    talk: Talk, verb: Callable[[Events], Awaitable[R]], lines: Callable[[R], Iterator[str]]
+def run_maintenance(
+    console: Console, verb: Callable[[Events], Awaitable[_R]], lines: Callable[[_R], Iterator[str]]
 ) -> int:
     """Run the verb, tell its report; answers the exit code."""
-    heard = Events(partial(_hear, talk))
+    heard = Events(partial(_hear, console))
     report = anyio.run(partial(verb, heard), backend_options=loop_options())
-    if talk.json:
-        talk.object(report.as_json())
+    if console.json:
+        console.object(report.as_json())
     else:
         for line in lines(report):
-            talk.data(line)
+            console.print(line)
     return int(report.ended()[0])
 
 
@@ -71,12 +73,12 @@ def wait_s(text: str) -> float:
     return float(value)
 
 
-def _hear(talk: Talk, event: Event) -> None:
+def _hear(console: Console, event: Event) -> None:
     if isinstance(event, Noticed | LaneChanged):
-        talk.warn(f"note: {event.message if isinstance(event, Noticed) else event.reason}")
+        console.warn(f"note: {event.message if isinstance(event, Noticed) else event.reason}")
     elif isinstance(event, Stopping):
-        talk.say(f"leaving off: {event.reason}")
+        console.info(f"leaving off: {event.reason}")
     elif isinstance(event, JobFailed):
-        talk.say(f"job {event.job[:8]} failed ({event.failure}): {event.reason}")
-    elif talk.verbose:
-        talk.say(repr(event))
+        console.info(f"job {event.job[:8]} failed ({event.failure}): {event.reason}")
+    elif console.verbose:
+        console.info(repr(event))

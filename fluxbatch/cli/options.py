@@ -8,27 +8,27 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Verbose = Annotated[
+JsonFlag = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+VerboseFlag = Annotated[
     bool, typer.Option("--verbose", "-v", help="Every event, every bad row, tracebacks.")
 ]
-BaseUrl = Annotated[
+BaseUrlOption = Annotated[
     str, typer.Option("--base-url", metavar="URL", help="Another endpoint, /v1 included.")
 ]
-Format = Annotated[
+FormatOption = Annotated[
     str, typer.Option("--format", metavar="KIND", help="The manifest's: csv, tsv, jsonl, ….")
 ]
-Dataset = Annotated[
+DatasetArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="The dataset's folder.", show_default=False)
 ]
-Where = Annotated[
+WhereOption = Annotated[
     str,
     typer.Option("--where", metavar="FILTER", help="Only these: 'status=done and prompt~cat'."),
 ]
-Source = Annotated[
+SourceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="CONFIG|MANIFEST|PLAN",
@@ -42,22 +42,22 @@ Source = Annotated[
 class _Library(logging.Handler):
     """Writes what a library logs, where nobody has asked for logs."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
-        self._talk = talk
+        self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._talk.warn(f"{record.name}: {self.format(record)}")
+        self._console.warn(f"{record.name}: {self.format(record)}")
 
 
-def voice(
+def console_for(
     ctx: typer.Context, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
-) -> Talk:
+) -> Console:
     """The invocation's voice, told of the verb's flags."""
-    talk = ctx.obj if isinstance(ctx.obj, Talk) else Talk()
+    console = ctx.obj if isinstance(ctx.obj, Console) else Console()
     # What libraries have to say passes the same redaction as our own words.
-    logging.lastResort = _Library(talk)
-    talk.json = as_json
-    talk.quiet = quiet
-    talk.verbose = talk.verbose or verbose
-    return talk
+    logging.lastResort = _Library(console)
+    console.json = as_json
+    console.quiet = quiet
+    console.verbose = console.verbose or verbose
+    return console

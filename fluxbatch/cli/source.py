@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.config.api_keys import ApiKey, find_keys
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.config.settings import Settings
@@ -17,7 +17,7 @@ _CONFIGS = (".yaml", ".yml", ".toml")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BatchSource:
     """A command's source, read."""
 
     settings: Settings
@@ -25,35 +25,37 @@ class Asked:
     """None: the settings' own, or a sweep alone."""
     environ: Mapping[str, str]
 
-    def here(self, place: Path) -> Asked:
+    def here(self, place: Path) -> BatchSource:
         """With a manifest from stdin or a URL written into the folder *place*: a file."""
         if self.manifest is None:
             return self
-        from fluxbatch.manifest.readers.remote_file import as_file
+        from fluxbatch.manifest.readers.remote_file import localize
 
-        return replace(self, manifest=as_file(self.manifest, place))
+        return replace(self, manifest=localize(self.manifest, place))
 
-    def keys(self, talk: Talk) -> list[ApiKey]:
+    def keys(self, console: Console) -> list[ApiKey]:
         """Every key there is; from here on none of them is ever shown."""
         keys = find_keys(self.settings.keys, self.environ)
-        talk.learn(keys)
+        console.redact_key(keys)
         if "EACH_API_KEY" in self.environ and not any(
             name.startswith("EACHLABS_API_KEY") for name in self.environ
         ):
-            talk.say("note: the key is taken from EACH_API_KEY; its name here is EACHLABS_API_KEY")
+            console.info(
+                "note: the key is taken from EACH_API_KEY; its name here is EACHLABS_API_KEY"
+            )
         return keys
 
-    def any_key(self, talk: Talk) -> ApiKey | None:
+    def any_key(self, console: Console) -> ApiKey | None:
         """One key, for what needs none as a rule."""
         try:
-            return self.keys(talk)[0]
+            return self.keys(console)[0]
         except ConfigError:
             return None
 
-    def accounts(self, talk: Talk) -> int:
+    def accounts(self, console: Console) -> int:
         """How many accounts the keys belong to; 1 where there is none yet."""
         try:
-            return len({key.account for key in self.keys(talk)})
+            return len({key.account for key in self.keys(console)})
         except ConfigError:
             return 1
 
@@ -66,7 +68,7 @@ def read_source(
     kind: str = "",
     log_file: str = "",
     log_format: str = "",
-) -> Asked:
+) -> BatchSource:
     """Read a config, or the defaults around a manifest, under the flags that were given."""
     if source is not None and not str(source).strip(" ."):
         # An empty shell variable arrives as the current folder; nobody means that by nothing.
@@ -85,7 +87,7 @@ def read_source(
     manifest = None if is_config else source
     if manifest is None and settings.manifest is not None:
         manifest = Path(settings.manifest)
-    return Asked(settings, manifest, environ)
+    return BatchSource(settings, manifest, environ)
 
 
 def _is_config(source: Path) -> bool:

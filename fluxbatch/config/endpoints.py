@@ -8,13 +8,13 @@ unless it stays on this machine.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from fluxbatch.config.types import Seconds, Section
+from fluxbatch.infra.ssrf_guard import is_loopback
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 
@@ -114,14 +114,3 @@ def store_address(url: str) -> str:
     if match is None or {".", ".."} & set(url.split("/")):
         raise ValueError(f"{url!r} is no store of images; write it like s3://BUCKET/PREFIX")
     return f"{match[1].lower()}://{match[2]}"
-
-
-def is_loopback(url: str) -> bool:
-    """Whether *url* names this machine, the one place where plain http may carry a key."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -23,10 +23,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fluxbatch.config.endpoints import Notify, Provider, Webhook, is_loopback, store_address
+from fluxbatch.config.endpoints import Notify, Provider, Webhook, store_address
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.config.types import Bytes, Cap, Seconds, Section
 from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, path_template
+from fluxbatch.infra.ssrf_guard import is_loopback
 
 _PREFIX = "FLUXBATCH_"
 
@@ -83,7 +84,7 @@ class Reconcile(Section):
     """Seconds the end of a run waits for unknown creates."""
 
 
-class Sink(Section):
+class SinkSettings(Section):
     """Where and how outputs are stored."""
 
     store: str | None = None
@@ -146,7 +147,7 @@ class Queue(Section):
     sample of the whole. None: the manifest's order."""
 
 
-class Stop(Section):
+class StopSettings(Section):
     """When a run that is going wrong buys no more."""
 
     identical_failures: int = Field(default=20, ge=1)
@@ -204,10 +205,10 @@ class Settings(BaseSettings):
     provider: Provider = Provider()
     webhook: Webhook = Webhook()
     reconcile: Reconcile = Reconcile()
-    sink: Sink = Sink()
+    sink: SinkSettings = SinkSettings()
     inputs: Inputs = Inputs()
     queue: Queue = Queue()
-    stop: Stop = Stop()
+    stop: StopSettings = StopSettings()
     notify: Notify = Notify()
     log: Log = Log()
     keys: list[KeyEntry] = Field(default_factory=list)

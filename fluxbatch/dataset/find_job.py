@@ -28,7 +28,7 @@ _COMPARED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
+class JobRef:
     """What a name stands for: a job, one of its outputs, or a row that is invalid."""
 
     manifest: ListedManifest
@@ -38,7 +38,7 @@ class Meant:
     output_seq: int | None = None
 
 
-def meant(db: Database, folder: Folder, name: str) -> Meant:
+def find_job(db: Database, folder: Folder, name: str) -> JobRef:
     """Raise `ConfigError` naming the candidates, or the nearest names there are."""
     manifest = latest_manifest(db)
     if manifest is None:
@@ -57,22 +57,22 @@ def meant(db: Database, folder: Folder, name: str) -> Meant:
     return found
 
 
-def _by_number(db: Database, manifest: ListedManifest, name: str) -> Meant | None:
+def _by_number(db: Database, manifest: ListedManifest, name: str) -> JobRef | None:
     matched = _NUMBER.fullmatch(name.strip())
     if matched is None:
         return None
     row = lookup.row_by_number(db, manifest.seq, int(matched[1]))
     if row is None:
         raise ConfigError(f"there is no row {name}; the rows are #1 to #{manifest.rows}")
-    return Meant(manifest, row.job_seq, row)
+    return JobRef(manifest, row.job_seq, row)
 
 
-def _by_bare_number(db: Database, manifest: ListedManifest, name: str) -> Meant | None:
+def _by_bare_number(db: Database, manifest: ListedManifest, name: str) -> JobRef | None:
     """A shell takes `#12` for a comment; a number that is nobody's id is the row's."""
     return _by_number(db, manifest, f"#{name}") if _BARE_NUMBER.fullmatch(name.strip()) else None
 
 
-def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) -> Meant | None:
+def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) -> JobRef | None:
     """By its place in the dataset, else by its bytes: a copy is known wherever it lies."""
     path, store = Path(name), image_store(db)
     places = [name.removeprefix("./")]
@@ -84,7 +84,7 @@ def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) 
             continue
     for relative in dict.fromkeys(places):
         if (output := lookup.output_at(db, relative)) is not None:
-            return Meant(manifest, output[0], output_seq=output[1])
+            return JobRef(manifest, output[0], output_seq=output[1])
     digest = _digest(path)
     if digest is None:
         return None
@@ -94,14 +94,14 @@ def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) 
             f"{name!r} is no image of this dataset: the ledger knows neither its path nor its"
             " bytes; `fluxbatch show FILE` alone says what it tells of itself"
         )
-    return Meant(manifest, output[0], output_seq=output[1])
+    return JobRef(manifest, output[0], output_seq=output[1])
 
 
 def _told_output(db: Database, path: Path) -> tuple[int, int] | None:
     """By what it tells: a sidecar, or an image that somebody has saved anew with its facts."""
-    from fluxbatch.sink.image_facts import told_by  # what else is asked for reads no image
+    from fluxbatch.sink.image_facts import read_image_facts  # what else is asked for reads no image
 
-    told = told_by(path)
+    told = read_image_facts(path)
     if told is None or not isinstance(digest := told.facts.get("sha256"), str):
         return None
     return lookup.output_of_bytes(db, digest)
@@ -121,16 +121,16 @@ def _digest(path: Path) -> str | None:
         raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}") from exc
 
 
-def _by_user_id(db: Database, manifest: ListedManifest, name: str) -> Meant | None:
+def _by_user_id(db: Database, manifest: ListedManifest, name: str) -> JobRef | None:
     rows = lookup.rows_by_user_id(db, manifest.seq, name, _FEW)
     return _one_of(manifest, name, rows) if rows else None
 
 
-def _by_our_id(db: Database, manifest: ListedManifest, name: str) -> Meant | None:
+def _by_our_id(db: Database, manifest: ListedManifest, name: str) -> JobRef | None:
     """The provider's id in full, or four digits and more of a job's."""
     job_seq = lookup.job_of_prediction(db, name)
     if job_seq is not None:
-        return Meant(manifest, job_seq)
+        return JobRef(manifest, job_seq)
     if not _HEX.fullmatch(name):
         return None
     jobs = lookup.jobs_by_prefix(db, name.lower(), _FEW)
@@ -139,18 +139,18 @@ def _by_our_id(db: Database, manifest: ListedManifest, name: str) -> Meant | Non
             f"{name!r} begins the ids of several jobs: {_some([job for _, job in jobs])};"
             " give more digits"
         )
-    return Meant(manifest, jobs[0][0]) if jobs else None
+    return JobRef(manifest, jobs[0][0]) if jobs else None
 
 
-def _by_prefix(db: Database, manifest: ListedManifest, name: str) -> Meant | None:
+def _by_prefix(db: Database, manifest: ListedManifest, name: str) -> JobRef | None:
     rows = lookup.rows_by_prefix(db, manifest.seq, name, _FEW) if name else []
     return _one_of(manifest, name, rows) if rows else None
 
 
-def _one_of(manifest: ListedManifest, name: str, rows: list[lookup.NamedRow]) -> Meant:
+def _one_of(manifest: ListedManifest, name: str, rows: list[lookup.NamedRow]) -> JobRef:
     """The one thing that all *rows* name."""
     if len({row.job_seq for row in rows}) == 1 and (len(rows) == 1 or rows[0].job_seq is not None):
-        return Meant(manifest, rows[0].job_seq, rows[0])
+        return JobRef(manifest, rows[0].job_seq, rows[0])
     ids = {row.user_id for row in rows}
     if len(ids) == 1:
         several = _some([f"#{row.number}" for row in rows])

@@ -72,13 +72,13 @@ class Folder:
         finally:
             database.close()
 
-    def strangers(self) -> list[str]:
+    def foreign_files(self) -> list[str]:
         """What is in a folder that is no dataset yet, but for what a manifest was kept in."""
         if self.ledger.exists() or not self.root.is_dir():
             return []
         return sorted(path.name for path in self.root.iterdir() if path.name != "manifests")
 
-    def is_held(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether a process is at work here: it holds the lock."""
         try:
             lock = (self.root / ".lock").open(encoding="utf-8")
@@ -88,7 +88,7 @@ class Folder:
             return not _flocks(lock, fcntl.LOCK_SH)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Be the one process that writes; raise `HeldElsewhere` naming the one that does."""
         try:
             lock = (self.root / ".lock").open("a+", encoding="utf-8")

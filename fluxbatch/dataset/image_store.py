@@ -20,14 +20,12 @@ from fluxbatch.sink import BucketStore, ImageStore, LocalStore
 _TIMEOUT_S = 60.0
 
 
-def images_of(folder: Folder, db: Database, *, timeout_s: float = _TIMEOUT_S) -> ImageStore:
+def open_images(folder: Folder, db: Database, *, timeout_s: float = _TIMEOUT_S) -> ImageStore:
     """Where the dataset's images are; nobody is asked yet."""
     return _store(folder.root, image_store(db), timeout_s)
 
 
-def claimed_images(
-    folder: Folder, db: Database, url: str | None, *, timeout_s: float
-) -> ImageStore:
+def claim_images(folder: Folder, db: Database, url: str | None, *, timeout_s: float) -> ImageStore:
     """Where a run that names *url* stores images; it takes them now, and the ledger knows it.
 
     Raises `ConfigError` where the dataset's images, or another's, say otherwise; `SinkError` where
@@ -37,7 +35,7 @@ def claimed_images(
     store = _store(folder.root, url, timeout_s)
     store.claim(dataset_id(db))
     if is_news:
-        _leave(images_of(folder, db, timeout_s=timeout_s), db)
+        _leave(open_images(folder, db, timeout_s=timeout_s), db)
         commit(db, KeepImagesAt(url))
     return store
 

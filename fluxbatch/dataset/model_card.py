@@ -23,7 +23,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import ApiError, ConfigError, KeyRefused, NotFound, TransientApiError
-from fluxbatch.infra.runtime import Seams, real_seams
+from fluxbatch.infra.runtime import Runtime, real_runtime
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.model_descriptions import (
     KeepModel,
@@ -48,7 +48,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ModelDescription:
     """A model as far as it is known: its card, and what else its provider says of it."""
 
     card: ModelCard
@@ -58,12 +58,12 @@ class Described:
     """When the provider described it; None for a typed card."""
 
 
-async def open_card(
+async def resolve_for_run(
     settings: Settings,
     keys: Iterable[ApiKey],
     db: Database,
     transport: Transport,
-    seams: Seams,
+    runtime: Runtime,
     say: Say,
 ) -> ModelCard:
     """The card of a run, what the provider said of it made durable in *db* first.
@@ -74,11 +74,11 @@ async def open_card(
     slug = settings.model
     if slug in known_models():
         return find_card(slug, settings.price)
-    kept = await seams.blocking(partial(find_model, db, slug))
-    now = seams.clock.now()
+    kept = await runtime.to_thread(partial(find_model, db, slug))
+    now = runtime.clock.now()
     if kept is None or not _is_fresh(kept, now.utc):
         try:
-            info = await _asked(settings, next(iter(keys), None), transport, seams)
+            info = await _asked(settings, next(iter(keys), None), transport, runtime)
         except ApiError as exc:
             if kept is None:
                 raise
@@ -86,8 +86,8 @@ async def open_card(
         else:
             kept = _kept(slug, info, now.utc)
             _card(kept, None)  # what cannot be used is not kept
-            await seams.blocking(partial(commit, db, KeepModel(kept)))
-    price = settings.price or await seams.blocking(partial(observed_price, db, slug))
+            await runtime.to_thread(partial(commit, db, KeepModel(kept)))
+    price = settings.price or await runtime.to_thread(partial(observed_price, db, slug))
     card = _card(kept, price)
     if card.makes is not None:
         raise ConfigError(
@@ -98,14 +98,16 @@ async def open_card(
     return card
 
 
-def describe(settings: Settings, folder: Folder | None, key: ApiKey | None = None) -> Described:
+def describe(
+    settings: Settings, folder: Folder | None, key: ApiKey | None = None
+) -> ModelDescription:
     """What is known of the settings' model, for a plan: nothing is kept.
 
-    A fresh description of the dataset's contacts nobody. Raises like `open_card`. Blocks.
+    A fresh description of the dataset's contacts nobody. Raises like `resolve_for_run`. Blocks.
     """
     slug = settings.model
     if slug in known_models():
-        return Described(find_card(slug, settings.price))
+        return ModelDescription(find_card(slug, settings.price))
     kept, observed = None, None
     with ExitStack() as stack:
         if folder is not None and folder.ledger.is_file():
@@ -120,7 +122,7 @@ def describe(settings: Settings, folder: Folder | None, key: ApiKey | None = Non
         else:
             kept = _kept(slug, info, datetime.now(UTC))
     card = _card(kept, settings.price or observed)
-    return Described(card, kept.title, kept.told_price, kept.fetched)
+    return ModelDescription(card, kept.title, kept.told_price, kept.fetched)
 
 
 def kept_card(db: Database, slug: str, price: Micros | None = None) -> ModelCard:
@@ -153,15 +155,17 @@ def _is_fresh(kept: KeptModel, now: datetime) -> bool:
 
 
 async def _asked(
-    settings: Settings, key: ApiKey | None, transport: Transport, seams: Seams
+    settings: Settings, key: ApiKey | None, transport: Transport, runtime: Runtime
 ) -> ModelInfo:
     """The provider's description; it is public, so the key is sent only where that is refused."""
-    from fluxbatch.provider import Patience, ProviderClient
+    from fluxbatch.provider import ProviderClient, RetryPolicy
 
     slug = settings.model
     unknown = f"what model {slug!r} takes is not known here yet, and the provider"
     for asking in dict.fromkeys((None, key)):
-        client = ProviderClient(transport, settings.provider, asking, seams, Patience(tries=_TRIES))
+        client = ProviderClient(
+            transport, settings.provider, asking, runtime, RetryPolicy(tries=_TRIES)
+        )
         try:
             return await client.model(slug)
         except KeyRefused:
@@ -189,7 +193,7 @@ def _asked_in_a_thread(settings: Settings, key: ApiKey | None) -> ModelInfo:
         from fluxbatch.provider import open_transport
 
         async with open_transport(settings.provider) as transport:
-            return await _asked(settings, key, transport, real_seams())
+            return await _asked(settings, key, transport, real_runtime())
 
     with start_blocking_portal("asyncio", name="fluxbatch-model") as portal:
         return portal.call(ask)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance
 from fluxbatch.ledger.db.database import Database
@@ -27,7 +27,7 @@ _RUNS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class FailureReasonCount:
     """One reason some jobs failed for."""
 
     reason: str
@@ -42,7 +42,7 @@ class Failures:
 
     failure: FailureClass
     jobs: int
-    reasons: tuple[Reason, ...]
+    reasons: tuple[FailureReasonCount, ...]
     """The most frequent first; of very many different ones only some."""
 
     def as_json(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DatasetStatus:
     """A dataset at this moment."""
 
     folder: Folder
@@ -67,7 +67,7 @@ class Standing:
     failures: tuple[Failures, ...]
     invalid: tuple[tuple[str, str], ...]
     """The first invalid rows and why."""
-    unknown: tuple[runs_and_failures.UnknownCreate, ...]
+    unknown: tuple[runs_and_failures.UnknownPrediction, ...]
     quality: Mapping[Quality, int]
     """How many images each note is on."""
 
@@ -87,7 +87,7 @@ class Standing:
         return sum(f.jobs for f in self.failures if f.failure not in kept)
 
 
-def standing(db: Database, folder: Folder) -> Standing:
+def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
     """Everything there is to say about *folder* now."""
     manifest = runs_and_failures.latest_manifest(db)
     runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN)
@@ -95,9 +95,9 @@ def standing(db: Database, folder: Folder) -> Standing:
     jobs = totals.JobCounts({}, 0, 0, 0)
     if manifest is not None:
         jobs = totals.count_jobs(db, seq)
-    return Standing(
+    return DatasetStatus(
         folder=folder,
-        images_at=images_of(folder, db).address,
+        images_at=open_images(folder, db).address,
         manifest=manifest,
         jobs=jobs,
         totals=totals.totals(db),
@@ -119,7 +119,7 @@ def _failures(db: Database, manifest_seq: int) -> Iterator[Failures]:
     for failure in classes:
         ours = [why for why in found if why.failure is failure]
         reasons = tuple(
-            Reason(why.reason, why.jobs, _rows(db, manifest_seq, why))
+            FailureReasonCount(why.reason, why.jobs, _rows(db, manifest_seq, why))
             for why in ours[:_REASONS_NAMED]
         )
         yield Failures(failure, sum(why.jobs for why in ours), reasons)

@@ -41,7 +41,7 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 """No names for files on Windows, where datasets are copied to."""
 
 
-class Named(NamedTuple):
+class NameFields(NamedTuple):
     """What of an output may stand in its name."""
 
     job: str
@@ -57,7 +57,7 @@ class Named(NamedTuple):
     axes: Mapping[str, Any] = {}
 
 
-_FIELDS: Mapping[str, Callable[[Named], object]] = {
+_FIELDS: Mapping[str, Callable[[NameFields], object]] = {
     "job": lambda named: named.job,
     "job8": lambda named: named.job[:8],
     "job2": lambda named: named.job[:2],
@@ -68,14 +68,14 @@ _FIELDS: Mapping[str, Callable[[Named], object]] = {
     "row": lambda named: named.row,
     "id": lambda named: named.row_id,
 }
-_BY_NAME: Mapping[str, Callable[[Named], Mapping[str, Any]]] = {
+_BY_NAME: Mapping[str, Callable[[NameFields], Mapping[str, Any]]] = {
     "axis": lambda named: named.axes,
     "input": lambda named: named.input,
 }
 """`{axis.style}`, `{input.guidance}`."""
 _OF_THE_JOB_ALONE = frozenset({"job", "job8", "job2", "number"})
 
-_Piece = str | Callable[[Named], object]
+_Piece = str | Callable[[NameFields], object]
 """A literal, or how a field is filled."""
 
 
@@ -101,7 +101,7 @@ class PathTemplate:
         """Whether it gives the names that images had before there were templates."""
         return not self._folders and not self._head
 
-    def stem(self, named: Named, shard: int = 0) -> str:
+    def stem(self, named: NameFields, shard: int = 0) -> str:
         """The output's stem; its own within the dataset, and safe whatever was written."""
         end = output_stem(named.job, named.edition, named.number)
         head = _cut(_filled(self._head, named), _NAME_BYTES - len(end))
@@ -198,7 +198,7 @@ def _is_plain(char: str) -> bool:
     return char.isalnum() if char.isascii() else unicodedata.category(char)[0] in "LMN"
 
 
-def _filled(pieces: list[_Piece], named: Named) -> str:
+def _filled(pieces: list[_Piece], named: NameFields) -> str:
     return "".join(piece if isinstance(piece, str) else slug(piece(named)) for piece in pieces)
 
 
@@ -214,7 +214,7 @@ def _cut(text: str, most_bytes: int) -> str:
     return text.encode()[:most_bytes].decode("utf-8", "ignore")
 
 
-def _field(name: str) -> Callable[[Named], object]:
+def _field(name: str) -> Callable[[NameFields], object]:
     if name in _FIELDS:
         return _FIELDS[name]
     group, dot, key = name.partition(".")

@@ -165,10 +165,10 @@ def job_id(model: str, given: Mapping[str, Json], repeat: int = 0) -> JobId:
 
     Source: protocol.md 1. Golden values in the tests: this can never change.
     """
-    return id_of(model, canonical_json(given), repeat)
+    return hash_of(model, canonical_json(given), repeat)
 
 
-def id_of(model: str, input_json: bytes, repeat: int = 0) -> JobId:
+def hash_of(model: str, input_json: bytes, repeat: int = 0) -> JobId:
     """The job's name by the canonical JSON of its input, for who needs both."""
     identity = b'{"input":' + input_json + _after_input(model, repeat)
     return JobId(hashlib.sha256(identity).digest()[:16])

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from pydantic_core import PydanticSerializationError, to_json
 
 from fluxbatch._version import __version__
-from fluxbatch.domain.filenames import Named
+from fluxbatch.domain.filenames import NameFields
 
 _FORMAT = 1
 _MARK = "fluxbatch"
-MOST_BYTES = 16 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024 * 1024
 """Facts that are longer are none: reading a stranger's file has an end."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
-Facts = dict[str, Any]
+Metadata = dict[str, Any]
 """As JSON has them: plain words, in a fixed order."""
 
 
@@ -47,9 +47,9 @@ class Provenance(NamedTuple):
     row_id: str | None = None
     axes: Mapping[str, Any] = {}
 
-    def named(self, number: int) -> Named:
+    def named(self, number: int) -> NameFields:
         """What of it may stand in the name of output *number*."""
-        return Named(
+        return NameFields(
             self.job,
             self.edition,
             number,
@@ -74,10 +74,10 @@ class Delivered(NamedTuple):
     """RFC 3339."""
 
 
-def facts_of(made: Provenance, number: int, image: Delivered) -> Facts:
+def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
     """Everything an image says of itself, what is not known left out."""
     row = {"number": made.row, "id": made.row_id, "axes": made.axes or None}
-    told: Facts = {
+    told: Metadata = {
         _MARK: _FORMAT,
         "prompt": made.input.get("prompt"),
         "seed": made.seed,
@@ -103,7 +103,7 @@ def facts_of(made: Provenance, number: int, image: Delivered) -> Facts:
     return _known(told)
 
 
-def as_sidecar(facts: Facts) -> bytes:
+def as_sidecar(facts: Metadata) -> bytes:
     """A whole `.json` file, for people too."""
     try:
         text = to_json(facts, indent=2)
@@ -112,14 +112,14 @@ def as_sidecar(facts: Facts) -> bytes:
     return text + b"\n"
 
 
-def as_embedded(facts: Facts) -> str:
+def as_embedded(facts: Metadata) -> str:
     """One line of ASCII: every container of metadata takes it."""
     return json.dumps(facts, separators=(",", ":"))
 
 
-def read_facts(text: str | bytes) -> Facts | None:
+def read_facts(text: str | bytes) -> Metadata | None:
     """What `as_sidecar` or `as_embedded` has written; None for anything else."""
-    if len(text) > MOST_BYTES:
+    if len(text) > MAX_METADATA_BYTES:
         return None
     try:
         facts = json.loads(text)
@@ -130,12 +130,12 @@ def read_facts(text: str | bytes) -> Facts | None:
     return facts if isinstance(facts.get("job"), str) else None
 
 
-def tells_of(facts: Facts | None, *, job: str, sha256: str | None) -> bool:
+def matches(facts: Metadata | None, *, job: str, sha256: str | None) -> bool:
     """Whether *facts* are those of that job's image."""
     return facts is not None and (facts.get("job"), facts.get("sha256")) == (job, sha256)
 
 
-def without_query(url: str) -> str:
+def strip_query(url: str) -> str:
     """*url* without what may be a token; what stays names the image but opens nothing.
 
     Whatever the provider sent: a success must be recorded even if its URL is no URL.
@@ -148,16 +148,16 @@ def without_query(url: str) -> str:
     return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"
 
 
-def without_queries(value: Any) -> Any:
+def strip_queries(value: Any) -> Any:
     """A JSON value whose URLs have no query; a text with a URL in it is a text."""
     if isinstance(value, str):
-        return without_query(value) if "://" in value and _URL.fullmatch(value) else value
+        return strip_query(value) if "://" in value and _URL.fullmatch(value) else value
     if isinstance(value, dict):
-        return {name: without_queries(item) for name, item in value.items()}
+        return {name: strip_queries(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [without_queries(item) for item in value]
+        return [strip_queries(item) for item in value]
     return value
 
 
-def _known(facts: Facts) -> Facts:
+def _known(facts: Metadata) -> Metadata:
     return {name: value for name, value in facts.items() if value is not None}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fluxbatch.domain.job import ATTEMPTS, FailureClass, JobState, OutputState, PredictionState
 from fluxbatch.errors import IllegalTransition
 
-P = PredictionState
+_P = PredictionState
 J = JobState
 
 
@@ -106,50 +106,50 @@ class Step(NamedTuple):
 
 
 _FREE = (SlotMove.FREED, MoneyMove.RELEASED)
-_FOUND = Step(P.RUNNING, SlotMove.RETAKEN, MoneyMove.RESERVED)
+_FOUND = Step(_P.RUNNING, SlotMove.RETAKEN, MoneyMove.RESERVED)
 
 PREDICTIONS: Mapping[tuple[PredictionState, PredictionEvent], Step] = {
-    (P.SUBMITTING, E.NOT_SENT): Step(P.UNSENT, *_FREE),
-    (P.SUBMITTING, E.OVER_LIMIT): Step(P.REFUSED, *_FREE),
-    (P.SUBMITTING, E.UNPAID): Step(P.REFUSED, *_FREE),
-    (P.SUBMITTING, E.KEY_REFUSED): Step(P.REFUSED, *_FREE),
-    (P.SUBMITTING, E.REJECTED): Step(P.REFUSED, *_FREE, FailureClass.INVALID_INPUT, counts=True),
-    (P.SUBMITTING, E.ENDPOINT_WRONG): Step(P.REFUSED, *_FREE),
-    (P.SUBMITTING, E.ACCEPTED): Step(P.RUNNING, SlotMove.HELD, MoneyMove.RESERVED),
-    (P.SUBMITTING, E.NO_ANSWER): Step(P.UNKNOWN, SlotMove.HELD, MoneyMove.RESERVED),
-    (P.SUBMITTING, E.FOUND): _FOUND,
-    (P.UNKNOWN, E.FOUND): _FOUND,
+    (_P.SUBMITTING, E.NOT_SENT): Step(_P.UNSENT, *_FREE),
+    (_P.SUBMITTING, E.OVER_LIMIT): Step(_P.REFUSED, *_FREE),
+    (_P.SUBMITTING, E.UNPAID): Step(_P.REFUSED, *_FREE),
+    (_P.SUBMITTING, E.KEY_REFUSED): Step(_P.REFUSED, *_FREE),
+    (_P.SUBMITTING, E.REJECTED): Step(_P.REFUSED, *_FREE, FailureClass.INVALID_INPUT, counts=True),
+    (_P.SUBMITTING, E.ENDPOINT_WRONG): Step(_P.REFUSED, *_FREE),
+    (_P.SUBMITTING, E.ACCEPTED): Step(_P.RUNNING, SlotMove.HELD, MoneyMove.RESERVED),
+    (_P.SUBMITTING, E.NO_ANSWER): Step(_P.UNKNOWN, SlotMove.HELD, MoneyMove.RESERVED),
+    (_P.SUBMITTING, E.FOUND): _FOUND,
+    (_P.UNKNOWN, E.FOUND): _FOUND,
     # The holder of an older epoch may still get its answer; it is paid, so it is kept.
-    (P.UNKNOWN, E.ACCEPTED): _FOUND,
-    (P.UNKNOWN, E.ABSENT): Step(P.ABSENT, *_FREE, FailureClass.NETWORK, counts=True),
-    (P.UNKNOWN, E.GIVEN_UP): Step(P.UNKNOWN, SlotMove.FREED, MoneyMove.RESERVED),
-    (P.RUNNING, E.NOT_FINISHED): Step(P.RUNNING, SlotMove.HELD, MoneyMove.RESERVED),
-    (P.RUNNING, E.SUCCEEDED): Step(P.SUCCEEDED, SlotMove.FREED, MoneyMove.SETTLED),
-    (P.RUNNING, E.SUCCEEDED_EMPTY): Step(
-        P.ERRORED, SlotMove.FREED, MoneyMove.SETTLED, FailureClass.NO_OUTPUT, counts=True
+    (_P.UNKNOWN, E.ACCEPTED): _FOUND,
+    (_P.UNKNOWN, E.ABSENT): Step(_P.ABSENT, *_FREE, FailureClass.NETWORK, counts=True),
+    (_P.UNKNOWN, E.GIVEN_UP): Step(_P.UNKNOWN, SlotMove.FREED, MoneyMove.RESERVED),
+    (_P.RUNNING, E.NOT_FINISHED): Step(_P.RUNNING, SlotMove.HELD, MoneyMove.RESERVED),
+    (_P.RUNNING, E.SUCCEEDED): Step(_P.SUCCEEDED, SlotMove.FREED, MoneyMove.SETTLED),
+    (_P.RUNNING, E.SUCCEEDED_EMPTY): Step(
+        _P.ERRORED, SlotMove.FREED, MoneyMove.SETTLED, FailureClass.NO_OUTPUT, counts=True
     ),
-    (P.RUNNING, E.FAILED): Step(P.ERRORED, SlotMove.FREED, MoneyMove.BY_COST, counts=True),
-    (P.RUNNING, E.CANCELLED): Step(
-        P.CANCELLED, SlotMove.FREED, MoneyMove.BY_COST, FailureClass.CANCELLED, counts=True
+    (_P.RUNNING, E.FAILED): Step(_P.ERRORED, SlotMove.FREED, MoneyMove.BY_COST, counts=True),
+    (_P.RUNNING, E.CANCELLED): Step(
+        _P.CANCELLED, SlotMove.FREED, MoneyMove.BY_COST, FailureClass.CANCELLED, counts=True
     ),
-    (P.RUNNING, E.GONE): Step(
-        P.LOST, SlotMove.FREED, MoneyMove.BY_COST, FailureClass.LOST, counts=True
+    (_P.RUNNING, E.GONE): Step(
+        _P.LOST, SlotMove.FREED, MoneyMove.BY_COST, FailureClass.LOST, counts=True
     ),
-    (P.RUNNING, E.OVERDUE): Step(
-        P.TIMED_OUT, SlotMove.FREED, MoneyMove.BY_COST, FailureClass.TIMED_OUT, counts=True
+    (_P.RUNNING, E.OVERDUE): Step(
+        _P.TIMED_OUT, SlotMove.FREED, MoneyMove.BY_COST, FailureClass.TIMED_OUT, counts=True
     ),
     **{
-        (ended, E.SUCCEEDED): Step(P.SUCCEEDED, SlotMove.UNCHANGED, MoneyMove.SETTLED)
-        for ended in (P.ERRORED, P.CANCELLED, P.TIMED_OUT, P.LOST)
+        (ended, E.SUCCEEDED): Step(_P.SUCCEEDED, SlotMove.UNCHANGED, MoneyMove.SETTLED)
+        for ended in (_P.ERRORED, _P.CANCELLED, _P.TIMED_OUT, _P.LOST)
     },
     **{
         (ended, found): _FOUND
-        for ended in (P.ABSENT, P.UNSENT, P.REFUSED)
+        for ended in (_P.ABSENT, _P.UNSENT, _P.REFUSED)
         for found in (E.FOUND, E.ACCEPTED)
     },
     **{
         (ended, E.COST_LEARNED): Step(ended, SlotMove.UNCHANGED, MoneyMove.SETTLED)
-        for ended in (P.SUCCEEDED, P.ERRORED, P.CANCELLED, P.TIMED_OUT, P.LOST)
+        for ended in (_P.SUCCEEDED, _P.ERRORED, _P.CANCELLED, _P.TIMED_OUT, _P.LOST)
     },
 }
 
@@ -179,14 +179,14 @@ _WATCHED = frozenset(
 )
 
 PASSED: Mapping[PredictionState, frozenset[PredictionEvent]] = {
-    P.SUBMITTING: frozenset(),
-    P.UNKNOWN: _ANSWERS - {E.ACCEPTED},
-    P.RUNNING: _ANSWERS | _SEARCHED,
+    _P.SUBMITTING: frozenset(),
+    _P.UNKNOWN: _ANSWERS - {E.ACCEPTED},
+    _P.RUNNING: _ANSWERS | _SEARCHED,
     **dict.fromkeys(
-        (P.SUCCEEDED, P.ERRORED, P.CANCELLED, P.TIMED_OUT, P.LOST),
+        (_P.SUCCEEDED, _P.ERRORED, _P.CANCELLED, _P.TIMED_OUT, _P.LOST),
         _ANSWERS | _SEARCHED | _WATCHED,
     ),
-    **dict.fromkeys((P.ABSENT, P.UNSENT, P.REFUSED), _ANSWERS | _SEARCHED),
+    **dict.fromkeys((_P.ABSENT, _P.UNSENT, _P.REFUSED), _ANSWERS | _SEARCHED),
 }
 """Events that a state has passed: repeated or late, worth a line of history and nothing else."""
 

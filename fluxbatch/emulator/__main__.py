@@ -2,7 +2,7 @@
 
 import typer
 
-from fluxbatch.emulator.command import emulator
+from fluxbatch.emulator.command import emulator_command
 
 if __name__ == "__main__":
-    typer.run(emulator)
+    typer.run(emulator_command)

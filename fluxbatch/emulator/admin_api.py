@@ -25,10 +25,10 @@ from typing import Any
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.faults import FAULTS, KNOBS
 from fluxbatch.emulator.messages import Call, Reply
-from fluxbatch.emulator.prediction import Prediction
+from fluxbatch.emulator.prediction import EmulatedPrediction
 
 
-def handle(core: ProviderCore, call: Call, name: str) -> Reply:
+def handle_admin(core: ProviderCore, call: Call, name: str) -> Reply:
     """Answer `/_emulator/{name}`."""
     core.advance()
     try:
@@ -40,29 +40,29 @@ def handle(core: ProviderCore, call: Call, name: str) -> Reply:
 def stats(core: ProviderCore) -> dict[str, Any]:
     """The books and the witness in one flat object (`accounts` apart)."""
     now = core.advance()
-    books, cabinet, counts = core.floor.books, core.storage.cabinet, core.counts
+    billing, uploads, counts = core.executor.billing, core.storage.uploads, core.counts
     return {
-        "created": books.created,
-        "billed": books.billed,
-        "billed_micro_usd": books.billed_micro_usd,
-        "in_flight_micro_usd": books.in_flight_micro_usd,
-        "double_billed": books.double_billed,
-        "double_created": books.double_created,
-        "expected_repeats": books.expected_repeats,
+        "created": billing.created,
+        "billed": billing.billed,
+        "billed_micro_usd": billing.billed_micro_usd,
+        "in_flight_micro_usd": billing.in_flight_micro_usd,
+        "double_billed": billing.double_billed,
+        "double_created": billing.double_created,
+        "expected_repeats": billing.expected_repeats,
         **counts,
-        **core.floor.witnessed(now),
-        "polls_per_prediction": counts["gets"] / books.created if books.created else 0.0,
-        "presigned": cabinet.presigned,
-        "uploads": cabinet.stored,
-        "deletes": cabinet.deleted,
+        **core.executor.witnessed(now),
+        "polls_per_prediction": counts["gets"] / billing.created if billing.created else 0.0,
+        "presigned": uploads.presigned,
+        "uploads": uploads.stored,
+        "deletes": uploads.deleted,
         "downloads": core.storage.downloads,
         "webhooks_delivered": core.hooks.delivered,
         "webhooks_failed": core.hooks.failed,
-        "strangers": len(core.floor.history) - books.created,
-        "first_create_s": books.first_create_s,
-        "last_create_s": books.last_create_s,
+        "strangers": len(core.executor.history) - billing.created,
+        "first_create_s": billing.first_create_s,
+        "last_create_s": billing.last_create_s,
         "now_s": now,
-        "accounts": core.floor.witnessed_by_account(now),
+        "accounts": core.executor.witnessed_by_account(now),
     }
 
 
@@ -80,7 +80,7 @@ def _read(core: ProviderCore, name: str) -> Reply:
                 },
             )
         case "predictions":
-            return Reply(200, {"predictions": [_row(core, p) for p in core.floor.history]})
+            return Reply(200, {"predictions": [_row(core, p) for p in core.executor.history]})
         case "limits":
             return Reply(200, _limits(core))
         case _:
@@ -104,8 +104,8 @@ def _switch(core: ProviderCore, name: str, body: Mapping[str, Any]) -> Reply:
         case "limits":
             return _set_limits(core, body)
         case "expect":
-            core.floor.books.expected_repeats = int(body["repeats"])
-            return Reply(200, {"repeats": core.floor.books.expected_repeats})
+            core.executor.billing.expected_repeats = int(body["repeats"])
+            return Reply(200, {"repeats": core.executor.billing.expected_repeats})
         case _:
             return Reply(404, {"error": f"no POST /_emulator/{name}"})
 
@@ -113,7 +113,7 @@ def _switch(core: ProviderCore, name: str, body: Mapping[str, Any]) -> Reply:
 def _set_balance(core: ProviderCore, body: Mapping[str, Any]) -> Reply:
     usd, key = body["usd"], body.get("key")
     account = None if key is None else core.gate.account_of(key) or key
-    core.floor.books.set_balance(account, None if usd is None else round(usd * 1_000_000))
+    core.executor.billing.set_balance(account, None if usd is None else round(usd * 1_000_000))
     return Reply(200, dict(body))
 
 
@@ -124,12 +124,12 @@ def _set_limits(core: ProviderCore, body: Mapping[str, Any]) -> Reply:
     if unknown:
         raise ValueError(f"limits are rate, window and concurrent, not {sorted(unknown)!r}")
     changes = {names[name]: value for name, value in body.items()}
-    core.floor.limits = replace(core.floor.limits, **changes)
+    core.executor.limits = replace(core.executor.limits, **changes)
     return Reply(200, _limits(core))
 
 
 def _limits(core: ProviderCore) -> dict[str, float]:
-    limits = core.floor.limits
+    limits = core.executor.limits
     return {
         "rate": limits.creates,
         "window": limits.window_s,
@@ -137,7 +137,7 @@ def _limits(core: ProviderCore) -> dict[str, float]:
     }
 
 
-def _row(core: ProviderCore, prediction: Prediction) -> dict[str, Any]:
+def _row(core: ProviderCore, prediction: EmulatedPrediction) -> dict[str, Any]:
     ended_at = prediction.ended_at
     return {
         "id": prediction.id,

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.messages import Call, Delivery, Picture, Reply
+from fluxbatch.emulator.messages import Call, Picture, Reply, WebhookPost
 from fluxbatch.emulator.painter import Painter
 
 _WEBHOOK_TIMEOUT_S = 30.0
@@ -31,7 +31,7 @@ _LINGER_NOTHING = struct.pack("ii", 1, 0)
 def emulator_app(core: ProviderCore) -> web.Application:
     """The whole provider as an aiohttp application; serve it from one event loop."""
     service = _Service(core)
-    app = web.Application(client_max_size=router.MAX_BODY_BYTES)
+    app = web.Application(client_max_size=router.MAX_REQUEST_BYTES)
     app.router.add_route("*", "/{path:.*}", service.answer)
     app.cleanup_ctx.append(service.deliver_webhooks)
     app.on_shutdown.append(service.let_go)
@@ -59,7 +59,7 @@ class _Service:
         controls = call.path.startswith("/_emulator/")
         if not controls:
             await _pause(core.transit_s())
-        reply = router.handle(core, call)
+        reply = router.handle_call(core, call)
         if core.wakes_in() is not None:
             self._foreseen.set()
         if not controls:
@@ -89,7 +89,7 @@ class _Service:
                 with anyio.move_on_after(wakes_in):
                     await self._foreseen.wait()
 
-    async def _deliver(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
+    async def _deliver(self, session: aiohttp.ClientSession, delivery: WebhookPost) -> None:
         await _pause(self._core.transit_s())
         try:
             async with session.post(

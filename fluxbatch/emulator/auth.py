@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-class Gate:
+class Authenticator:
     def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
         self.revoked: set[str] = set()
         self._accounts = dict(keys)

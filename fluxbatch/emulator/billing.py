@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from fluxbatch.emulator.prediction import Prediction
+from fluxbatch.emulator.prediction import EmulatedPrediction
 
 
 @dataclass(slots=True)
-class Books:
+class Billing:
     expected_repeats: int = 1
     created: int = 0
     billed: int = 0
@@ -48,7 +48,7 @@ class Books:
         balance = self._balances.get(account, self._default_balance)
         return balance is None or balance >= self._in_flight[account] + price_micro_usd
 
-    def open(self, prediction: Prediction) -> None:
+    def open(self, prediction: EmulatedPrediction) -> None:
         prediction.repeats_another = self._occupied[prediction.digest] >= self.expected_repeats
         self._occupied[prediction.digest] += 1
         self._in_flight[prediction.account] += prediction.price_micro_usd
@@ -59,7 +59,7 @@ class Books:
             self.first_create_s = prediction.created_at
         self.double_created += prediction.repeats_another
 
-    def close(self, prediction: Prediction, *, charge: bool) -> None:
+    def close(self, prediction: EmulatedPrediction, *, charge: bool) -> None:
         """Book an ended prediction; its state must already be final."""
         self._in_flight[prediction.account] -= prediction.price_micro_usd
         self.in_flight_micro_usd -= prediction.price_micro_usd
@@ -68,7 +68,7 @@ class Books:
         if charge:
             self._charge(prediction)
 
-    def _charge(self, prediction: Prediction) -> None:
+    def _charge(self, prediction: EmulatedPrediction) -> None:
         prediction.billed = True
         prediction.cost_micro_usd = prediction.price_micro_usd
         self.billed += 1

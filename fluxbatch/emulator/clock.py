@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 
-class Clock:
+class ProviderClock:
     def __init__(self, monotonic: Callable[[], float], began: datetime) -> None:
         self._monotonic = monotonic
         self._origin = monotonic()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluxbatch.emulator.settings import Limits, Settings, parse_image_size, parse_keys
+from fluxbatch.emulator.settings import EmulatorSettings, ServedLimits, parse_image_size, parse_keys
 
 if TYPE_CHECKING:
     from fluxbatch.emulator.core import ProviderCore
 
 
-def emulator(
+def emulator_command(
     port: Annotated[int, typer.Option(help="0: any free port.")] = 8089,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     duration: Annotated[float, typer.Option(help="Median seconds a prediction takes.")] = 10.0,
@@ -35,8 +35,8 @@ def emulator(
     if dialect not in ("card", "docs"):
         raise typer.BadParameter(f"{dialect!r} is neither card nor docs", param_hint="--dialect")
     try:
-        settings = Settings(
-            limits=Limits(creates=rate, window_s=window, concurrent=concurrent),
+        settings = EmulatorSettings(
+            limits=ServedLimits(creates=rate, window_s=window, concurrent=concurrent),
             duration_s=duration,
             sigma=sigma,
             latency_s=latency,
@@ -59,7 +59,7 @@ def emulator(
         raise typer.Exit(1) from exc
 
 
-def _core(settings: Settings, seed: int) -> ProviderCore:
+def _core(settings: EmulatorSettings, seed: int) -> ProviderCore:
     import random
     import time
     from datetime import UTC, datetime

@@ -16,20 +16,20 @@ from dataclasses import replace
 from datetime import datetime
 
 from fluxbatch.emulator import listing
-from fluxbatch.emulator.auth import Gate
-from fluxbatch.emulator.clock import Clock
-from fluxbatch.emulator.create import Intake
+from fluxbatch.emulator.auth import Authenticator
+from fluxbatch.emulator.clock import ProviderClock
+from fluxbatch.emulator.create import CreateHandler
 from fluxbatch.emulator.dialect import DIALECTS
-from fluxbatch.emulator.executor import Floor
-from fluxbatch.emulator.fault_replies import Replies
+from fluxbatch.emulator.executor import Executor
+from fluxbatch.emulator.fault_replies import FaultReplies
 from fluxbatch.emulator.faults import FaultBook
-from fluxbatch.emulator.messages import Delivery, Fate, Json, Reply
+from fluxbatch.emulator.messages import JsonValue, Reply, WebhookPost, WireFault
 from fluxbatch.emulator.models import MODELS
-from fluxbatch.emulator.prediction import Prediction
-from fluxbatch.emulator.responses import Teller
-from fluxbatch.emulator.settings import Settings
+from fluxbatch.emulator.prediction import EmulatedPrediction
+from fluxbatch.emulator.responses import ResponseBuilder
+from fluxbatch.emulator.settings import EmulatorSettings
 from fluxbatch.emulator.storage import Storage
-from fluxbatch.emulator.webhooks import HookDesk, Postman
+from fluxbatch.emulator.webhooks import WebhookDeliveries, WebhookScheduler
 
 _COUNTED = (
     "calls",
@@ -49,14 +49,14 @@ class ProviderCore:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: EmulatorSettings | None = None,
         *,
         monotonic: Callable[[], float],
         began: datetime,
         rng: random.Random,
     ) -> None:
-        self.settings = settings or Settings()
-        self.clock = Clock(monotonic, began)
+        self.settings = settings or EmulatorSettings()
+        self.clock = ProviderClock(monotonic, began)
         self.dialect = DIALECTS[self.settings.dialect]
         self.origin = ""
         self._began = began
@@ -85,7 +85,7 @@ class ProviderCore:
         self._generation += 1
         name = f"{rng.getrandbits(64)}/{self._began.isoformat()}/{self._generation}"
         self._ids = random.Random(name)
-        self.floor = Floor(
+        self.executor = Executor(
             settings.limits,
             settings.speed,
             self.faults,
@@ -94,21 +94,21 @@ class ProviderCore:
         )
         self.storage = Storage(settings, self.clock, self.faults, rng.randbytes(32))
         self.storage.origin = self.origin
-        self.hooks = HookDesk()
-        self.replies = Replies(self.dialect, self._seconds)
-        self.gate = Gate(settings.keys)
+        self.hooks = WebhookDeliveries()
+        self.replies = FaultReplies(self.dialect, self._seconds)
+        self.gate = Authenticator(settings.keys)
         self.counts: Counter[str] = Counter(dict.fromkeys(_COUNTED, 0))
-        self._teller = Teller(self.dialect, self.storage)
-        self._postman = Postman(self.hooks, self._teller, self.faults, settings.speed)
-        self._intake = Intake(
-            self.floor, self.storage, self.hooks, self.faults, self.replies, self.counts
+        self._responses = ResponseBuilder(self.dialect, self.storage)
+        self._postman = WebhookScheduler(self.hooks, self._responses, self.faults, settings.speed)
+        self._intake = CreateHandler(
+            self.executor, self.storage, self.hooks, self.faults, self.replies, self.counts
         )
-        self._late: list[tuple[float, int, str, Json]] = []
+        self._late: list[tuple[float, int, str, JsonValue]] = []
         self._rng = rng
 
     # -- the endpoints ---------------------------------------------------------------
 
-    def create(self, key: str | None, body: Json) -> Reply:
+    def create(self, key: str | None, body: JsonValue) -> Reply:
         """`POST /prediction`. The moment of this call is the moment of arrival."""
         now = self.advance()
         self.counts["create_calls"] += 1
@@ -118,14 +118,14 @@ class ProviderCore:
         if fault == "create_late":
             arrives_at = now + self._seconds("late_seconds")
             heapq.heappush(self._late, (arrives_at, self.counts["create_calls"], key, body))
-        instead = self.replies.instead(fault, self.floor.limits)
+        instead = self.replies.instead(fault, self.executor.limits)
         if instead is not None:
             return instead
         reply, prediction = self._arrive(key, body, now)
         if prediction is None:
             return reply
         if prediction.hurried:
-            return reply.with_fate(Fate(delay_s=self._seconds("early_seconds")))
+            return reply.with_fate(WireFault(delay_s=self._seconds("early_seconds")))
         return self.replies.spoiled(fault, reply)
 
     def get(self, key: str | None, prediction_id: str) -> Reply:
@@ -137,12 +137,12 @@ class ProviderCore:
             return refusal
         prediction = self._visible(key, prediction_id, now)
         fault = self.faults.pick("get", prediction.prompt if prediction else "") or ""
-        instead = self.replies.instead(fault, self.floor.limits)
+        instead = self.replies.instead(fault, self.executor.limits)
         if instead is not None:
             return instead
         if prediction is None:
             return self.replies.error(404, "Prediction not found")
-        body = self._teller.polled(prediction, now)
+        body = self._responses.polled(prediction, now)
         if fault == "get_unknown_word":
             body.update(status="warming", output=None)
         return self.replies.spoiled(fault, Reply(200, body))
@@ -158,11 +158,11 @@ class ProviderCore:
         if prediction is None:
             return self.replies.error(404, "Prediction not found")
         fault = self.faults.pick("cancel", prediction.prompt) or ""
-        instead = self.replies.instead(fault, self.floor.limits)
+        instead = self.replies.instead(fault, self.executor.limits)
         if instead is not None:
             return instead
         if fault != "cancel_ignored":
-            self.floor.cancel(prediction, now)
+            self.executor.cancel(prediction, now)
         return Reply(200, {"status": "cancelled"})
 
     def executions(self, key: str | None, query: Mapping[str, str]) -> Reply:
@@ -173,7 +173,7 @@ class ProviderCore:
         if refusal is not None:
             return refusal
         fault = self.faults.pick("list") or ""
-        instead = self.replies.instead(fault, self.floor.limits)
+        instead = self.replies.instead(fault, self.executor.limits)
         if instead is not None:
             return instead
         try:
@@ -183,8 +183,8 @@ class ProviderCore:
         asked = question.offset
         question = self._shaken(question)
         cap = int(self.faults.knob("total_cap"))
-        found, around = listing.page(question, self.floor.history, self.clock, cap)
-        rows = [listing.row(p, self.clock, self._teller.output(p)) for p in found]
+        found, around = listing.page(question, self.executor.history, self.clock, cap)
+        rows = [listing.row(p, self.clock, self._responses.output(p)) for p in found]
         return Reply(200, {"executions": rows, **around, "offset": asked})
 
     def model(self, key: str | None, slug: str) -> Reply:
@@ -199,7 +199,7 @@ class ProviderCore:
             return self.replies.error(404, f"Model {slug!r} not found")
         return Reply(200, model.described())
 
-    def presign(self, key: str | None, body: Json) -> Reply:
+    def presign(self, key: str | None, body: JsonValue) -> Reply:
         """`POST /upload/presign`."""
         refusal = self._refusal_of(key)
         if refusal is not None:
@@ -220,7 +220,7 @@ class ProviderCore:
         refusal = self._refusal_of(key)
         if refusal is not None:
             return refusal
-        self.storage.cabinet.delete(upload_id)
+        self.storage.uploads.delete(upload_id)
         return Reply(204, b"")
 
     def webhooks(self, key: str | None, prediction_id: str) -> Reply:
@@ -241,24 +241,26 @@ class ProviderCore:
         now = self.clock.now()
         while self._late and self._late[0][0] <= now:
             at, _, key, body = heapq.heappop(self._late)
-            self._postman.announce(self.floor.advance(at))
+            self._postman.announce(self.executor.advance(at))
             self._arrive(key, body, at)
-        self._postman.announce(self.floor.advance(now))
+        self._postman.announce(self.executor.advance(now))
         return now
 
     def wakes_in(self) -> float | None:
         """Seconds until `deliveries` may have something; None while nothing is foreseen."""
         times = [self.hooks.next_due(), self._late[0][0] if self._late else None]
         if self.hooks.in_use:
-            times.append(self.floor.next_end())
+            times.append(self.executor.next_end())
         due = [at for at in times if at is not None]
         return max(0.0, min(due) - self.clock.now()) if due else None
 
-    def deliveries(self) -> list[Delivery]:
+    def deliveries(self) -> list[WebhookPost]:
         """The webhook POSTs to make now; each is handed out once."""
         return self.hooks.take_due(self.advance())
 
-    def delivered(self, delivery: Delivery, status: int | None, error: str | None = None) -> None:
+    def delivered(
+        self, delivery: WebhookPost, status: int | None, error: str | None = None
+    ) -> None:
         """How a delivery went: its HTTP status, or why there was none."""
         now = self.clock.now()
         again = self.hooks.attempted(delivery, status, error, self.clock.stamp(now))
@@ -274,7 +276,9 @@ class ProviderCore:
 
     # -- the work behind them --------------------------------------------------------
 
-    def _arrive(self, key: str, body: Json, at: float) -> tuple[Reply, Prediction | None]:
+    def _arrive(
+        self, key: str, body: JsonValue, at: float
+    ) -> tuple[Reply, EmulatedPrediction | None]:
         account = self.gate.account_of(key)
         if account is None:  # a late create whose key was revoked meanwhile
             return self.replies.unauthorized(), None
@@ -283,8 +287,10 @@ class ProviderCore:
     def _refusal_of(self, key: str | None) -> Reply | None:
         return self.replies.unauthorized() if self.gate.account_of(key) is None else None
 
-    def _visible(self, key: str | None, prediction_id: str, now: float) -> Prediction | None:
-        prediction = self.floor.find(prediction_id, now)
+    def _visible(
+        self, key: str | None, prediction_id: str, now: float
+    ) -> EmulatedPrediction | None:
+        prediction = self.executor.find(prediction_id, now)
         if prediction is None or not self.faults.knob("isolated"):
             return prediction
         return prediction if self.gate.account_of(key) == prediction.account else None
@@ -303,6 +309,6 @@ class ProviderCore:
         return self.faults.knob(knob) / self.settings.speed
 
 
-def _prompt_of(body: Json) -> str:
+def _prompt_of(body: JsonValue) -> str:
     values = body.get("input") if isinstance(body, dict) else None
     return str(values.get("prompt", "")) if isinstance(values, dict) else ""

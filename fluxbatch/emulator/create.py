@@ -9,27 +9,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from fluxbatch.emulator.executor import Floor, Order
-from fluxbatch.emulator.fault_replies import Replies
+from fluxbatch.emulator.executor import Executor, Order
+from fluxbatch.emulator.fault_replies import FaultReplies
 from fluxbatch.emulator.faults import FaultBook
-from fluxbatch.emulator.messages import Json, Reply
+from fluxbatch.emulator.messages import JsonValue, Reply
 from fluxbatch.emulator.models import MODELS
-from fluxbatch.emulator.prediction import Prediction
+from fluxbatch.emulator.prediction import EmulatedPrediction
 from fluxbatch.emulator.storage import Storage
-from fluxbatch.emulator.webhooks import HookDesk
+from fluxbatch.emulator.webhooks import WebhookDeliveries
 
 
-class Intake:
+class CreateHandler:
     def __init__(
         self,
-        floor: Floor,
+        executor: Executor,
         storage: Storage,
-        hooks: HookDesk,
+        hooks: WebhookDeliveries,
         faults: FaultBook,
-        replies: Replies,
+        replies: FaultReplies,
         counts: Counter[str],
     ) -> None:
-        self._floor = floor
+        self._executor = executor
         self._storage = storage
         self._hooks = hooks
         self._faults = faults
@@ -37,8 +37,8 @@ class Intake:
         self._counts = counts
 
     def arrive(
-        self, key: str, account: str, body: Json, at: float
-    ) -> tuple[Reply, Prediction | None]:
+        self, key: str, account: str, body: JsonValue, at: float
+    ) -> tuple[Reply, EmulatedPrediction | None]:
         """Answer a create that reaches the provider at *at*; with its prediction, if accepted."""
         order = self._order(key, account, body)
         if isinstance(order, Reply):
@@ -47,14 +47,14 @@ class Intake:
         refused = self._refused(order, at)
         if refused is not None:
             return refused, None
-        prediction = self._floor.take(order, at)
+        prediction = self._executor.take(order, at)
         if prediction.webhook_url:
             request = json.dumps({"model": prediction.model, "input": prediction.input})
             self._hooks.register(prediction.id, prediction.webhook_url, request, at)
         status = int(self._faults.knob("create_status"))
         return Reply(status, _created(prediction.id)), prediction
 
-    def _order(self, key: str, account: str, body: Json) -> Order | Reply:
+    def _order(self, key: str, account: str, body: JsonValue) -> Order | Reply:
         if not isinstance(body, dict):
             return self._replies.error(400, "The body must be a JSON object")
         slug, values = body.get("model"), body.get("input")
@@ -79,7 +79,7 @@ class Intake:
         )
 
     def _refused(self, order: Order, at: float) -> Reply | None:
-        refusal = self._floor.refusal(order.account, order.model, at)
+        refusal = self._executor.refusal(order.account, order.model, at)
         if refusal is None:
             return None
         if refusal == "balance":
@@ -87,9 +87,9 @@ class Intake:
             return self._replies.too_poor()
         if refusal.limit == "rate":
             self._counts["refused_rate"] += 1
-            return self._replies.rate_limited(self._floor.limits, refusal.retry_after_s)
+            return self._replies.rate_limited(self._executor.limits, refusal.retry_after_s)
         self._counts["refused_concurrent"] += 1
-        return self._replies.too_many(self._floor.limits, refusal.retry_after_s)
+        return self._replies.too_many(self._executor.limits, refusal.retry_after_s)
 
 
 def _created(prediction_id: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from fluxbatch.emulator.prediction import Prediction, State
+from fluxbatch.emulator.prediction import EmulatedPrediction, State
 from fluxbatch.emulator.settings import DialectName
 
-Shape = Callable[[Sequence[str]], Any]
+BodyShape = Callable[[Sequence[str]], Any]
 
 
 class Dialect(Protocol):
@@ -22,16 +22,16 @@ class Dialect(Protocol):
     def error(self, message: str, details: Mapping[str, Any] | None) -> dict[str, Any]:
         """The body of a refusal."""
 
-    def status_word(self, prediction: Prediction, now: float) -> str:
+    def status_word(self, prediction: EmulatedPrediction, now: float) -> str:
         """The word `GET /prediction/{id}` uses."""
 
-    def output(self, prediction: Prediction, urls: Sequence[str]) -> Any:
+    def output(self, prediction: EmulatedPrediction, urls: Sequence[str]) -> Any:
         """The shape of a success's output."""
 
-    def polled(self, prediction: Prediction) -> dict[str, Any]:
+    def polled(self, prediction: EmulatedPrediction) -> dict[str, Any]:
         """The id's field and, of a failure, the fields that say why."""
 
-    def webhook(self, prediction: Prediction, output: Any) -> dict[str, Any]:
+    def webhook(self, prediction: EmulatedPrediction, output: Any) -> dict[str, Any]:
         """The payload of a delivery."""
 
 
@@ -44,7 +44,7 @@ class CardDialect:
     def error(self, message: str, details: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"status": "error", "message": message, "details": _in_words(details)}
 
-    def status_word(self, prediction: Prediction, now: float) -> str:
+    def status_word(self, prediction: EmulatedPrediction, now: float) -> str:
         return {
             State.ALIVE: "processing",
             State.SUCCEEDED: "success",
@@ -52,17 +52,17 @@ class CardDialect:
             State.CANCELLED: "cancelled",
         }[prediction.state]
 
-    def output(self, prediction: Prediction, urls: Sequence[str]) -> Any:
+    def output(self, prediction: EmulatedPrediction, urls: Sequence[str]) -> Any:
         return urls[0] if prediction.images_asked == 1 else list(urls)
 
-    def polled(self, prediction: Prediction) -> dict[str, Any]:
+    def polled(self, prediction: EmulatedPrediction) -> dict[str, Any]:
         reason = prediction.reason
         named = {"predictionID": prediction.id}
         if reason is None:
             return named
         return {**named, "message": reason.message, "details": reason.details}
 
-    def webhook(self, prediction: Prediction, output: Any) -> dict[str, Any]:
+    def webhook(self, prediction: EmulatedPrediction, output: Any) -> dict[str, Any]:
         body = _delivered(prediction, output)
         if prediction.reason is not None:
             body["error"] = f"{prediction.reason.message}: {prediction.reason.details}"
@@ -80,7 +80,7 @@ class DocsDialect:
         body: dict[str, Any] = {"error": message, "status": "error"}
         return {**body, "details": dict(details)} if details else body
 
-    def status_word(self, prediction: Prediction, now: float) -> str:
+    def status_word(self, prediction: EmulatedPrediction, now: float) -> str:
         words = {
             State.SUCCEEDED: ("success", "success", "completed"),
             State.FAILED: ("error", "failed"),
@@ -91,11 +91,11 @@ class DocsDialect:
             words = ("created", "queued", "starting")
         return words[prediction.serial % len(words)]
 
-    def output(self, prediction: Prediction, urls: Sequence[str]) -> Any:
+    def output(self, prediction: EmulatedPrediction, urls: Sequence[str]) -> Any:
         shapes = _SHAPES_OF_ONE if len(urls) == 1 else _SHAPES_OF_MANY
         return shapes[prediction.serial % len(shapes)](urls)
 
-    def polled(self, prediction: Prediction) -> dict[str, Any]:
+    def polled(self, prediction: EmulatedPrediction) -> dict[str, Any]:
         reason = prediction.reason
         named: dict[str, Any] = {"id": prediction.id}
         if reason is None:
@@ -104,7 +104,7 @@ class DocsDialect:
             return {**named, "logs": f"Error: {reason.message}: {reason.details}"}
         return {**named, "output": {"error_code": reason.code, "error_message": reason.message}}
 
-    def webhook(self, prediction: Prediction, output: Any) -> dict[str, Any]:
+    def webhook(self, prediction: EmulatedPrediction, output: Any) -> dict[str, Any]:
         body = _delivered(prediction, output)
         body["flow_id"] = ""
         if prediction.reason is not None:
@@ -112,7 +112,7 @@ class DocsDialect:
         return body
 
 
-def _delivered(prediction: Prediction, output: Any) -> dict[str, Any]:
+def _delivered(prediction: EmulatedPrediction, output: Any) -> dict[str, Any]:
     word = "failed" if prediction.state is State.FAILED else "succeeded"
     return {"exec_id": prediction.id, "status": word, "output": output}
 
@@ -121,13 +121,13 @@ def _in_words(details: Mapping[str, Any] | None) -> str:
     return "; ".join(f"{name}: {value}" for name, value in (details or {}).items())
 
 
-_SHAPES_OF_MANY: tuple[Shape, ...] = (
+_SHAPES_OF_MANY: tuple[BodyShape, ...] = (
     list,
     lambda urls: [{"url": url, "content_type": "image"} for url in urls],
     lambda urls: {"images": list(urls)},
     lambda urls: {"images": [{"url": url} for url in urls]},
 )
-_SHAPES_OF_ONE: tuple[Shape, ...] = (
+_SHAPES_OF_ONE: tuple[BodyShape, ...] = (
     lambda urls: urls[0],
     lambda urls: {"url": urls[0]},
     *_SHAPES_OF_MANY,

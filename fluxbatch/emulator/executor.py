@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fluxbatch.emulator.billing import Books
+from fluxbatch.emulator.billing import Billing
 from fluxbatch.emulator.faults import FaultBook
 from fluxbatch.emulator.limits import Allowance, Refusal, Witness
 from fluxbatch.emulator.models import Model
-from fluxbatch.emulator.prediction import Outcome, Prediction, State, digest_of
-from fluxbatch.emulator.settings import Limits
+from fluxbatch.emulator.prediction import EmulatedPrediction, PlannedOutcome, State, digest_of
+from fluxbatch.emulator.settings import ServedLimits
 
 _STARTING_SHARE = 0.05  # of a prediction's time is spent waiting for a machine
 
@@ -44,26 +44,26 @@ class _Account:
     witness: Witness = field(default_factory=Witness)
 
 
-class Floor:
+class Executor:
     def __init__(
         self,
-        limits: Limits,
+        limits: ServedLimits,
         speed: float,
         faults: FaultBook,
         rng: random.Random,
         ids: random.Random,
     ) -> None:
         self.limits = limits
-        self.books = Books()
-        self.history: list[Prediction] = []
+        self.billing = Billing()
+        self.history: list[EmulatedPrediction] = []
         self._speed = speed
         self._faults = faults
         self._rng = rng
         self._ids = ids
         self._strangers_rng = random.Random(rng.getrandbits(64))
         self._strangers_ids = random.Random(ids.getrandbits(64))
-        self._by_id: dict[str, Prediction] = {}
-        self._ends: list[tuple[float, int, Prediction]] = []
+        self._by_id: dict[str, EmulatedPrediction] = {}
+        self._ends: list[tuple[float, int, EmulatedPrediction]] = []
         self._accounts: dict[str, _Account] = {}
 
     def refusal(self, account: str, model: Model, at: float) -> Refusal | Literal["balance"] | None:
@@ -72,9 +72,9 @@ class Floor:
         refusal = state.allowance.refusal(at, self.limits, self._window_s)
         if refusal is not None:
             return refusal
-        return None if self.books.can_pay(account, model.price_micro_usd) else "balance"
+        return None if self.billing.can_pay(account, model.price_micro_usd) else "balance"
 
-    def take(self, order: Order, at: float) -> Prediction:
+    def take(self, order: Order, at: float) -> EmulatedPrediction:
         """Begin a prediction; the limits were asked just before."""
         if self._faults.strikes("list_strangers"):
             self._begin_stranger(order, at, {**order.input, "prompt": "a stranger's own picture"})
@@ -84,31 +84,31 @@ class Floor:
         account = self._account(order.account)
         account.allowance.accept(at)
         account.witness.arrived(at, self._window_s)
-        self.books.open(prediction)
+        self.billing.open(prediction)
         self._enter(prediction)
         return prediction
 
-    def advance(self, to: float) -> list[Prediction]:
+    def advance(self, to: float) -> list[EmulatedPrediction]:
         """Let everything end that ends up to *to*; returns what ended, in order."""
         ended = []
         while self._ends and self._ends[0][0] <= to:
             ends_at, _, prediction = heapq.heappop(self._ends)
             if prediction.state is State.ALIVE:
                 failed = prediction.outcome in (
-                    Outcome.ERROR,
-                    Outcome.FILTERED,
-                    Outcome.TIMEOUT,
-                    Outcome.UNREADABLE_INPUT,
+                    PlannedOutcome.ERROR,
+                    PlannedOutcome.FILTERED,
+                    PlannedOutcome.TIMEOUT,
+                    PlannedOutcome.UNREADABLE_INPUT,
                 )
                 self._end(prediction, State.FAILED if failed else State.SUCCEEDED, ends_at)
                 ended.append(prediction)
         return ended
 
-    def cancel(self, prediction: Prediction, at: float) -> None:
+    def cancel(self, prediction: EmulatedPrediction, at: float) -> None:
         if prediction.state is State.ALIVE:
             self._end(prediction, State.CANCELLED, at)
 
-    def find(self, prediction_id: str, now: float) -> Prediction | None:
+    def find(self, prediction_id: str, now: float) -> EmulatedPrediction | None:
         prediction = self._by_id.get(prediction_id)
         return None if prediction is None or now >= prediction.lost_from else prediction
 
@@ -150,12 +150,12 @@ class Floor:
         at: float,
         rng: random.Random,
         ids: random.Random,
-    ) -> Prediction:
+    ) -> EmulatedPrediction:
         median_s = self._faults.knob("duration") / self._speed
         duration_s = median_s * math.exp(rng.gauss(0.0, 1.0) * self._faults.knob("sigma"))
         drawn_seed = rng.getrandbits(32)
         seed = values.get("seed")
-        return Prediction(
+        return EmulatedPrediction(
             id=_uuid(ids),
             serial=len(self.history),
             key=order.key,
@@ -166,7 +166,7 @@ class Floor:
             created_at=at,
             starts_at=at + duration_s * _STARTING_SHARE,
             ends_at=at + duration_s,
-            outcome=Outcome.UNREADABLE_INPUT if order.unreadable else Outcome.SUCCESS,
+            outcome=PlannedOutcome.UNREADABLE_INPUT if order.unreadable else PlannedOutcome.SUCCESS,
             price_micro_usd=order.model.price_micro_usd,
             seed=drawn_seed if seed is None else int(seed),
             control=order.control,
@@ -175,14 +175,14 @@ class Floor:
             listed_from=at,
         )
 
-    def _fated(self, prediction: Prediction) -> Prediction:
+    def _fated(self, prediction: EmulatedPrediction) -> EmulatedPrediction:
         faults, prompt = self._faults, prediction.prompt
         fault = faults.pick("prediction", prompt)
         if fault == "prediction_lost":
             prediction.lost_from = (prediction.created_at + prediction.ends_at) / 2
         elif fault is not None:
-            prediction.outcome = Outcome(fault.removeprefix("prediction_"))
-        if prediction.outcome is Outcome.STUCK:
+            prediction.outcome = PlannedOutcome(fault.removeprefix("prediction_"))
+        if prediction.outcome is PlannedOutcome.STUCK:
             prediction.ends_at = math.inf
         if prediction.webhook_url and faults.strikes("webhook_early", prompt):
             prediction.hurried = True
@@ -202,13 +202,13 @@ class Floor:
         stranger.webhook_url = None
         self._enter(stranger)
 
-    def _enter(self, prediction: Prediction) -> None:
+    def _enter(self, prediction: EmulatedPrediction) -> None:
         self._by_id[prediction.id] = prediction
         self.history.append(prediction)
         if prediction.ends_at < math.inf:
             heapq.heappush(self._ends, (prediction.ends_at, prediction.serial, prediction))
 
-    def _end(self, prediction: Prediction, state: State, at: float) -> None:
+    def _end(self, prediction: EmulatedPrediction, state: State, at: float) -> None:
         prediction.state = state
         prediction.ended_at = at
         if prediction.stranger:
@@ -217,9 +217,9 @@ class Floor:
         account = self._account(prediction.account)
         account.allowance.end()
         account.witness.ended(at)
-        self.books.close(prediction, charge=self._is_charged(prediction))
+        self.billing.close(prediction, charge=self._is_charged(prediction))
 
-    def _is_charged(self, prediction: Prediction) -> bool:
+    def _is_charged(self, prediction: EmulatedPrediction) -> bool:
         match prediction.state:
             case State.FAILED:
                 return self._faults.strikes("bill_errors", prediction.prompt)

@@ -12,18 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from fluxbatch.emulator.dialect import Dialect
-from fluxbatch.emulator.messages import Fate, Reply, html_page
-from fluxbatch.emulator.settings import Limits
+from fluxbatch.emulator.messages import Reply, WireFault, html_page
+from fluxbatch.emulator.settings import ServedLimits
 
-Seconds = Callable[[str], float]
+SecondsOf = Callable[[str], float]
 """A knob's value in real seconds."""
 
-RESET = Reply(0, b"", fate=Fate(ending="reset"))
-HOLD = Reply(0, b"", fate=Fate(ending="hold"))
+RESET = Reply(0, b"", fate=WireFault(ending="reset"))
+HOLD = Reply(0, b"", fate=WireFault(ending="hold"))
 
 
-class Replies:
-    def __init__(self, dialect: Dialect, seconds: Seconds) -> None:
+class FaultReplies:
+    def __init__(self, dialect: Dialect, seconds: SecondsOf) -> None:
         self._dialect = dialect
         self._seconds = seconds
 
@@ -39,7 +39,7 @@ class Replies:
     def unauthorized(self) -> Reply:
         return self.error(401, "Invalid or missing API key")
 
-    def rate_limited(self, limits: Limits, retry_after_s: float) -> Reply:
+    def rate_limited(self, limits: ServedLimits, retry_after_s: float) -> Reply:
         return self.error(
             429,
             f"Rate limit exceeded: at most {limits.creates} predictions in {limits.window_s:g} s",
@@ -47,7 +47,7 @@ class Replies:
             _retry_after(retry_after_s),
         )
 
-    def too_many(self, limits: Limits, retry_after_s: float) -> Reply:
+    def too_many(self, limits: ServedLimits, retry_after_s: float) -> Reply:
         return self.error(
             429,
             f"Concurrency limit exceeded: at most {limits.concurrent} predictions in progress",
@@ -58,7 +58,7 @@ class Replies:
     def too_poor(self) -> Reply:
         return self.error(402, "Insufficient balance for the predictions in progress")
 
-    def instead(self, fault: str, limits: Limits) -> Reply | None:
+    def instead(self, fault: str, limits: ServedLimits) -> Reply | None:
         """The reply that takes the place of the work; None if the work is to be done."""
         match fault:
             case "create_429_rate":
@@ -115,7 +115,7 @@ class Replies:
             case "create_no_id":
                 return replace(reply, body={"status": "success", "message": "Prediction created"})
             case "create_slow" | "get_slow":
-                return reply.with_fate(Fate(delay_s=self._seconds("slow_seconds")))
+                return reply.with_fate(WireFault(delay_s=self._seconds("slow_seconds")))
             case _:
                 return reply
 

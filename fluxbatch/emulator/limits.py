@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fluxbatch.emulator.settings import Limits
+from fluxbatch.emulator.settings import ServedLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Allowance:
     unfinished: int = 0
     _accepted: deque[float] = field(default_factory=deque)
 
-    def refusal(self, now: float, limits: Limits, window_s: float) -> Refusal | None:
+    def refusal(self, now: float, limits: ServedLimits, window_s: float) -> Refusal | None:
         """Why a create arriving *now* is refused; refused ones are not counted."""
         while self._accepted and self._accepted[0] <= now - window_s:
             self._accepted.popleft()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fluxbatch.emulator.clock import Clock, parse_time
-from fluxbatch.emulator.prediction import Prediction, State
+from fluxbatch.emulator.clock import ProviderClock, parse_time
+from fluxbatch.emulator.prediction import EmulatedPrediction, State
 
 _STATUSES = {"created", "starting", "success", "error", "cancelled"}
 
@@ -44,7 +44,7 @@ class Question:
         )
 
 
-def status_word(prediction: Prediction, now: float) -> str:
+def status_word(prediction: EmulatedPrediction, now: float) -> str:
     """The listing has words of its own, the same in both dialects."""
     if prediction.state is State.ALIVE:
         return "created" if now < prediction.starts_at else "starting"
@@ -53,13 +53,13 @@ def status_word(prediction: Prediction, now: float) -> str:
 
 
 def page(
-    question: Question, history: Sequence[Prediction], clock: Clock, total_cap: int
-) -> tuple[list[Prediction], dict[str, Any]]:
+    question: Question, history: Sequence[EmulatedPrediction], clock: ProviderClock, total_cap: int
+) -> tuple[list[EmulatedPrediction], dict[str, Any]]:
     """The predictions of one page, and the fields around them."""
     now = clock.now()
     wanted = question.offset + question.limit
     counted_to = max(wanted, total_cap)
-    rows: list[Prediction] = []
+    rows: list[EmulatedPrediction] = []
     total = 0
     capped = False
     for prediction in _matching(question, history, clock, now):
@@ -78,7 +78,7 @@ def page(
     return rows, around
 
 
-def row(prediction: Prediction, clock: Clock, output: Any) -> dict[str, Any]:
+def row(prediction: EmulatedPrediction, clock: ProviderClock, output: Any) -> dict[str, Any]:
     ended_at = prediction.ended_at
     now = clock.now()
     return {
@@ -94,13 +94,13 @@ def row(prediction: Prediction, clock: Clock, output: Any) -> dict[str, Any]:
     }
 
 
-def _run_time(prediction: Prediction, ended_at: float) -> float:
+def _run_time(prediction: EmulatedPrediction, ended_at: float) -> float:
     return round(max(0.0, ended_at - prediction.starts_at), 3)
 
 
 def _matching(
-    question: Question, history: Sequence[Prediction], clock: Clock, now: float
-) -> Iterator[Prediction]:
+    question: Question, history: Sequence[EmulatedPrediction], clock: ProviderClock, now: float
+) -> Iterator[EmulatedPrediction]:
     for prediction in reversed(history):
         created = clock.utc(prediction.created_at)
         if question.since is not None and created < question.since:

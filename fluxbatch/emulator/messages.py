@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = Any  # what json.loads gives; the core checks before it trusts
+JsonValue: TypeAlias = Any  # what json.loads gives; the core checks before it trusts
 Ending = Literal["answer", "reset", "hold", "drip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class WireFault:
     """What happens to a reply on its way; the default is that it simply arrives."""
 
     ending: Ending = "answer"
@@ -28,7 +28,7 @@ class Fate:
     """Send only this share of the body under the full Content-Length, then close."""
 
 
-ARRIVES = Fate()
+ARRIVES = WireFault()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class Reply:
     """One HTTP answer; `body` is bytes, a `Picture`, or else JSON."""
 
     status: int
-    body: Json = None
+    body: JsonValue = None
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
-    fate: Fate = ARRIVES
+    fate: WireFault = ARRIVES
 
     def payload(self, paint: Callable[[Picture], bytes]) -> bytes:
         """The body's bytes as they would be sent in full."""
@@ -79,7 +79,7 @@ class Reply:
             return self.body
         return json.dumps(self.body).encode()
 
-    def with_fate(self, fate: Fate) -> Reply:
+    def with_fate(self, fate: WireFault) -> Reply:
         return replace(self, fate=fate)
 
 
@@ -90,11 +90,11 @@ def html_page(status: int, title: str) -> Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookPost:
     """One webhook POST to make; tell `ProviderCore.delivered` how it went."""
 
     prediction_id: str
     url: str
-    body: Json
+    body: JsonValue
     headers: Mapping[str, str]
     attempt: int

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Outcome(StrEnum):
+class PlannedOutcome(StrEnum):
     """How a prediction will end if nobody cancels it; decided at its create."""
 
     SUCCESS = "success"
@@ -36,7 +36,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class PlannedReason:
     """Why a prediction failed, in the provider's words."""
 
     code: str
@@ -45,23 +45,23 @@ class Reason:
 
 
 REASONS = {
-    Outcome.ERROR: Reason(
+    PlannedOutcome.ERROR: PlannedReason(
         "provider_error", "Prediction failed", "CUDA error: an illegal memory access occurred"
     ),
-    Outcome.FILTERED: Reason(
+    PlannedOutcome.FILTERED: PlannedReason(
         "content_moderated", "NSFW content detected", "The safety checker refused the output"
     ),
-    Outcome.TIMEOUT: Reason(
+    PlannedOutcome.TIMEOUT: PlannedReason(
         "execution_timeout", "Prediction timed out", "Model timeout after 600s"
     ),
-    Outcome.UNREADABLE_INPUT: Reason(
+    PlannedOutcome.UNREADABLE_INPUT: PlannedReason(
         "invalid_user_input", "Could not download control_image", "404 Not Found"
     ),
 }
 
 
 @dataclass(slots=True)
-class Prediction:
+class EmulatedPrediction:
     """`ends_at` is planned (inf: never); `ended_at` is when it did."""
 
     id: str
@@ -74,7 +74,7 @@ class Prediction:
     created_at: float
     starts_at: float
     ends_at: float
-    outcome: Outcome
+    outcome: PlannedOutcome
     price_micro_usd: int
     seed: int
     control: tuple[str, bytes] | None = None
@@ -106,9 +106,9 @@ class Prediction:
     def output_count(self) -> int:
         """Images it has to show once it has succeeded."""
         asked = self.images_asked
-        if self.outcome is Outcome.NO_OUTPUT:
+        if self.outcome is PlannedOutcome.NO_OUTPUT:
             return 0
-        return max(1, asked - 1) if self.outcome is Outcome.SHORT_OUTPUT else asked
+        return max(1, asked - 1) if self.outcome is PlannedOutcome.SHORT_OUTPUT else asked
 
     @property
     def output_format(self) -> str:
@@ -122,7 +122,7 @@ class Prediction:
         )
 
     @property
-    def reason(self) -> Reason | None:
+    def reason(self) -> PlannedReason | None:
         return REASONS.get(self.outcome) if self.state is State.FAILED else None
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from fluxbatch.emulator.dialect import Dialect
-from fluxbatch.emulator.prediction import Prediction, State
+from fluxbatch.emulator.prediction import EmulatedPrediction, State
 from fluxbatch.emulator.storage import Storage
 
 
-class Teller:
+class ResponseBuilder:
     def __init__(self, dialect: Dialect, storage: Storage) -> None:
         self._dialect = dialect
         self._storage = storage
 
-    def polled(self, prediction: Prediction, now: float) -> dict[str, Any]:
+    def polled(self, prediction: EmulatedPrediction, now: float) -> dict[str, Any]:
         """The answer of `GET /prediction/{id}`."""
         ended_at = prediction.ended_at
         metrics: dict[str, float] = {}
@@ -36,7 +36,7 @@ class Teller:
             **self._dialect.polled(prediction),
         }
 
-    def output(self, prediction: Prediction) -> Any:
+    def output(self, prediction: EmulatedPrediction) -> Any:
         """A success's URLs in the dialect's shape; without any, one of the empty values."""
         urls = self._storage.urls(prediction)
         if urls:
@@ -44,6 +44,6 @@ class Teller:
         empty: tuple[Any, ...] = (None, [], "")
         return empty[prediction.serial % 3] if prediction.state is State.SUCCEEDED else None
 
-    def webhook(self, prediction: Prediction) -> dict[str, Any]:
+    def webhook(self, prediction: EmulatedPrediction) -> dict[str, Any]:
         """The payload that tells of an end."""
         return self._dialect.webhook(prediction, self.output(prediction))

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from fluxbatch.emulator import admin_api
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.messages import Call, Json, Reply
+from fluxbatch.emulator.messages import Call, JsonValue, Reply
 
-MAX_BODY_BYTES = 101 * 1024 * 1024
+MAX_REQUEST_BYTES = 101 * 1024 * 1024
 
 
-def handle(core: ProviderCore, call: Call) -> Reply:
+def handle_call(core: ProviderCore, call: Call) -> Reply:
     """Answer one call that arrives now."""
     reply = _routed(core, call)
     core.counts["calls"] += 1
@@ -31,13 +31,13 @@ def _routed(core: ProviderCore, call: Call) -> Reply:
         case "v1":
             return _api(core, call, rest)
         case "_emulator":
-            return admin_api.handle(core, call, "/".join(rest))
+            return admin_api.handle_admin(core, call, "/".join(rest))
         case "_storage" if call.method == "PUT":
             return core.storage.put(call.path, call.query, call.headers, call.body)
         case "files" if call.method in ("GET", "HEAD") and len(rest) == 1:
             return core.storage.file(rest[0])
         case "outputs" if call.method in ("GET", "HEAD") and len(rest) == 2:
-            prediction = core.floor.find(rest[0], core.advance())
+            prediction = core.executor.find(rest[0], core.advance())
             return core.storage.download(call.path, call.query, prediction)
         case _:
             return core.replies.error(404, "Not found")
@@ -74,7 +74,7 @@ def _key(core: ProviderCore, call: Call) -> str | None:
     return key
 
 
-def _json(body: bytes) -> Json:
+def _json(body: bytes) -> JsonValue:
     try:
         return json.loads(body)
     except ValueError:

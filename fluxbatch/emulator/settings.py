@@ -13,7 +13,7 @@ DialectName = Literal["card", "docs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServedLimits:
     """One account's allowance; 0 turns a limit off."""
 
     creates: int = 100
@@ -22,10 +22,10 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EmulatorSettings:
     """Defaults are the card's: 10 s jobs, 100 creates in any 60 s, 10 unfinished at once."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: ServedLimits = field(default_factory=ServedLimits)
     duration_s: float = 10.0
     """Median of the lognormal."""
     sigma: float = 0.15

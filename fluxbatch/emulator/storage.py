@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fluxbatch.emulator.clock import Clock
+from fluxbatch.emulator.clock import ProviderClock
 from fluxbatch.emulator.fault_replies import HOLD, RESET
 from fluxbatch.emulator.faults import FaultBook
-from fluxbatch.emulator.messages import Fate, Picture, Reply, html_page
-from fluxbatch.emulator.prediction import Prediction, State
-from fluxbatch.emulator.settings import Settings
+from fluxbatch.emulator.messages import Picture, Reply, WireFault, html_page
+from fluxbatch.emulator.prediction import EmulatedPrediction, State
+from fluxbatch.emulator.settings import EmulatorSettings
 from fluxbatch.emulator.signing import Signer
-from fluxbatch.emulator.uploads import Cabinet
+from fluxbatch.emulator.uploads import UploadStore
 
 _RETENTION_S = 180 * 86_400.0
 _TRUNCATED_SHARE = 0.6
@@ -27,17 +27,19 @@ _CONTENT_TYPES = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 
 
 class Storage:
-    def __init__(self, settings: Settings, clock: Clock, faults: FaultBook, secret: bytes) -> None:
+    def __init__(
+        self, settings: EmulatorSettings, clock: ProviderClock, faults: FaultBook, secret: bytes
+    ) -> None:
         self.origin = ""
         """Scheme, host and port of every URL given out; set once the server listens."""
-        self.cabinet = Cabinet()
+        self.uploads = UploadStore()
         self.downloads = 0
         self._settings = settings
         self._clock = clock
         self._faults = faults
         self._signer = Signer(secret)
 
-    def urls(self, prediction: Prediction) -> list[str]:
+    def urls(self, prediction: EmulatedPrediction) -> list[str]:
         """Freshly signed URLs of a success's images; nothing for anything else."""
         if prediction.state is not State.SUCCEEDED:
             return []
@@ -50,7 +52,7 @@ class Storage:
     def presign(self, upload_id: str, content_type: str, retention_s: float | None) -> Reply:
         now = self._unix()
         kept_s = (retention_s or _RETENTION_S) / self._settings.speed
-        upload = self.cabinet.presign(upload_id, content_type, now + kept_s)
+        upload = self.uploads.presign(upload_id, content_type, now + kept_s)
         return Reply(
             200,
             {
@@ -65,7 +67,7 @@ class Storage:
     def put(
         self, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        upload = self.cabinet.named(path.removeprefix("/_storage/"))
+        upload = self.uploads.named(path.removeprefix("/_storage/"))
         if upload is None:
             return _xml_error(404, "NoSuchKey", "The upload does not exist")
         refusal = self._signer.refusal(path, query, self._unix())
@@ -75,11 +77,11 @@ class Storage:
             return _xml_error(403, "SignatureDoesNotMatch", "Check your key and signing method")
         if self._faults.strikes("put_500"):
             return _xml_error(500, "InternalError", "We encountered an internal error")
-        problem = self.cabinet.put(upload, headers, body)
+        problem = self.uploads.put(upload, headers, body)
         return Reply(200, b"") if problem is None else _xml_error(403, "AccessDenied", problem)
 
     def file(self, name: str) -> Reply:
-        upload = self.cabinet.served(name, self._unix())
+        upload = self.uploads.served(name, self._unix())
         if upload is None or upload.content is None:
             return _xml_error(404, "NoSuchKey", "The file does not exist")
         return Reply(200, upload.content, content_type=upload.content_type)
@@ -90,12 +92,14 @@ class Storage:
         prefix = f"{self.origin}/files/"
         if not self.origin or not url.startswith(prefix):
             return None, False
-        upload = self.cabinet.served(url.removeprefix(prefix), self._unix())
+        upload = self.uploads.served(url.removeprefix(prefix), self._unix())
         if upload is None or upload.content is None:
             return None, True
         return (upload.sha256, upload.content), False
 
-    def download(self, path: str, query: Mapping[str, str], prediction: Prediction | None) -> Reply:
+    def download(
+        self, path: str, query: Mapping[str, str], prediction: EmulatedPrediction | None
+    ) -> Reply:
         """One image of *prediction*, whom the caller found by the id in *path*."""
         self.downloads += 1
         if "hop" in query:
@@ -119,7 +123,7 @@ class Storage:
             return Reply(302, b"", {"Location": f"{path}?{moved}&moved=1"})
         return reply if fault is None else _spoiled(fault, reply, path)
 
-    def _picture(self, prediction: Prediction, index: int) -> Picture:
+    def _picture(self, prediction: EmulatedPrediction, index: int) -> Picture:
         values = prediction.input
         name, content = prediction.control or (values.get("control_image"), None)
         return Picture(
@@ -148,7 +152,7 @@ def _spoiled(fault: str, reply: Reply, path: str) -> Reply:
     assert isinstance(reply.body, Picture)
     match fault:
         case "download_truncated":
-            return reply.with_fate(Fate(body_share=_TRUNCATED_SHARE))
+            return reply.with_fate(WireFault(body_share=_TRUNCATED_SHARE))
         case "download_truncated_short":
             return replace(reply, body=replace(reply.body, kept_share=_TRUNCATED_SHARE))
         case "download_html_200":
@@ -158,7 +162,7 @@ def _spoiled(fault: str, reply: Reply, path: str) -> Reply:
         case "download_wrong_type":
             return replace(reply, body=replace(reply.body, format="gif"))
         case "download_drip":
-            return reply.with_fate(Fate(ending="drip"))
+            return reply.with_fate(WireFault(ending="drip"))
         case "download_timeout":
             return HOLD
         case "download_reset":

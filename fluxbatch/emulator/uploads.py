@@ -36,7 +36,7 @@ class Upload:
         return {"x-amz-meta-file-id": self.id, "x-amz-tagging": "uploader=customer"}
 
 
-class Cabinet:
+class UploadStore:
     def __init__(self) -> None:
         self._by_id: dict[str, Upload] = {}
         self._by_name: dict[str, Upload] = {}

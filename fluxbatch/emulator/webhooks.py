@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fluxbatch.emulator.faults import FaultBook
-from fluxbatch.emulator.messages import Delivery
-from fluxbatch.emulator.prediction import Prediction
-from fluxbatch.emulator.responses import Teller
+from fluxbatch.emulator.messages import WebhookPost
+from fluxbatch.emulator.prediction import EmulatedPrediction
+from fluxbatch.emulator.responses import ResponseBuilder
 
 MAX_ATTEMPTS = 3
 
@@ -27,10 +27,10 @@ class _Hook:
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
 
-class HookDesk:
+class WebhookDeliveries:
     def __init__(self) -> None:
         self._hooks: dict[str, _Hook] = {}
-        self._due: list[tuple[float, int, Delivery]] = []
+        self._due: list[tuple[float, int, WebhookPost]] = []
         self._serial = 0
         self.delivered = self.failed = 0
 
@@ -41,14 +41,14 @@ class HookDesk:
     def register(self, prediction_id: str, url: str, request: str, now: float) -> None:
         self._hooks[prediction_id] = _Hook(url, request, now)
 
-    def schedule(self, delivery: Delivery, at: float) -> None:
+    def schedule(self, delivery: WebhookPost, at: float) -> None:
         self._serial += 1
         heapq.heappush(self._due, (at, self._serial, delivery))
 
     def next_due(self) -> float | None:
         return self._due[0][0] if self._due else None
 
-    def take_due(self, now: float) -> list[Delivery]:
+    def take_due(self, now: float) -> list[WebhookPost]:
         """The deliveries to make now; each is given out once."""
         due = []
         while self._due and self._due[0][0] <= now:
@@ -56,8 +56,8 @@ class HookDesk:
         return due
 
     def attempted(
-        self, delivery: Delivery, status: int | None, error: str | None, stamp: str
-    ) -> Delivery | None:
+        self, delivery: WebhookPost, status: int | None, error: str | None, stamp: str
+    ) -> WebhookPost | None:
         """Record one attempt; returns the next one to schedule, if there is to be one."""
         accepted = status is not None and 200 <= status < 300
         hook = self._hooks.get(delivery.prediction_id)
@@ -99,14 +99,16 @@ def _attempt(
     }
 
 
-class Postman:
-    def __init__(self, hooks: HookDesk, teller: Teller, faults: FaultBook, speed: float) -> None:
+class WebhookScheduler:
+    def __init__(
+        self, hooks: WebhookDeliveries, responses: ResponseBuilder, faults: FaultBook, speed: float
+    ) -> None:
         self._hooks = hooks
-        self._teller = teller
+        self._responses = responses
         self._faults = faults
         self._speed = speed
 
-    def announce(self, ended: list[Prediction]) -> None:
+    def announce(self, ended: list[EmulatedPrediction]) -> None:
         """Schedule what is owed to the webhooks of predictions that have just ended."""
         for prediction in ended:
             if prediction.webhook_url is None or prediction.ended_at is None:
@@ -114,10 +116,10 @@ class Postman:
             fault = self._faults.pick("webhook", prediction.prompt)
             if fault == "webhook_lost":
                 continue
-            delivery = Delivery(
+            delivery = WebhookPost(
                 prediction_id=prediction.id,
                 url=prediction.webhook_url,
-                body=self._teller.webhook(prediction),
+                body=self._responses.webhook(prediction),
                 headers=_secret_header(prediction.webhook_secret),
                 attempt=1,
             )

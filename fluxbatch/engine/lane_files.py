@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.engine.session import Opened
+from fluxbatch.engine.session import OpenDataset
 from fluxbatch.errors import HeldElsewhere
 from fluxbatch.events import Events, Noticed
 from fluxbatch.ledger.queries.recovery import (
@@ -24,7 +24,7 @@ _LANE_POLL_S = 0.5
 @asynccontextmanager
 async def lane_files(
     keys: Sequence[ApiKey],
-    opened: Opened,
+    opened: OpenDataset,
     place: Path | None,
     no_wait: bool,
     events: Events,

@@ -21,7 +21,7 @@ from fluxbatch.domain.job import Row
 from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import BadRow, ConfigError, ManifestError
 from fluxbatch.events import Events, RowsRead
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.manifest_import import (
     BeginImport,
@@ -31,9 +31,9 @@ from fluxbatch.ledger.operations.manifest_import import (
     KnownManifest,
     files_of,
 )
-from fluxbatch.ledger.operations.uploads import FileHash as KeptHash
 from fluxbatch.ledger.operations.uploads import RememberFiles, find_file
-from fluxbatch.ledger.writer import Together, commit
+from fluxbatch.ledger.operations.uploads import StoredFileHash as KeptHash
+from fluxbatch.ledger.writer import BatchCommit, commit
 from fluxbatch.manifest import FileHash, FileStamp, Manifest
 from fluxbatch.models import ModelCard
 
@@ -70,7 +70,7 @@ class _Progress:
     invalid: int = 0
 
 
-class Intake:
+class ManifestImporter:
     """One manifest on its way into one ledger. Uses the writer's connection before it starts."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Intake:
         settings: Settings,
         card: ModelCard,
         db: Database,
-        seams: Seams,
+        runtime: Runtime,
         events: Events,
         *,
         most_jobs: int | None = None,
@@ -88,8 +88,8 @@ class Intake:
         self._settings = settings
         self._card = card
         self._db = db
-        self._together = Together(db)
-        self._seams = seams
+        self._together = BatchCommit(db)
+        self._runtime = runtime
         self._events = events
         self._most_jobs = most_jobs
         self._controls = controls
@@ -101,26 +101,26 @@ class Intake:
 
         Raises `ManifestError` with the bad rows, unless they are to be skipped; `ConfigError`.
         """
-        manifest = await self._seams.blocking(partial(self._open, path))
-        known = await self._seams.blocking(partial(self._begin, manifest))
+        manifest = await self._runtime.to_thread(partial(self._open, path))
+        known = await self._runtime.to_thread(partial(self._begin, manifest))
         if known.imported and (skip_invalid or known.invalid_rows == 0):
             self._events.emit(RowsRead(known.rows, known.invalid_rows, finished=True))
             return known
         if known.imported:
-            known = await self._seams.blocking(partial(self._begin, manifest, anew=True))
+            known = await self._runtime.to_thread(partial(self._begin, manifest, anew=True))
         try:
-            await self._seams.blocking(partial(self._refuse_too_many, manifest))
+            await self._runtime.to_thread(partial(self._refuse_too_many, manifest))
         except ConfigError:
-            await self._seams.blocking(lambda: commit(self._db, DropImport(known.seq)))
+            await self._runtime.to_thread(lambda: commit(self._db, DropImport(known.seq)))
             raise
         progress = await self._import(manifest, known.seq, skip_invalid)
         if progress.invalid and not skip_invalid:
-            await self._seams.blocking(self._together.settle)
-            await self._seams.blocking(lambda: commit(self._db, DropImport(known.seq)))
+            await self._runtime.to_thread(self._together.settle)
+            await self._runtime.to_thread(lambda: commit(self._db, DropImport(known.seq)))
             raise self._refusal(manifest, progress)
-        now = self._seams.clock.now()
+        now = self._runtime.clock.now()
         finish = FinishImport(now, known.seq, progress.rows, progress.invalid)
-        await self._seams.blocking(partial(self._finish, finish))
+        await self._runtime.to_thread(partial(self._finish, finish))
         return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
 
     def _open(self, path: Path | None) -> Manifest:
@@ -141,7 +141,7 @@ class Intake:
 
     def _begin(self, manifest: Manifest, *, anew: bool = False) -> KnownManifest:
         begin = BeginImport(
-            at=self._seams.clock.now(),
+            at=self._runtime.clock.now(),
             identity=manifest.identity,
             path=str(manifest.path.absolute()) if manifest.path else None,
             bytes=manifest.bytes,
@@ -183,7 +183,7 @@ class Intake:
         progress = _Progress()
         more = True
         while more:
-            more = await self._seams.blocking(
+            more = await self._runtime.to_thread(
                 partial(self._batch, rows, seq, progress, skip_invalid)
             )
             self._events.emit(RowsRead(progress.rows, progress.invalid, finished=not more))
@@ -209,7 +209,7 @@ class Intake:
             if (hashes := self._hashes.taken()).files:
                 self._together.apply(hashes)
             shuffle = self._settings.queue.shuffle
-            self._together.apply(ImportRows(self._seams.clock.now(), seq, batch, shuffle))
+            self._together.apply(ImportRows(self._runtime.clock.now(), seq, batch, shuffle))
             if progress.rows % _ROWS_A_COMMIT == 0:
                 self._together.settle()
         return len(batch) == _BATCH

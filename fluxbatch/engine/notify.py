@@ -21,12 +21,12 @@ from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed
 
-Outcome = Literal["done", "stopped", "failed"]
+RunOutcome = Literal["done", "stopped", "failed"]
 
 _TRIES = 3
 _TRY_S = 10.0
 _PAUSE_S = 1.0
-_OUTCOMES: dict[ExitCode, Outcome] = {
+_OUTCOMES: dict[ExitCode, RunOutcome] = {
     ExitCode.DONE: "done",
     ExitCode.STOPPED: "stopped",
     ExitCode.INTERRUPTED: "stopped",
@@ -36,7 +36,7 @@ _HEALTHY = frozenset({ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.STOPPED})
 """The run did what it was there for; jobs that failed are the message's to tell."""
 
 
-async def announced(
+async def with_notifications(
     notify: Notify, dataset: str, events: Events, work: Callable[[], Awaitable[RunSummary]]
 ) -> RunSummary:
     """Do *work*, and tell of its start and its end, however it ends.
@@ -66,7 +66,7 @@ async def announced(
         return summary
 
 
-def outcome_of(code: ExitCode) -> Outcome:
+def outcome_of(code: ExitCode) -> RunOutcome:
     """What kind of end an exit code is."""
     return _OUTCOMES.get(code, "failed")
 

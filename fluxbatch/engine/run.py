@@ -21,29 +21,30 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.config.endpoints import is_loopback
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import claimed_images
-from fluxbatch.dataset.model_card import kept_cards, open_card
+from fluxbatch.dataset.image_store import claim_images
+from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.lane_files import lane_files
-from fluxbatch.engine.manifest_import import Intake
-from fluxbatch.engine.session import Invocation, Opened, Outside, open_run
-from fluxbatch.engine.shutdown import _STATUS_S, _leaves, _obey_signals, _stop_in_time, plain_errors
+from fluxbatch.engine.manifest_import import ManifestImporter
+from fluxbatch.engine.session import Network, OpenDataset, RunSession, open_run
+from fluxbatch.engine.shutdown import _STATUS_S, _leaves, stop_in_time, unwrap_errors, watch_signals
 from fluxbatch.engine.status import RunStatus, RunSummary
-from fluxbatch.engine.webhook_service import hearing
+from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed, RunEnded
-from fluxbatch.infra.runtime import Seams, real_seams
+from fluxbatch.infra.proxies import environment_proxies
+from fluxbatch.infra.runtime import Runtime, real_runtime
+from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.runs import EndRun
 from fluxbatch.ledger.writer import commit
-from fluxbatch.provider import environment_proxies, open_transport
+from fluxbatch.provider import open_transport
 from fluxbatch.sink import open_fetcher
 from fluxbatch.worker.circuit_breaker import FailureCap
-from fluxbatch.worker.context import Delivery
+from fluxbatch.worker.context import OutputsToFetch
 
 OnStatus = Callable[[RunStatus], None]
 _STATUS_REST = 20.0
@@ -80,12 +81,12 @@ class RunRequest:
     """Refuse a sweep or templates that would make more; None: however many."""
 
 
-async def run(
+async def execute_run(
     request: RunRequest,
     events: Events,
     *,
-    seams: Seams | None = None,
-    outside: Outside | None = None,
+    runtime: Runtime | None = None,
+    network: Network | None = None,
     on_status: OnStatus | None = None,
     handle_signals: bool = False,
 ) -> RunSummary:
@@ -95,89 +96,91 @@ async def run(
     `FluxbatchError` when the run could not begin or its ledger failed; how jobs ended is in the
     summary. Cancellation leaves predictions running; the next run adopts them.
     """
-    seams = seams or real_seams()
+    runtime = runtime or real_runtime()
     request.folder.make()
-    with request.folder.held():
+    with request.folder.lock():
         async with AsyncExitStack() as stack:
-            db = await stack.enter_async_context(open_ledger(request.folder, seams))
-            if outside is None:
-                outside = await stack.enter_async_context(open_internet(request.settings))
-            with plain_errors():
-                return await _run(request, events, seams, outside, db, on_status, handle_signals)
+            db = await stack.enter_async_context(open_ledger(request.folder, runtime))
+            if network is None:
+                network = await stack.enter_async_context(open_network(request.settings))
+            with unwrap_errors():
+                return await _run(request, events, runtime, network, db, on_status, handle_signals)
 
 
 async def _run(
     request: RunRequest,
     events: Events,
-    seams: Seams,
-    outside: Outside,
+    runtime: Runtime,
+    network: Network,
     db: SqliteDatabase,
     on_status: OnStatus | None,
     handle_signals: bool,
 ) -> RunSummary:
     async with (
-        _opened(request, events, seams, outside, db) as opened,
-        lane_files(request.keys, opened, outside.lanes_folder, request.no_wait, events) as files,
+        _open_dataset(request, events, runtime, network, db) as opened,
+        lane_files(request.keys, opened, network.lanes_folder, request.no_wait, events) as files,
     ):
-        run = await open_run(opened, seams)
-        invocation = Invocation(
-            opened, run, request.keys, files, seams, events, outside, request.max_failures
+        execute_run = await open_run(opened, runtime)
+        session = RunSession(
+            opened, execute_run, request.keys, files, runtime, events, network, request.max_failures
         )
-        invocation.desk.creates_left = math.inf if request.limit is None else request.limit
-        events.emit(await invocation.started())
+        session.context.creates_left = math.inf if request.limit is None else request.limit
+        events.emit(await session.started())
         try:
-            await at_work(
-                invocation,
-                partial(_jobs, invocation, request, outside),
+            await serve(
+                session,
+                partial(_jobs, session, request, network),
                 on_status=on_status,
                 handle_signals=handle_signals,
                 ends_at=request.ends_at,
             )
         except Exception as exc:
-            _keep_error(db, run.seq, seams, exc)
+            _keep_error(db, execute_run.seq, runtime, exc)
             raise
-        summary = await invocation.summary()
-        end = EndRun(seams.clock.now(), run.seq, summary.exit_code, summary.reason)
-        await seams.blocking(lambda: commit(db, end))
-        await seams.blocking(partial(budgets.audit, db))
+        summary = await session.summary()
+        end = EndRun(runtime.clock.now(), execute_run.seq, summary.exit_code, summary.reason)
+        await runtime.to_thread(lambda: commit(db, end))
+        await runtime.to_thread(partial(budgets.audit, db))
     events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
     return summary
 
 
 @asynccontextmanager
-async def _opened(
-    request: RunRequest, events: Events, seams: Seams, outside: Outside, db: SqliteDatabase
-) -> AsyncIterator[Opened]:
+async def _open_dataset(
+    request: RunRequest, events: Events, runtime: Runtime, network: Network, db: SqliteDatabase
+) -> AsyncIterator[OpenDataset]:
     """Model, books, image store and manifest: whatever may refuse a run before it buys."""
     settings, folder = request.settings, request.folder
-    began_s = seams.clock.monotonic()
+    began_s = runtime.clock.monotonic()
     say = partial(_say, events)
-    card = await open_card(settings, request.keys, db, outside.transport, seams, say)
-    await seams.blocking(partial(budgets.audit, db))
+    card = await resolve_for_run(settings, request.keys, db, network.transport, runtime, say)
+    await runtime.to_thread(partial(budgets.audit, db))
     sink = settings.sink
-    claimed = partial(claimed_images, folder, db, sink.store, timeout_s=sink.timeout)
-    images = await seams.blocking(claimed)
+    claimed = partial(claim_images, folder, db, sink.store, timeout_s=sink.timeout)
+    images = await runtime.to_thread(claimed)
     most, controls = request.most_jobs, folder.controls.absolute()
-    intake = Intake(settings, card, db, seams, events, most_jobs=most, controls=controls)
+    intake = ManifestImporter(
+        settings, card, db, runtime, events, most_jobs=most, controls=controls
+    )
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     manifest = await intake.read(path, skip_invalid=request.skip_invalid)
     with folder.reader() as reader:
-        others = await seams.blocking(partial(kept_cards, db))
-        yield Opened(folder, images, settings, card, db, reader, manifest.seq, began_s, others)
+        others = await runtime.to_thread(partial(kept_cards, db))
+        yield OpenDataset(folder, images, settings, card, db, reader, manifest.seq, began_s, others)
 
 
-def _keep_error(db: SqliteDatabase, run_seq: int, seams: Seams, exc: Exception) -> None:
+def _keep_error(db: SqliteDatabase, run_seq: int, runtime: Runtime, exc: Exception) -> None:
     """Write down that an error ended this invocation, if the ledger still takes it."""
     leaf = next(_leaves(exc), exc) if isinstance(exc, BaseExceptionGroup) else exc
     # Our own words hold no secrets; another's may.
     why = str(leaf) if isinstance(leaf, FluxbatchError) else f"unexpected {type(leaf).__name__}"
-    end = EndRun(seams.clock.now(), run_seq, ExitCode.ERROR, why)
+    end = EndRun(runtime.clock.now(), run_seq, ExitCode.ERROR, why)
     with suppress(Exception):  # the error itself is what is told
         commit(db, end)
 
 
-async def at_work(
-    invocation: Invocation,
+async def serve(
+    session: RunSession,
     jobs: Callable[[], Awaitable[None]],
     *,
     on_status: OnStatus | None = None,
@@ -185,57 +188,57 @@ async def at_work(
     ends_at: datetime | None = None,
 ) -> None:
     """Do *jobs* with everything at their service: ledger, lanes, search for unknown creates."""
-    desk = invocation.desk
+    context = session.context
     async with anyio.create_task_group() as service:
-        service.start_soon(desk.ledger.run, name="ledger")
-        service.start_soon(desk.lanes.run, name="lanes")
-        for account, journal in desk.journals.items():
+        service.start_soon(context.ledger.run, name="ledger")
+        service.start_soon(context.lanes.run, name="lanes")
+        for account, journal in context.journals.items():
             service.start_soon(journal.run, name=f"journal-{account}")
-        service.start_soon(invocation.reconciler.run, name="reconciler")
+        service.start_soon(session.resolver.run, name="reconciler")
         if ends_at is not None:
-            service.start_soon(_stop_in_time, desk, ends_at, name="deadline")
+            service.start_soon(stop_in_time, context, ends_at, name="deadline")
         if on_status is not None:
-            service.start_soon(_tell, invocation, on_status, name="status")
+            service.start_soon(_report_status, session, on_status, name="status")
         with anyio.CancelScope() as work:
             if handle_signals:
-                await service.start(_obey_signals, desk.stop, work, name="signals")
+                await service.start(watch_signals, context.stop, work, name="signals")
             await jobs()
         service.cancel_scope.cancel()
     with anyio.CancelScope(shield=True):
-        await invocation.flush()
+        await session.flush()
     if on_status is not None:
-        on_status(await invocation.status())
+        on_status(await session.status())
 
 
-async def _jobs(invocation: Invocation, request: RunRequest, outside: Outside) -> None:
+async def _jobs(session: RunSession, request: RunRequest, network: Network) -> None:
     """Everything there is to do, a canary before the rest, and an ear for webhooks meanwhile."""
-    queue, canary, failed_before = invocation.desk.queue, request.canary, 0
+    queue, canary, failed_before = session.context.queue, request.canary, 0
     if canary is not None:
-        failed_before = (await invocation.summary()).jobs.of(JobState.FAILED)
-        queue.begin_with(await invocation.sampled(canary.jobs))
-    async with hearing(invocation.desk, request.folder, outside.transport, outside.listen):
-        await _work_off(invocation, recovering=True)
-        if canary is not None and await _passes(invocation, canary, failed_before):
+        failed_before = (await session.summary()).jobs.of(JobState.FAILED)
+        queue.begin_with(await session.sampled(canary.jobs))
+    async with webhook_service(session.context, request.folder, network.transport, network.listen):
+        await _work_off(session, recovering=True)
+        if canary is not None and await _passes(session, canary, failed_before):
             queue.go_on()
-            await _work_off(invocation)
+            await _work_off(session)
 
 
-async def _work_off(invocation: Invocation, *, recovering: bool = False) -> None:
+async def _work_off(session: RunSession, *, recovering: bool = False) -> None:
     """Buyers, collectors, and what an earlier process left behind."""
-    async with collecting(invocation) as (work, deliver):
+    async with fetching_outputs(session) as (work, deliver):
         if recovering:
-            await invocation.recover(work, deliver)
-        work.start_soon(invocation.late.serve, work, deliver.clone(), name="late-webhooks")
-        for number in range(invocation.buyers_wanted()):
-            work.start_soon(invocation.buyers.serve, deliver.clone(), name=f"buyer-{number}")
+            await session.recover(work, deliver)
+        work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
+        for number in range(session.submitters_wanted()):
+            work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
 
 
-async def _passes(invocation: Invocation, canary: Canary, failed_before: int) -> bool:
+async def _passes(session: RunSession, canary: Canary, failed_before: int) -> bool:
     """Whether the rest is to be bought; where nothing is left or money is short, nobody is
     asked."""
-    stop = invocation.desk.stop
-    summary = await invocation.summary()
-    if stop.code is not None or invocation.desk.queue.starved_by is not None:
+    stop = session.context.stop
+    summary = await session.summary()
+    if stop.code is not None or session.context.queue.starved_by is not None:
         return False
     if not summary.jobs.of(JobState.PENDING):
         return False
@@ -253,43 +256,43 @@ async def _passes(invocation: Invocation, canary: Canary, failed_before: int) ->
 
 
 @asynccontextmanager
-async def collecting(
-    invocation: Invocation,
-) -> AsyncIterator[tuple[TaskGroup, MemoryObjectSendStream[Delivery]]]:
+async def fetching_outputs(
+    session: RunSession,
+) -> AsyncIterator[tuple[TaskGroup, MemoryObjectSendStream[OutputsToFetch]]]:
     """Fetch whatever is delivered; leaves once all who deliver have gone."""
-    deliver, deliveries = anyio.create_memory_object_stream[Delivery](0)
+    deliver, deliveries = anyio.create_memory_object_stream[OutputsToFetch](0)
     async with anyio.create_task_group() as work:
         with deliver, deliveries:
-            for number in range(invocation.desk.settings.sink.downloads):
+            for number in range(session.context.settings.sink.downloads):
                 name = f"collector-{number}"
-                work.start_soon(invocation.collector.run, deliveries.clone(), name=name)
+                work.start_soon(session.output_fetcher.run, deliveries.clone(), name=name)
             yield work, deliver
 
 
-async def _tell(invocation: Invocation, on_status: OnStatus) -> None:
+async def _report_status(session: RunSession, on_status: OnStatus) -> None:
     with anyio.move_on_after(_STATUS_S):  # what was bought before holds its slots again
-        await invocation.recovered.wait()
+        await session.recovered.wait()
     while True:
-        began_s = invocation.desk.now_s()
-        on_status(await invocation.status())
+        began_s = session.context.now_s()
+        on_status(await session.status())
         # Sums over a large ledger take their time: looking on may not become the work.
-        took_s = invocation.desk.now_s() - began_s
+        took_s = session.context.now_s() - began_s
         await anyio.sleep(max(_STATUS_S, _STATUS_REST * took_s))
 
 
 @asynccontextmanager
-async def open_ledger(folder: Folder, seams: Seams) -> AsyncIterator[SqliteDatabase]:
+async def open_ledger(folder: Folder, runtime: Runtime) -> AsyncIterator[SqliteDatabase]:
     """The writer's connection; at the end the file alone is complete."""
-    db = await seams.blocking(partial(SqliteDatabase, folder.ledger))
+    db = await runtime.to_thread(partial(SqliteDatabase, folder.ledger))
     try:
         yield db
-        await seams.blocking(db.checkpoint)
+        await runtime.to_thread(db.checkpoint)
     finally:
         db.close()
 
 
 @asynccontextmanager
-async def open_internet(settings: Settings) -> AsyncIterator[Outside]:
+async def open_network(settings: Settings) -> AsyncIterator[Network]:
     """The provider and whatever it links to, over real sockets."""
     local = is_loopback(settings.provider.base_url)
     proxies = environment_proxies()
@@ -297,7 +300,7 @@ async def open_internet(settings: Settings) -> AsyncIterator[Outside]:
         open_transport(settings.provider) as transport,
         open_fetcher(settings.sink, allow_http=local, proxy_for=proxies) as fetcher,
     ):
-        yield Outside(transport, fetcher)
+        yield Network(transport, fetcher)
 
 
 def _say(events: Events, message: str) -> None:

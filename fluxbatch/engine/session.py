@@ -24,15 +24,15 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import LIVE, JobState, PredictionState
 from fluxbatch.domain.money import Caps, Micros
 from fluxbatch.engine.status import LaneStatus, RunStatus, RunSummary
-from fluxbatch.engine.webhook_service import Listen
+from fluxbatch.engine.webhook_service import OpenListener
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events, RunStarted
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.operations.runs import OpenedRun, OpenRun
-from fluxbatch.ledger.queries.queue import Place, QueuedJob, pending_jobs, sampled_jobs
+from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob, pending_jobs, sampled_jobs
 from fluxbatch.ledger.queries.recovery import (
     UnfinishedOutput,
     live_predictions,
@@ -49,10 +49,10 @@ from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lane, Lanes
 from fluxbatch.scheduler.lane_state_file import LaneFile, LaneJournal
 from fluxbatch.sink import Fetcher, ImageStore, Sink
-from fluxbatch.worker.circuit_breaker import FailureCap, FailureGuard
-from fluxbatch.worker.context import Delivery, Desk, T
-from fluxbatch.worker.fetch_outputs import Collector
-from fluxbatch.worker.late_webhooks import LateWords
+from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
+from fluxbatch.worker.context import OutputsToFetch, T, WorkerContext
+from fluxbatch.worker.fetch_outputs import OutputFetcher
+from fluxbatch.worker.late_webhooks import LateWebhooks
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.recover import (
     _DURATIONS,
@@ -62,9 +62,9 @@ from fluxbatch.worker.recover import (
     seed_lane,
     unfinished_deliveries,
 )
-from fluxbatch.worker.resolve_unknown import Reconciler
+from fluxbatch.worker.resolve_unknown import UnknownResolver
 from fluxbatch.worker.stop import Stop
-from fluxbatch.worker.submit import Buyers
+from fluxbatch.worker.submit import Submitter
 
 _ROOM_S = 1.0
 _SPARE_BUYERS = 4
@@ -72,19 +72,19 @@ _SPARE_BUYERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Network:
     """The network and the user's state folder, replaced as a whole in a simulation."""
 
     transport: Transport
     fetcher: Fetcher
     lanes_folder: Path | None = None
     """Where lanes keep their files; None: the user's state folder."""
-    listen: Listen | None = None
+    listen: OpenListener | None = None
     """How webhooks are heard; None: on a socket."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenDataset:
     """A dataset that is held, with its manifest in the ledger."""
 
     folder: Folder
@@ -104,13 +104,13 @@ class Opened:
         return {"run": budget.per_run, "day": budget.per_day, "dataset": budget.per_dataset}
 
 
-async def open_run(opened: Opened, seams: Seams) -> OpenedRun:
+async def open_run(opened: OpenDataset, runtime: Runtime) -> OpenedRun:
     """Begin the run, or continue the one that has not ended."""
-    at = seams.clock.now()
+    at = runtime.clock.now()
     day = at.utc.astimezone(opened.settings.zone).date().isoformat()
     operation = OpenRun(
         at=at,
-        new_id=f"{at.utc:%Y%m%d-%H%M%S}-{seams.random.getrandbits(16):04x}",
+        new_id=f"{at.utc:%Y%m%d-%H%M%S}-{runtime.random.getrandbits(16):04x}",
         manifest_seq=opened.manifest_seq,
         model=opened.card.slug,
         caps=opened.caps,
@@ -120,26 +120,26 @@ async def open_run(opened: Opened, seams: Seams) -> OpenedRun:
         host=socket.gethostname(),
         pid=os.getpid(),
     )
-    return await seams.blocking(partial(commit, opened.db, operation))
+    return await runtime.to_thread(partial(commit, opened.db, operation))
 
 
-class Invocation:
+class RunSession:
     """Everything one invocation consists of."""
 
     def __init__(
         self,
-        opened: Opened,
+        opened: OpenDataset,
         run: OpenedRun,
         keys: Sequence[ApiKey],
         files: Mapping[str, LaneFile],
-        seams: Seams,
+        runtime: Runtime,
         events: Events,
-        outside: Outside,
+        network: Network,
         max_failures: FailureCap | None = None,
     ) -> None:
         self._opened = opened
         self._max_failures = max_failures
-        self._seams = seams
+        self._runtime = runtime
         self._reading = anyio.Lock()
         self._room: tuple[float, bool] = (-_ROOM_S, True)
         self.recovered = anyio.Event()
@@ -148,23 +148,23 @@ class Invocation:
         self._at_start: tuple[Totals, Totals, JobCounts] | None = None
         """What `started` has just summed up, for the first status."""
         self._store = opened.images
-        self.desk = self._desk(run, keys, files, events, outside)
-        self.reconciler = Reconciler(self.desk)
-        self.recovery = Recovery(self.desk, self.reconciler)
-        self.late = LateWords(self.desk, self.recovery)
-        self.buyers = Buyers(self.desk, self.reconciler)
-        sink = Sink(self._store, outside.fetcher, opened.settings.sink, seams)
-        self.collector = Collector(self.desk, sink)
+        self.context = self._context(run, keys, files, events, network)
+        self.resolver = UnknownResolver(self.context)
+        self.recovery = Recovery(self.context, self.resolver)
+        self.late = LateWebhooks(self.context, self.recovery)
+        self.submitter = Submitter(self.context, self.resolver)
+        sink = Sink(self._store, network.fetcher, opened.settings.sink, runtime)
+        self.output_fetcher = OutputFetcher(self.context, sink)
 
-    def _desk(
+    def _context(
         self,
         run: OpenedRun,
         keys: Sequence[ApiKey],
         files: Mapping[str, LaneFile],
         events: Events,
-        outside: Outside,
-    ) -> Desk:
-        settings, clock = self._opened.settings, self._seams.clock
+        network: Network,
+    ) -> WorkerContext:
+        settings, clock = self._opened.settings, self._runtime.clock
         stop = Stop(events)
         lanes = Lanes(
             [
@@ -181,26 +181,28 @@ class Invocation:
         stop.on_stop(queue.close)
         stop.on_stop(lanes.close)
         clients = {
-            key.fingerprint: ProviderClient(outside.transport, settings.provider, key, self._seams)
+            key.fingerprint: ProviderClient(
+                network.transport, settings.provider, key, self._runtime
+            )
             for key in keys
         }
-        return Desk(
+        return WorkerContext(
             run=run,
             settings=settings,
             caps=self._opened.caps,
             card=self._opened.card,
             reserve=Micros(max(self._opened.card.price or 0, run.highest_cost)),
-            ledger=LedgerWriter(self._opened.db, self._seams.blocking),
+            ledger=LedgerWriter(self._opened.db, self._runtime.to_thread),
             read=self.read,
             queue=queue,
             lanes=lanes,
-            journals={a: LaneJournal(file, self._seams.blocking) for a, file in files.items()},
+            journals={a: LaneJournal(file, self._runtime.to_thread) for a, file in files.items()},
             clients=clients,
             accounts={key.fingerprint: key.account for key in keys},
-            seams=self._seams,
+            runtime=self._runtime,
             events=events,
             stop=stop,
-            guard=FailureGuard(stop, self._max_failures, settings.stop.identical_failures),
+            guard=CircuitBreaker(stop, self._max_failures, settings.stop.identical_failures),
             has_room=self._has_room,
             other_cards=self._opened.other_cards,
         )
@@ -210,15 +212,15 @@ class Invocation:
         seq = self._opened.manifest_seq
         return await self.read(partial(sampled_jobs, manifest_seq=seq, most=most))
 
-    def buyers_wanted(self) -> int:
+    def submitters_wanted(self) -> int:
         """One for every slot, and some to make jobs ready."""
-        slots = sum(lane.slots.limit for lane in self.desk.lanes.all)
+        slots = sum(lane.slots.limit for lane in self.context.lanes.all)
         return slots + max(_SPARE_BUYERS, slots // 8)
 
     async def recover(
         self,
         work: TaskGroup,
-        deliver: MemoryObjectSendStream[Delivery],
+        deliver: MemoryObjectSendStream[OutputsToFetch],
         *,
         following: TaskGroup | None = None,
         adopting: Collection[PredictionState] = LIVE,
@@ -228,16 +230,16 @@ class Invocation:
 
         Predictions in a state of *adopting* are followed there too, or in *following*.
         """
-        desk = self.desk
+        context = self.context
         live = await self.read(live_predictions)
         unfinished = await self.read(unfinished_outputs)
         if sweeping:
-            await self._seams.blocking(partial(self._sweep, unfinished))
-        durations = partial(recent_durations, model=desk.card.slug, most=_DURATIONS)
+            await self._runtime.to_thread(partial(self._sweep, unfinished))
+        durations = partial(recent_durations, model=context.card.slug, most=_DURATIONS)
         for given, duration_s in await self.read(durations):
-            desk.timing.remember(kind_of(given), [duration_s])
+            context.timing.remember(kind_of(given), [duration_s])
         recovery = self.recovery
-        for lane in desk.lanes.all:
+        for lane in context.lanes.all:
             recent = await self.read(
                 partial(
                     recent_creates,
@@ -245,15 +247,15 @@ class Invocation:
                     most=_RECENT_WINDOWS * lane.creates.limit,
                 )
             )
-            seed = partial(seed_lane, desk, lane, recent)
-            for kept in await self._seams.blocking(seed):
+            seed = partial(seed_lane, context, lane, recent)
+            for kept in await self._runtime.to_thread(seed):
                 work.start_soon(recovery.watch_stranger, lane, kept, name="stranger")
         await recovery.mark_unanswered(live)
         for one in live:
             if one.state in adopting:
                 group, name = following or work, f"adopted-{one.seq}"
                 group.start_soon(recovery.adopt, one, deliver.clone(), name=name)
-        for delivery in unfinished_deliveries(desk, unfinished, self._seams.clock.now()):
+        for delivery in unfinished_deliveries(context, unfinished, self._runtime.clock.now()):
             work.start_soon(_send, delivery, deliver.clone(), name="unfinished")
         # The adopted hold their slots before anything new is bought.
         await anyio.lowlevel.checkpoint()
@@ -267,34 +269,36 @@ class Invocation:
 
     async def flush(self) -> None:
         """Write what the lanes' files have not been told yet."""
-        for journal in self.desk.journals.values():
-            await self._seams.blocking(journal.flush)
+        for journal in self.context.journals.values():
+            await self._runtime.to_thread(journal.flush)
 
     async def read(self, query: Callable[[Database], T], /) -> T:
         """Run a query on the reader's connection, one at a time."""
         async with self._reading:
-            return await self._seams.blocking(partial(query, self._opened.reader))
+            return await self._runtime.to_thread(partial(query, self._opened.reader))
 
     async def started(self) -> RunStarted:
         self._at_start = run, dataset, jobs = await self._sums()
         self._done_before = jobs.of(JobState.DONE)
-        opened = self.desk.run
+        opened = self.context.run
         return RunStarted(
             opened.run_id, opened.continued, jobs.total, self._done_before, run.spent, dataset.spent
         )
 
     async def status(self) -> RunStatus:
         """Where the run stands, from the ledger and the lanes."""
-        desk = self.desk
+        context = self.context
         at_start, self._at_start = self._at_start, None
         run, dataset, jobs = at_start or await self._sums()
-        lines = await self.read(partial(read_lines, run_id=desk.run.run_id, day=desk.budget_day()))
+        lines = await self.read(
+            partial(read_lines, run_id=context.run.run_id, day=context.budget_day())
+        )
         latest = partial(latest_failed, manifest_seq=self._opened.manifest_seq)
         failures = await self.read(latest) if jobs.of(JobState.FAILED) else []
-        now = desk.now_s()
-        lanes = tuple(LaneStatus.of(lane, now) for lane in desk.lanes.all)
+        now = context.now_s()
+        lanes = tuple(LaneStatus.of(lane, now) for lane in context.lanes.all)
         return RunStatus(
-            desk.run.run_id,
+            context.run.run_id,
             now - self._opened.began_s,
             jobs,
             run,
@@ -302,7 +306,7 @@ class Invocation:
             tuple(lines),
             lanes,
             self._done_before,
-            desk.stop.reason,
+            context.stop.reason,
             tuple(failures),
         )
 
@@ -310,14 +314,14 @@ class Invocation:
         """How it ended. Source of the codes' order: protocol.md 6."""
         run, dataset, jobs = await self._sums()
         code, reason = self._exit(jobs)
-        seconds = self.desk.now_s() - self._opened.began_s
-        opened = self.desk.run
+        seconds = self.context.now_s() - self._opened.began_s
+        opened = self.context.run
         return RunSummary(
             opened.run_id, code, reason, opened.continued, jobs, run, dataset, seconds
         )
 
     def _exit(self, jobs: JobCounts) -> tuple[ExitCode, str]:
-        stop = self.desk.stop
+        stop = self.context.stop
         left = jobs.total - jobs.of(JobState.DONE) - jobs.of(JobState.FAILED)
         if stop.code is ExitCode.ERROR or (
             left and stop.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.NO_KEY}
@@ -329,8 +333,8 @@ class Invocation:
             return ExitCode.UNKNOWN_LEFT, f"the outcome of {jobs.unknown} creates is unknown"
         if left and stop.code is not None:
             return stop.code, stop.reason
-        if left and self.desk.queue.starved_by is not None:
-            return ExitCode.STOPPED, self.desk.queue.starved_by
+        if left and self.context.queue.starved_by is not None:
+            return ExitCode.STOPPED, self.context.queue.starved_by
         if left:
             return ExitCode.ERROR, f"{left} jobs were left without a reason; run again"
         if jobs.of(JobState.FAILED) or jobs.invalid:
@@ -338,23 +342,23 @@ class Invocation:
         return ExitCode.DONE, "every job is done"
 
     async def _sums(self) -> tuple[Totals, Totals, JobCounts]:
-        manifest_seq, run_seq = self._opened.manifest_seq, self.desk.run.seq
+        manifest_seq, run_seq = self._opened.manifest_seq, self.context.run.seq
 
         def query(db: Database) -> tuple[Totals, Totals, JobCounts]:
             return *totals_of_run(db, run_seq), count_jobs(db, manifest_seq)
 
         return await self.read(query)
 
-    async def _page(self, after: Place, most: int) -> tuple[list[QueuedJob], Place]:
+    async def _page(self, after: QueueCursor, most: int) -> tuple[list[QueuedJob], QueueCursor]:
         seq = self._opened.manifest_seq
         return await self.read(partial(pending_jobs, manifest_seq=seq, after=after, most=most))
 
     async def _has_room(self) -> bool:
         """Whether the disk has `sink.min_free`; looked at once a second at most."""
         looked, room = self._room
-        now = self.desk.now_s()
+        now = self.context.now_s()
         if now - looked >= _ROOM_S:
             least = self._opened.settings.sink.min_free
-            room = await self._seams.blocking(partial(self._store.has_room, least))
+            room = await self._runtime.to_thread(partial(self._store.has_room, least))
             self._room = (now, room)
         return room

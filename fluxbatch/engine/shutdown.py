@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from fluxbatch.errors import ExitCode, FluxbatchError
-from fluxbatch.worker.context import Desk
+from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.stop import Stop
 
 _STATUS_S = 1.0
@@ -21,7 +21,7 @@ _DEADLINES_A_JOB = 75
 """`provider.deadline` is so many times what an execution usually takes (15 min to 12 s)."""
 
 
-async def _obey_signals(
+async def watch_signals(
     stop: Stop,
     work: anyio.CancelScope,
     *,
@@ -37,7 +37,7 @@ async def _obey_signals(
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def unwrap_errors() -> Iterator[None]:
     """A task group's error as the one error of ours that is in it."""
     try:
         yield
@@ -56,13 +56,13 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-async def _stop_in_time(desk: Desk, ends_at: datetime) -> None:
+async def stop_in_time(context: WorkerContext, ends_at: datetime) -> None:
     """Buy nothing that is not likely to be fetched by *ends_at*."""
-    while desk.stop.code is None:
-        left_s = (ends_at - desk.seams.clock.now().utc).total_seconds()
-        drain_s = desk.timing.drain_s(desk.settings.provider.deadline / _DEADLINES_A_JOB)
+    while context.stop.code is None:
+        left_s = (ends_at - context.runtime.clock.now().utc).total_seconds()
+        drain_s = context.timing.drain_s(context.settings.provider.deadline / _DEADLINES_A_JOB)
         if left_s <= drain_s:
             at = f"{ends_at.astimezone():%Y-%m-%d %H:%M}"
-            desk.stop(ExitCode.STOPPED, f"{at} is too near to buy more")
+            context.stop(ExitCode.STOPPED, f"{at} is too near to buy more")
             return
         await anyio.sleep(min(left_s - drain_s, _STATUS_S))

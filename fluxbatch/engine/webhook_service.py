@@ -20,48 +20,48 @@ from fluxbatch.config.endpoints import Webhook
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import NotSent, SinkError
 from fluxbatch.events import Noticed
-from fluxbatch.provider import Dropped, HookNames, HttpRequest, Receiver, Transport
+from fluxbatch.provider import ConnectionLost, HttpRequest, Transport, WebhookReceiver, WebhookUrls
 from fluxbatch.provider.webhook_urls import KEY_BYTES
-from fluxbatch.worker.context import Desk
+from fluxbatch.worker.context import WorkerContext
 
-Listen = Callable[[Receiver, str, int], AbstractAsyncContextManager[int]]
+OpenListener = Callable[[WebhookReceiver, str, int], AbstractAsyncContextManager[int]]
 """Serves a receiver at a host and a port; gives the port, raises `OSError` where it cannot."""
 
 _LOOK_S = 5.0
 
 
 @asynccontextmanager
-async def hearing(
-    desk: Desk, folder: Folder, transport: Transport, listen: Listen | None = None
+async def webhook_service(
+    context: WorkerContext, folder: Folder, transport: Transport, listen: OpenListener | None = None
 ) -> AsyncIterator[None]:
     """Let the provider tell of ends, where `webhook.public_url` says how it reaches us.
 
     Raises `SinkError` where the dataset's key can be neither read nor written.
     """
-    webhook = desk.settings.webhook
+    webhook = context.settings.webhook
     if webhook.public_url is None:
         yield
         return
-    key = await desk.seams.blocking(partial(webhook_key, folder.webhook_key))
+    key = await context.runtime.to_thread(partial(webhook_key, folder.webhook_key))
     async with AsyncExitStack() as stack:
-        receiver = Receiver(HookNames(key), desk.hooks.told)
+        receiver = WebhookReceiver(WebhookUrls(key), context.webhooks.deliver)
         host, port = _place(webhook)
         try:
             serving = (listen or _real_listen())(receiver, host, port)
             port = await stack.enter_async_context(serving)
         except OSError as exc:
             why = exc.strerror or str(exc)
-            desk.events.emit(
+            context.events.emit(
                 Noticed(
                     f"nobody can listen at webhook.listen {webhook.listen!r}: {why};"
                     " ends are found by asking for them"
                 )
             )
         else:
-            names = HookNames(key, public_address(webhook.public_url, port))
-            desk.hooks.open(names)
+            names = WebhookUrls(key, public_address(webhook.public_url, port))
+            context.webhooks.open(names)
             looking = await stack.enter_async_context(anyio.create_task_group())
-            looking.start_soon(_look, desk, names, transport, name="webhook-look")
+            looking.start_soon(_look, context, names, transport, name="webhook-look")
             stack.callback(looking.cancel_scope.cancel)
         yield
 
@@ -100,7 +100,7 @@ def _place(webhook: Webhook) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _real_listen() -> Listen:
+def _real_listen() -> OpenListener:
     from fluxbatch.provider.webhook_listener import (
         listening,  # aiohttp's server side, only where wanted
     )
@@ -108,7 +108,7 @@ def _real_listen() -> Listen:
     return listening
 
 
-async def _look(desk: Desk, names: HookNames, transport: Transport) -> None:
+async def _look(context: WorkerContext, names: WebhookUrls, transport: Transport) -> None:
     """Whether our own listener answers at the public address, as far as can be seen from here.
 
     Where it does not, webhooks are waited for only once some have come.
@@ -120,14 +120,14 @@ async def _look(desk: Desk, names: HookNames, transport: Transport) -> None:
             answer = await transport.send(HttpRequest("GET", health.url, timeout_s=_LOOK_S))
         except NotSent:
             why = "it cannot be reached"
-        except Dropped:
+        except ConnectionLost:
             why = "it does not answer"
         else:
             if secrets.compare_digest(answer.body, health.secret.encode()):
                 return
             why = f"another one answers there ({answer.status})"
-    desk.hooks.doubt()
-    desk.events.emit(
+    context.webhooks.distrust()
+    context.events.emit(
         Noticed(
             f"webhooks may not come: {names.public_url} does not lead to this run's listener, seen"
             f" from here: {why}; where they do not come, ends are found by asking for them"

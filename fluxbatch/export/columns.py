@@ -14,12 +14,12 @@ from typing import Any, Literal
 from fluxbatch.domain.money import as_usd
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput
 
-Kind = Literal["text", "integer", "number", "money", "moment", "flag", "nested"]
+ColumnType = Literal["text", "integer", "number", "money", "moment", "flag", "nested"]
 """money: a decimal text of dollars. moment: an RFC 3339 text in UTC. nested: a JSON object."""
-Record = dict[str, Any]
+ExportRecord = dict[str, Any]
 """Every column of `COLUMNS`, in that order."""
 
-COLUMNS: Mapping[str, Kind] = {
+COLUMNS: Mapping[str, ColumnType] = {
     "key": "text",
     "row": "integer",
     "line": "integer",
@@ -95,7 +95,7 @@ class Control:
 class Sample:
     """A record and the files that belong to it."""
 
-    record: Record
+    record: ExportRecord
     image: str | None
     """Relative to the dataset."""
     control: Control | None
@@ -112,8 +112,8 @@ def samples_of(row: RowResult) -> Iterator[Sample]:
         yield Sample(_record(row, output), output.path, control)
 
 
-def _record(row: RowResult, output: StoredOutput | None) -> Record:
-    known: Record = {
+def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
+    known: ExportRecord = {
         "row": row.number,
         "line": row.line or None,
         "id": row.user_id,
@@ -142,7 +142,7 @@ def _record(row: RowResult, output: StoredOutput | None) -> Record:
     return {name: known.get(name) for name in COLUMNS}
 
 
-def _of_output(output: StoredOutput) -> Record:
+def _of_output(output: StoredOutput) -> ExportRecord:
     return {
         "seed": output.seed,
         "output_index": output.number,

@@ -15,29 +15,29 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import Record, Sample, samples_of
+from fluxbatch.export.columns import ExportRecord, Sample, samples_of
 from fluxbatch.export.dataset_card import NAME, Contents, card
 from fluxbatch.export.filter import EVERYTHING, Filter
-from fluxbatch.export.formats.base import Format, Spool, Stem
+from fluxbatch.export.formats.base import ExportFormat, Spool, Stem
 from fluxbatch.export.formats.csv import Csv
 from fluxbatch.export.formats.imagefolder import ImageFolder
 from fluxbatch.export.formats.jsonl import Jsonl, line_of
 from fluxbatch.export.formats.parquet import Parquet
 from fluxbatch.export.formats.webdataset import WebDataset
-from fluxbatch.export.images import Images
-from fluxbatch.export.output_dir import Draft, Place, explained, held_place, mark_of
-from fluxbatch.export.sample_keys import Keys
+from fluxbatch.export.images import SampleImages
+from fluxbatch.export.output_dir import Draft, OutputDir, explained, held_place, mark_of
+from fluxbatch.export.sample_keys import SampleKeys
 from fluxbatch.export.splits import Split, parse_splits
 from fluxbatch.infra.atomic_file import sync
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
 
-FormatName = Literal["jsonl", "csv", "parquet", "imagefolder", "webdataset"]
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+ExportFormatName = Literal["jsonl", "csv", "parquet", "imagefolder", "webdataset"]
+EXPORT_FORMATS: tuple[ExportFormatName, ...] = get_args(ExportFormatName)
 FAILED_ROWS = "failed.jsonl"
 """Where failed rows go if the format cannot hold a row without an image."""
 
@@ -49,7 +49,7 @@ class ExportRequest:
     """What is to be exported, how and where."""
 
     folder: Folder
-    format: FormatName
+    format: ExportFormatName
     to: Path | None = None
     """A folder; for jsonl, csv and parquet also a file with that ending. None: in the dataset."""
     where: Filter = EVERYTHING
@@ -85,14 +85,14 @@ class Exported:
     models: set[str] = field(default_factory=set)
 
 
-def export(request: ExportRequest) -> Exported:
+def write_export(request: ExportRequest) -> Exported:
     """Export the latest manifest's rows.
 
     Raises `ConfigError` for what cannot be asked for or where nothing matches, `ExportFailed`
     where an image is not what the ledger says or the disk fails; what is finished stays.
     """
     with request.folder.reader() as db:
-        images = Images(images_of(request.folder, db), request.folder.root)
+        images = SampleImages(open_images(request.folder, db), request.folder.root)
         made = _format(request, images)
         split = parse_splits(request.splits)
         to = _destination(request, made)
@@ -111,12 +111,12 @@ def export(request: ExportRequest) -> Exported:
     return done
 
 
-def _format(request: ExportRequest, images: Images) -> Format:
+def _format(request: ExportRequest, images: SampleImages) -> ExportFormat:
     if request.embed_images and request.format != "parquet":
         raise ConfigError(f"--embed-images is for parquet, not for {request.format}")
     match request.format:
         case "jsonl":
-            made: Format = Jsonl()
+            made: ExportFormat = Jsonl()
         case "csv":
             made = Csv()
         case "parquet":
@@ -132,7 +132,7 @@ def _format(request: ExportRequest, images: Images) -> Format:
     return made
 
 
-def _destination(request: ExportRequest, made: Format) -> Path:
+def _destination(request: ExportRequest, made: ExportFormat) -> Path:
     in_parts = bool(request.splits or request.shard_size)
     exports = request.folder.root / "exports"
     if request.to is None:
@@ -155,7 +155,12 @@ class _Choice:
     """Which samples are exported, each with its key and split."""
 
     def __init__(
-        self, request: ExportRequest, made: Format, images: Images, split: Split, done: Exported
+        self,
+        request: ExportRequest,
+        made: ExportFormat,
+        images: SampleImages,
+        split: Split,
+        done: Exported,
     ) -> None:
         self._matches = request.where.matches
         self._include_failed = request.include_failed
@@ -163,7 +168,7 @@ class _Choice:
         self._images = images
         self._split = split
         self._done = done
-        self._keys = Keys()
+        self._keys = SampleKeys()
 
     def samples(self, db: Database, manifest_seq: int) -> Iterator[Sample]:
         """In the manifest's order, each row's images in the order they were made."""
@@ -181,7 +186,7 @@ class _Choice:
                 control = self._images.seen(sample.control) if self._holds_images else None
                 yield Sample(record, sample.image, control)
 
-    def _is_in(self, record: Record) -> bool:
+    def _is_in(self, record: ExportRecord) -> bool:
         if record["file_name"] is not None:
             return True
         if record["status"] not in _ENDED_BADLY:
@@ -190,7 +195,7 @@ class _Choice:
         self._done.failed_left_out += not self._include_failed
         return self._include_failed
 
-    def _count(self, record: Record) -> None:
+    def _count(self, record: ExportRecord) -> None:
         done = self._done
         done.rows += 1
         done.images += record["file_name"] is not None
@@ -199,7 +204,7 @@ class _Choice:
             done.models.add(record["model"])
 
 
-def _to_file(made: Format, samples: Iterator[Sample], to: Path, done: Exported) -> None:
+def _to_file(made: ExportFormat, samples: Iterator[Sample], to: Path, done: Exported) -> None:
     """One file with every split in it."""
     folder = to.parent / f".{to.name}.part"
     stem = Stem("all", 0)
@@ -246,7 +251,9 @@ def _refuse_nothing(done: Exported, *, needs_image: bool = False) -> None:
 class _Shards:
     """Samples in, shards out: one open shard a split."""
 
-    def __init__(self, request: ExportRequest, made: Format, place: Place, done: Exported) -> None:
+    def __init__(
+        self, request: ExportRequest, made: ExportFormat, place: OutputDir, done: Exported
+    ) -> None:
         self._made = made
         self._place = place
         self._done = done
@@ -315,7 +322,11 @@ class _Shards:
 
 
 def _tell(
-    request: ExportRequest, made: Format, place: Place, done: Exported, totals: totals.Totals
+    request: ExportRequest,
+    made: ExportFormat,
+    place: OutputDir,
+    done: Exported,
+    totals: totals.Totals,
 ) -> None:
     """Write the card, unless somebody has made it theirs."""
     if made.name in ("jsonl", "csv"):

@@ -13,7 +13,8 @@ is parsed to a tree and asked of one record after another.
 
 `~` is "contains", whatever the case. A field by itself asks whether there is a value. An absent
 value equals nothing: only `!=`, `!~` and `not` let it through. Fields are the columns of an
-export, `input.NAME`, `meta.NAME`, `axes.NAME`, `quality.NAME`, and the short names in `ALIASES`.
+export, `input.NAME`, `meta.NAME`, `axes.NAME`, `quality.NAME`, and the short names in
+`FIELD_ALIASES`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, Record
+from fluxbatch.export.columns import COLUMNS, ExportRecord
 
-ALIASES: Mapping[str, str] = {
+FIELD_ALIASES: Mapping[str, str] = {
     "number": "row",
     "state": "status",
     "failure": "error_class",
@@ -41,7 +42,7 @@ ALIASES: Mapping[str, str] = {
     "cost": "cost_usd",
     "run": "run_id",
 }
-Test = Callable[[Record], bool]
+Test = Callable[[ExportRecord], bool]
 
 _MOST_CHARS = 10_000
 _MOST_DEPTH = 50
@@ -185,9 +186,9 @@ class _Parser:
             self._fail(f"expected a value after {sign!r}", value)
         return self._compared(read, kind, sign, value)
 
-    def _field(self, token: _Token) -> tuple[Callable[[Record], Any], str]:
+    def _field(self, token: _Token) -> tuple[Callable[[ExportRecord], Any], str]:
         name, _, inner = token.text.partition(".")
-        name = ALIASES.get(name, name)
+        name = FIELD_ALIASES.get(name, name)
         kind = COLUMNS.get(name)
         if kind is None or name in _UNKNOWN or bool(inner) != (kind == "nested"):
             self._fail(_unknown(token.text, kind), token)
@@ -196,7 +197,9 @@ class _Parser:
         steps = inner.split(".")
         return (lambda record: _inside(record[name], inner, steps)), "nested"
 
-    def _compared(self, read: Callable[[Record], Any], kind: str, sign: str, token: _Token) -> Test:
+    def _compared(
+        self, read: Callable[[ExportRecord], Any], kind: str, sign: str, token: _Token
+    ) -> Test:
         text = token.text
         if token.kind == "text":
             text = text[1:-1].replace(text[0] * 2, text[0])
@@ -224,7 +227,9 @@ class _Parser:
 def _unknown(name: str, kind: str | None) -> str:
     if kind == "nested":
         return f"{name!r} holds several values: name one of them, {name + '.NAME'!r}"
-    known = [n for n in COLUMNS if n not in _UNKNOWN and COLUMNS[n] != "nested"] + list(ALIASES)
+    known = [n for n in COLUMNS if n not in _UNKNOWN and COLUMNS[n] != "nested"] + list(
+        FIELD_ALIASES
+    )
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
     return f"no such field {name!r}; {hint} (and input.NAME, meta.NAME, axes.NAME, quality.NAME)"

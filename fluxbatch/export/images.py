@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from fluxbatch.export.columns import Control, Sample
 from fluxbatch.export.output_dir import ExportFailed
-from fluxbatch.infra.image_type import HEAD_BYTES, mime_of
+from fluxbatch.infra.image_type import HEAD_BYTES, sniff
 from fluxbatch.sink import Images as Store
 
 _CONTROLS_KNOWN = 10_000
@@ -22,7 +22,7 @@ _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 """The provider takes these three."""
 
 
-class Images:
+class SampleImages:
     """Reads from one dataset, whose images are in *store*."""
 
     def __init__(self, store: Store, root: Path) -> None:
@@ -78,7 +78,7 @@ def _is_whole(path: str, sha256: str) -> str | None:
 
 def _ending(head: bytes) -> str | None:
     """By the first bytes; a name may lie."""
-    return _ENDINGS.get(mime_of(head) or "")
+    return _ENDINGS.get(sniff(head) or "")
 
 
 def _read(path: str) -> bytes | None:

@@ -86,7 +86,7 @@ class Draft:
         self.files[name] = hashed.sha256
 
 
-class Place:
+class OutputDir:
     """The folder of one export, held by this process."""
 
     def __init__(self, root: Path) -> None:
@@ -210,7 +210,7 @@ class Place:
 
 
 @contextmanager
-def held_place(root: Path, format_name: str) -> Iterator[Place]:
+def held_place(root: Path, format_name: str) -> Iterator[OutputDir]:
     """The folder *root*, made if need be and ours alone meanwhile.
 
     Raises `ConfigError` where something else lies there, `HeldElsewhere` while another export
@@ -225,7 +225,7 @@ def held_place(root: Path, format_name: str) -> Iterator[Place]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HeldElsewhere(f"another export writes to {str(root)!r}; wait for it") from None
-        place = Place(root)
+        place = OutputDir(root)
         place.close()  # what a killed export left
         if not place.about():
             place.describe({"format": format_name})

@@ -11,35 +11,35 @@ from __future__ import annotations
 import hashlib
 import re
 
-from fluxbatch.export.columns import Record
-from fluxbatch.infra.compact_set import SeenHashes
+from fluxbatch.export.columns import ExportRecord
+from fluxbatch.infra.compact_set import CompactMap
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9]+")
 _KEPT_CHARS = 40
 
 
-class Keys:
+class SampleKeys:
     """Names the rows of one pass; the same rows in the same order get the same names.
 
     Two keys whose hashes collide (once in millions of exports) cost one of them a longer name.
     """
 
     def __init__(self) -> None:
-        self._seen = SeenHashes()
+        self._seen = CompactMap()
 
-    def row_key(self, record: Record) -> str:
+    def row_key(self, record: ExportRecord) -> str:
         """The key of a row: of every row once, whether it is exported or not."""
         base = _base(record)
         key, tries = base, 0
-        while self._seen.first(key.casefold()):
+        while self._seen.setdefault(key.casefold()):
             # A repeat, a cell of a sweep, another case, or a row that names the same job.
             key = f"{base}-{record['row']}" + (f"-{tries}" if tries else "")
             tries += 1
         return key
 
 
-def _base(record: Record) -> str:
+def _base(record: ExportRecord) -> str:
     given, job = record["id"], record["job_id"]
     if given is None:
         return str(job[:16]) if job else f"row-{record['row']}"

@@ -12,10 +12,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, Record
+from fluxbatch.export.columns import COLUMNS, ExportRecord
 
 TRAIN = "train"
-Split = Callable[[Record], str]
+Split = Callable[[ExportRecord], str]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _MOST_SPLITS = 100
@@ -62,7 +62,7 @@ def _shared(shares: dict[str, Decimal]) -> Split:
         int(sum(list(shares.values())[: n + 1], Decimal(0)) * 2**64) for n in range(len(names))
     ]
 
-    def split(record: Record) -> str:
+    def split(record: ExportRecord) -> str:
         # A row that names no job has no id to go by; it has no image either.
         place = int((record["job_id"] or "0" * 32)[:16], 16)
         return next(name for name, bound in zip(names, bounds, strict=True) if place < bound)
@@ -91,7 +91,7 @@ class _Column:
         self._inner = inner
         self._met: set[str] = set()
 
-    def __call__(self, record: Record) -> str:
+    def __call__(self, record: ExportRecord) -> str:
         value: Any = record[self._column]
         if self._inner:
             value = value.get(self._inner)

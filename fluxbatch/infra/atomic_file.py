@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-class Half:
-    """A file on its way; made by `half_file`."""
+class AtomicFile:
+    """A file on its way; made by `atomic_file`."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class Half:
         self._file.write(block)
         self.size += len(block)
 
-    def keep(self, path: Path, *, mtime_s: float | None = None) -> Path:
+    def commit(self, path: Path, *, mtime_s: float | None = None) -> Path:
         """It is whole: give it its name, in the same folder. What had that name is replaced."""
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -45,12 +45,12 @@ class Half:
 
 
 @contextmanager
-def half_file(place: Path) -> Iterator[Half]:
+def atomic_file(place: Path) -> Iterator[AtomicFile]:
     """A new file in the folder *place*, gone again unless it is kept; raises `OSError`."""
     path = place / f"{secrets.token_hex(8)}.part"
     try:
         with path.open("xb") as file:
-            yield Half(path, file)
+            yield AtomicFile(path, file)
     finally:
         path.unlink(missing_ok=True)
 

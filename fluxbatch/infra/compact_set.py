@@ -16,7 +16,7 @@ _FULL = 0.75
 """Of the slots taken, where a table doubles."""
 
 
-class SeenHashes:
+class CompactMap:
     """Keys met so far, each with a mark from when it was first met (a line, say)."""
 
     __slots__ = ("_tables",)
@@ -28,10 +28,10 @@ class SeenHashes:
         """How many different keys were met."""
         return sum(table.count for table in self._tables)
 
-    def first(self, key: str | bytes, mark: int = 1) -> int:
+    def setdefault(self, key: str | bytes, mark: int = 1) -> int:
         """The mark *key* was first met with; 0 if that is now. Marks are 1 to 2**32 - 1."""
         hashed = hash(key) & _HASH or 1  # 0 is an empty slot
-        return self._tables[hashed % _TABLES].first(hashed, mark)
+        return self._tables[hashed % _TABLES].setdefault(hashed, mark)
 
 
 class _Table:
@@ -43,7 +43,7 @@ class _Table:
         self.count = 0
         self._resize(_FEWEST_SLOTS)
 
-    def first(self, hashed: int, mark: int) -> int:
+    def setdefault(self, hashed: int, mark: int) -> int:
         hashes, mask = self._hashes, self._mask
         slot = hashed // _TABLES & mask
         while (found := hashes[slot]) != hashed:

@@ -16,7 +16,7 @@ _PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
 _TAIL_BYTES = 65_536
 
 
-def mime_of(head: bytes) -> str | None:
+def sniff(head: bytes) -> str | None:
     """The type that the first bytes tell; None where it is no image known here."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
@@ -31,7 +31,7 @@ def mime_of(head: bytes) -> str | None:
     return None
 
 
-def has_end(mime: str, stream: IO[bytes]) -> bool:
+def is_complete(mime: str, stream: IO[bytes]) -> bool:
     """Whether the end of *stream*, an image of that type, is there; leaves it at its start.
 
     Decoders forgive a lost end as long as every pixel is there. Of avif it is not known: it is

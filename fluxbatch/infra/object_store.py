@@ -58,7 +58,7 @@ def open_store(
     return store
 
 
-def reason_of(error: Exception) -> str:
+def store_error_text(error: Exception) -> str:
     """What a store said, on one line and without its inner workings."""
     return " ".join(str(error).partition("Debug source")[0].split())[:300]
 
@@ -74,7 +74,7 @@ def refusal_of(error: Exception) -> str | None:
     """Why nobody is let in, where that is the trouble."""
     if is_denied(error):
         return "the store's credentials, as the environment has them, do not allow it (403)"
-    reason = reason_of(error)
+    reason = store_error_text(error)
     if _METADATA in reason:
         return f"the environment has no credentials for its store ({reason[:120]}…)"
     return None

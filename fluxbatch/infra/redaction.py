@@ -20,18 +20,18 @@ _INVISIBLE = re.compile(
 )
 
 
-def tidied(text: str, *, limit: int = MAX_CHARS) -> str:
+def sanitize(text: str, *, limit: int = MAX_CHARS) -> str:
     """*text* on one line, without control characters and URLs' secrets, at most *limit* long."""
     text = _URL_SECRETS.sub(r"\1\2", text[: 20 * limit])
     text = _INVISIBLE.sub(" ", text).strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def without_markup(text: str) -> str:
+def strip_markup(text: str) -> str:
     """The words of an HTML page, for gateways that answer with one."""
     return _MARKUP.sub(" ", text)
 
 
-def without_query(url: str) -> str:
+def redact_url(url: str) -> str:
     """*url* as it may be printed."""
-    return tidied(url)
+    return sanitize(url)

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio.to_thread
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Moment(NamedTuple):
+class Timestamp(NamedTuple):
     """One instant on the two clocks that outlive a process."""
 
     utc: datetime
@@ -34,21 +34,21 @@ class Clock(Protocol):
 
     def monotonic(self) -> float: ...
 
-    def now(self) -> Moment: ...
+    def now(self) -> Timestamp: ...
 
 
-class Blocking(Protocol):
+class ToThread(Protocol):
     """Runs a call that may block (ledger, files, decoding) without stopping the loop."""
 
-    async def __call__(self, call: Callable[[], T], /) -> T: ...
+    async def __call__(self, call: Callable[[], _T], /) -> _T: ...
 
 
-class Seams(NamedTuple):
+class Runtime(NamedTuple):
     """What `engine` passes on."""
 
     clock: Clock
     random: Random
-    blocking: Blocking
+    to_thread: ToThread
 
 
 class SystemClock:
@@ -60,12 +60,12 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    def now(self) -> Moment:
-        return Moment(datetime.now(UTC), self._boot_id, _boot_s())
+    def now(self) -> Timestamp:
+        return Timestamp(datetime.now(UTC), self._boot_id, _boot_s())
 
 
-def real_seams() -> Seams:
-    return Seams(SystemClock(), Random(), in_thread)
+def real_runtime() -> Runtime:
+    return Runtime(SystemClock(), Random(), in_thread)
 
 
 def loop_options() -> dict[str, Any]:
@@ -73,7 +73,7 @@ def loop_options() -> dict[str, Any]:
     return {"use_uvloop": find_spec("uvloop") is not None}
 
 
-async def in_thread(call: Callable[[], T], /) -> T:
+async def in_thread(call: Callable[[], _T], /) -> _T:
     """Run *call* in a worker thread. A cancelled caller leaves only once the call has ended."""
     return await anyio.to_thread.run_sync(call)
 

@@ -9,7 +9,7 @@ _URL_SECRETS = re.compile(r"(https?://)(?:[^\s/?#\"'<>@]*@)?([^\s?#\"'<>\\]*)[^\
 _MAX_CHARS = 300
 
 
-def tidied(text: str) -> str:
+def sanitize_url(text: str) -> str:
     """*text* on one line, without URLs' query strings and passwords."""
     plain = _URL_SECRETS.sub(r"\1\2", text[: 20 * _MAX_CHARS])
     return "".join(c if c.isprintable() else " " for c in plain).strip()[:_MAX_CHARS]
@@ -18,6 +18,6 @@ def tidied(text: str) -> str:
 def host_of(url: str) -> str:
     """As much of *url* as a message needs."""
     try:
-        return tidied(urlsplit(url).hostname or "?")
+        return sanitize_url(urlsplit(url).hostname or "?")
     except ValueError:
         return "?"

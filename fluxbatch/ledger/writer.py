@@ -1,7 +1,7 @@
 """The ledger's one writer: operations in, answers out, one commit for many.
 
 Owns the order of all writes. Operations that wait together share a transaction
-and one trip through the `blocking` seam, and are answered once it is durable. An
+and one trip through the `to_thread` seam, and are answered once it is durable. An
 operation that raises is rolled back alone; a commit that fails fails every
 operation in it, and no later one is tried: the run must stop and start anew.
 """
@@ -18,11 +18,11 @@ import anyio
 import anyio.lowlevel
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
-from fluxbatch.infra.runtime import Blocking
+from fluxbatch.infra.runtime import ToThread
 from fluxbatch.ledger.db.database import Database
 
 R_co = TypeVar("R_co", covariant=True)
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 _GROUP = 256
 
@@ -42,10 +42,10 @@ class _Outcome(NamedTuple):
     error: Exception | None
 
 
-class _Waiting(Generic[R]):
+class _Waiting(Generic[_R]):
     __slots__ = ("done", "operation", "outcome")
 
-    def __init__(self, operation: Operation[R]) -> None:
+    def __init__(self, operation: Operation[_R]) -> None:
         self.operation = operation
         self.done = anyio.Event()
         self.outcome: _Outcome | None = None
@@ -58,16 +58,16 @@ class _Waiting(Generic[R]):
 class LedgerWriter:
     """Takes operations from any task; `run` must be running in the engine's task group."""
 
-    def __init__(self, database: Database, blocking: Blocking) -> None:
+    def __init__(self, database: Database, to_thread: ToThread) -> None:
         self._database = database
-        self._blocking = blocking
+        self._to_thread = to_thread
         self._queue: deque[_Waiting[Any]] = deque()
         self._group: list[_Waiting[Any]] = []
         self._wake = anyio.Event()
         self._stopped: str | None = None
         """Why nothing more is written; None while the writer works."""
 
-    async def apply(self, operation: Operation[R]) -> R:
+    async def apply(self, operation: Operation[_R]) -> _R:
         """The operation's answer, once it is durable.
 
         A caller that is cancelled meanwhile knows nothing: the operation may have happened.
@@ -84,7 +84,7 @@ class LedgerWriter:
         assert outcome is not None
         if outcome.error is not None:
             raise outcome.error
-        result: R = outcome.result
+        result: _R = outcome.result
         return result
 
     async def run(self) -> None:
@@ -101,7 +101,7 @@ class LedgerWriter:
     async def _commit(self) -> None:
         self._group = [self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))]
         operations = [waiting.operation for waiting in self._group]
-        outcomes = await self._blocking(partial(commit_group, self._database, operations))
+        outcomes = await self._to_thread(partial(commit_group, self._database, operations))
         group, self._group = self._group, []
         for waiting, outcome in zip(group, outcomes, strict=True):
             waiting.answer(outcome)
@@ -157,16 +157,16 @@ def _told_again(failure: DatabaseFailed) -> DatabaseFailed:
     return error
 
 
-def commit(db: Database, operation: Operation[R]) -> R:
+def commit(db: Database, operation: Operation[_R]) -> _R:
     """Apply one operation now, on the caller's thread."""
     (outcome,) = commit_group(db, [operation])
     if outcome.error is not None:
         raise outcome.error
-    result: R = outcome.result
+    result: _R = outcome.result
     return result
 
 
-class Together:
+class BatchCommit:
     """Operations in one transaction across many calls, durable at `settle`; for one thread.
 
     An index over random keys has few of its pages touched twice in a small transaction, and each
@@ -177,7 +177,7 @@ class Together:
         self._db = db
         self._is_open = False
 
-    def apply(self, operation: Operation[R]) -> R:
+    def apply(self, operation: Operation[_R]) -> _R:
         """Apply one more; where it raises, all since the last `settle` are undone."""
         if not self._is_open:
             self._db.begin()

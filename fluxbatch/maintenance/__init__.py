@@ -1,25 +1,25 @@
 """Work on a finished or broken-off dataset: settle, audit, repair, cancel. Buys nothing, ever.
 
-Each verb takes a `Request` and answers a report that knows its exit code and its JSON.
+Each verb takes a `MaintenanceRequest` and answers a report that knows its exit code and its JSON.
 """
 
-from fluxbatch.maintenance.cancel import cancel
+from fluxbatch.maintenance.cancel import cancel_dataset
 from fluxbatch.maintenance.prune import prune_uploads
-from fluxbatch.maintenance.reconcile import reconcile
-from fluxbatch.maintenance.repair import repair
+from fluxbatch.maintenance.reconcile import reconcile_dataset
+from fluxbatch.maintenance.repair import repair_dataset
 from fluxbatch.maintenance.reports import CancelReport, PruneReport, ReconcileReport, RepairReport
-from fluxbatch.maintenance.saved_settings import remembered_settings
-from fluxbatch.maintenance.session import Request
+from fluxbatch.maintenance.saved_settings import saved_settings
+from fluxbatch.maintenance.session import MaintenanceRequest
 
 __all__ = [
     "CancelReport",
+    "MaintenanceRequest",
     "PruneReport",
     "ReconcileReport",
     "RepairReport",
-    "Request",
-    "cancel",
+    "cancel_dataset",
     "prune_uploads",
-    "reconcile",
-    "remembered_settings",
-    "repair",
+    "reconcile_dataset",
+    "repair_dataset",
+    "saved_settings",
 ]

@@ -15,11 +15,11 @@ from fluxbatch.domain.job import PredictionId, PredictionState
 from fluxbatch.domain.money import Micros
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
-from fluxbatch.ledger.operations.maintenance import NoteRead
-from fluxbatch.ledger.operations.transitions import Facts
+from fluxbatch.ledger.operations.maintenance import RecordRead
+from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.audit import KnownPrediction, Span, buying_span, known_predictions
 from fluxbatch.maintenance.reports import ReconcileReport
-from fluxbatch.maintenance.session import Attendance, each, watched
+from fluxbatch.maintenance.session import MaintenanceSession, for_each, tracked
 from fluxbatch.provider import Execution, Listing, Prediction, Status
 from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
 
@@ -30,18 +30,18 @@ _MARGIN = timedelta(minutes=10)
 _MOST_VERIFIED = 1_000
 """Predictions the listing lacks that are asked for one by one; the provider forgets old ones."""
 
-P = PredictionState
-_FAILED = (P.ERRORED, P.CANCELLED, P.TIMED_OUT, P.LOST)
-_MAY_LIVE = (P.TIMED_OUT, P.LOST)
-_BILLED = (P.SUCCEEDED, *_FAILED)
+_P = PredictionState
+_FAILED = (_P.ERRORED, _P.CANCELLED, _P.TIMED_OUT, _P.LOST)
+_MAY_LIVE = (_P.TIMED_OUT, _P.LOST)
+_BILLED = (_P.SUCCEEDED, *_FAILED)
 
 
 class Audit:
     """One audit of one dataset."""
 
-    def __init__(self, attendance: Attendance, report: ReconcileReport) -> None:
-        self._attendance = attendance
-        self._desk = attendance.desk
+    def __init__(self, session: MaintenanceSession, report: ReconcileReport) -> None:
+        self._session = session
+        self._context = session.context
         self._report = report
         self._seen = bytearray()
         """By the prediction's number: whether a listing had it."""
@@ -56,11 +56,11 @@ class Audit:
 
     async def run(self) -> None:
         """Read every account's listing, settle what it tells, and look into what differs."""
-        span = await self._attendance.read(partial(buying_span, every=_CREATES_A_PART))
+        span = await self._session.read(partial(buying_span, every=_CREATES_A_PART))
         if span is None:
             return
         self._seen = bytearray(span.highest_seq + 1)
-        for account in dict.fromkeys(self._desk.accounts.values()):
+        for account in dict.fromkeys(self._context.accounts.values()):
             await self._read_account(account, span)
         self._report.strangers += len(self._others)
         await self._read_again()
@@ -69,12 +69,12 @@ class Audit:
     async def _read_account(self, account: str, span: Span) -> None:
         """By the account's first key that may read its listing."""
         refusal: ApiError | None = None
-        for name, owner in self._desk.accounts.items():
+        for name, owner in self._context.accounts.items():
             if owner != account:
                 continue
             try:
-                for since, until in _parts(span, self._desk.seams.clock.now().utc):
-                    listing = await self._desk.clients[name].listing(since=since, until=until)
+                for since, until in _parts(span, self._context.runtime.clock.now().utc):
+                    listing = await self._context.clients[name].listing(since=since, until=until)
                     await self._take(listing, account)
             except ApiError as exc:
                 refusal = exc
@@ -86,7 +86,7 @@ class Audit:
 
     async def _take(self, listing: Listing, account: str) -> None:
         rows = {row.prediction_id: row for row in listing.rows}
-        known = await self._attendance.read(partial(known_predictions, ids=rows.keys()))
+        known = await self._session.read(partial(known_predictions, ids=rows.keys()))
         for one in known.values():
             self._seen[one.seq] = 1
             if one.state in _FAILED and rows[one.provider_id].status is Status.SUCCEEDED:
@@ -94,11 +94,11 @@ class Audit:
         for name, row in rows.items():
             if name in known:
                 continue
-            if row.model in self._desk.models:
+            if row.model in self._context.models:
                 self.unborne.setdefault(name, (row, account))
             else:
                 self._others.add(name)
-        await each(
+        await for_each(
             [(one, rows[one.provider_id]) for one in known.values()], self._settle_row, at_once=64
         )
 
@@ -111,10 +111,10 @@ class Audit:
         """Book what the provider says it cost, where that is news."""
         if one.state not in _BILLED or (one.cost == cost and not one.is_estimated):
             return
-        await self._desk.move(
+        await self._context.move(
             one.seq,
             PredictionEvent.COST_LEARNED,
-            Facts(cost=cost, reason=words),
+            Evidence(cost=cost, reason=words),
             job=one.job_id,
             lane=one.key_label,
         )
@@ -126,14 +126,14 @@ class Audit:
     async def _read_again(self) -> None:
         """Ask about what timed out or was lost, and about what succeeded after all."""
         again = dict(self._suspects)
-        async for one in self._attendance.predictions():
+        async for one in self._session.predictions():
             if one.state in _MAY_LIVE and not one.was_read_again:
                 again[one.seq] = one
-        await each(again.values(), self._read_one_again)
+        await for_each(again.values(), self._read_one_again)
 
     async def _read_one_again(self, one: KnownPrediction) -> None:
         try:
-            prediction = await read_prediction(self._desk, watched(one))
+            prediction = await read_prediction(self._context, tracked(one))
         except NotFound:
             if not self._seen[one.seq] and one.account in self._whole:
                 await self._not_alive(one, "neither the provider nor its listing has it")
@@ -156,40 +156,42 @@ class Audit:
 
     async def _recovered(self, one: KnownPrediction, prediction: Prediction) -> None:
         """A success found later. Source: protocol.md 2."""
-        facts = Facts(
+        facts = Evidence(
             urls=prediction.urls,
             cost=prediction.cost,
             reason="read again: it succeeded",
             run_time_s=prediction.run_time_s,
         )
-        await self._desk.move(
+        await self._context.move(
             one.seq, PredictionEvent.SUCCEEDED, facts, job=one.job_id, lane=one.key_label
         )
         self._report.recovered += 1
 
     async def _not_alive(self, one: KnownPrediction, words: str) -> None:
         if one.state in _MAY_LIVE:
-            await self._desk.ledger.apply(NoteRead(self._desk.seams.clock.now(), one.seq, words))
+            await self._context.ledger.apply(
+                RecordRead(self._context.runtime.clock.now(), one.seq, words)
+            )
             self._report.not_alive += 1
 
     async def _look_for_missing(self) -> None:
         """What we booked and no listing has is asked for by its id before it is called missing."""
         unlisted = [
             one
-            async for one in self._attendance.predictions()
+            async for one in self._session.predictions()
             # What is lost was missed before; its money stays an estimate.
             if one.state in _BILLED
             and one.cost
-            and one.state is not P.LOST
+            and one.state is not _P.LOST
             and not self._seen[one.seq]
         ]
-        await each(unlisted[:_MOST_VERIFIED], self._verify)
+        await for_each(unlisted[:_MOST_VERIFIED], self._verify)
         for one in unlisted[_MOST_VERIFIED:]:
             self._missing(one)
 
     async def _verify(self, one: KnownPrediction) -> None:
         try:
-            prediction = await read_prediction(self._desk, watched(one))
+            prediction = await read_prediction(self._context, tracked(one))
         except NotFound:
             if one.account in self._whole:
                 self._missing(one)

@@ -11,8 +11,8 @@ import anyio
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.endpoints import Provider
 from fluxbatch.errors import ApiError, BalanceTooLow, KeyRefused
-from fluxbatch.infra.runtime import real_seams
-from fluxbatch.provider import Patience, ProviderClient, open_transport
+from fluxbatch.infra.runtime import real_runtime
+from fluxbatch.provider import ProviderClient, RetryPolicy, open_transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class CheckedKey:
 async def check_keys(settings: Provider, keys: Sequence[ApiKey]) -> list[CheckedKey]:
     """Ask with every key at once, in the order given."""
     found: dict[int, CheckedKey] = {}
-    seams = real_seams()
+    runtime = real_runtime()
     async with open_transport(settings) as transport, anyio.create_task_group() as asking:
         for number, key in enumerate(keys):
-            client = ProviderClient(transport, settings, key, seams, Patience(tries=2))
+            client = ProviderClient(transport, settings, key, runtime, RetryPolicy(tries=2))
             asking.start_soon(partial(_check, client, key, found, number), name=f"key-{number}")
     return [found[number] for number in sorted(found)]
 

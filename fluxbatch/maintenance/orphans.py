@@ -27,10 +27,10 @@ from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.operations.maintenance import BY_INPUT, AdoptOrphan
-from fluxbatch.ledger.operations.transitions import Facts
-from fluxbatch.ledger.queries.audit import JobInput, contents_of, jobs_after, unborne_predictions
+from fluxbatch.ledger.operations.transitions import Evidence
+from fluxbatch.ledger.queries.audit import JobInput, contents_of, jobs_after, never_created
 from fluxbatch.maintenance.reports import Orphan, ReconcileReport
-from fluxbatch.maintenance.session import Attendance, each
+from fluxbatch.maintenance.session import MaintenanceSession, for_each
 from fluxbatch.provider import Execution, Status
 from fluxbatch.worker.resolve_unknown import is_same_input
 
@@ -58,9 +58,9 @@ class _Match(NamedTuple):
 class Orphans:
     """The unborne executions of one audit."""
 
-    def __init__(self, attendance: Attendance, report: ReconcileReport) -> None:
-        self._attendance = attendance
-        self._desk = attendance.desk
+    def __init__(self, session: MaintenanceSession, report: ReconcileReport) -> None:
+        self._session = session
+        self._context = session.context
         self._report = report
         self._paid: list[_Paid] = []
 
@@ -68,7 +68,9 @@ class Orphans:
         self, unborne: Mapping[PredictionId, tuple[Execution, str]], *, adopt: bool
     ) -> None:
         """Name the orphans, and take them in where that was asked for."""
-        await each((found for found in unborne.values() if _may_cost(found[0])), self._read_input)
+        await for_each(
+            (found for found in unborne.values() if _may_cost(found[0])), self._read_input
+        )
         matches = await self._matches()
         self._report.strangers += len(unborne) - len(matches)
         for match in matches:
@@ -79,19 +81,21 @@ class Orphans:
 
     async def _say_if_over_a_cap(self) -> None:
         """What was spent already is booked above a cap too."""
-        desk = self._desk
-        query = partial(read_lines, run_id=desk.run.run_id, day=desk.budget_day())
-        for line in await self._attendance.read(query):
+        context = self._context
+        query = partial(read_lines, run_id=context.run.run_id, day=context.budget_day())
+        for line in await self._session.read(query):
             if line.cap is not None and line.committed > line.cap:
                 words = f"${as_usd(line.committed)} of ${as_usd(line.cap)}"
-                desk.notice_once(f"with what was adopted the budget per {line.scope} is at {words}")
+                context.notice_once(
+                    f"with what was adopted the budget per {line.scope} is at {words}"
+                )
 
     async def _read_input(self, found: tuple[Execution, str]) -> None:
         row, account = found
         client = next(
             client
-            for name, client in self._desk.clients.items()
-            if self._desk.accounts[name] == account
+            for name, client in self._context.clients.items()
+            if self._context.accounts[name] == account
         )
         try:
             prediction = await client.get(row.prediction_id)
@@ -108,8 +112,8 @@ class Orphans:
         if not self._paid:
             return []
         urls = {str(value) for paid in self._paid for name, value in paid.input.items()
-                if name in self._desk.card_of(paid.row.model).file_inputs}  # fmt: skip
-        contents = await self._attendance.read(partial(contents_of, urls=urls))
+                if name in self._context.card_of(paid.row.model).file_inputs}  # fmt: skip
+        contents = await self._session.read(partial(contents_of, urls=urls))
         by_prompt: dict[tuple[str, str], list[_Paid]] = {}
         for paid in self._paid:
             by_prompt.setdefault(_mark(paid.row.model, paid.input), []).append(paid)
@@ -125,14 +129,14 @@ class Orphans:
         for model in sorted({paid.row.model for paid in self._paid}):
             after = -1
             read = partial(jobs_after, model=model)
-            while page := await self._attendance.read(partial(read, after=after)):
+            while page := await self._session.read(partial(read, after=after)):
                 for job in page:
                     yield job
                 after = page[-1].seq
 
     def _as_sent_to(self, paid: _Paid, job: JobInput, contents: Mapping[str, str]) -> Input | None:
         """The job's input as it would have left for this execution; None where it differs."""
-        card, control_url = self._desk.card_of(job.model), None
+        card, control_url = self._context.card_of(job.model), None
         if job.control_sha256 is not None:
             urls = (str(paid.input.get(name)) for name in card.file_inputs)
             control_url = next((u for u in urls if contents.get(u) == job.control_sha256), None)
@@ -147,8 +151,8 @@ class Orphans:
         if "seed" in job.input:
             yield given_seed(job.input)
         elif (
-            self._desk.settings.inputs.seed == "derived"
-            and self._desk.card_of(job.model).takes_derived_seed
+            self._context.settings.inputs.seed == "derived"
+            and self._context.card_of(job.model).takes_derived_seed
         ):
             for reseed in range(job.reseed, -1, -1):
                 yield derived_seed(job.job_id, reseed)
@@ -157,56 +161,56 @@ class Orphans:
 
     async def _adopt(self, match: _Match) -> bool:
         """As a create of the job that got no id, else as one more prediction."""
-        desk, row = self._desk, match.paid.row
-        waiting = await self._attendance.read(partial(unborne_predictions, job_seq=match.job.seq))
-        created = row.created_at or desk.seams.clock.now().utc
+        context, row = self._context, match.paid.row
+        waiting = await self._session.read(partial(never_created, job_seq=match.job.seq))
+        created = row.created_at or context.runtime.clock.now().utc
         fitting = [
             one.seq
             for one in waiting
             if one.intended - _MARGIN <= created and one.seed in {None, match.sent.get("seed")}
         ]
         if fitting:
-            facts = Facts(
+            facts = Evidence(
                 provider_id=row.prediction_id,
                 adopted=BY_INPUT,
                 reason="the provider's listing has it after all",
             )
             _, label = self._key_of(match.paid.account)
-            moved = await desk.move(
+            moved = await context.move(
                 fitting[-1], PredictionEvent.FOUND, facts, job=match.job.job_id, lane=label
             )
             return moved.state is PredictionState.RUNNING and not moved.passed
-        return await desk.ledger.apply(self._adoption(match, created)) is not None
+        return await context.ledger.apply(self._adoption(match, created)) is not None
 
     def _adoption(self, match: _Match, created: datetime) -> AdoptOrphan:
-        desk, row = self._desk, match.paid.row
+        context, row = self._context, match.paid.row
         fingerprint, label = self._key_of(match.paid.account)
-        card = desk.card_of(match.job.model)
+        card = context.card_of(match.job.model)
         urls = [
             match.sent.get(name)
             for name in sorted(card.file_inputs)
             if str(match.job.input.get(name)).startswith(UPLOAD_PREFIX)
         ]
         return AdoptOrphan(
-            at=desk.seams.clock.now(),
+            at=context.runtime.clock.now(),
             job_seq=match.job.seq,
             provider_id=row.prediction_id,
             created=created,
             account=match.paid.account,
             key_fingerprint=fingerprint,
             key_label=label,
-            run_seq=desk.run.seq,
-            run_id=desk.run.run_id,
+            run_seq=context.run.seq,
+            run_id=context.run.run_id,
             price=card.price or row.cost or ZERO,
-            caps=desk.caps,
-            budget_day=created.astimezone(desk.settings.zone).date().isoformat(),
+            caps=context.caps,
+            budget_day=created.astimezone(context.settings.zone).date().isoformat(),
             seed=given_seed(match.sent),
             control_url=str(urls[0]) if match.job.control_sha256 and urls else None,
         )
 
     def _key_of(self, account: str) -> tuple[str, str]:
         return next(
-            (key.fingerprint, key.label) for key in self._attendance.keys if key.account == account
+            (key.fingerprint, key.label) for key in self._session.keys if key.account == account
         )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from fluxbatch.engine.session import Outside
+from fluxbatch.engine.session import Network
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.operations.uploads import (
     ForgetUpload,
     RetireUpload,
@@ -21,49 +21,54 @@ from fluxbatch.ledger.operations.uploads import (
     unused_uploads,
 )
 from fluxbatch.maintenance.reports import PruneReport
-from fluxbatch.maintenance.session import Attendance, Request, attend, each
+from fluxbatch.maintenance.session import (
+    MaintenanceRequest,
+    MaintenanceSession,
+    for_each,
+    open_session,
+)
 
 
 async def prune_uploads(
-    request: Request,
+    request: MaintenanceRequest,
     events: Events,
     *,
-    seams: Seams | None = None,
-    outside: Outside | None = None,
+    runtime: Runtime | None = None,
+    network: Network | None = None,
     handle_signals: bool = False,
 ) -> PruneReport:
     """Delete every upload that neither a pending nor an active job needs.
 
     Raises `FluxbatchError` where it could not begin, `HeldElsewhere` while a run goes on.
     """
-    return await attend(
+    return await open_session(
         request,
         events,
         _prune,
         PruneReport(),
-        seams=seams,
-        outside=outside,
+        runtime=runtime,
+        network=network,
         handle_signals=handle_signals,
     )
 
 
-async def _prune(attendance: Attendance, report: PruneReport) -> None:
-    unused = await attendance.read(unused_uploads)
-    await each(unused, partial(_delete, attendance, report))
-    report.kept = await attendance.read(count_uploads) - len(report.refused)
+async def _prune(session: MaintenanceSession, report: PruneReport) -> None:
+    unused = await session.read(unused_uploads)
+    await for_each(unused, partial(_delete, session, report))
+    report.kept = await session.read(count_uploads) - len(report.refused)
 
 
-async def _delete(attendance: Attendance, report: PruneReport, one: UnusedUpload) -> None:
+async def _delete(session: MaintenanceSession, report: PruneReport, one: UnusedUpload) -> None:
     """By the key that uploaded it, else any other that may."""
-    desk = attendance.desk
-    if desk.stop.code is not None:
+    context = session.context
+    if context.stop.code is not None:
         return
-    names = sorted(desk.clients, key=lambda name: name != one.key_fingerprint)
+    names = sorted(context.clients, key=lambda name: name != one.key_fingerprint)
     refusal: str | None = "no key of this invocation may delete it"
-    await desk.ledger.apply(RetireUpload(desk.seams.clock.now(), one.sha256))
+    await context.ledger.apply(RetireUpload(context.runtime.clock.now(), one.sha256))
     for name in names:
         try:
-            await desk.clients[name].delete_file(one.file_id)
+            await context.clients[name].delete_file(one.file_id)
         except KeyRefused as exc:
             refusal, report.no_key = str(exc), True
         except ApiError as exc:
@@ -75,6 +80,6 @@ async def _delete(attendance: Attendance, report: PruneReport, one: UnusedUpload
     if refusal is not None:
         report.refused.append(refusal)
         return
-    await desk.ledger.apply(ForgetUpload(one.sha256, one.file_id))
+    await context.ledger.apply(ForgetUpload(one.sha256, one.file_id))
     report.deleted += 1
     report.deleted_bytes += one.bytes

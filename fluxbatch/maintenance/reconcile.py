@@ -11,78 +11,78 @@ from functools import partial
 import anyio
 
 from fluxbatch.domain.job import PredictionState
-from fluxbatch.engine.session import Outside
+from fluxbatch.engine.session import Network
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.events import Events
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.queries.audit import Live, count_images, live_now, price_drift, states_of
 from fluxbatch.ledger.queries.totals import totals
 from fluxbatch.maintenance.audit import Audit
 from fluxbatch.maintenance.orphans import Orphans
 from fluxbatch.maintenance.reports import ReconcileReport
-from fluxbatch.maintenance.session import Attendance, Request, attend
+from fluxbatch.maintenance.session import MaintenanceRequest, MaintenanceSession, open_session
 
-P = PredictionState
+_P = PredictionState
 
 
-async def reconcile(
-    request: Request,
+async def reconcile_dataset(
+    request: MaintenanceRequest,
     events: Events,
     *,
     adopt: bool = False,
-    seams: Seams | None = None,
-    outside: Outside | None = None,
+    runtime: Runtime | None = None,
+    network: Network | None = None,
     handle_signals: bool = False,
 ) -> ReconcileReport:
     """Settle and audit a dataset; with *adopt*, take in what was paid and is unknown here.
 
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
-    return await attend(
+    return await open_session(
         request,
         events,
         partial(_reconcile, adopt=adopt),
         ReconcileReport(),
-        seams=seams,
-        outside=outside,
+        runtime=runtime,
+        network=network,
         handle_signals=handle_signals,
     )
 
 
-async def _reconcile(attendance: Attendance, report: ReconcileReport, *, adopt: bool) -> None:
-    desk = attendance.desk
-    if not await _books_agree(attendance, report):
+async def _reconcile(session: MaintenanceSession, report: ReconcileReport, *, adopt: bool) -> None:
+    context = session.context
+    if not await _books_agree(session, report):
         return
-    images_before, _ = await attendance.read(count_images)
-    live = await attendance.read(live_now)
-    patience_s = desk.settings.reconcile.patience
-    was_cut = await attendance.follow(patience_s=patience_s)
-    if desk.stop.code is None:
+    images_before, _ = await session.read(count_images)
+    live = await session.read(live_now)
+    patience_s = context.settings.reconcile.patience
+    was_cut = await session.follow(patience_s=patience_s)
+    if context.stop.code is None:
         with anyio.CancelScope() as auditing:
-            desk.stop.on_stop(auditing.cancel)
-            await _audit(attendance, report, adopt=adopt)
+            context.stop.on_stop(auditing.cancel)
+            await _audit(session, report, adopt=adopt)
     if report.recovered or any(orphan.was_adopted for orphan in report.orphans):
-        was_cut |= await attendance.follow(
-            adopting=(P.RUNNING,), patience_s=patience_s, sweeping=False
+        was_cut |= await session.follow(
+            adopting=(_P.RUNNING,), patience_s=patience_s, sweeping=False
         )
-    await _count(attendance, report, live)
+    await _count(session, report, live)
     report.no_key |= report.running > 0 and not was_cut
-    images, report.unfetched = await attendance.read(count_images)
+    images, report.unfetched = await session.read(count_images)
     report.fetched = images - images_before
-    await _books_agree(attendance, report)
+    await _books_agree(session, report)
 
 
-async def _audit(attendance: Attendance, report: ReconcileReport, *, adopt: bool) -> None:
-    audit = Audit(attendance, report)
+async def _audit(session: MaintenanceSession, report: ReconcileReport, *, adopt: bool) -> None:
+    audit = Audit(session, report)
     await audit.run()
-    orphans = Orphans(attendance, report)
+    orphans = Orphans(session, report)
     await orphans.run(audit.unborne, adopt=adopt)
-    report.drift = await attendance.read(price_drift)
+    report.drift = await session.read(price_drift)
 
 
-async def _books_agree(attendance: Attendance, report: ReconcileReport) -> bool:
+async def _books_agree(session: MaintenanceSession, report: ReconcileReport) -> bool:
     try:
-        await attendance.audit_books()
+        await session.audit_books()
     except DatabaseFailed:
         raise
     except LedgerError as exc:
@@ -90,13 +90,13 @@ async def _books_agree(attendance: Attendance, report: ReconcileReport) -> bool:
     return report.books is None
 
 
-async def _count(attendance: Attendance, report: ReconcileReport, live: list[Live]) -> None:
+async def _count(session: MaintenanceSession, report: ReconcileReport, live: list[Live]) -> None:
     """What became of the creates whose outcome was unknown, and what there is now."""
-    unsure = [one.seq for one in live if one.state is not P.RUNNING]
-    states = await attendance.read(partial(states_of, seqs=unsure))
-    report.absent = states.count(P.ABSENT)
-    report.found = sum(state not in {P.UNKNOWN, P.SUBMITTING, P.ABSENT} for state in states)
-    now = [one.state for one in await attendance.read(live_now)]
-    report.running = now.count(P.RUNNING)
+    unsure = [one.seq for one in live if one.state is not _P.RUNNING]
+    states = await session.read(partial(states_of, seqs=unsure))
+    report.absent = states.count(_P.ABSENT)
+    report.found = sum(state not in {_P.UNKNOWN, _P.SUBMITTING, _P.ABSENT} for state in states)
+    now = [one.state for one in await session.read(live_now)]
+    report.running = now.count(_P.RUNNING)
     report.unknown = len(now) - report.running
-    report.totals = await attendance.read(totals)
+    report.totals = await session.read(totals)

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
 
-from fluxbatch.engine.session import Outside
+from fluxbatch.engine.session import Network
 from fluxbatch.events import Events
-from fluxbatch.infra.runtime import Seams
-from fluxbatch.ledger.operations.maintenance import WantAgain
+from fluxbatch.infra.runtime import Runtime
+from fluxbatch.ledger.operations.maintenance import RequeueOutputs
 from fluxbatch.ledger.queries.audit import (
     StoredFile,
     count_images,
@@ -25,7 +25,12 @@ from fluxbatch.ledger.queries.audit import (
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.maintenance.file_check import Fault, faults
 from fluxbatch.maintenance.reports import RepairReport
-from fluxbatch.maintenance.session import Attendance, Request, attend, each
+from fluxbatch.maintenance.session import (
+    MaintenanceRequest,
+    MaintenanceSession,
+    for_each,
+    open_session,
+)
 from fluxbatch.maintenance.sidecars import without_sidecars, write_missing
 
 _READERS = 4
@@ -33,100 +38,100 @@ _BATCH = 32
 _PATHS = 1_000
 
 
-async def repair(
-    request: Request,
+async def repair_dataset(
+    request: MaintenanceRequest,
     events: Events,
     *,
-    seams: Seams | None = None,
-    outside: Outside | None = None,
+    runtime: Runtime | None = None,
+    network: Network | None = None,
     handle_signals: bool = False,
 ) -> RepairReport:
     """Check a dataset's files and fetch again what is not whole; without keys, only check.
 
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
-    return await attend(
+    return await open_session(
         request,
         events,
         _repair,
         RepairReport(),
-        seams=seams,
-        outside=outside,
+        runtime=runtime,
+        network=network,
         handle_signals=handle_signals,
     )
 
 
-async def _repair(attendance: Attendance, report: RepairReport) -> None:
-    desk, blocking = attendance.desk, attendance.desk.seams.blocking
-    await attendance.audit_books()
-    dataset = await attendance.read(dataset_id)
-    images = attendance.images
-    await blocking(lambda: images.claim(dataset))
-    await blocking(images.sweep)
-    broken = await _broken(attendance, report)
-    lost = await attendance.read(lost_outputs)
+async def _repair(session: MaintenanceSession, report: RepairReport) -> None:
+    context, to_thread = session.context, session.context.runtime.to_thread
+    await session.audit_books()
+    dataset = await session.read(dataset_id)
+    images = session.images
+    await to_thread(lambda: images.claim(dataset))
+    await to_thread(images.sweep)
+    broken = await _broken(session, report)
+    lost = await session.read(lost_outputs)
     report.lost = len(lost)
-    _, wanted = await attendance.read(count_images)
-    if not attendance.keys:
+    _, wanted = await session.read(count_images)
+    if not session.keys:
         report.unfetched = len(broken) + wanted
         report.no_key = report.unfetched > 0
-    elif desk.stop.code is None:
+    elif context.stop.code is None:
         again = [(one.file.output_seq, one.file.job_seq, one.words) for one in broken] + lost
-        await _want_again(attendance, again)
-        _, before = await attendance.read(count_images)
-        await attendance.follow(adopting=(), patience_s=math.inf, sweeping=False)
-        _, report.unfetched = await attendance.read(count_images)
+        await _want_again(session, again)
+        _, before = await session.read(count_images)
+        await session.follow(adopting=(), patience_s=math.inf, sweeping=False)
+        _, report.unfetched = await session.read(count_images)
         report.fetched = before - report.unfetched
     else:
         report.unfetched = len(broken) + wanted
-    report.strays = await without_sidecars(attendance, await _strays(attendance))
-    if desk.settings.sink.sidecar and desk.stop.code is None:
-        report.sidecars = await write_missing(attendance)
+    report.strays = await without_sidecars(session, await _strays(session))
+    if context.settings.sink.sidecar and context.stop.code is None:
+        report.sidecars = await write_missing(session)
 
 
-async def _broken(attendance: Attendance, report: RepairReport) -> list[Fault]:
+async def _broken(session: MaintenanceSession, report: RepairReport) -> list[Fault]:
     """Every stored output whose file is not whole."""
-    desk, images = attendance.desk, attendance.images
+    context, images = session.context, session.images
     broken: list[Fault] = []
 
     async def check(files: Sequence[StoredFile]) -> None:
-        if desk.stop.code is None:
-            broken.extend(await desk.seams.blocking(partial(faults, images, files)))
+        if context.stop.code is None:
+            broken.extend(await context.runtime.to_thread(partial(faults, images, files)))
             report.checked += len(files)
 
-    async for page in _stored(attendance):
+    async for page in _stored(session):
         batches = [page[start : start + _BATCH] for start in range(0, len(page), _BATCH)]
-        await each(batches, check, at_once=_READERS)
+        await for_each(batches, check, at_once=_READERS)
     broken.sort(key=lambda fault: fault.file.output_seq)
     report.missing = [fault.file.path for fault in broken if fault.kind == "missing"]
     report.corrupt = [fault.file.path for fault in broken if fault.kind == "corrupt"]
     return broken
 
 
-async def _stored(attendance: Attendance) -> AsyncIterator[list[StoredFile]]:
+async def _stored(session: MaintenanceSession) -> AsyncIterator[list[StoredFile]]:
     after = -1
-    while page := await attendance.read(partial(stored_after, after=after)):
+    while page := await session.read(partial(stored_after, after=after)):
         yield page
         after = page[-1].output_seq
 
 
-async def _want_again(attendance: Attendance, outputs: Sequence[tuple[int, int, str]]) -> None:
+async def _want_again(session: MaintenanceSession, outputs: Sequence[tuple[int, int, str]]) -> None:
     """Output, job and why, job by job."""
-    desk = attendance.desk
+    context = session.context
     by_job: dict[int, list[tuple[int, str]]] = {}
     for output, job, words in outputs:
         by_job.setdefault(job, []).append((output, words))
 
     async def want(job: tuple[int, list[tuple[int, str]]]) -> None:
-        await desk.ledger.apply(WantAgain(desk.seams.clock.now(), *job))
+        await context.ledger.apply(RequeueOutputs(context.runtime.clock.now(), *job))
 
-    await each(by_job.items(), want, at_once=64)
+    await for_each(by_job.items(), want, at_once=64)
 
 
-async def _strays(attendance: Attendance) -> list[str]:
+async def _strays(session: MaintenanceSession) -> list[str]:
     """Files in `images/` that no output names."""
     found: list[str] = []
-    paths = attendance.images.paths()
-    while page := await attendance.desk.seams.blocking(lambda: list(islice(paths, _PATHS))):
-        found += await attendance.read(partial(unnamed, paths=page))
+    paths = session.images.paths()
+    while page := await session.context.runtime.to_thread(lambda: list(islice(paths, _PATHS))):
+        found += await session.read(partial(unnamed, paths=page))
     return found

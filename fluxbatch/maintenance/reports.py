@@ -14,7 +14,7 @@ from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.queries.audit import Drift
 from fluxbatch.ledger.queries.totals import Totals
 
-Ended = tuple[ExitCode, str]
+CancelledEnd = tuple[ExitCode, str]
 _NAMED = 1_000
 """Ids and paths at most in a report."""
 
@@ -35,7 +35,7 @@ class Orphan:
 class ReconcileReport:
     """What `reconcile` found and did."""
 
-    interrupted: Ended | None = None
+    interrupted: CancelledEnd | None = None
     books: str | None = None
     """How the budgets differ from the predictions; None: they agree."""
     found: int = 0
@@ -70,7 +70,7 @@ class ReconcileReport:
     def left_orphans(self) -> list[Orphan]:
         return [orphan for orphan in self.orphans if not orphan.was_adopted]
 
-    def ended(self) -> Ended:
+    def ended(self) -> CancelledEnd:
         """What is known to be wrong first, then what could not be learned."""
         left = len(self.left_orphans)
         if self.interrupted is not None:
@@ -141,7 +141,7 @@ class ReconcileReport:
 class RepairReport:
     """What `repair` found and did."""
 
-    interrupted: Ended | None = None
+    interrupted: CancelledEnd | None = None
     checked: int = 0
     missing: list[str] = field(default_factory=list)
     """Paths, relative to the dataset."""
@@ -161,7 +161,7 @@ class RepairReport:
     def broken(self) -> int:
         return len(self.missing) + len(self.corrupt)
 
-    def ended(self) -> Ended:
+    def ended(self) -> CancelledEnd:
         if self.interrupted is not None:
             return self.interrupted
         if self.no_key:
@@ -192,7 +192,7 @@ class RepairReport:
 class CancelReport:
     """What `cancel` asked for and what came of it."""
 
-    interrupted: Ended | None = None
+    interrupted: CancelledEnd | None = None
     asked: int = 0
     refused: list[str] = field(default_factory=list)
     """Why some could not be asked for."""
@@ -210,7 +210,7 @@ class CancelReport:
     totals: Totals | None = None
     seconds: float = 0.0
 
-    def ended(self) -> Ended:
+    def ended(self) -> CancelledEnd:
         if self.interrupted is not None:
             return self.interrupted
         if self.no_key:
@@ -246,7 +246,7 @@ class CancelReport:
 class PruneReport:
     """What `uploads prune` deleted."""
 
-    interrupted: Ended | None = None
+    interrupted: CancelledEnd | None = None
     deleted: int = 0
     deleted_bytes: int = 0
     kept: int = 0
@@ -256,7 +256,7 @@ class PruneReport:
     no_key: bool = False
     seconds: float = 0.0
 
-    def ended(self) -> Ended:
+    def ended(self) -> CancelledEnd:
         if self.interrupted is not None:
             return self.interrupted
         if self.refused:

@@ -10,7 +10,7 @@ from fluxbatch.infra.runtime import SystemClock
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.retry import Retried, Retry
 from fluxbatch.ledger.operations.retry_quality import Reseeded, RetryQuality
-from fluxbatch.ledger.writer import Operation, R, commit
+from fluxbatch.ledger.writer import _R, Operation, commit
 
 
 def apply_retry(folder: Folder, kinds: Sequence[FailureClass]) -> Retried:
@@ -23,10 +23,10 @@ def apply_retry_quality(folder: Folder, notes: Sequence[Quality]) -> Reseeded:
     return _apply(folder, RetryQuality(SystemClock().now(), notes))
 
 
-def _apply(folder: Folder, operation: Operation[R]) -> R:
+def _apply(folder: Folder, operation: Operation[_R]) -> _R:
     with folder.reader():
         pass  # no dataset, no lock file
-    with folder.held():
+    with folder.lock():
         database = SqliteDatabase(folder.ledger)
         try:
             answer = commit(database, operation)

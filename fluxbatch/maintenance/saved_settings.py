@@ -10,18 +10,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fluxbatch.config.endpoints import DEFAULT_BASE_URL, is_loopback
+from fluxbatch.config.endpoints import DEFAULT_BASE_URL
 from fluxbatch.config.loading import load_settings
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError
+from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.ledger.queries.audit import latest_run
 
 _KEPT = ("model", "price", "limits", "budget", "provider", "reconcile", "sink", "inputs", "keys")
 """Not the manifest nor what shapes its jobs: none is read."""
 
 
-def remembered_settings(
+def saved_settings(
     folder: Folder, flags: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Settings:
     """Flag over environment over the latest run's settings over defaults.

@@ -18,34 +18,34 @@ import anyio
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.model_card import kept_card, kept_cards
 from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.domain.money import Micros
-from fluxbatch.engine.run import at_work, collecting, open_internet, open_ledger
-from fluxbatch.engine.session import Invocation, Opened, Outside
-from fluxbatch.engine.shutdown import plain_errors
+from fluxbatch.engine.run import fetching_outputs, open_ledger, open_network, serve
+from fluxbatch.engine.session import Network, OpenDataset, RunSession
+from fluxbatch.engine.shutdown import unwrap_errors
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events
-from fluxbatch.infra.runtime import Seams, real_seams
+from fluxbatch.infra.runtime import Runtime, real_runtime
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import BY_INPUT
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.queries.audit import KnownPrediction, latest_run, predictions_after
-from fluxbatch.maintenance.reports import Ended
+from fluxbatch.maintenance.reports import CancelledEnd
 from fluxbatch.sink import ImageStore
-from fluxbatch.worker.circuit_breaker import FailureGuard
-from fluxbatch.worker.context import Desk, Watched
+from fluxbatch.worker.circuit_breaker import CircuitBreaker
+from fluxbatch.worker.context import TrackedPrediction, WorkerContext
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _AT_ONCE = 8
 """Reads of the provider side by side."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class MaintenanceRequest:
     """A dataset, and how the provider is reached for it."""
 
     settings: Settings
@@ -54,21 +54,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class MaintenanceSession:
     """What a verb works with."""
 
-    invocation: Invocation
+    session: RunSession
     keys: tuple[ApiKey, ...]
     folder: Folder
     images: ImageStore
 
     @property
-    def desk(self) -> Desk:
-        return self.invocation.desk
+    def context(self) -> WorkerContext:
+        return self.session.context
 
-    async def read(self, query: Callable[[Database], T], /) -> T:
+    async def read(self, query: Callable[[Database], _T], /) -> _T:
         """Run a query on the reader's connection."""
-        return await self.invocation.read(query)
+        return await self.session.read(query)
 
     async def predictions(self) -> AsyncIterator[KnownPrediction]:
         """Every prediction with an id, in the order of their numbers."""
@@ -94,16 +94,16 @@ class Attendance:
         Whatever says stop ends it early; what is being fetched then is still stored. Answers
         whether something was left before its end for want of time.
         """
-        stop = self.desk.stop
+        stop = self.context.stop
         async with (
-            collecting(self.invocation) as (_, deliver),
+            fetching_outputs(self.session) as (_, deliver),
             anyio.create_task_group() as fetching,
         ):
             stop.on_stop(fetching.cancel_scope.cancel)
             if stop.code is not None:
                 return True
             async with anyio.create_task_group() as following:
-                await self.invocation.recover(
+                await self.session.recover(
                     fetching,
                     deliver,
                     following=following,
@@ -114,110 +114,110 @@ class Attendance:
         return following.cancel_scope.cancelled_caught or stop.code is not None
 
 
-class Report(Protocol):
+class MaintenanceReport(Protocol):
     """What every verb's report tells beside its own findings."""
 
-    interrupted: Ended | None
+    interrupted: CancelledEnd | None
     """Why the work was cut short; None where it was not."""
     seconds: float
 
 
-R = TypeVar("R", bound=Report)
+_R = TypeVar("_R", bound=MaintenanceReport)
 
 
-async def attend(
-    request: Request,
+async def open_session(
+    request: MaintenanceRequest,
     events: Events,
-    work: Callable[[Attendance, R], Awaitable[None]],
-    report: R,
+    work: Callable[[MaintenanceSession, _R], Awaitable[None]],
+    report: _R,
     *,
-    seams: Seams | None = None,
-    outside: Outside | None = None,
+    runtime: Runtime | None = None,
+    network: Network | None = None,
     handle_signals: bool = False,
-) -> R:
+) -> _R:
     """Hold the dataset and do *work* on it; answers *report*, filled in.
 
     A dataset that never ran has nothing to work on. Raises `FluxbatchError` where it could not
     begin or the ledger failed, `HeldElsewhere` among them. The second signal cancels *work*.
     """
-    seams = seams or real_seams()
-    began_s = seams.clock.monotonic()
+    runtime = runtime or real_runtime()
+    began_s = runtime.clock.monotonic()
     report.interrupted = await _held(
         request,
         events,
-        lambda attendance: work(attendance, report),
-        seams=seams,
-        outside=outside,
+        lambda session: work(session, report),
+        runtime=runtime,
+        network=network,
         handle_signals=handle_signals,
     )
-    report.seconds = seams.clock.monotonic() - began_s
+    report.seconds = runtime.clock.monotonic() - began_s
     return report
 
 
 async def _held(
-    request: Request,
+    request: MaintenanceRequest,
     events: Events,
-    work: Callable[[Attendance], Awaitable[None]],
+    work: Callable[[MaintenanceSession], Awaitable[None]],
     *,
-    seams: Seams,
-    outside: Outside | None,
+    runtime: Runtime,
+    network: Network | None,
     handle_signals: bool,
-) -> Ended | None:
+) -> CancelledEnd | None:
     folder = request.folder
     with folder.reader():
         pass  # no dataset, no lock file
-    with folder.held():
+    with folder.lock():
         async with AsyncExitStack() as stack:
-            db = await stack.enter_async_context(open_ledger(folder, seams))
-            if outside is None:
-                outside = await stack.enter_async_context(open_internet(request.settings))
-            with plain_errors(), folder.reader() as reader:
-                attendance = await _attendance(request, events, seams, outside, db, reader)
-                if attendance is None:
+            db = await stack.enter_async_context(open_ledger(folder, runtime))
+            if network is None:
+                network = await stack.enter_async_context(open_network(request.settings))
+            with unwrap_errors(), folder.reader() as reader:
+                session = await _session(request, events, runtime, network, db, reader)
+                if session is None:
                     return None
-                await at_work(
-                    attendance.invocation,
-                    partial(work, attendance),
+                await serve(
+                    session.session,
+                    partial(work, session),
                     handle_signals=handle_signals,
                 )
-                return _interrupted(attendance.desk)
+                return _interrupted(session.context)
 
 
-async def _attendance(
-    request: Request,
+async def _session(
+    request: MaintenanceRequest,
     events: Events,
-    seams: Seams,
-    outside: Outside,
+    runtime: Runtime,
+    network: Network,
     db: SqliteDatabase,
     reader: SqliteDatabase,
-) -> Attendance | None:
-    run = await seams.blocking(partial(latest_run, reader))
+) -> MaintenanceSession | None:
+    run = await runtime.to_thread(partial(latest_run, reader))
     if run is None:
         return None
     timeout_s = request.settings.sink.timeout
-    images = await seams.blocking(partial(images_of, request.folder, db, timeout_s=timeout_s))
-    opened = Opened(
+    images = await runtime.to_thread(partial(open_images, request.folder, db, timeout_s=timeout_s))
+    opened = OpenDataset(
         request.folder,
         images,
         request.settings,
-        await seams.blocking(partial(kept_card, db, run.model, request.settings.price)),
+        await runtime.to_thread(partial(kept_card, db, run.model, request.settings.price)),
         db,
         reader,
         run.manifest_seq,
-        seams.clock.monotonic(),
-        await seams.blocking(partial(kept_cards, db)),
+        runtime.clock.monotonic(),
+        await runtime.to_thread(partial(kept_cards, db)),
     )
     again = OpenedRun(run.seq, run.run_id, continued=True, highest_cost=Micros(0))
-    invocation = Invocation(opened, again, request.keys, {}, seams, events, outside)
-    desk = invocation.desk
-    desk.queue.close()
+    session = RunSession(opened, again, request.keys, {}, runtime, events, network)
+    context = session.context
+    context.queue.close()
     # Failures stop a run from buying on; here they are what is being looked at.
-    desk.guard = FailureGuard(desk.stop, None, sys.maxsize)
-    return Attendance(invocation, request.keys, request.folder, images)
+    context.guard = CircuitBreaker(context.stop, None, sys.maxsize)
+    return MaintenanceSession(session, request.keys, request.folder, images)
 
 
-async def each(
-    items: Iterable[T], call: Callable[[T], Awaitable[None]], *, at_once: int = _AT_ONCE
+async def for_each(
+    items: Iterable[_T], call: Callable[[_T], Awaitable[None]], *, at_once: int = _AT_ONCE
 ) -> None:
     """*call* for every item, some of them side by side."""
     todo = iter(items)
@@ -231,9 +231,9 @@ async def each(
             group.start_soon(serve)
 
 
-def watched(one: KnownPrediction) -> Watched:
+def tracked(one: KnownPrediction) -> TrackedPrediction:
     """The prediction as the worker's readers take it."""
-    return Watched(
+    return TrackedPrediction(
         one.seq,
         one.provider_id,
         one.job_id,
@@ -245,9 +245,9 @@ def watched(one: KnownPrediction) -> Watched:
     )
 
 
-def _interrupted(desk: Desk) -> Ended | None:
+def _interrupted(context: WorkerContext) -> CancelledEnd | None:
     """Why the work was cut short, where it was."""
-    code = desk.stop.code
+    code = context.stop.code
     if code in {ExitCode.ERROR, ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
-        return code, desk.stop.reason
+        return code, context.stop.reason
     return None

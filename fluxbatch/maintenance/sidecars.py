@@ -14,12 +14,12 @@ from pathlib import PurePosixPath
 
 from fluxbatch.domain.filenames import output_stem, sidecar_path, stem_of_path
 from fluxbatch.domain.provenance import (
-    MOST_BYTES,
-    Facts,
+    MAX_METADATA_BYTES,
+    Metadata,
     as_sidecar,
-    facts_of,
+    image_metadata,
+    matches,
     read_facts,
-    tells_of,
 )
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.audit import unnamed
@@ -29,40 +29,40 @@ from fluxbatch.ledger.queries.provenance import (
     provenance_of,
     stored_images,
 )
-from fluxbatch.maintenance.session import Attendance
+from fluxbatch.maintenance.session import MaintenanceSession
 from fluxbatch.sink import ENDINGS, ImageStore
 
 _PAGE = 1_000
 _JOB_CHARS = 32
 
 
-async def write_missing(attendance: Attendance) -> int:
+async def write_missing(session: MaintenanceSession) -> int:
     """Write every sidecar anew that is not whole; how many. Images that are gone get none."""
-    images, blocking = attendance.images, attendance.desk.seams.blocking
+    images, to_thread = session.images, session.context.runtime.to_thread
     after, written = -1, 0
-    while page := await attendance.read(partial(stored_images, after=after, most=_PAGE)):
+    while page := await session.read(partial(stored_images, after=after, most=_PAGE)):
         after = page[-1].seq
-        for image in await blocking(partial(_untold, images, page)):
-            facts = await attendance.read(partial(_facts, image=image))
+        for image in await to_thread(partial(_untold, images, page)):
+            facts = await session.read(partial(_facts, image=image))
             content = as_sidecar(facts)
-            await blocking(partial(images.put_sidecar, sidecar_path(image.path), content))
+            await to_thread(partial(images.put_sidecar, sidecar_path(image.path), content))
             written += 1
     return written
 
 
-async def without_sidecars(attendance: Attendance, strays: Iterable[str]) -> list[str]:
+async def without_sidecars(session: MaintenanceSession, strays: Iterable[str]) -> list[str]:
     """Those of *strays* that are no sidecars of ours; a sidecar without an image is removed."""
-    return [path for path in strays if not await _is_sidecar(attendance, path)]
+    return [path for path in strays if not await _is_sidecar(session, path)]
 
 
-async def _is_sidecar(attendance: Attendance, path: str) -> bool:
-    images, blocking = attendance.images, attendance.desk.seams.blocking
+async def _is_sidecar(session: MaintenanceSession, path: str) -> bool:
+    images, to_thread = session.images, session.context.runtime.to_thread
     if not path.endswith(".json") or stem_of_path(path) is None:
         return False
-    named = await attendance.read(partial(_image_of, path=path))
-    if named is not None and await blocking(partial(images.has, named)):
+    named = await session.read(partial(_image_of, path=path))
+    if named is not None and await to_thread(partial(images.has, named)):
         return True
-    return await blocking(partial(_removed_orphan, images, path))
+    return await to_thread(partial(_removed_orphan, images, path))
 
 
 def _untold(images: ImageStore, stored: Sequence[StoredImage]) -> list[StoredImage]:
@@ -71,16 +71,16 @@ def _untold(images: ImageStore, stored: Sequence[StoredImage]) -> list[StoredIma
         one
         for one in stored
         if not one.is_embedded
-        and not tells_of(
-            _read(images, sidecar_path(one.path)), job=one.job, sha256=one.image.sha256
-        )
+        and not matches(_read(images, sidecar_path(one.path)), job=one.job, sha256=one.image.sha256)
         and images.has(one.path)
     ]
 
 
-def _facts(db: Database, image: StoredImage) -> Facts:
+def _facts(db: Database, image: StoredImage) -> Metadata:
     edition = edition_of(db, image.prediction_seq)
-    return facts_of(provenance_of(db, image.prediction_seq, edition), image.number, image.image)
+    return image_metadata(
+        provenance_of(db, image.prediction_seq, edition), image.number, image.image
+    )
 
 
 def _image_of(db: Database, path: str) -> str | None:
@@ -111,7 +111,7 @@ def _images_beside(path: str) -> list[str]:
     return [f"{path.removesuffix('.json')}.{ending}" for ending in ENDINGS]
 
 
-def _read(images: ImageStore, path: str) -> Facts | None:
+def _read(images: ImageStore, path: str) -> Metadata | None:
     with suppress(OSError), images.open(path) as file:
-        return read_facts(file.read(MOST_BYTES + 1))
+        return read_facts(file.read(MAX_METADATA_BYTES + 1))
     return None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.models import ModelCard, Problem, quoted, unknown_input
 
-ALIASES: Mapping[str, str] = {
+COLUMN_ALIASES: Mapping[str, str] = {
     "custom_id": "id",
     "text": "prompt",
     "caption": "prompt",
@@ -167,7 +167,7 @@ class Columns:
         target = self.input_of(name)
         if target is not None:
             layout.inputs.append((column, target))
-        elif (target := ALIASES.get(name, name)) in _OF_THE_ROW:
+        elif (target := COLUMN_ALIASES.get(name, name)) in _OF_THE_ROW:
             layout.row.setdefault(target, []).append(column)
         elif name.startswith("meta.") and len(name) > len("meta."):
             layout.meta.append((column, name.removeprefix("meta.")))
@@ -203,14 +203,14 @@ class Columns:
 
     def input_of(self, column: str) -> str | None:
         """The input a column gives: by its own name first, then as `input.NAME`, then by alias."""
-        for name in (column, column.removeprefix("input."), ALIASES.get(column)):
+        for name in (column, column.removeprefix("input."), COLUMN_ALIASES.get(column)):
             if name in self._inputs:
                 return name
         return None
 
     def unknown(self, name: str) -> Problem:
         """Why *name* is no column."""
-        known = [*self._inputs, *_OF_THE_ROW, *_META_COLUMNS, *ALIASES]
+        known = [*self._inputs, *_OF_THE_ROW, *_META_COLUMNS, *COLUMN_ALIASES]
         reason = unknown_input(name.removeprefix("input."), known).reason
         hint = "" if "did you mean" in reason else "; to pass it on to the results name it "
         if hint:

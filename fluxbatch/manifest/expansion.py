@@ -27,7 +27,7 @@ from fluxbatch.manifest.sweep.cells import Cells
 from fluxbatch.manifest.templates.dynamic_nodes import Literal, Node
 from fluxbatch.manifest.templates.dynamic_parser import parse
 from fluxbatch.manifest.templates.errors import BadTemplate
-from fluxbatch.manifest.templates.output import Draw, Text, unguarded
+from fluxbatch.manifest.templates.output import OutputBuffer, SeededDraw, unguarded
 from fluxbatch.manifest.templates.wildcards import Wildcards
 from fluxbatch.models import ModelCard, Problem, unknown_input
 
@@ -264,7 +264,7 @@ class Expansion:
     def _draw_one(
         self, templates: list[_Template], material: bytes, turn: int
     ) -> dict[str, str] | Problem:
-        draw = Draw(turn.to_bytes(8, "big") + material)
+        draw = SeededDraw(turn.to_bytes(8, "big") + material)
         return self._written(templates, lambda one, into: one.node.draw(draw, into))
 
     def _numbered(self, templates: list[_Template], number: int) -> dict[str, str] | Problem:
@@ -274,11 +274,11 @@ class Expansion:
         return self._written(templates, lambda one, into: one.node.write(numbers[one.name], into))
 
     def _written(
-        self, templates: list[_Template], write: Callable[[_Template, Text], None]
+        self, templates: list[_Template], write: Callable[[_Template, OutputBuffer], None]
     ) -> dict[str, str] | Problem:
         texts: dict[str, str] = {}
         for one in templates:
-            into = Text(one.names)
+            into = OutputBuffer(one.names)
             try:
                 write(one, into)
             except BadTemplate as exc:

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from fluxbatch.config.endpoints import is_loopback
 from fluxbatch.config.settings import Settings
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.domain.job import Input, Row
 from fluxbatch.errors import ConfigError, ManifestError
+from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.manifest.columns import Columns, RowParts
 from fluxbatch.manifest.control_images.fetch import RemoteImages
 from fluxbatch.manifest.control_images.resolve import (
@@ -30,7 +30,7 @@ from fluxbatch.manifest.control_images.resolve import (
 from fluxbatch.manifest.expansion import Counted, Expansion
 from fluxbatch.manifest.readers.open import ManyFiles, Records, open_records
 from fluxbatch.manifest.readers.remote_file import is_spooled
-from fluxbatch.manifest.row_builder import OnBad, RowPass
+from fluxbatch.manifest.row_builder import OnBad, RowBuilder
 from fluxbatch.manifest.sweep.cells import Cells
 from fluxbatch.manifest.templates.dynamic_parser import is_template
 from fluxbatch.models import BadInput, ModelCard, Problem
@@ -53,7 +53,7 @@ class _Asked(NamedTuple):
     controls: Path | None
 
 
-class Shape(NamedTuple):
+class ManifestShape(NamedTuple):
     """What a config says of the jobs, beside the manifest itself."""
 
     defaults: Mapping[str, object] = {}
@@ -65,7 +65,7 @@ class Shape(NamedTuple):
     """Where the config's relative files begin; None: where the manifest's do."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Shape:
+    def of(cls, settings: Settings) -> ManifestShape:
         return cls(
             settings.defaults,
             settings.sweep,
@@ -103,7 +103,7 @@ class Manifest:
         return cls.open(
             path,
             card=card,
-            shape=Shape.of(settings),
+            shape=ManifestShape.of(settings),
             allow_http=is_loopback(settings.provider.base_url),
             hashes=hashes,
             controls=controls,
@@ -115,7 +115,7 @@ class Manifest:
         path: Path | None,
         *,
         card: ModelCard,
-        shape: Shape | None = None,
+        shape: ManifestShape | None = None,
         allow_http: bool = False,
         hashes: FileHashes | None = None,
         folder: Path | None = None,
@@ -127,7 +127,7 @@ class Manifest:
         working directory without one. Control images that are elsewhere are fetched into the
         folder *controls*; None: rows that name one are refused.
         """
-        shape = shape or Shape()
+        shape = shape or ManifestShape()
         if path is None and shape.sweep is None:
             raise ConfigError("nothing to make: name a manifest, or a sweep in the config")
         if folder is None:
@@ -213,7 +213,7 @@ class Manifest:
         images = ControlImages(
             asked.folder, asked.hashes, allow_http=asked.allow_http, remote=remote
         )
-        row_pass = RowPass(
+        row_pass = RowBuilder(
             asked.card,
             defaults=asked.defaults,
             expansion=asked.expansion,
@@ -271,7 +271,7 @@ def _located(on_bad: OnBad | None, records: Records | None) -> OnBad | None:
     return lambda bad: on_bad(bad._replace(reason=f"{bad.reason} ({records.where(bad.line)})"))
 
 
-def _templates(shape: Shape, card: ModelCard) -> Templates | None:
+def _templates(shape: ManifestShape, card: ModelCard) -> Templates | None:
     """Those that are asked for, by name or by an axis that nothing else could use."""
     if shape.templates is not None:
         return shape.templates if shape.templates.expand else None
@@ -322,7 +322,7 @@ def _checked_defaults(
     return checked
 
 
-def _identity(records: Records | None, asked: _Asked, shape: Shape) -> str:
+def _identity(records: Records | None, asked: _Asked, shape: ManifestShape) -> str:
     """Of everything that decides which jobs the rows name, but the images that rows name."""
     found = asked.cells.files if asked.cells is not None else []
     files = [(str(path), stats.st_size, stats.st_mtime_ns) for path, stats in _with_stats(found)]

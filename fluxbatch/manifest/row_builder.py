@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from fluxbatch.domain.job import ControlFile, Input, Job, Row, canonical_json, id_of
+from fluxbatch.domain.job import ControlFile, Input, Job, Row, canonical_json, hash_of
 from fluxbatch.errors import BadRow
-from fluxbatch.infra.compact_set import SeenHashes
+from fluxbatch.infra.compact_set import CompactMap
 from fluxbatch.manifest.columns import RowParts
 from fluxbatch.manifest.control_images.resolve import BadControl, ControlImages
 from fluxbatch.manifest.expansion import Expansion
@@ -39,7 +39,7 @@ class _Ask(NamedTuple):
     """Of this cell alone."""
 
 
-class RowPass:
+class RowBuilder:
     """Turns records into rows, once; the ids it has seen are those of this pass."""
 
     def __init__(
@@ -58,7 +58,7 @@ class RowPass:
         self._file_inputs = sorted(card.file_inputs)
         self._images = images
         self._on_bad = on_bad
-        self._ids = SeenHashes()
+        self._ids = CompactMap()
         self._number = 0
         self._given_up: RowParts | None = None
         """The record that is bad in every cell, and has said so once."""
@@ -82,7 +82,7 @@ class RowPass:
                     yield self._good(ask, job, controls.get(place))
                     for repeat in range(1, repeats):
                         again = job._replace(
-                            job_id=id_of(job.model, texts[place], repeat), repeat=repeat
+                            job_id=hash_of(job.model, texts[place], repeat), repeat=repeat
                         )
                         yield self._good(ask, again, controls.get(place))
                 elif ask.parts is not self._given_up:
@@ -110,7 +110,9 @@ class RowPass:
         for place, (line, parts, *_) in enumerate(batch):
             if parts is not last:
                 last, found = parts, parts.problems
-                if parts.user_id is not None and (first := self._ids.first(parts.user_id, line)):
+                if parts.user_id is not None and (
+                    first := self._ids.setdefault(parts.user_id, line)
+                ):
                     found = self._with_repeated_id(parts, line, first)
                 if self._varied:
                     found = self._with_varied(parts, found)
@@ -193,7 +195,7 @@ class RowPass:
     def _job(self, given: Input, text: bytes) -> Job:
         slug = self._card.slug
         wanted = self._card.outputs_wanted(given)
-        return Job(id_of(slug, text), slug, given, 0, wanted, text.decode())
+        return Job(hash_of(slug, text), slug, given, 0, wanted, text.decode())
 
     def _good(self, ask: _Ask, job: Job, control: ControlFile | None) -> Row:
         line, parts, cell, *_ = ask

@@ -24,7 +24,7 @@ MOST_SAFE = 2**53 - 1
 
 _QUOTED_CHARS = 80
 
-Kind = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
+InputType = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
 
 
 class Problem(NamedTuple):
@@ -99,7 +99,7 @@ class InputField:
     """One input as the model's schema describes it."""
 
     name: str
-    kind: Kind
+    kind: InputType
     required: bool
     default: Json | None
     """What the provider uses where nothing is sent; never sent by us."""

@@ -24,9 +24,9 @@ from referencing.exceptions import Unresolvable
 Schema = Mapping[str, Any]
 _Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
-MOST_BYTES = 128_000
+MAX_SCHEMA_BYTES = 128_000
 MOST_DEPTH = 32
-MOST_STEPS = 50_000
+MAX_SCHEMA_STEPS = 50_000
 """Keywords looked at in one check; a schema of everyday size takes some hundred."""
 
 _MOST_ERRORS = 20
@@ -128,8 +128,8 @@ class SchemaRules:
     def _counted(self, check: Any) -> _Keyword:
         def counted(validator: Any, rule: Any, value: Any, schema: Any) -> Any:
             self._steps += 1
-            if self._steps > MOST_STEPS:
-                raise UnusableSchema(f"a check takes more than {MOST_STEPS:,} steps")
+            if self._steps > MAX_SCHEMA_STEPS:
+                raise UnusableSchema(f"a check takes more than {MAX_SCHEMA_STEPS:,} steps")
             return check(validator, rule, value, schema)
 
         return counted
@@ -168,8 +168,8 @@ def _refuse_size(schema: Schema) -> None:
         size = len(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError) as exc:
         raise UnusableSchema(f"it is no JSON: {exc}") from None
-    if size > MOST_BYTES:
-        raise UnusableSchema(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
+    if size > MAX_SCHEMA_BYTES:
+        raise UnusableSchema(f"it has {size:,} bytes, more than {MAX_SCHEMA_BYTES:,}")
 
 
 def _depth(value: object, left: int) -> int:

@@ -23,16 +23,16 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.models.card import (
     BadInput,
     InputField,
-    Kind,
+    InputType,
     Problem,
     quoted,
     unknown_input,
 )
-from fluxbatch.models.json_schema import SchemaRules, UnusableSchema
+from fluxbatch.models.json_schema import Schema, SchemaRules, UnusableSchema
 from fluxbatch.models.schema_coercion import NoJson, as_text, canonical, is_number, of_text
-from fluxbatch.models.schema_messages import Schema, alternatives, choices_of, types_of, words_of
+from fluxbatch.models.schema_messages import alternatives, choices_of, types_of, words_of
 
-_KINDS: tuple[Kind, ...] = ("string", "integer", "number", "boolean", "array", "object")
+_KINDS: tuple[InputType, ...] = ("string", "integer", "number", "boolean", "array", "object")
 _MOST_INPUTS = 500
 _MOST_SEED = 2**31 - 1
 _COUNTS = ("num_outputs", "num_images", "number_of_images")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-Schema = Mapping[str, Any]
+from fluxbatch.models.json_schema import Schema
 
 _MOST_ALTERNATIVES = 32
 _MOST_VISITS = 300

@@ -28,7 +28,7 @@ from fluxbatch.errors import BadRow
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.uploads import find_file, find_upload
 from fluxbatch.ledger.queries import results, runs_and_failures
-from fluxbatch.manifest import FileHash, FileStamp, MemoryFileHashes, SeenHashes
+from fluxbatch.manifest import CompactMap, FileHash, FileStamp, MemoryFileHashes
 from fluxbatch.models import ModelCard
 from fluxbatch.worker.poll_schedule import kind_of
 
@@ -69,7 +69,7 @@ class PlannedRow:
     input: Input
 
 
-class Tally:
+class JobCounter:
     """Counts rows as they pass; memory grows by a few bytes a job."""
 
     def __init__(
@@ -78,8 +78,8 @@ class Tally:
         self._card = card
         self._derives_seed = settings.inputs.seed == "derived"
         self._db = db
-        self._past = Past(db)
-        self._seen = SeenHashes()
+        self._past = PreviousManifest(db)
+        self._seen = CompactMap()
         self._bad_rows_kept = bad_rows_kept
         self._counts: dict[str, int] = {}
         self._now = datetime.now(UTC)
@@ -88,7 +88,7 @@ class Tally:
         self.images = 0
         self.kinds: Counter[Hashable] = Counter()
         """Of the jobs to be bought: what their durations depend on."""
-        self.uploads = SeenHashes()
+        self.uploads = CompactMap()
         self.upload_bytes = 0
         self.first_rows: list[PlannedRow] = []
         self.bad_rows: list[BadRow] = []
@@ -98,7 +98,7 @@ class Tally:
         """By the path of a control image read for the first time."""
         self.seed_siblings = 0
         """Single images to be bought that differ from an earlier one by their seed alone."""
-        self._but_for_seed = SeenHashes()
+        self._but_for_seed = CompactMap()
         self._digest = hashlib.sha256()
 
     @property
@@ -118,7 +118,7 @@ class Tally:
             return
         self._digest.update(row.job.job_id)
         is_changed = self._past.is_changed(row, row.job.job_id)
-        if self._seen.first(row.job.job_id):
+        if self._seen.setdefault(row.job.job_id):
             self.duplicates += 1
             return
         state = results.job_state(self._db, row.job.job_id) if self._db is not None else None
@@ -157,7 +157,7 @@ class Tally:
     def _look_for_siblings(self, given: Input) -> None:
         if "seed" in given and "num_outputs" in self._card.inputs:
             others = {name: value for name, value in given.items() if name != "seed"}
-            self.seed_siblings += bool(self._but_for_seed.first(canonical_json(others)))
+            self.seed_siblings += bool(self._but_for_seed.setdefault(canonical_json(others)))
 
     def _note_urls(self, row: Row) -> None:
         assert row.job is not None
@@ -173,7 +173,7 @@ class Tally:
         known = find_upload(self._db, control.sha256) if self._db is not None else None
         if known is not None and (known.expires_at or datetime.max.replace(tzinfo=UTC)) > self._now:
             return False
-        return not self.uploads.first(control.sha256)
+        return not self.uploads.setdefault(control.sha256)
 
     def _as_sent(self, row: Row) -> Input:
         assert row.job is not None
@@ -187,26 +187,29 @@ class Tally:
         return as_sent(given, self._card.file_inputs, url, seed)
 
 
-class Past:
+class PreviousManifest:
     """Which jobs the dataset's latest manifest named, row by row, as hashes."""
 
     def __init__(self, db: Database | None) -> None:
-        self._jobs: SeenHashes | None = None
+        self._jobs: CompactMap | None = None
         self._keys = _RowKeys()
         latest = runs_and_failures.latest_manifest(db) if db is not None else None
         if db is None or latest is None:
             return
-        self._jobs, keys = SeenHashes(), _RowKeys()
+        self._jobs, keys = CompactMap(), _RowKeys()
         for named in results.named_jobs(db, latest.seq):
             key = keys.of(named.user_id, named.line, named.axes_json)
-            self._jobs.first(key, _mark(named.job_id))
+            self._jobs.setdefault(key, _mark(named.job_id))
 
     def is_changed(self, row: Row, job: JobId) -> bool:
         if self._jobs is None:
             return False
         axes = json.dumps(row.axes, ensure_ascii=False) if row.axes else None
         mark = _mark(job)
-        return self._jobs.first(self._keys.of(row.user_id, row.line, axes), mark) not in (0, mark)
+        return self._jobs.setdefault(self._keys.of(row.user_id, row.line, axes), mark) not in (
+            0,
+            mark,
+        )
 
 
 class _RowKeys:

@@ -30,7 +30,7 @@ from fluxbatch.manifest import Manifest
 from fluxbatch.manifest.readers.remote_file import name_of
 from fluxbatch.models import ModelCard
 from fluxbatch.planning.estimate import BindingLimit, _observed_s, wall_clock
-from fluxbatch.planning.job_counter import KnownHashes, PlannedJobs, PlannedRow, Tally
+from fluxbatch.planning.job_counter import JobCounter, KnownHashes, PlannedJobs, PlannedRow
 
 ASSUMED_EXECUTION_S = 10.0
 MOST_EXPANDED = 1_000_000
@@ -109,7 +109,7 @@ class Plan:
         }
 
 
-def plan(
+def make_plan(
     settings: Settings,
     manifest: Path | None,
     folder: Folder | None = None,
@@ -132,7 +132,7 @@ def plan(
         db = stack.enter_context(_past_of(folder))
         controls = stack.enter_context(_controls_of(folder))
         source = Manifest.named(path, settings, card, KnownHashes(db), controls)
-        tally = Tally(settings, card, db, bad_rows_kept)
+        tally = JobCounter(settings, card, db, bad_rows_kept)
         if with_urls:
             tally.urls = {}
         counted = _passed(source, tally)
@@ -142,7 +142,7 @@ def plan(
         )
 
 
-def _passed(source: Manifest, tally: Tally) -> int | None:
+def _passed(source: Manifest, tally: JobCounter) -> int | None:
     """Show *tally* every row and answer None; of too many the first, and answer their number."""
     counted = source.count().number if source.multiplies else 0
     is_too_many = counted > MOST_EXPANDED
@@ -152,7 +152,7 @@ def _passed(source: Manifest, tally: Tally) -> int | None:
 
 
 def _foretold(
-    tally: Tally,
+    tally: JobCounter,
     settings: Settings,
     card: ModelCard,
     db: Database | None,

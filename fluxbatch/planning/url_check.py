@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import anyio
 
-from fluxbatch.config.endpoints import is_loopback
 from fluxbatch.config.settings import Settings
 from fluxbatch.infra.runtime import in_thread
-from fluxbatch.manifest.control_images.fetch import MOST_BYTES
-from fluxbatch.sink import Fetcher, Gone, Unfetched, open_fetcher
-from fluxbatch.sink.verify import NoImage, verdict
+from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES
+from fluxbatch.sink import DownloadFailed, Fetcher, UrlExpired, open_fetcher
+from fluxbatch.sink.verify import InvalidImage, verify
 
 _AT_ONCE = 8
 _TIMEOUT_S = 30.0
@@ -37,7 +37,7 @@ async def check_urls(
     """Fetch and decode each, some at a time; *tell* hears of each as it ends."""
     local = is_loopback(settings.provider.base_url)
     limits = settings.sink.model_copy(
-        update={"max_bytes": MOST_BYTES, "timeout": _TIMEOUT_S, "downloads": _AT_ONCE}
+        update={"max_bytes": MAX_FETCHED_BYTES, "timeout": _TIMEOUT_S, "downloads": _AT_ONCE}
     )
     left = iter(urls)
 
@@ -59,7 +59,7 @@ async def _problem(fetcher: Fetcher, url: str, max_pixels: int) -> str:
     try:
         await fetcher.fetch(url, take)
         content.seek(0)
-        await in_thread(lambda: verdict(content, max_pixels=max_pixels))
-    except (Gone, Unfetched, NoImage) as exc:
+        await in_thread(lambda: verify(content, max_pixels=max_pixels))
+    except (UrlExpired, DownloadFailed, InvalidImage) as exc:
         return str(exc)
     return ""

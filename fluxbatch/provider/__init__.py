@@ -4,61 +4,62 @@
 simulation brings its own. Raises the `ApiError` tree and nothing else.
 """
 
-from fluxbatch.provider.client import Created, Listing, ProviderClient, unless_late
-from fluxbatch.provider.json_fields import Garbled
+from fluxbatch.provider.client import Created, Listing, ProviderClient, not_after
+from fluxbatch.provider.json_fields import MalformedResponse
 from fluxbatch.provider.responses import (
-    Delivery,
     Execution,
     ExecutionsPage,
     ModelInfo,
     Prediction,
     Presigned,
     Status,
+    WebhookDelivery,
 )
-from fluxbatch.provider.retry import Patience
+from fluxbatch.provider.retry import RetryPolicy
 from fluxbatch.provider.transport import (
     AiohttpTransport,
-    Dropped,
+    BeforeSend,
+    ConnectionLost,
     HttpRequest,
     HttpResponse,
-    Leaves,
-    ProxyFor,
     Transport,
-    environment_proxies,
-    open_session,
+    open_http_session,
     open_transport,
 )
 from fluxbatch.provider.upload import Uploaded, upload
-from fluxbatch.provider.webhook_urls import Attempt, HookAddress, HookNames, Receiver
+from fluxbatch.provider.webhook_urls import (
+    WebhookAddress,
+    WebhookAttempt,
+    WebhookReceiver,
+    WebhookUrls,
+)
 
 __all__ = [
     "AiohttpTransport",
-    "Attempt",
+    "BeforeSend",
+    "ConnectionLost",
     "Created",
-    "Delivery",
-    "Dropped",
     "Execution",
     "ExecutionsPage",
-    "Garbled",
-    "HookAddress",
-    "HookNames",
     "HttpRequest",
     "HttpResponse",
-    "Leaves",
     "Listing",
+    "MalformedResponse",
     "ModelInfo",
-    "Patience",
     "Prediction",
     "Presigned",
     "ProviderClient",
-    "ProxyFor",
-    "Receiver",
+    "RetryPolicy",
     "Status",
     "Transport",
     "Uploaded",
-    "environment_proxies",
-    "open_session",
+    "WebhookAddress",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookReceiver",
+    "WebhookUrls",
+    "not_after",
+    "open_http_session",
     "open_transport",
-    "unless_late",
     "upload",
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.config.endpoints import Provider, is_loopback
+from fluxbatch.config.endpoints import Provider
 from fluxbatch.domain.job import PredictionId
 from fluxbatch.errors import (
     AmbiguousCreate,
@@ -21,12 +21,13 @@ from fluxbatch.errors import (
     NotSent,
     TransientApiError,
 )
-from fluxbatch.infra.runtime import Clock, Seams
+from fluxbatch.infra.runtime import Clock, Runtime
+from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.provider import responses, status_errors
-from fluxbatch.provider.json_fields import Garbled
-from fluxbatch.provider.request import Exchange, quoted
-from fluxbatch.provider.retry import Patience
-from fluxbatch.provider.transport import HttpRequest, Leaves, Transport
+from fluxbatch.provider.json_fields import MalformedResponse
+from fluxbatch.provider.request import RequestSender, quote_path
+from fluxbatch.provider.retry import RetryPolicy
+from fluxbatch.provider.transport import BeforeSend, HttpRequest, Transport
 
 PAGE_ROWS = 100
 _MAX_PAGES = 1_000
@@ -66,26 +67,26 @@ class ProviderClient:
         transport: Transport,
         settings: Provider,
         key: ApiKey | None,
-        seams: Seams,
-        patience: Patience = Patience(),  # noqa: B008  frozen
+        runtime: Runtime,
+        patience: RetryPolicy = RetryPolicy(),  # noqa: B008  frozen
     ) -> None:
         self._settings = settings
-        self._clock = seams.clock
-        self._exchange = Exchange(transport, settings, key, seams, patience)
+        self._clock = runtime.clock
+        self._sender = RequestSender(transport, settings, key, runtime, patience)
 
     async def create(
         self,
         model: str,
         inputs: Mapping[str, object],
         *,
-        leaves: Leaves | None = None,
+        leaves: BeforeSend | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
     ) -> Created:
         """Ask for one prediction. Spends money; never call it twice for one intent.
 
         *leaves* is called synchronously just before the request is written; when it raises
-        `NotSent`, nothing is sent (`unless_late` makes one from a `send_by`). Raises
+        `NotSent`, nothing is sent (`not_after` makes one from a `send_by`). Raises
         `AmbiguousCreate` whenever the provider may have accepted; any other `ApiError` says
         that nothing was created. Cancelled after *leaves*, the outcome is unknown.
         """
@@ -95,18 +96,18 @@ class ProviderClient:
         if webhook_secret is not None:
             body["webhook_secret"] = webhook_secret
         path = "prediction/" if self._settings.dialect == "card" else "prediction"
-        exchange = self._exchange
-        request = exchange.request("POST", path, content=body, leaves=leaves)
-        answer = await exchange.arrived_create(request)
-        request_id = exchange.request_id(request, answer)
-        error = status_errors.of_create(
-            answer, request_id, model=model, now=exchange.utc(), clean=exchange.clean
+        sender = self._sender
+        request = sender.request("POST", path, content=body, leaves=leaves)
+        answer = await sender.send_create(request)
+        request_id = sender.request_id(request, answer)
+        error = status_errors.create_error(
+            answer, request_id, model=model, now=sender.utc(), clean=sender.clean
         )
         if error is not None:
             raise error
         try:
             prediction_id = responses.created(answer.body)
-        except Garbled as exc:
+        except MalformedResponse as exc:
             raise AmbiguousCreate(
                 f"a create was accepted with an answer that cannot be read: {exc}",
                 status=answer.status,
@@ -118,18 +119,18 @@ class ProviderClient:
         """Read one prediction. Raises `NotFound` on a 404."""
 
         def read(body: bytes) -> responses.Prediction:
-            told = responses.prediction(body, self._exchange.clean)
+            told = responses.prediction(body, self._sender.clean)
             if told.prediction_id not in {None, prediction_id}:
-                raise Garbled("the answer is about another prediction")
+                raise MalformedResponse("the answer is about another prediction")
             return told
 
-        return await self._exchange.read(f"prediction/{quoted(prediction_id)}", read)
+        return await self._sender.read(f"prediction/{quote_path(prediction_id)}", read)
 
     async def cancel(self, prediction_id: PredictionId) -> None:
         """Ask for a prediction to stop; it may still finish. Safe to repeat."""
-        path = f"prediction/{quoted(prediction_id)}/cancel"
-        exchange = self._exchange
-        await exchange.patient(lambda: exchange.once(exchange.request("POST", path)))
+        path = f"prediction/{quote_path(prediction_id)}/cancel"
+        sender = self._sender
+        await sender.with_retry(lambda: sender.send_ok(sender.request("POST", path)))
 
     async def executions(
         self,
@@ -174,21 +175,23 @@ class ProviderClient:
 
     async def model(self, slug: str) -> responses.ModelInfo:
         """A model's description. Raises `NotFound` for an unknown one."""
-        return await self._exchange.read("model", responses.model, {"slug": slug})
+        return await self._sender.read("model", responses.model, {"slug": slug})
 
     async def webhook_deliveries(
         self, prediction_id: PredictionId
-    ) -> tuple[responses.Delivery, ...]:
+    ) -> tuple[responses.WebhookDelivery, ...]:
         """The attempts at delivering one prediction's webhook. Raises `NotFound` if it had none."""
-        return await self._exchange.read(f"webhooks/{quoted(prediction_id)}", responses.deliveries)
+        return await self._sender.read(
+            f"webhooks/{quote_path(prediction_id)}", responses.deliveries
+        )
 
     async def presign(self, content_type: str) -> responses.Presigned:
         """A place for one image. Sent once: `uploads.upload` repeats it together with the PUT."""
         content = {"content_type": content_type, "file_type": "image"}
-        exchange = self._exchange
-        request = exchange.request("POST", "upload/presign", content=content)
+        sender = self._sender
+        request = sender.request("POST", "upload/presign", content=content)
         try:
-            answer = await exchange.once(request)
+            answer = await sender.send_ok(request)
         except NotFound as exc:
             raise EndpointWrong(
                 f"{self._settings.base_url!r} takes no uploads: {exc}; is its version prefix (/v1)"
@@ -196,14 +199,14 @@ class ProviderClient:
                 status=exc.status,
                 request_id=exc.request_id,
             ) from None
-        place = exchange.understood(responses.presigned, answer, request)
+        place = sender.parse(responses.presigned, answer, request)
         if not is_loopback(self._settings.base_url) and not (
             place.presigned_url.lower().startswith("https://")
             and place.public_url.lower().startswith("https://")
         ):
             raise TransientApiError(
                 "the provider offered an upload address without https",
-                request_id=exchange.request_id(request, answer),
+                request_id=sender.request_id(request, answer),
             )
         return place
 
@@ -219,40 +222,40 @@ class ProviderClient:
             body=content,
             timeout_s=self._settings.timeout + len(content) / _SLOWEST_UPLOAD_BYTES_S,
         )
-        exchange = self._exchange
-        answer = await exchange.arrived(request)
-        error = status_errors.of_put(answer, now=exchange.utc(), clean=exchange.clean)
+        sender = self._sender
+        answer = await sender.send(request)
+        error = status_errors.put_error(answer, now=sender.utc(), clean=sender.clean)
         if error is not None:
             raise error
 
     async def delete_file(self, file_id: str) -> None:
         """Remove an upload; already gone is fine. Safe to repeat."""
-        path = f"files/{quoted(file_id)}"
-        exchange = self._exchange
-        await exchange.patient(
-            lambda: exchange.once(exchange.request("DELETE", path), absent_is_fine=True)
+        path = f"files/{quote_path(file_id)}"
+        sender = self._sender
+        await sender.with_retry(
+            lambda: sender.send_ok(sender.request("DELETE", path), absent_is_fine=True)
         )
 
     async def _page(
         self, query: Mapping[str, str], offset: int, limit: int
     ) -> tuple[responses.ExecutionsPage, datetime | None]:
-        exchange = self._exchange
+        sender = self._sender
         paged = {**query, "limit": str(limit), "offset": str(offset)}
 
         async def once() -> tuple[responses.ExecutionsPage, datetime | None]:
             asked = self._clock.monotonic()
-            request = exchange.request("GET", "executions", query=paged)
-            answer = await exchange.once(request)
+            request = sender.request("GET", "executions", query=paged)
+            answer = await sender.send_ok(request)
             took = timedelta(seconds=self._clock.monotonic() - asked)
-            page = exchange.understood(responses.executions, answer, request)
+            page = sender.parse(responses.executions, answer, request)
             return page, answer.date - took if answer.date is not None else None
 
-        return await exchange.patient(once)
+        return await sender.with_retry(once)
 
 
-def unless_late(
+def not_after(
     clock: Clock, send_by_boot_s: float, left: Callable[[], None] | None = None
-) -> Leaves:
+) -> BeforeSend:
     """For `create`: holds the request back after *send_by_boot_s*, else tells *left* that it left.
 
     By the boot clock, which counts on while the machine sleeps. Source: protocol.md 3.2.

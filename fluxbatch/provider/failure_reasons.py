@@ -51,7 +51,7 @@ def failure_of(answer: Mapping[str, object], clean: Clean) -> Failure:
     said = [*_error_objects(output), *_error_objects(answer.get("error"))]
     code = next((text for error in said if (text := _code(error))), "")
     told = next((text for error in said if (text := _message(error))), "")
-    reason = told or reason_of(answer) or _last_line(answer.get("logs"))
+    reason = told or failure_text(answer) or _last_line(answer.get("logs"))
     if not reason and isinstance(output, str):
         reason = output
     if code and code not in reason:
@@ -59,7 +59,7 @@ def failure_of(answer: Mapping[str, object], clean: Clean) -> Failure:
     return Failure(clean(reason) or _NO_REASON, _class_of(code, reason))
 
 
-def reason_of(answer: object) -> str:
+def failure_text(answer: object) -> str:
     """What an error body says: `error` or `message`, and `details`; empty if nothing."""
     if not isinstance(answer, Mapping):
         return _text(answer)

@@ -1,7 +1,7 @@
 """Values in a stranger's JSON, read with tolerance.
 
 Every function answers for any JSON whatever: with a value, with "not there", or with
-`Garbled`. Owns which names and shapes are accepted; what they mean together is `wire`'s.
+`MalformedResponse`. Owns which names and shapes are accepted; what they mean together is `wire`'s.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROW_NAMES = ("executions", "items", "data", "results", "predictions", "rows")
 _URL_NAMES = ("url", "images", "image", "output", "outputs", "urls", "files", "file", "data", "uri")
 
 
-class Garbled(Exception):
+class MalformedResponse(Exception):
     """A body that cannot be understood; says what is wrong with it, never what it holds."""
 
 
@@ -33,7 +33,7 @@ def json_or_none(body: bytes) -> object:
     """The JSON of an error body; None where a gateway sent something else."""
     try:
         return json_of(body)
-    except Garbled:
+    except MalformedResponse:
         return None
 
 
@@ -41,30 +41,32 @@ def json_of(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):  # bad JSON, bad UTF-8, numbers of 5,000 digits, depth
-        raise Garbled("the answer is not JSON" if body else "the answer is empty") from None
+        raise MalformedResponse(
+            "the answer is not JSON" if body else "the answer is empty"
+        ) from None
 
 
 def object_of(body: bytes) -> Mapping[str, object]:
     answer = json_of(body)
     if not isinstance(answer, Mapping):
-        raise Garbled("the answer is not a JSON object")
+        raise MalformedResponse("the answer is not a JSON object")
     return answer
 
 
-class Rows(NamedTuple):
+class JsonRows(NamedTuple):
     """A list and the object it stood in."""
 
     rows: list[object]
     head: Mapping[str, object]
 
 
-def rows_of(body: bytes, names: Sequence[str] = ROW_NAMES) -> Rows:
+def rows_of(body: bytes, names: Sequence[str] = ROW_NAMES) -> JsonRows:
     """The list in an answer, bare or under a name; some servers write an empty one as `null`."""
     answer = json_of(body)
     head: Mapping[str, object] = {}
     for _ in range(_MAX_DEPTH):
         if isinstance(answer, list):
-            return Rows(answer, head)
+            return JsonRows(answer, head)
         if not isinstance(answer, Mapping):
             break
         head = answer
@@ -72,10 +74,10 @@ def rows_of(body: bytes, names: Sequence[str] = ROW_NAMES) -> Rows:
         if name is None:
             break
         answer = head[name] if head[name] is not None else []
-    raise Garbled("no list in the answer")
+    raise MalformedResponse("no list in the answer")
 
 
-def id_of(value: object) -> PredictionId | None:
+def read_id(value: object) -> PredictionId | None:
     """An id that is safe in a URL's path, by any of its names."""
     if isinstance(value, Mapping):
         for name in _ID_NAMES:

@@ -15,20 +15,26 @@ from urllib.parse import quote
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.endpoints import Provider
 from fluxbatch.errors import AmbiguousCreate, ApiError, NotSent, TransientApiError
-from fluxbatch.infra.redaction import tidied
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.redaction import sanitize
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.provider import status_errors
-from fluxbatch.provider.json_fields import Garbled
-from fluxbatch.provider.retry import Patience, patiently
-from fluxbatch.provider.transport import Dropped, HttpRequest, HttpResponse, Leaves, Transport
+from fluxbatch.provider.json_fields import MalformedResponse
+from fluxbatch.provider.retry import RetryPolicy, retry
+from fluxbatch.provider.transport import (
+    BeforeSend,
+    ConnectionLost,
+    HttpRequest,
+    HttpResponse,
+    Transport,
+)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _REQUEST_ID = "X-Request-Id"
 _MAX_ID_CHARS = 128
 
 
-class Exchange:
+class RequestSender:
     """Borrows its transport."""
 
     def __init__(
@@ -36,54 +42,54 @@ class Exchange:
         transport: Transport,
         settings: Provider,
         key: ApiKey | None,
-        seams: Seams,
-        patience: Patience,
+        runtime: Runtime,
+        patience: RetryPolicy,
     ) -> None:
         self._transport = transport
         self._settings = settings
         self._key = key
-        self._seams = seams
+        self._runtime = runtime
         self._patience = patience
 
-    async def patient(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def with_retry(self, once: Callable[[], Awaitable[_T]]) -> _T:
         """The result of something that may be repeated."""
-        return await patiently(once, self._patience, self._seams.random)
+        return await retry(once, self._patience, self._runtime.random)
 
     async def read(
-        self, path: str, meaning: Callable[[bytes], T], query: Mapping[str, str] | None = None
-    ) -> T:
+        self, path: str, meaning: Callable[[bytes], _T], query: Mapping[str, str] | None = None
+    ) -> _T:
         """What a GET's answer means; tried again as patience allows."""
 
-        async def once() -> T:
+        async def once() -> _T:
             request = self.request("GET", path, query=query)
-            return self.understood(meaning, await self.once(request), request)
+            return self.parse(meaning, await self.send_ok(request), request)
 
-        return await self.patient(once)
+        return await self.with_retry(once)
 
-    async def once(self, request: HttpRequest, *, absent_is_fine: bool = False) -> HttpResponse:
+    async def send_ok(self, request: HttpRequest, *, absent_is_fine: bool = False) -> HttpResponse:
         """The answer to something that may be repeated, if it is a 2xx."""
-        answer = await self.arrived(request)
+        answer = await self.send(request)
         if 200 <= answer.status < 300 or (absent_is_fine and answer.status in {404, 410}):
             return answer
-        error = status_errors.of_read(
+        error = status_errors.read_error(
             answer, self.request_id(request, answer), now=self.utc(), clean=self.clean
         )
         if error is not None:
             raise error
         return answer
 
-    async def arrived(self, request: HttpRequest) -> HttpResponse:
+    async def send(self, request: HttpRequest) -> HttpResponse:
         """Any answer to something that may be repeated."""
         status = None
         try:
             return await self._transport.send(request)
         except NotSent as exc:
             failure = f"the provider could not be reached: {self.clean(str(exc))}"
-        except Dropped as exc:
+        except ConnectionLost as exc:
             failure, status = f"the provider did not answer: {self.clean(str(exc))}", exc.status
         raise TransientApiError(failure, status=status, request_id=self.request_id(request))
 
-    async def arrived_create(self, request: HttpRequest) -> HttpResponse:
+    async def send_create(self, request: HttpRequest) -> HttpResponse:
         """Any answer to a create, which is sent once."""
         request_id = self.request_id(request)
         error: ApiError
@@ -93,8 +99,8 @@ class Exchange:
             error = NotSent(
                 f"the create was not sent: {self.clean(str(exc))}", request_id=request_id
             )
-        except Dropped as exc:
-            if exc.status is not None and not status_errors.leaves_open(exc.status):
+        except ConnectionLost as exc:
+            if exc.status is not None and not status_errors.is_ambiguous(exc.status):
                 # Its first line refused the create; only the explanation was lost.
                 return HttpResponse(exc.status)
             error = AmbiguousCreate(
@@ -104,13 +110,13 @@ class Exchange:
             )
         raise error
 
-    def understood(
-        self, meaning: Callable[[bytes], T], answer: HttpResponse, request: HttpRequest
-    ) -> T:
+    def parse(
+        self, meaning: Callable[[bytes], _T], answer: HttpResponse, request: HttpRequest
+    ) -> _T:
         """What the body of a read's 2xx means."""
         try:
             return meaning(answer.body)
-        except Garbled as exc:
+        except MalformedResponse as exc:
             raise TransientApiError(
                 f"the provider's answer cannot be read: {exc}",
                 status=answer.status,
@@ -124,12 +130,12 @@ class Exchange:
         *,
         content: Mapping[str, object] | None = None,
         query: Mapping[str, str] | None = None,
-        leaves: Leaves | None = None,
+        leaves: BeforeSend | None = None,
     ) -> HttpRequest:
         """A request with our key, where there is one, and an id of its own."""
         headers = {
             "Accept": "application/json",
-            _REQUEST_ID: f"{self._seams.random.getrandbits(128):032x}",
+            _REQUEST_ID: f"{self._runtime.random.getrandbits(128):032x}",
         }
         if self._key is None:
             pass
@@ -151,12 +157,12 @@ class Exchange:
 
     def clean(self, text: str) -> str:
         """Others' words without this key; that first, as cutting could leave a part of it."""
-        return tidied(self._key.redacted(text) if self._key is not None else text)
+        return sanitize(self._key.redacted(text) if self._key is not None else text)
 
     def utc(self) -> datetime:
-        return self._seams.clock.now().utc
+        return self._runtime.clock.now().utc
 
 
-def quoted(name: str) -> str:
+def quote_path(name: str) -> str:
     """*name* as one segment of a path."""
     return quote(name, safe="")

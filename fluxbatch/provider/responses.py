@@ -1,7 +1,7 @@
 """What the provider's bodies mean, whichever dialect wrote them.
 
 Owns the union of both dialects: status words, output shapes, names of ids. Every
-function takes bytes of a stranger and returns a value or raises `Garbled`; nothing else
+function takes bytes of a stranger and returns a value or raises `MalformedResponse`; nothing else
 ever leaves, however odd the bytes. Knows nothing of HTTP or of what a bad answer costs.
 """
 
@@ -14,18 +14,18 @@ from enum import StrEnum
 
 from fluxbatch.domain.job import FailureClass, PredictionId
 from fluxbatch.domain.money import Micros
-from fluxbatch.infra.redaction import tidied
+from fluxbatch.infra.redaction import sanitize
 from fluxbatch.provider.failure_reasons import Clean, failure_of
 from fluxbatch.provider.json_fields import (
     ROW_NAMES,
-    Garbled,
+    MalformedResponse,
     count_of,
-    id_of,
     is_header,
     is_url,
     micros_of,
     moment_of,
     object_of,
+    read_id,
     rows_of,
     seconds_of,
     urls_of,
@@ -129,7 +129,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """One attempt at delivering a webhook."""
 
     url: str = field(repr=False)
@@ -141,22 +141,22 @@ class Delivery:
 def created(body: bytes) -> PredictionId:
     """The id in the answer to a create."""
     answer = object_of(body)
-    found = id_of(answer) or id_of(answer.get("data"))
+    found = read_id(answer) or read_id(answer.get("data"))
     if found is None:
-        raise Garbled("no prediction id in the answer")
+        raise MalformedResponse("no prediction id in the answer")
     return found
 
 
-def prediction(body: bytes, clean: Clean = tidied) -> Prediction:
+def prediction(body: bytes, clean: Clean = sanitize) -> Prediction:
     """The answer of `GET /prediction/{id}`."""
     return _prediction(object_of(body), clean)
 
 
-def webhook(body: bytes, clean: Clean = tidied) -> Prediction:
+def webhook(body: bytes, clean: Clean = sanitize) -> Prediction:
     """What a webhook delivers; always with an id."""
     told = _prediction(object_of(body), clean)
     if told.prediction_id is None:
-        raise Garbled("no prediction id in the delivery")
+        raise MalformedResponse("no prediction id in the delivery")
     return told
 
 
@@ -179,10 +179,10 @@ def presigned(body: bytes) -> Presigned:
         word_of(answer.get(name)) for name in ("id", "presigned_url", "public_url")
     )
     if not file_id or not is_url(put_url) or not is_url(public_url):
-        raise Garbled("no usable id, presigned_url or public_url in the answer")
+        raise MalformedResponse("no usable id, presigned_url or public_url in the answer")
     headers = answer.get("required_headers") or {}
     if not isinstance(headers, Mapping) or not all(map(is_header, headers.items())):
-        raise Garbled("required_headers are no headers")
+        raise MalformedResponse("required_headers are no headers")
     return Presigned(
         file_id, put_url, public_url, moment_of(answer.get("expires_at")), dict(headers)
     )
@@ -193,9 +193,9 @@ def model(body: bytes) -> ModelInfo:
     answer = object_of(body)
     schema = answer.get("request_schema")
     if not isinstance(schema, Mapping):
-        raise Garbled("no request_schema in the answer")
+        raise MalformedResponse("no request_schema in the answer")
     slug, title, output_type = (
-        tidied(word_of(answer.get(name))) for name in ("slug", "title", "output_type")
+        sanitize(word_of(answer.get(name))) for name in ("slug", "title", "output_type")
     )
     return ModelInfo(slug, title, output_type, dict(schema), _told_price(answer.get("cost")))
 
@@ -209,11 +209,11 @@ def _told_price(cost: object) -> Micros | None:
     return micros_of(cost.get("amount")) or None
 
 
-def deliveries(body: bytes) -> tuple[Delivery, ...]:
+def deliveries(body: bytes) -> tuple[WebhookDelivery, ...]:
     """The answer of `GET /webhooks/{execution_id}`."""
     names = ("webhooks", "deliveries", "attempts", *ROW_NAMES)
     return tuple(
-        Delivery(
+        WebhookDelivery(
             url=word_of(item.get("webhook_url") or item.get("url")),
             http_status=count_of(
                 item.get("status_code") or item.get("http_status") or item.get("response_status")
@@ -228,7 +228,7 @@ def deliveries(body: bytes) -> tuple[Delivery, ...]:
 def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:
     word = answer.get("status")
     if not isinstance(word, str) or not word.strip():
-        raise Garbled("no status in the answer")
+        raise MalformedResponse("no status in the answer")
     status = _STATUS_OF_WORD.get(word.strip().lower())
     if status is None:
         status, word = Status.NOT_FINISHED, clean(word)[:_MAX_WORD_CHARS]
@@ -238,7 +238,7 @@ def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:
     failed = failure_of(answer, clean) if status in {Status.FAILED, Status.CANCELLED} else None
     reason, failure = failed or (None, None)
     return Prediction(
-        prediction_id=id_of(answer),
+        prediction_id=read_id(answer),
         status=status,
         word=word.strip(),
         urls=urls_of(answer.get("output")) if status is Status.SUCCEEDED else (),
@@ -251,14 +251,14 @@ def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:
 
 
 def _execution(item: object) -> Execution | None:
-    if not isinstance(item, Mapping) or (found := id_of(item)) is None:
+    if not isinstance(item, Mapping) or (found := read_id(item)) is None:
         return None
     word = word_of(item.get("status"))
     return Execution(
         prediction_id=found,
-        model=tidied(word_of(item.get("model"))),
+        model=sanitize(word_of(item.get("model"))),
         status=_STATUS_OF_WORD.get(word.lower(), Status.NOT_FINISHED),
-        word=tidied(word, limit=_MAX_WORD_CHARS),
+        word=sanitize(word, limit=_MAX_WORD_CHARS),
         cost=micros_of(item.get("execution_cost")),
         created_at=moment_of(item.get("created_at")),
         started_at=moment_of(item.get("started_at")),

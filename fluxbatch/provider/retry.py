@@ -14,11 +14,11 @@ import anyio
 
 from fluxbatch.errors import BalanceTooLow, KeyRefused, TransientApiError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """The bounds of one read's retries."""
 
     tries: int = 4
@@ -39,7 +39,7 @@ class Patience:
         return None if error.retry_after_s > self.told_s else error.retry_after_s + jittered
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience: Patience, random: Random) -> T:
+async def retry(call: Callable[[], Awaitable[_T]], patience: RetryPolicy, random: Random) -> _T:
     """The result of *call*, tried again after each `TransientApiError` as *patience* allows."""
     tries_made = 0
     while True:

@@ -23,8 +23,8 @@ from fluxbatch.errors import (
     RejectedRequest,
     TransientApiError,
 )
-from fluxbatch.infra.redaction import without_markup
-from fluxbatch.provider.failure_reasons import Clean, reason_of
+from fluxbatch.infra.redaction import strip_markup
+from fluxbatch.provider.failure_reasons import Clean, failure_text
 from fluxbatch.provider.json_fields import json_or_none
 from fluxbatch.provider.transport import HttpResponse, http_date
 
@@ -32,15 +32,15 @@ _CONCURRENCY = re.compile(r"concurren|in[ -]flight|simultaneous|parallel|unfinis
 _MAX_REASON_BYTES = 20_000
 
 
-def of_create(
+def create_error(
     response: HttpResponse, request_id: str, *, model: str, now: datetime, clean: Clean
 ) -> ApiError | None:
     """The error a create's answer stands for; None for a 2xx."""
     status = response.status
     if 200 <= status < 300:
         return None
-    words = said(response, clean)
-    if leaves_open(status):
+    words = detail(response, clean)
+    if is_ambiguous(status):
         return AmbiguousCreate(
             f"the provider answered a create with {status}{words}; it may have accepted it",
             status=status,
@@ -55,15 +55,15 @@ def of_create(
     return _common(response, request_id, words, now)
 
 
-def of_read(
+def read_error(
     response: HttpResponse, request_id: str, *, now: datetime, clean: Clean
 ) -> ApiError | None:
     """The error a read's answer stands for; None for a 2xx. Safe to repeat, so 5xx is transient."""
     status = response.status
     if 200 <= status < 300:
         return None
-    words = said(response, clean)
-    if leaves_open(status):
+    words = detail(response, clean)
+    if is_ambiguous(status):
         return TransientApiError(
             f"the provider answered {status}{words}",
             status=status,
@@ -77,7 +77,7 @@ def of_read(
     return _common(response, request_id, words, now)
 
 
-def of_put(response: HttpResponse, *, now: datetime, clean: Clean) -> ApiError | None:
+def put_error(response: HttpResponse, *, now: datetime, clean: Clean) -> ApiError | None:
     """The error a storage's answer to an upload stands for.
 
     401, 403, 404 and 410 speak of the presigned URL, not of the key: a fresh one may work.
@@ -85,14 +85,14 @@ def of_put(response: HttpResponse, *, now: datetime, clean: Clean) -> ApiError |
     status = response.status
     if 200 <= status < 300:
         return None
-    words = said(response, clean)
+    words = detail(response, clean)
     message = f"the upload was answered with {status}{words}"
     if 400 <= status < 500 and status not in {401, 403, 404, 408, 410, 425, 429}:
         return RejectedRequest(message, status=status)
     return TransientApiError(message, status=status, retry_after_s=retry_after_s(response, now))
 
 
-def leaves_open(status: int) -> bool:
+def is_ambiguous(status: int) -> bool:
     """Whether a create so answered may have been accepted all the same."""
     return status == 408 or not 300 <= status < 500
 
@@ -129,7 +129,7 @@ def _common(response: HttpResponse, request_id: str, words: str, now: datetime) 
     )
 
 
-def said(response: HttpResponse, clean: Clean) -> str:
+def detail(response: HttpResponse, clean: Clean) -> str:
     """`: ` and the provider's words, or nothing."""
     tidy = clean(_words(response))
     return f": {tidy}" if tidy else ""
@@ -139,8 +139,8 @@ def _words(response: HttpResponse) -> str:
     """What the body says: by either dialect's names, else its text without markup."""
     answer = json_or_none(response.body)
     if isinstance(answer, Mapping):
-        return reason_of(answer)
-    return without_markup(response.body[:_MAX_REASON_BYTES].decode("utf-8", "replace"))
+        return failure_text(answer)
+    return strip_markup(response.body[:_MAX_REASON_BYTES].decode("utf-8", "replace"))
 
 
 def retry_after_s(response: HttpResponse, now: datetime) -> float | None:

@@ -7,14 +7,12 @@ know them. A simulation implements `Transport` and runs the whole client without
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import ClientHandlerType
@@ -23,15 +21,14 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from fluxbatch._version import __version__
-from fluxbatch.config.endpoints import Provider, is_loopback
+from fluxbatch.config.endpoints import Provider
 from fluxbatch.errors import NotSent
-from fluxbatch.infra.redaction import tidied
+from fluxbatch.infra.proxies import ProxyFor, environment_proxies
+from fluxbatch.infra.redaction import sanitize
 
-Leaves = Callable[[], None]
+BeforeSend = Callable[[], None]
 """Called at the last moment before a request is written; raises `NotSent` to hold it back."""
 
-ProxyFor = Callable[[str], str | None]
-"""The proxy to reach a URL by; None: directly."""
 
 _MAX_ANSWER_BYTES = 10_000_000
 _CONNECT_S = 10.0
@@ -47,7 +44,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
-    leaves: Leaves | None = field(default=None, repr=False)
+    leaves: BeforeSend | None = field(default=None, repr=False)
     timeout_s: float | None = None
     """None: the transport's own."""
 
@@ -67,7 +64,7 @@ class HttpResponse:
         return http_date(self.headers.get("date", ""))
 
 
-class Dropped(Exception):
+class ConnectionLost(Exception):
     """Sent, and no complete answer: reset, timeout, a body cut short or far too long.
 
     `status` is known when the answer broke off after its first line.
@@ -82,7 +79,7 @@ class Transport(Protocol):
     """Sends one request once."""
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Raises `NotSent` when certainly no byte left, `Dropped` when it left unanswered."""
+        """Raises `NotSent` when certainly no byte left, `ConnectionLost` when no answer came."""
         ...
 
 
@@ -94,7 +91,7 @@ class LeavingRequest(aiohttp.ClientRequest):
     the question is asked in that task: nothing can come between the answer and the write.
     """
 
-    leaves: Leaves | None = None
+    leaves: BeforeSend | None = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if not self.body:
@@ -126,7 +123,7 @@ class LeavingRequest(aiohttp.ClientRequest):
 
 
 class AiohttpTransport:
-    """Borrows its session, made by `open_session`: whoever opened it closes it."""
+    """Borrows its session, made by `open_http_session`: whoever opened it closes it."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, timeout_s: float, proxy_for: ProxyFor
@@ -158,17 +155,17 @@ class AiohttpTransport:
         except TimeoutError:
             failure = f"no answer within {total_s:g} s" if trip.left else "connecting timed out"
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            failure = tidied(f"{type(exc).__name__}: {exc}")
+            failure = sanitize(f"{type(exc).__name__}: {exc}")
         # Raised out here so that no aiohttp error, whose request carries the key, is its context.
         if trip.left:
-            raise Dropped(failure, status=trip.status)
+            raise ConnectionLost(failure, status=trip.status)
         raise NotSent(failure)
 
 
 class _Trip:
     """How far one request got."""
 
-    def __init__(self, leaves: Leaves | None) -> None:
+    def __init__(self, leaves: BeforeSend | None) -> None:
         self._leaves = leaves
         self.left = False
         self.status: int | None = None
@@ -177,7 +174,7 @@ class _Trip:
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
     ) -> aiohttp.ClientResponse:
         if not isinstance(request, LeavingRequest):
-            raise TypeError("the session was not opened by `open_session`")
+            raise TypeError("the session was not opened by `open_http_session`")
         request.leaves = self._leave
         return await handler(request)
 
@@ -222,12 +219,12 @@ _DNS_CACHE_S = 60
 @asynccontextmanager
 async def open_transport(settings: Provider) -> AsyncIterator[AiohttpTransport]:
     """The transport of real runs."""
-    async with open_session() as session:
+    async with open_http_session() as session:
         yield AiohttpTransport(session, timeout_s=settings.timeout, proxy_for=environment_proxies())
 
 
 @asynccontextmanager
-async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
+async def open_http_session() -> AsyncIterator[aiohttp.ClientSession]:
     """A session for hundreds of predictions in flight that asks before it writes.
 
     It is not told to trust the environment: that would read `.netrc` and the proxies anew, in a
@@ -243,21 +240,3 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
         headers={"User-Agent": f"fluxbatch/{__version__}"},
     ) as session:
         yield session
-
-
-def environment_proxies() -> ProxyFor:
-    """The proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name, read once.
-
-    A loopback address is always reached directly.
-    """
-    proxies = urllib.request.getproxies()
-
-    def proxy_for(url: str) -> str | None:
-        if not proxies or is_loopback(url):
-            return None
-        parts = urlsplit(url)
-        if urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
-            return None
-        return proxies.get(parts.scheme) or proxies.get("all")
-
-    return proxy_for

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fluxbatch.domain.job import ControlFile
 from fluxbatch.errors import RejectedRequest
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.provider.client import ProviderClient
-from fluxbatch.provider.retry import Patience, patiently
+from fluxbatch.provider.retry import RetryPolicy, retry
 
 MAX_CONTROL_BYTES = 50_000_000
 _MIME_OF_FORMAT = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -38,22 +38,22 @@ class Uploaded:
 async def upload(
     client: ProviderClient,
     control: ControlFile,
-    seams: Seams,
-    patience: Patience = Patience(),  # noqa: B008  frozen
+    runtime: Runtime,
+    patience: RetryPolicy = RetryPolicy(),  # noqa: B008  frozen
 ) -> Uploaded:
     """Send *control*; each try gets a fresh presigned URL, since they live minutes only.
 
     Raises `RejectedRequest` when the file is missing, no image, too large or not what the
     manifest named any more; `TransientApiError` and its kin when the provider is at fault.
     """
-    content, mime = await seams.blocking(lambda: read_control(control))
+    content, mime = await runtime.to_thread(lambda: read_control(control))
 
     async def once() -> Uploaded:
         place = await client.presign(mime)
         await client.put(place, content, mime)
         return Uploaded(place.file_id, place.public_url, place.expires_at, len(content), mime)
 
-    return await patiently(once, patience, seams.random)
+    return await retry(once, patience, runtime.random)
 
 
 def read_control(control: ControlFile) -> tuple[bytes, str]:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import anyio
 from aiohttp import web
 
-from fluxbatch.provider.webhook_urls import MAX_BODY_BYTES, SECRET_HEADER, Receiver
+from fluxbatch.provider.webhook_urls import MAX_WEBHOOK_BYTES, SECRET_HEADER, WebhookReceiver
 
 _BODY_S = 5.0
 _IDLE_S = 75.0
@@ -27,7 +27,7 @@ _SILENT = logging.Logger("fluxbatch.listener", logging.CRITICAL + 1)
 
 
 @asynccontextmanager
-async def listening(receiver: Receiver, host: str, port: int) -> AsyncIterator[int]:
+async def listening(receiver: WebhookReceiver, host: str, port: int) -> AsyncIterator[int]:
     """Serve *receiver*; gives the port, which port 0 leaves to the system.
 
     Raises `OSError` where nobody may listen there.
@@ -52,12 +52,12 @@ async def listening(receiver: Receiver, host: str, port: int) -> AsyncIterator[i
 
 
 class _Answering:
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: WebhookReceiver) -> None:
         self._receiver = receiver
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         secret = request.headers.get(SECRET_HEADER, "")
-        verdict = self._receiver.judge(request.method, request.path, secret)
+        verdict = self._receiver.authorize(request.method, request.path, secret)
         if verdict.attempt is None:
             return _response(request, verdict.status, verdict.body)
         body = await _body(request)
@@ -67,14 +67,14 @@ class _Answering:
 
 async def _body(request: web.BaseRequest) -> bytes | None:
     """The whole body; None for one that is too long, too slow or broken off."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+    if (request.content_length or 0) > MAX_WEBHOOK_BYTES:
         return None
     body = bytearray()
     with anyio.move_on_after(_BODY_S):
         try:
             while chunk := await request.content.readany():
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
+                if len(body) > MAX_WEBHOOK_BYTES:
                     return None
         except (web.RequestPayloadError, OSError):
             return None

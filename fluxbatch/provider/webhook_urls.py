@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.provider import responses
-from fluxbatch.provider.json_fields import Garbled
+from fluxbatch.provider.json_fields import MalformedResponse
 
 KEY_BYTES = 32
-MAX_BODY_BYTES = 256 * 1024
+MAX_WEBHOOK_BYTES = 256 * 1024
 SECRET_HEADER = "X-Webhook-Secret"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ _NAME = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _HEALTH = "health"
 
 
-class Attempt(NamedTuple):
+class WebhookAttempt(NamedTuple):
     """One create, by what the ledger knows of it before it leaves."""
 
     prediction_seq: int
@@ -38,19 +38,19 @@ class Attempt(NamedTuple):
     """UTC since 1970. A ledger restored from a backup gives the same numbers out again."""
 
     @classmethod
-    def of(cls, prediction_seq: int, intended: Moment) -> Attempt:
+    def of(cls, prediction_seq: int, intended: Timestamp) -> WebhookAttempt:
         return cls(prediction_seq, (intended.utc - _EPOCH) // timedelta(microseconds=1))
 
 
 @dataclass(frozen=True, slots=True)
-class HookAddress:
+class WebhookAddress:
     """Where one attempt's end is to be told, and by what word; neither is printed."""
 
     url: str = field(repr=False)
     secret: str = field(repr=False)
 
 
-class HookNames:
+class WebhookUrls:
     """Every attempt's address, derived. Addresses begin with *public_url*."""
 
     def __init__(self, key: bytes, public_url: str = "") -> None:
@@ -59,34 +59,34 @@ class HookNames:
         self._key = key
         self.public_url = public_url
 
-    def address(self, attempt: Attempt) -> HookAddress:
+    def address(self, attempt: WebhookAttempt) -> WebhookAddress:
         name = f"{attempt.prediction_seq}-{attempt.intended_us}"
-        return HookAddress(self._url(name), self._secret(attempt))
+        return WebhookAddress(self._url(name), self._secret(attempt))
 
     @property
-    def health(self) -> HookAddress:
+    def health(self) -> WebhookAddress:
         """Whoever answers there with the secret is this dataset's listener."""
-        return HookAddress(self._url(_HEALTH), self._derived("secret", _HEALTH))
+        return WebhookAddress(self._url(_HEALTH), self._derived("secret", _HEALTH))
 
-    def attempt_at(self, path: str) -> Attempt | None:
+    def attempt_at(self, path: str) -> WebhookAttempt | None:
         """The attempt whose address *path* ends with; what stands before it is a proxy's matter."""
         name, token = _last_two(path)
         match = _NAME.fullmatch(name)
         if match is None or not _is_same(token, self._derived("path", name)):
             return None
-        return Attempt(int(match[1]), int(match[2]))
+        return WebhookAttempt(int(match[1]), int(match[2]))
 
     def is_health(self, path: str) -> bool:
         name, token = _last_two(path)
         return name == _HEALTH and _is_same(token, self._derived("path", _HEALTH))
 
-    def knows(self, attempt: Attempt, secret: str) -> bool:
+    def knows(self, attempt: WebhookAttempt, secret: str) -> bool:
         return _is_same(secret, self._secret(attempt))
 
     def _url(self, name: str) -> str:
         return f"{self.public_url}/{name}/{self._derived('path', name)}"
 
-    def _secret(self, attempt: Attempt) -> str:
+    def _secret(self, attempt: WebhookAttempt) -> str:
         return self._derived("secret", f"{attempt.prediction_seq}-{attempt.intended_us}")
 
     def _derived(self, purpose: str, name: str) -> str:
@@ -98,45 +98,45 @@ class HookNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class WebhookVerdict:
     """What to answer to a request's head, and whose delivery its body is."""
 
     status: int
-    attempt: Attempt | None = None
+    attempt: WebhookAttempt | None = None
     """Set: read the body, and hand it to `receive`."""
     body: bytes = field(default=b"", repr=False)
 
 
-_NOT_FOUND, _NOT_ALLOWED, _FORBIDDEN = Verdict(404), Verdict(405), Verdict(403)
+_NOT_FOUND, _NOT_ALLOWED, _FORBIDDEN = WebhookVerdict(404), WebhookVerdict(405), WebhookVerdict(403)
 
-Told = Callable[[Attempt, responses.Prediction | None], None]
+OnWebhook = Callable[[WebhookAttempt, responses.Prediction | None], None]
 """Hears a verified delivery; None: it could not be read. Must not block."""
 
 
-class Receiver:
+class WebhookReceiver:
     """What stands at the public address, without its sockets."""
 
-    def __init__(self, names: HookNames, told: Told) -> None:
+    def __init__(self, names: WebhookUrls, told: OnWebhook) -> None:
         self._names = names
         self._told = told
 
-    def judge(self, method: str, path: str, secret: str) -> Verdict:
+    def authorize(self, method: str, path: str, secret: str) -> WebhookVerdict:
         """Whether a request is one of ours; before a byte of its body is read."""
         if self._names.is_health(path):
             health = self._names.health.secret.encode()
-            return Verdict(200, body=health) if method == "GET" else _NOT_ALLOWED
+            return WebhookVerdict(200, body=health) if method == "GET" else _NOT_ALLOWED
         attempt = self._names.attempt_at(path)
         if attempt is None:
             return _NOT_FOUND
         if method != "POST":
             return _NOT_ALLOWED
-        return Verdict(200, attempt) if self._names.knows(attempt, secret) else _FORBIDDEN
+        return WebhookVerdict(200, attempt) if self._names.knows(attempt, secret) else _FORBIDDEN
 
-    def receive(self, attempt: Attempt, body: bytes | None) -> None:
+    def receive(self, attempt: WebhookAttempt, body: bytes | None) -> None:
         """Hand on what was delivered for *attempt*; None for a body that did not come whole."""
         told: responses.Prediction | None = None
         if body is not None:
-            with suppress(Garbled):  # the end it meant to tell is found by asking
+            with suppress(MalformedResponse):  # the end it meant to tell is found by asking
                 told = responses.webhook(body)
         self._told(attempt, told)
 

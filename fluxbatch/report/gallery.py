@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import UPLOAD_PREFIX, Quality
-from fluxbatch.domain.provenance import without_query
+from fluxbatch.domain.provenance import strip_query
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.quality_notes import noted_outputs
 from fluxbatch.ledger.queries.report_gallery import ShownJob, ShownOutput, shown_jobs
-from fluxbatch.report.output_dir import Place
-from fluxbatch.report.thumbnails import Thumbs, Wanted
+from fluxbatch.report.output_dir import ReportDir
+from fluxbatch.report.thumbnails import ThumbnailRequest, Thumbnails
 
 _CHARS = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -34,10 +34,12 @@ def script_json(value: object) -> str:
 class Gallery:
     """Everything the gallery shows; read once, page by page."""
 
-    def __init__(self, db: Database, place: Place, thumbs: Thumbs, runs: Mapping[int, int]) -> None:
+    def __init__(
+        self, db: Database, place: ReportDir, thumbs: Thumbnails, runs: Mapping[int, int]
+    ) -> None:
         self._db = db
         self._place = place
-        self._stored = images_of(place.dataset, db)
+        self._stored = open_images(place.dataset, db)
         self._thumbs = thumbs
         self._runs = runs
         self._twins = {one.output_seq: one.twin for one in noted_outputs(db) if one.twin}
@@ -62,14 +64,14 @@ class Gallery:
         """The control images that the lines name by number; after the last line only."""
         return script_json(self._control_list)
 
-    def _wanted(self, page: list[tuple[ShownJob, list[ShownOutput]]]) -> Iterator[Wanted]:
+    def _wanted(self, page: list[tuple[ShownJob, list[ShownOutput]]]) -> Iterator[ThumbnailRequest]:
         for job, outputs in page:
             if job.control_path is not None and job.control_sha256 is not None:
                 opened = partial(_opened, job.control_path)
-                yield Wanted(opened, job.control_sha256, must_match=True)
+                yield ThumbnailRequest(opened, job.control_sha256, must_match=True)
             for output in outputs:
                 if output.path is not None and output.sha256 is not None:
-                    yield Wanted(partial(self._stored.open, output.path), output.sha256)
+                    yield ThumbnailRequest(partial(self._stored.open, output.path), output.sha256)
 
     def _items(self, job: ShownJob, outputs: list[ShownOutput]) -> Iterator[dict[str, Any]]:
         given = json.loads(job.input_json)
@@ -133,7 +135,7 @@ class Gallery:
             return None
         name = str(given)
         if not name.startswith(UPLOAD_PREFIX):
-            name = without_query(name)
+            name = strip_query(name)
         number = self._controls.get(name)
         if number is None:
             number = self._controls[name] = len(self._control_list)

@@ -18,14 +18,14 @@ _OURS = frozenset({"index.html", "index.html.part", "thumbs"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReportDir:
     """A report's folder and its dataset's."""
 
     dataset: Folder
     root: Path
 
     @classmethod
-    def of(cls, dataset: Folder, to: Path | None) -> Place:
+    def of(cls, dataset: Folder, to: Path | None) -> ReportDir:
         """`DIR/report` where nothing else is asked for; raises `ConfigError` for a bad *to*."""
         root = to if to is not None else dataset.root / "report"
         if root.exists() and not root.is_dir():

@@ -25,9 +25,9 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import quality_notes, report_gallery, runs_and_failures, totals
 from fluxbatch.report import charts, words
 from fluxbatch.report.gallery import Gallery
-from fluxbatch.report.output_dir import Place
+from fluxbatch.report.output_dir import ReportDir
 from fluxbatch.report.run_figures import RunFigures, run_figures
-from fluxbatch.report.thumbnails import Thumbs
+from fluxbatch.report.thumbnails import Thumbnails
 
 _SCRIPTS = ("data", "filters", "tiles", "grid", "lightbox", "page")
 _RUNS = 30
@@ -36,22 +36,22 @@ _ROWS_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenReport:
     """What a report holds."""
 
-    place: Place
+    place: ReportDir
     images: int
     thumbs_made: int
     left_out: int
     """Items of the gallery beyond what was asked for: jobs whose images are not shown."""
 
 
-def write_report(place: Place, *, most: int) -> Written:
+def write_report(place: ReportDir, *, most: int) -> WrittenReport:
     """Write *place*'s page and thumbnails; at most *most* items in its gallery.
 
     Raises `ConfigError` where no dataset is, `SinkError` when the disk fails.
     """
-    with place.dataset.reader() as db, Thumbs(place.thumbs) as thumbs:
+    with place.dataset.reader() as db, Thumbnails(place.thumbs) as thumbs:
         place.make()
         runs = report_gallery.shown_runs(db)
         shown = Gallery(db, place, thumbs, {run.seq: i for i, run in enumerate(reversed(runs), 1)})
@@ -60,7 +60,9 @@ def write_report(place: Place, *, most: int) -> Written:
         _write(place, pieces)
         thumbs.prune()
         left_out = max(report_gallery.count_shown_jobs(db) - counted.number, 0)
-        return Written(place, shown.images, thumbs.made, left_out if counted.number >= most else 0)
+        return WrittenReport(
+            place, shown.images, thumbs.made, left_out if counted.number >= most else 0
+        )
 
 
 class _Counted:
@@ -76,7 +78,7 @@ class _Counted:
             self.number += 1
 
 
-def _write(place: Place, pieces: Iterator[str]) -> None:
+def _write(place: ReportDir, pieces: Iterator[str]) -> None:
     part = place.page.with_suffix(".html.part")
     try:
         with part.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
@@ -88,7 +90,11 @@ def _write(place: Place, pieces: Iterator[str]) -> None:
 
 
 def _page(
-    db: Database, place: Place, runs: list[report_gallery.ShownRun], shown: Gallery, lines: _Counted
+    db: Database,
+    place: ReportDir,
+    runs: list[report_gallery.ShownRun],
+    shown: Gallery,
+    lines: _Counted,
 ) -> dict[str, object]:
     manifest = runs_and_failures.latest_manifest(db)
     seq = manifest.seq if manifest is not None else 0
@@ -146,7 +152,7 @@ def _template() -> Template:
     )
     environment.filters.update(
         dollars=dollars,
-        moment=words.moment,
+        moment=words.utc_text_short,
         duration=duration,
         file_size=size,
         number=lambda value: f"{value:,}",

@@ -22,7 +22,7 @@ from fluxbatch.ledger.queries.totals import Totals, totals_of_run
 _MADE_NOTHING = ("unsent", "refused", "absent")
 _POINTS = 240
 
-Point = tuple[float, float]
+TimePoint = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class RunFigures:
     window_s: float
     cap: Micros | None
     states: tuple[tuple[str, int], ...]
-    rate: tuple[Point, ...]
-    spent: tuple[Point, ...]
+    rate: tuple[TimePoint, ...]
+    spent: tuple[TimePoint, ...]
     durations: tuple[float, ...]
     """Of successes, sorted; as the provider tells them, else from its answer to the end seen."""
 
@@ -111,7 +111,7 @@ def _took(one: ShownPrediction) -> float:
     return max((parse_utc(one.ended_at) - answered).total_seconds(), 0.0)
 
 
-def _rate(left: list[float], last: float, window_s: float) -> list[Point]:
+def _rate(left: list[float], last: float, window_s: float) -> list[TimePoint]:
     """How many creates the window held, at so many moments that a line through them is true."""
     if not left:
         return []
@@ -124,7 +124,7 @@ def _rate(left: list[float], last: float, window_s: float) -> list[Point]:
     ]
 
 
-def _spent(paid: list[tuple[float, int]], last: float) -> list[Point]:
+def _spent(paid: list[tuple[float, int]], last: float) -> list[TimePoint]:
     """What was spent by then; of many moments every so many."""
     points, total = [(0.0, 0.0)], 0
     paid.sort()

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, Self
 from PIL import ImageOps
 
 from fluxbatch.errors import SinkError
-from fluxbatch.sink.verify import NoImage, sniffed
+from fluxbatch.sink.verify import InvalidImage, sniffed
 
 _SIDE = 384
 _QUALITY = 74
@@ -28,7 +28,7 @@ _NAME_CHARS = 24
 _BLOCK_BYTES = 1024 * 1024
 
 
-class Wanted(NamedTuple):
+class ThumbnailRequest(NamedTuple):
     """A picture to be shown small."""
 
     open: Callable[[], IO[bytes]]
@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
     """Whether the file may have changed since it was hashed: a control image is the user's."""
 
 
-class Thumbs:
+class Thumbnails:
     """The thumbnails of one report."""
 
     def __init__(self, root: Path) -> None:
@@ -58,7 +58,7 @@ class Thumbs:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def make(self, wanted: Iterable[Wanted]) -> None:
+    def make(self, wanted: Iterable[ThumbnailRequest]) -> None:
         """Have them all, as far as they can be read. Raises `SinkError` when the disk fails."""
         new = {one.sha256: one for one in wanted if one.sha256 not in self._known}
         for (sha256, _), made in zip(
@@ -80,7 +80,7 @@ class Thumbs:
             if file.relative_to(self._root).as_posix() not in named:
                 file.unlink(missing_ok=True)
 
-    def _one(self, wanted: Wanted) -> bool | None:
+    def _one(self, wanted: ThumbnailRequest) -> bool | None:
         """Whether it was made just now; None: it cannot be."""
         path = self._root / _name(wanted.sha256)
         if path.exists():
@@ -100,7 +100,7 @@ class Thumbs:
         except OSError as exc:
             part.unlink(missing_ok=True)
             raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
-        except NoImage:
+        except InvalidImage:
             part.unlink(missing_ok=True)
             return None
         return True
@@ -112,16 +112,16 @@ def _shrink(content: IO[bytes], out: IO[bytes]) -> None:
     try:
         with kind.reader(content) as image:
             if image.width * image.height > _MOST_PIXELS:
-                raise NoImage("too large")
+                raise InvalidImage("too large")
             image.draft("RGB", (_SIDE, _SIDE))
             upright = ImageOps.exif_transpose(image)
             mode = "RGBA" if upright.has_transparency_data else "RGB"
             upright = upright.convert(mode)
             upright.thumbnail((_SIDE, _SIDE), reducing_gap=2.0)
-    except NoImage:
+    except InvalidImage:
         raise
     except Exception as exc:  # Pillow raises whatever a format's parser trips over
-        raise NoImage(str(exc)) from exc
+        raise InvalidImage(str(exc)) from exc
     upright.save(out, "WEBP", quality=_QUALITY, method=3)
 
 

@@ -15,6 +15,6 @@ def seconds_words(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 20 and seconds % 1 else f"{seconds:.0f} s"
 
 
-def moment(text: str | None) -> str:
+def utc_text_short(text: str | None) -> str:
     """`2026-11-22 18:04 UTC` of a ledger's time."""
     return f"{text[:10]} {text[11:16]} UTC" if text else _NOTHING

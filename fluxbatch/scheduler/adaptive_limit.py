@@ -13,7 +13,7 @@ _CUT = 0.7
 
 
 @dataclass(slots=True)
-class Allowance:
+class AdaptiveLimit:
     """Starts at the whole `limit`."""
 
     limit: int
@@ -32,7 +32,7 @@ class Allowance:
             return self.limit
         return max(int(grown), 1)
 
-    def cut(self, now: float, settle_s: float) -> bool:
+    def decrease(self, now: float, settle_s: float) -> bool:
         """The provider refused; whether that made a difference.
 
         Refusals within *settle_s* of a cut were under way before it and cut nothing more.

@@ -21,7 +21,7 @@ from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Limits
 from fluxbatch.events import Events, LaneChanged
 from fluxbatch.infra.runtime import Clock
-from fluxbatch.scheduler.adaptive_limit import Allowance
+from fluxbatch.scheduler.adaptive_limit import AdaptiveLimit
 from fluxbatch.scheduler.window import CreateWindow
 
 _SETTLE_WINDOWS = 1 / 30
@@ -39,8 +39,8 @@ class Lane:
         """Usable ones; empty: the lane is out."""
         self.label = keys[0].label
         self.window = CreateWindow(limits.creates, limits.window)
-        self.creates = Allowance(limits.creates, limits.window)
-        self.slots = Allowance(limits.concurrent, limits.window)
+        self.creates = AdaptiveLimit(limits.creates, limits.window)
+        self.slots = AdaptiveLimit(limits.concurrent, limits.window)
         self.held = 0
         """Slots: predictions created but not yet ended. May pass the limit when one is found."""
         self.paused_until = 0.0
@@ -82,7 +82,7 @@ class Lane:
         return self.keys[self._turn % len(self.keys)]
 
 
-class Turn:
+class Permit:
     """A granted slot with a place in its lane's window."""
 
     def __init__(self, lane: Lane, clock: Clock, lag_s: float) -> None:
@@ -124,11 +124,11 @@ class Turn:
 
 
 class _Waiter:
-    __slots__ = ("event", "turn")
+    __slots__ = ("event", "permit")
 
     def __init__(self) -> None:
         self.event = anyio.Event()
-        self.turn: Turn | None = None
+        self.permit: Permit | None = None
 
 
 class Lanes:
@@ -174,7 +174,7 @@ class Lanes:
             self._changed = anyio.Event()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Turn | None]:
+    async def permit(self) -> AsyncIterator[Permit | None]:
         """Wait for a slot and a place in the window; the slot is held until the end.
 
         None once nothing more may leave.
@@ -186,13 +186,13 @@ class Lanes:
         try:
             if not self._closed:
                 await waiter.event.wait()
-            if waiter.turn is not None:
-                await self._buckets[waiter.turn.lane.account].acquire()
-            yield waiter.turn
+            if waiter.permit is not None:
+                await self._buckets[waiter.permit.lane.account].acquire()
+            yield waiter.permit
         finally:
-            if waiter.turn is not None:
-                waiter.turn.close()
-                self._free(waiter.turn.lane)
+            if waiter.permit is not None:
+                waiter.permit.close()
+                self._free(waiter.permit.lane)
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)
 
@@ -233,7 +233,7 @@ class Lanes:
         """429: others use the key too, or the provider counts otherwise; use less for a while."""
         allowance = lane.slots if by_concurrency else lane.creates
         now = self._clock.monotonic()
-        if allowance.cut(now, max(pause_s, lane.window.window_s * _SETTLE_WINDOWS)):
+        if allowance.decrease(now, max(pause_s, lane.window.window_s * _SETTLE_WINDOWS)):
             what = "slots" if by_concurrency else "creates a window"
             words = f"{allowance.allowed(now)} of {allowance.limit} {what} after: {reason}"
             self._events.emit(LaneChanged(lane.label, "slowed", words))
@@ -289,7 +289,7 @@ class Lanes:
         waiter = self._waiters.popleft()
         lane.held += 1
         lane.window.leave()
-        waiter.turn = Turn(lane, self._clock, self._lag_s)
+        waiter.permit = Permit(lane, self._clock, self._lag_s)
         waiter.event.set()
 
 

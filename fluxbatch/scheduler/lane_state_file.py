@@ -24,9 +24,9 @@ import anyio
 from platformdirs import user_state_path
 
 from fluxbatch.errors import FluxbatchError, HeldElsewhere
-from fluxbatch.infra.runtime import Blocking, Moment
+from fluxbatch.infra.runtime import Timestamp, ToThread
 
-CreateState = Literal["left", "running", "ended"]
+CreateState = Literal["left", "running", "record_ended"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS creates (
@@ -63,7 +63,7 @@ class KeptCreate:
     state: CreateState
     provider_id: str | None
     counted: bool
-    at: Moment
+    at: Timestamp
     """When it was answered; when it left, as long as no answer is known."""
 
 
@@ -99,7 +99,7 @@ class LaneFile:
                 state,
                 provider_id,
                 bool(counted),
-                Moment(datetime.fromtimestamp(at_us / 1e6, UTC), boot_id, boot_us / 1e6),
+                Timestamp(datetime.fromtimestamp(at_us / 1e6, UTC), boot_id, boot_us / 1e6),
             )
             for dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us in (
                 self._connection.execute(_ALL)
@@ -110,7 +110,7 @@ class LaneFile:
         self,
         prediction: int,
         state: CreateState,
-        at: Moment,
+        at: Timestamp,
         *,
         provider_id: str | None = None,
         counted: bool = True,
@@ -133,7 +133,7 @@ class LaneFile:
         """The prediction has ended; when it was created still counts."""
         self._connection.execute(_END, (dataset or self.dataset, prediction))
 
-    def forget_before(self, at: Moment) -> None:
+    def forget_before(self, at: Timestamp) -> None:
         """Drop what has ended and left the window."""
         self._connection.execute(_DROP, (int(at.utc.timestamp() * 1e6),))
 
@@ -149,22 +149,22 @@ class LaneFile:
         self._lock.close()
 
 
-def left_now(prediction: int, at: Moment, file: LaneFile) -> None:
+def record_left(prediction: int, at: Timestamp, file: LaneFile) -> None:
     """Its create may leave from here on."""
     file.put(prediction, "left", at)
 
 
-def runs(prediction: int, at: Moment, provider_id: str | None, file: LaneFile) -> None:
+def record_running(prediction: int, at: Timestamp, provider_id: str | None, file: LaneFile) -> None:
     """The provider has it."""
     file.put(prediction, "running", at, provider_id=provider_id)
 
 
-def uncounted(prediction: int, at: Moment, file: LaneFile) -> None:
+def record_uncounted(prediction: int, at: Timestamp, file: LaneFile) -> None:
     """It did not leave, or the provider does not count it."""
-    file.put(prediction, "ended", at, counted=False)
+    file.put(prediction, "record_ended", at, counted=False)
 
 
-def ended(prediction: int, file: LaneFile) -> None:
+def record_ended(prediction: int, file: LaneFile) -> None:
     """Its slot is free; when it was created still counts."""
     file.end(prediction)
 
@@ -172,9 +172,9 @@ def ended(prediction: int, file: LaneFile) -> None:
 class LaneJournal:
     """Writes a lane's file from any task, many changes at a time."""
 
-    def __init__(self, file: LaneFile, blocking: Blocking) -> None:
+    def __init__(self, file: LaneFile, to_thread: ToThread) -> None:
         self.file = file
-        self._blocking = blocking
+        self._to_thread = to_thread
         self._changes: list[Callable[[LaneFile], None]] = []
         self._wake = anyio.Event()
         self._written = anyio.Event()
@@ -196,7 +196,7 @@ class LaneJournal:
             self._wake = anyio.Event()
             changes, self._changes = self._changes, []
             written, self._written = self._written, anyio.Event()
-            await self._blocking(partial(self.file.apply, changes))
+            await self._to_thread(partial(self.file.apply, changes))
             written.set()
 
     def flush(self) -> None:

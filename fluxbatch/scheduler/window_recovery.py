@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.scheduler.window import CreateWindow
 
 
 class SeenCreate(NamedTuple):
     """A create an earlier process made."""
 
-    intended: Moment
-    answered: Moment | None
-    given_up: Moment | None = None
+    intended: Timestamp
+    answered: Timestamp | None
+    given_up: Timestamp | None = None
     """Both None: a crash hides how it went on."""
 
 
-def age_s(then: Moment, now: Moment) -> float:
+def age_s(then: Timestamp, now: Timestamp) -> float:
     """Seconds that have certainly passed from *then* to *now*, never negative."""
     if then.boot_id == now.boot_id:
         return max(now.boot_s - then.boot_s, 0.0)
@@ -30,7 +30,7 @@ def age_s(then: Moment, now: Moment) -> float:
 
 
 def counts_from_s(
-    create: SeenCreate, now: Moment, monotonic: float, *, lag_s: float, longest_s: float
+    create: SeenCreate, now: Timestamp, monotonic: float, *, lag_s: float, longest_s: float
 ) -> float:
     """The monotonic moment from which *create* counts for one window more.
 

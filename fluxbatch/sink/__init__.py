@@ -6,52 +6,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fluxbatch.sink.batch import Asked, Broken, Stored
+    from fluxbatch.sink.batch import OutputRef, RejectedOutput, Stored
     from fluxbatch.sink.bucket_store import BucketStore
     from fluxbatch.sink.download import (
         BLOCK_BYTES,
+        DownloadFailed,
+        DownloadPace,
         Fetcher,
-        Gone,
-        Pace,
-        Take,
-        Unfetched,
+        OnBlock,
+        UrlExpired,
         open_fetcher,
     )
     from fluxbatch.sink.local_store import LocalStore
-    from fluxbatch.sink.sink import Expired, Sink
+    from fluxbatch.sink.sink import OutputExpired, Sink
     from fluxbatch.sink.store import Images, ImageStore
     from fluxbatch.sink.verify import ENDINGS
 
 __all__ = [
     "BLOCK_BYTES",
     "ENDINGS",
-    "Asked",
-    "Broken",
     "BucketStore",
-    "Expired",
+    "DownloadFailed",
+    "DownloadPace",
     "Fetcher",
-    "Gone",
     "ImageStore",
     "Images",
     "LocalStore",
-    "Pace",
+    "OnBlock",
+    "OutputExpired",
+    "OutputRef",
+    "RejectedOutput",
     "Sink",
     "Stored",
-    "Take",
-    "Unfetched",
+    "UrlExpired",
     "open_fetcher",
 ]
 
 _HOMES = {
     "BucketStore": "bucket_store",
     "ENDINGS": "verify",
-    "Expired": "sink",
+    "OutputExpired": "sink",
     "Sink": "sink",
     "ImageStore": "store",
     "Images": "store",
     "LocalStore": "local_store",
-    "Asked": "batch",
-    "Broken": "batch",
+    "OutputRef": "batch",
+    "RejectedOutput": "batch",
     "Stored": "batch",
 }
 """Imported when first asked for: who only reads images needs neither aiohttp nor Pillow."""

@@ -18,16 +18,22 @@ from typing import NamedTuple
 
 import anyio
 
-from fluxbatch.config.settings import Sink as SinkSettings
-from fluxbatch.domain.provenance import Delivered, Provenance, as_embedded, as_sidecar, facts_of
+from fluxbatch.config.settings import SinkSettings as SinkSettings
+from fluxbatch.domain.provenance import (
+    Delivered,
+    Provenance,
+    as_embedded,
+    as_sidecar,
+    image_metadata,
+)
 from fluxbatch.errors import SinkError
-from fluxbatch.infra.runtime import Blocking, Moment, Seams
-from fluxbatch.infra.url_redaction import tidied
+from fluxbatch.infra.runtime import Runtime, Timestamp, ToThread
+from fluxbatch.infra.url_redaction import sanitize_url
 from fluxbatch.sink.metadata import embedded
-from fluxbatch.sink.quality import Look
-from fluxbatch.sink.store import ImageStore, Landing
-from fluxbatch.sink.temp_file import HalfFile, Written
-from fluxbatch.sink.verify import NoImage, OtherKind, Verdict, verdict
+from fluxbatch.sink.quality import ImageQuality
+from fluxbatch.sink.store import ImageStore, PendingFile
+from fluxbatch.sink.temp_file import TempFile, WrittenFile
+from fluxbatch.sink.verify import InvalidImage, NotAnImage, VerifiedImage, verify
 
 _TRIPS = min(max((os.cpu_count() or 1) - 1, 1), 8)
 """At once: decoding uses a core each, and the event loop needs one. (More threads than cores
@@ -49,15 +55,15 @@ class Stored:
     height: int
     verify_s: float
     """CPU seconds spent on decoding it."""
-    look: Look
-    at: Moment
+    look: ImageQuality
+    at: Timestamp
     file_sha256: str | None = None
     """Of the file, where its facts are embedded."""
     is_beside: bool = False
     """Its facts were to be embedded, and are in a sidecar."""
 
 
-class Asked(NamedTuple):
+class OutputRef(NamedTuple):
     """Which output of which prediction an arrival is: what it can say of itself."""
 
     made: Provenance
@@ -65,7 +71,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class RejectedOutput:
     """No whole image came; another try may do better."""
 
     reason: str
@@ -73,56 +79,56 @@ class Broken:
     """It is no image by its nature: no try will do better."""
 
 
-class Arrival:
+class Download:
     """The blocks of one download: the last one in memory, those before it in a temporary file.
 
     An ordinary image is one block and touches no file before it is verified.
     """
 
-    def __init__(self, store: ImageStore, blocking: Blocking) -> None:
+    def __init__(self, store: ImageStore, to_thread: ToThread) -> None:
         self._store = store
-        self._blocking = blocking
+        self._to_thread = to_thread
         self._block = b""
-        self._half: HalfFile | None = None
+        self._half: TempFile | None = None
 
     async def take(self, block: bytes) -> None:
         if self._block:
-            await self._blocking(self._spill)
+            await self._to_thread(self._spill)
         self._block = block
 
-    def verified(self, max_pixels: int) -> Verdict:
-        """All of it is an image; raises `NoImage`. Blocks."""
+    def verified(self, max_pixels: int) -> VerifiedImage:
+        """All of it is an image; raises `InvalidImage`. Blocks."""
         if self._half is None:
-            return verdict(io.BytesIO(self._block), max_pixels=max_pixels)
-        return verdict(self._spill().written(), max_pixels=max_pixels)
+            return verify(io.BytesIO(self._block), max_pixels=max_pixels)
+        return verify(self._spill().written(), max_pixels=max_pixels)
 
     def content(self) -> bytes:
         """All of it, which is verified. Blocks."""
         return self._block if self._half is None else self._half.written().read()
 
-    def become(self, content: bytes) -> None:
+    def replace(self, content: bytes) -> None:
         """Land as *content* instead of what came. Blocks."""
         half, self._half, self._block = self._half, None, content
         if half is not None:
             half.discard()
 
-    def landing(self, stem: str, extension: str) -> Landing:
+    def landing(self, stem: str, extension: str) -> PendingFile:
         """What is verified, for the store to keep; what it does not keep is `leave`'s to remove.
         Blocks."""
         half = self._spill() if self._half is None else self._half
-        return Landing(half, stem, extension)
+        return PendingFile(half, stem, extension)
 
     def landed(self) -> None:
         """The store has kept it: there is nothing to leave."""
         self._half = None
 
-    async def leave(self) -> None:
+    async def discard(self) -> None:
         """Remove what did not land, even when cancelled."""
         if (half := self._half) is not None:
             with anyio.CancelScope(shield=True):
-                await self._blocking(half.discard)
+                await self._to_thread(half.discard)
 
-    def _spill(self) -> HalfFile:
+    def _spill(self) -> TempFile:
         if self._half is None:
             self._half = self._store.begin()
         self._half.write(self._block)
@@ -130,13 +136,15 @@ class Arrival:
         return self._half
 
 
-class _Parcel:
+class _Item:
     __slots__ = (
         "arrival", "asked", "at", "called", "delivered", "ended", "in_hand", "is_beside", "outcome",
         "seen", "stem",
     )  # fmt: skip
 
-    def __init__(self, arrival: Arrival, stem: str, asked: Asked | None, at: Moment) -> None:
+    def __init__(
+        self, arrival: Download, stem: str, asked: OutputRef | None, at: Timestamp
+    ) -> None:
         self.arrival = arrival
         self.stem = stem
         self.asked = asked
@@ -144,8 +152,8 @@ class _Parcel:
         self.delivered: Delivered | None = None
         """Where it lands as something else."""
         self.is_beside = False
-        self.seen: Verdict | None = None
-        self.outcome: Written | Broken | SinkError | None = None
+        self.seen: VerifiedImage | None = None
+        self.outcome: WrittenFile | RejectedOutput | SinkError | None = None
         self.in_hand = False
         """On a trip."""
         self.ended = False
@@ -157,23 +165,23 @@ class _Parcel:
         self.called = anyio.Event()
 
 
-class Stower:
+class BatchWriter:
     """One store's way in. Whoever finds a trip free leads it, for all who wait."""
 
-    def __init__(self, store: ImageStore, seams: Seams, settings: SinkSettings) -> None:
+    def __init__(self, store: ImageStore, runtime: Runtime, settings: SinkSettings) -> None:
         self._store = store
-        self._blocking = seams.blocking
-        self._clock = seams.clock
+        self._to_thread = runtime.to_thread
+        self._clock = runtime.clock
         self._settings = settings
-        self._waiting: deque[_Parcel] = deque()
+        self._waiting: deque[_Item] = deque()
         self._free = _TRIPS
 
-    async def stow(
-        self, arrival: Arrival, stem: str, asked: Asked | None = None
-    ) -> Stored | Broken:
+    async def write(
+        self, arrival: Download, stem: str, asked: OutputRef | None = None
+    ) -> Stored | RejectedOutput:
         """Verify *arrival* and store it under *stem*, with what it says of itself where *asked*;
         raises `SinkError` when the disk fails."""
-        parcel = _Parcel(arrival, stem, asked, self._clock.now())
+        parcel = _Item(arrival, stem, asked, self._clock.now())
         self._waiting.append(parcel)
         try:
             while not parcel.ended:
@@ -186,7 +194,7 @@ class Stower:
             await self._withdraw(parcel)
         return _told(parcel)
 
-    async def _withdraw(self, parcel: _Parcel) -> None:
+    async def _withdraw(self, parcel: _Item) -> None:
         """A caller that is cancelled leaves when nobody touches its file any more."""
         while parcel.in_hand:
             with anyio.CancelScope(shield=True):
@@ -194,14 +202,14 @@ class Stower:
         if parcel in self._waiting:
             self._waiting.remove(parcel)
 
-    async def _trip(self, leader: _Parcel) -> None:
+    async def _trip(self, leader: _Item) -> None:
         size = min(-(-len(self._waiting) // self._free), _GROUP)
         group = [self._waiting.popleft() for _ in range(size)]
         self._free -= 1
         for parcel in group:
             parcel.in_hand = True
         try:
-            await self._blocking(partial(self._stow, group))
+            await self._to_thread(partial(self._write_group, group))
         except BaseException:
             # The leader was cancelled before the trip began: somebody else leads it.
             self._waiting.extendleft(parcel for parcel in reversed(group) if parcel is not leader)
@@ -217,52 +225,52 @@ class Stower:
             if self._waiting:
                 self._waiting[0].call()
 
-    def _stow(self, group: Sequence[_Parcel]) -> None:
+    def _write_group(self, group: Sequence[_Item]) -> None:
         """Verify all, then have all that are whole kept together. Blocks."""
-        whole: list[tuple[_Parcel, Landing]] = []
+        whole: list[tuple[_Item, PendingFile]] = []
         for parcel in group:
             try:
                 parcel.seen = parcel.arrival.verified(self._settings.max_pixels)
                 whole.append((parcel, self._landing(parcel, parcel.seen)))
-            except NoImage as exc:
-                parcel.outcome = Broken(tidied(str(exc)), isinstance(exc, OtherKind))
+            except InvalidImage as exc:
+                parcel.outcome = RejectedOutput(sanitize_url(str(exc)), isinstance(exc, NotAnImage))
             except SinkError as exc:
                 parcel.outcome = exc
         kept = self._store.keep([landing for _, landing in whole])
         for (parcel, _), outcome in zip(whole, kept, strict=True):
             parcel.outcome = outcome
-            if isinstance(outcome, Written):
+            if isinstance(outcome, WrittenFile):
                 parcel.arrival.landed()
 
-    def _landing(self, parcel: _Parcel, seen: Verdict) -> Landing:
+    def _landing(self, parcel: _Item, seen: VerifiedImage) -> PendingFile:
         """The verified image with what it says of itself: within it, beside it or not at all."""
         arrival, extension = parcel.arrival, seen.kind.extension
         if parcel.asked is not None and self._settings.embed:
             content = arrival.content()
             delivered = _delivered(parcel, seen, sha256(content).hexdigest(), len(content))
-            facts = as_embedded(facts_of(*parcel.asked, delivered))
+            facts = as_embedded(image_metadata(*parcel.asked, delivered))
             if (whole := embedded(content, facts)) is not None:
                 parcel.delivered = delivered
-                arrival.become(whole)
+                arrival.replace(whole)
                 return arrival.landing(parcel.stem, extension)
             parcel.is_beside = self._settings.sidecar
         landing = arrival.landing(parcel.stem, extension)
         if parcel.asked is None or not self._settings.sidecar:
             return landing
         delivered = _delivered(parcel, seen, landing.half.sha256, landing.half.bytes)
-        return landing._replace(sidecar=as_sidecar(facts_of(*parcel.asked, delivered)))
+        return landing._replace(sidecar=as_sidecar(image_metadata(*parcel.asked, delivered)))
 
 
-def _delivered(parcel: _Parcel, seen: Verdict, digest: str, size: int) -> Delivered:
+def _delivered(parcel: _Item, seen: VerifiedImage, digest: str, size: int) -> Delivered:
     at = parcel.at.utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return Delivered(digest, size, seen.kind.mime, seen.width, seen.height, at)
 
 
-def _told(parcel: _Parcel) -> Stored | Broken:
+def _told(parcel: _Item) -> Stored | RejectedOutput:
     outcome, seen, as_came = parcel.outcome, parcel.seen, parcel.delivered
     if isinstance(outcome, SinkError):
         raise outcome
-    if isinstance(outcome, Broken):
+    if isinstance(outcome, RejectedOutput):
         return outcome
     assert outcome is not None
     assert seen is not None

@@ -22,11 +22,11 @@ from typing import IO, TYPE_CHECKING
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import ConfigError, SinkError
-from fluxbatch.infra.object_store import EXTRA, open_store, reason_of, refusal_of
-from fluxbatch.infra.url_redaction import tidied
+from fluxbatch.infra.object_store import EXTRA, open_store, refusal_of, store_error_text
+from fluxbatch.infra.url_redaction import sanitize_url
 from fluxbatch.sink.local_store import LocalStore
-from fluxbatch.sink.store import Landing, check_stem
-from fluxbatch.sink.temp_file import HalfFile, Written
+from fluxbatch.sink.store import PendingFile, check_stem
+from fluxbatch.sink.temp_file import TempFile, WrittenFile
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -107,7 +107,7 @@ class BucketStore:
         self._put(_PROBE, os.urandom(16), "application/octet-stream")
         self._delete([_PROBE])
 
-    def begin(self) -> HalfFile:
+    def begin(self) -> TempFile:
         return self._local.begin()
 
     def sweep(self) -> int:
@@ -117,7 +117,7 @@ class BucketStore:
         """For half files; a bucket has no end."""
         return self._local.has_room(min_free)
 
-    def keep(self, landings: Sequence[Landing]) -> list[Written | SinkError]:
+    def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:
         """Some at a time; once one has failed after all patience, the rest is not tried."""
         failed: list[SinkError] = []
         land = partial(self._land, failed)
@@ -148,7 +148,7 @@ class BucketStore:
             self._delete(found)
         return len(found)
 
-    def _land(self, failed: list[SinkError], landing: Landing) -> Written | SinkError:
+    def _land(self, failed: list[SinkError], landing: PendingFile) -> WrittenFile | SinkError:
         check_stem(landing.stem)
         if failed:
             return SinkError(*failed[0].args)
@@ -169,7 +169,7 @@ class BucketStore:
             return exc
         self._has_failed = False
         landing.half.discard()
-        return Written(path, hashlib.sha256(content).hexdigest(), len(content))
+        return WrittenFile(path, hashlib.sha256(content).hexdigest(), len(content))
 
     def _put(self, path: str, content: bytes, mime: str, *, is_patient: bool = False) -> None:
         """The store has *content* under that name, as it says itself when asked."""
@@ -235,9 +235,10 @@ class BucketStore:
             elif missing:
                 raise FileNotFoundError(f"no object {doing}") from None
             elif (refusal := refusal_of(exc)) is not None:
-                remedy = f"{tidied(refusal)}; {_RIGHTS}"
+                remedy = f"{sanitize_url(refusal)}; {_RIGHTS}"
             else:
-                remedy = f"{tidied(reason_of(exc))}; nothing is lost, run again once it answers"
+                reason = sanitize_url(store_error_text(exc))
+                remedy = f"{reason}; nothing is lost, run again once it answers"
             raise SinkError(f"cannot {doing} in the store {self._url!r}: {remedy}") from None
 
 

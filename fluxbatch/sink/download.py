@@ -19,17 +19,17 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from fluxbatch._version import __version__
-from fluxbatch.config.settings import Sink as SinkSettings
+from fluxbatch.config.settings import SinkSettings as SinkSettings
+from fluxbatch.infra.proxies import ProxyFor
 from fluxbatch.infra.ssrf_guard import Forbidden, GuardedResolver, check_url
-from fluxbatch.infra.url_redaction import host_of, tidied
+from fluxbatch.infra.url_redaction import host_of, sanitize_url
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Handed on at once; an ordinary image is one block."""
 
-Take = Callable[[bytes], Awaitable[None]]
+OnBlock = Callable[[bytes], Awaitable[None]]
 """Receives the blocks in order; none is empty."""
 
-ProxyFor = Callable[[str], str | None]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({401, 403, 404, 410})
@@ -38,24 +38,27 @@ _CONNECT_S = 10.0
 _SILENCE_S = 30.0
 
 
-class Gone(Exception):
+class UrlExpired(Exception):
     """The URL is no longer good (401, 403, 404, 410): a fresh one is needed."""
 
 
-class Unfetched(Exception):
+class DownloadFailed(Exception):
     """No complete body came; another try may do better."""
 
 
 class Fetcher(Protocol):
     """Downloads one URL."""
 
-    async def fetch(self, url: str, take: Take) -> None:
-        """Hand the whole body to *take*; raises `Gone` or `Unfetched`, even after some blocks."""
+    async def fetch(self, url: str, take: OnBlock) -> None:
+        """Hand the whole body to *take*.
+
+        Raises `UrlExpired` or `DownloadFailed`, even after some blocks.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class DownloadPace:
     """The slowest a download may be: so many bytes in each span, or it ends."""
 
     span_s: float = 15.0
@@ -68,7 +71,7 @@ async def open_fetcher(
     *,
     allow_http: bool = False,
     proxy_for: ProxyFor = lambda url: None,
-    pace: Pace = Pace(),
+    pace: DownloadPace = DownloadPace(),
 ) -> AsyncIterator[HttpFetcher]:
     """The fetcher of real runs, with a connection pool of its own.
 
@@ -99,7 +102,7 @@ class HttpFetcher:
         guard: GuardedResolver,
         allow_http: bool,
         proxy_for: ProxyFor,
-        pace: Pace,
+        pace: DownloadPace,
     ) -> None:
         self._session = session
         self._settings = settings
@@ -108,28 +111,28 @@ class HttpFetcher:
         self._proxy_for = proxy_for
         self._pace = pace
 
-    async def fetch(self, url: str, take: Take) -> None:
+    async def fetch(self, url: str, take: OnBlock) -> None:
         try:
             with anyio.fail_after(self._settings.timeout):
                 await self._follow(url, take)
         except TimeoutError:
-            raise Unfetched(f"not finished within {self._settings.timeout:g} s") from None
+            raise DownloadFailed(f"not finished within {self._settings.timeout:g} s") from None
 
-    async def _follow(self, url: str, take: Take) -> None:
+    async def _follow(self, url: str, take: OnBlock) -> None:
         """Go where *url* and its redirects lead, looking at every step before taking it."""
         seen: set[str] = set()
         while True:
             if url in seen:
-                raise Unfetched(f"a redirect loop at {host_of(url)}")
+                raise DownloadFailed(f"a redirect loop at {host_of(url)}")
             if len(seen) > _MAX_REDIRECTS:
-                raise Unfetched(f"more than {_MAX_REDIRECTS} redirects")
+                raise DownloadFailed(f"more than {_MAX_REDIRECTS} redirects")
             seen.add(url)
             onward = await self._visit(url, take)
             if onward is None:
                 return
             url = onward
 
-    async def _visit(self, url: str, take: Take) -> str | None:
+    async def _visit(self, url: str, take: OnBlock) -> str | None:
         """Read the body at *url*, or return where it redirects to."""
         try:
             check_url(url, allow_http=self._allow_http)
@@ -146,22 +149,24 @@ class HttpFetcher:
             failure = f"no answer from {host_of(url)}"
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             failure = f"from {host_of(url)}: {_cause(exc)}"
-        raise Unfetched(failure)
+        raise DownloadFailed(failure)
 
     def _check(self, got: aiohttp.ClientResponse) -> None:
         """Raise unless the body that follows may be the file."""
         host = host_of(str(got.url))
         if got.status in _GONE:
-            raise Gone(f"{host} answered {got.status}")
+            raise UrlExpired(f"{host} answered {got.status}")
         if got.status != 200:
-            raise Unfetched(f"{host} answered {got.status}")
+            raise DownloadFailed(f"{host} answered {got.status}")
         encoding = got.headers.get("Content-Encoding", "identity").lower()
         if encoding != "identity":
-            raise Unfetched(f"{host} sent it encoded ({tidied(encoding)!r}) though not asked to")
+            raise DownloadFailed(
+                f"{host} sent it encoded ({sanitize_url(encoding)!r}) though not asked to"
+            )
         if (got.content_length or 0) > self._settings.max_bytes:
-            raise Unfetched(f"{got.content_length:,} bytes{self._too_many()}")
+            raise DownloadFailed(f"{got.content_length:,} bytes{self._too_many()}")
 
-    async def _read(self, got: aiohttp.ClientResponse, take: Take) -> None:
+    async def _read(self, got: aiohttp.ClientResponse, take: OnBlock) -> None:
         size, ended = 0, False
         block: list[bytes] = []
         held = 0
@@ -170,13 +175,13 @@ class HttpFetcher:
             size += brought
             held += brought
             if size > self._settings.max_bytes:
-                raise Unfetched(f"{size:,} bytes and more{self._too_many()}")
+                raise DownloadFailed(f"{size:,} bytes and more{self._too_many()}")
             if held >= BLOCK_BYTES or (ended and held):
                 await take(b"".join(block))
                 block.clear()
                 held = 0
         if got.content_length is not None and size != got.content_length:
-            raise Unfetched(f"{size:,} bytes came of {got.content_length:,}")
+            raise DownloadFailed(f"{size:,} bytes came of {got.content_length:,}")
 
     async def _span(
         self, got: aiohttp.ClientResponse, block: list[bytes], room: int
@@ -199,7 +204,7 @@ class HttpFetcher:
                 brought += len(chunk)
             return brought, False
         if brought < self._pace.least_bytes:
-            raise Unfetched(f"too slow: {brought:,} bytes in {self._pace.span_s:g} s")
+            raise DownloadFailed(f"too slow: {brought:,} bytes in {self._pace.span_s:g} s")
         return brought, False
 
     def _too_many(self) -> str:
@@ -215,4 +220,4 @@ def _cause(exc: Exception) -> str:
     inner = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
     if isinstance(inner, Forbidden):
         return str(inner)
-    return tidied(f"{type(exc).__name__}: {exc}")
+    return sanitize_url(f"{type(exc).__name__}: {exc}")

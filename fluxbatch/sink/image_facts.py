@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
-from fluxbatch.domain.provenance import MOST_BYTES, Facts, read_facts
+from fluxbatch.domain.provenance import MAX_METADATA_BYTES, Metadata, read_facts
 from fluxbatch.errors import ConfigError
 from fluxbatch.sink.metadata import embedded_facts
 
@@ -15,18 +15,18 @@ _MOST_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ImageFacts:
     """A file and its facts."""
 
     path: Path
-    facts: Facts
+    facts: Metadata
     source: str
     """`embedded`, or the sidecar's name."""
     is_whole: bool | None
     """Whether the bytes are those that were delivered; None where that cannot be said."""
 
 
-def told_by(path: Path) -> Told | None:
+def read_image_facts(path: Path) -> ImageFacts | None:
     """What the file at *path* tells, or its sidecar beside it; None where nothing does.
 
     Raises `ConfigError` where it cannot be read.
@@ -37,9 +37,9 @@ def told_by(path: Path) -> Told | None:
             return None
         content = path.read_bytes()
         if (facts := read_facts(content)) is not None:
-            return Told(path, facts, path.name, None)
+            return ImageFacts(path, facts, path.name, None)
         if (text := embedded_facts(content)) and (facts := read_facts(text)) is not None:
-            return Told(path, facts, "embedded", None)
+            return ImageFacts(path, facts, "embedded", None)
         beside = path.with_suffix(".json")
         facts = _read(beside) if beside.is_file() else None
     except (OSError, ValueError) as exc:
@@ -47,9 +47,9 @@ def told_by(path: Path) -> Told | None:
     if facts is None:
         return None
     is_whole = hashlib.sha256(content).hexdigest() == facts.get("sha256")
-    return Told(path, facts, beside.name, is_whole)
+    return ImageFacts(path, facts, beside.name, is_whole)
 
 
-def _read(sidecar: Path) -> Facts | None:
+def _read(sidecar: Path) -> Metadata | None:
     with sidecar.open("rb") as file:
-        return read_facts(file.read(MOST_BYTES + 1))
+        return read_facts(file.read(MAX_METADATA_BYTES + 1))

@@ -12,8 +12,8 @@ from typing import IO
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import SinkError
-from fluxbatch.sink.store import Landing, check_stem
-from fluxbatch.sink.temp_file import HalfFile, Written, _explained
+from fluxbatch.sink.store import PendingFile, check_stem
+from fluxbatch.sink.temp_file import TempFile, WrittenFile, _explained
 
 TMP = "tmp"
 
@@ -57,10 +57,10 @@ class LocalStore:
     def claim(self, dataset: str) -> None:
         """Nothing to make sure of: whoever holds the dataset's folder holds its images."""
 
-    def begin(self) -> HalfFile:
+    def begin(self) -> TempFile:
         folder = f"{self._root}/{TMP}"
         self._make(folder)
-        return HalfFile(f"{folder}/{self._prefix}{next(self._numbers):08x}{_HALF}")
+        return TempFile(f"{folder}/{self._prefix}{next(self._numbers):08x}{_HALF}")
 
     def sweep(self) -> int:
         swept = 0
@@ -86,19 +86,19 @@ class LocalStore:
         with _explained(self._root):
             return shutil.disk_usage(self._root).free >= min_free
 
-    def keep(self, landings: Sequence[Landing]) -> list[Written | SinkError]:
+    def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:
         """One sync a folder, however many land in it."""
         kept = [self._land(landing) for landing in landings]
         try:
-            landed = [self.place(one.path) for one in kept if isinstance(one, Written)]
+            landed = [self.place(one.path) for one in kept if isinstance(one, WrittenFile)]
             for folder in {path.rpartition("/")[0] for path in landed}:
                 with _explained(folder):
                     _sync_folder(folder)
         except SinkError as exc:
-            return [SinkError(*exc.args) if isinstance(one, Written) else one for one in kept]
+            return [SinkError(*exc.args) if isinstance(one, WrittenFile) else one for one in kept]
         return kept
 
-    def _land(self, landing: Landing) -> Written | SinkError:
+    def _land(self, landing: PendingFile) -> WrittenFile | SinkError:
         """Its bytes are durable and it has its name; the name is durable after the sync."""
         check_stem(landing.stem)
         relative = f"{IMAGES}/{landing.stem}.{landing.extension}"

@@ -24,7 +24,7 @@ _SMALL = 32
 _DIGITS = bytes.maketrans(b"\x00\x01", b"01")
 
 
-class Look(NamedTuple):
+class ImageQuality(NamedTuple):
     """What an image looks like."""
 
     dhash: str | None
@@ -33,20 +33,20 @@ class Look(NamedTuple):
     notes: tuple[Quality, ...]
 
 
-UNSEEN = Look(None, ())
+UNSEEN = ImageQuality(None, ())
 
 
-def look(image: Image.Image) -> Look:
+def assess(image: Image.Image) -> ImageQuality:
     """Judge a loaded *image*; what Pillow cannot turn grey without loss is not judged."""
     if image.mode[0] in "IF":  # more than eight bits: its grey would be clipped, not scaled
         return UNSEEN
     grey = image if image.mode == "L" else image.convert("L")
     ((least, most),) = _ranges(grey)
     if most <= _BLACK_MOST:
-        return Look(None, (Quality.BLACK,))
+        return ImageQuality(None, (Quality.BLACK,))
     if most - least <= _FLAT_RANGE and _is_flat(image):
-        return Look(None, (Quality.FLAT,))
-    return Look(_fingerprint(image, grey), ())
+        return ImageQuality(None, (Quality.FLAT,))
+    return ImageQuality(_fingerprint(image, grey), ())
 
 
 def _is_flat(image: Image.Image) -> bool:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fluxbatch.config.settings import Sink as SinkSettings
-from fluxbatch.infra.runtime import Seams
-from fluxbatch.sink.batch import Arrival, Asked, Broken, Stored, Stower
-from fluxbatch.sink.download import Fetcher, Gone, Unfetched
+from fluxbatch.config.settings import SinkSettings as SinkSettings
+from fluxbatch.infra.runtime import Runtime
+from fluxbatch.sink.batch import BatchWriter, Download, OutputRef, RejectedOutput, Stored
+from fluxbatch.sink.download import DownloadFailed, Fetcher, UrlExpired
 from fluxbatch.sink.store import ImageStore, check_stem
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class OutputExpired:
     """The URL is no longer good: read the prediction again for a fresh one."""
 
     reason: str
@@ -26,16 +26,16 @@ class Sink:
     """Borrows its parts."""
 
     def __init__(
-        self, store: ImageStore, fetcher: Fetcher, settings: SinkSettings, seams: Seams
+        self, store: ImageStore, fetcher: Fetcher, settings: SinkSettings, runtime: Runtime
     ) -> None:
         self._store = store
         self._fetcher = fetcher
-        self._blocking = seams.blocking
-        self._stower = Stower(store, seams, settings)
+        self._to_thread = runtime.to_thread
+        self._writer = BatchWriter(store, runtime, settings)
 
     async def store(
-        self, url: str, stem: str, asked: Asked | None = None
-    ) -> Stored | Expired | Broken:
+        self, url: str, stem: str, asked: OutputRef | None = None
+    ) -> Stored | OutputExpired | RejectedOutput:
         """Download *url* to `images/<stem>.<what it is>`, replacing a file of that name.
 
         With *asked* the image tells how it was made, in a sidecar or its own file.
@@ -44,13 +44,13 @@ class Sink:
         `SinkError` when the disk fails, `ValueError` for a stem that is no plain relative name.
         """
         check_stem(stem)
-        arrival = Arrival(self._store, self._blocking)
+        arrival = Download(self._store, self._to_thread)
         try:
             await self._fetcher.fetch(url, arrival.take)
-            return await self._stower.stow(arrival, stem, asked)
-        except Gone as exc:
-            return Expired(str(exc))
-        except Unfetched as exc:
-            return Broken(str(exc))
+            return await self._writer.write(arrival, stem, asked)
+        except UrlExpired as exc:
+            return OutputExpired(str(exc))
+        except DownloadFailed as exc:
+            return RejectedOutput(str(exc))
         finally:
-            await arrival.leave()
+            await arrival.discard()

@@ -1,7 +1,7 @@
 """Where images are kept, and the dataset's folder as such a place: a file is there whole, or not.
 
 Owns `images/` and `tmp/` below the dataset. Everything here blocks: call it through the
-`blocking` seam. Any failure to write is a `SinkError` that names the path and what to do.
+`to_thread` seam. Any failure to write is a `SinkError` that names the path and what to do.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import IO, NamedTuple, Protocol
 
 from fluxbatch.domain.filenames import is_stem
 from fluxbatch.errors import SinkError
-from fluxbatch.sink.temp_file import HalfFile, Written
+from fluxbatch.sink.temp_file import TempFile, WrittenFile
 
 
-class Landing(NamedTuple):
+class PendingFile(NamedTuple):
     """A verified file on its way to its name."""
 
-    half: HalfFile
+    half: TempFile
     stem: str
     extension: str
     sidecar: bytes | None = None
@@ -61,10 +61,10 @@ class ImageStore(Images, Protocol):
         Raises `SinkError` where they cannot, `ConfigError` where others' are.
         """
 
-    def begin(self) -> HalfFile:
+    def begin(self) -> TempFile:
         """A new temporary file, on this machine."""
 
-    def keep(self, landings: Sequence[Landing]) -> list[Written | SinkError]:
+    def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:
         """Each under its name and durable when this returns, or why it is not; what is kept
         leaves no temporary file behind.
 

@@ -30,7 +30,7 @@ _REMEDIES = {
 }
 
 
-class Written(NamedTuple):
+class WrittenFile(NamedTuple):
     """A file that is durable under its final name."""
 
     path: str
@@ -39,7 +39,7 @@ class Written(NamedTuple):
     bytes: int
 
 
-class HalfFile:
+class TempFile:
     """A file on its way: hashed as it is written, invisible until it is kept."""
 
     def __init__(self, path: str) -> None:
@@ -72,7 +72,7 @@ class HalfFile:
     def bytes(self) -> int:
         return self._bytes
 
-    def rename(self, final: str, relative: str, *, sync: bool = True) -> Written:
+    def rename(self, final: str, relative: str, *, sync: bool = True) -> WrittenFile:
         """It has its name *final*, which is *relative* to the users; its bytes are durable but
         for *sync*."""
         with _explained(final):
@@ -80,7 +80,7 @@ class HalfFile:
                 os.fsync(self._open())
             self._close()
             os.replace(self._path, final)
-        return Written(relative, self._digest.hexdigest(), self._bytes)
+        return WrittenFile(relative, self._digest.hexdigest(), self._bytes)
 
     def discard(self) -> None:
         """Leave nothing behind. Never raises: what stays is the next `sweep`'s."""

@@ -21,11 +21,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from fluxbatch.infra.image_type import HEAD_BYTES, has_end, mime_of
-from fluxbatch.sink.quality import UNSEEN, Look, look
+from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
+from fluxbatch.sink.quality import UNSEEN, ImageQuality, assess
 
 
-class Kind(NamedTuple):
+class ImageKind(NamedTuple):
     """A type of image we store."""
 
     extension: str
@@ -33,30 +33,30 @@ class Kind(NamedTuple):
     reader: Callable[[IO[bytes]], ImageFile.ImageFile]
 
 
-class Verdict(NamedTuple):
+class VerifiedImage(NamedTuple):
     """A whole image."""
 
-    kind: Kind
+    kind: ImageKind
     width: int
     height: int
     verify_s: float
     """CPU seconds the verdict took."""
-    look: Look
+    look: ImageQuality
 
 
-class NoImage(Exception):
+class InvalidImage(Exception):
     """Not a whole image; says why."""
 
 
-class OtherKind(NoImage):
+class NotAnImage(InvalidImage):
     """Something whole, perhaps, that is no image and never will be: a video, sound, an archive."""
 
 
-_JPG = Kind("jpg", "image/jpeg", JpegImagePlugin.JpegImageFile)
-_PNG = Kind("png", "image/png", PngImagePlugin.PngImageFile)
-_WEBP = Kind("webp", "image/webp", WebPImagePlugin.WebPImageFile)
-_GIF = Kind("gif", "image/gif", GifImagePlugin.GifImageFile)
-_AVIF = Kind("avif", "image/avif", AvifImagePlugin.AvifImageFile)
+_JPG = ImageKind("jpg", "image/jpeg", JpegImagePlugin.JpegImageFile)
+_PNG = ImageKind("png", "image/png", PngImagePlugin.PngImageFile)
+_WEBP = ImageKind("webp", "image/webp", WebPImagePlugin.WebPImageFile)
+_GIF = ImageKind("gif", "image/gif", GifImagePlugin.GifImageFile)
+_AVIF = ImageKind("avif", "image/avif", AvifImagePlugin.AvifImageFile)
 _KINDS = {kind.mime: kind for kind in (_JPG, _PNG, _WEBP, _GIF, _AVIF)}
 
 ENDINGS = tuple(kind.extension for kind in (_WEBP, _JPG, _PNG, _AVIF, _GIF))
@@ -79,26 +79,29 @@ _STILL = frozenset({b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1"})
 """Images in a video's box; that we cannot read them is another matter."""
 
 
-def verdict(stream: IO[bytes], *, max_pixels: int) -> Verdict:
-    """Decode all of *stream*, which stays open; raise `NoImage` for anything less than an image."""
+def verify(stream: IO[bytes], *, max_pixels: int) -> VerifiedImage:
+    """Decode all of *stream*, which stays open.
+
+    Raises `InvalidImage` for anything less than an image.
+    """
     started = time.thread_time()
     kind = sniffed(stream.read(HEAD_BYTES))
     # Only png carries checksums: a webp with garbage in its middle is an image like any other.
-    if not has_end(kind.mime, stream):
-        raise NoImage(f"the {kind.extension} is cut short")
+    if not is_complete(kind.mime, stream):
+        raise InvalidImage(f"the {kind.extension} is cut short")
     width, height, seen = _decode(kind, stream, max_pixels)
-    return Verdict(kind, width, height, time.thread_time() - started, seen)
+    return VerifiedImage(kind, width, height, time.thread_time() - started, seen)
 
 
-def sniffed(head: bytes) -> Kind:
+def sniffed(head: bytes) -> ImageKind:
     """The type that the first bytes tell."""
-    mime = mime_of(head)
+    mime = sniff(head)
     if mime is not None:
         return _KINDS[mime]
     other = next((what for start, at, what in _OTHERS if head.startswith(start, at)), None)
     if other is not None and head[4:12] not in _STILL:
-        raise OtherKind(f"it is {other}, and only images are stored")
-    raise NoImage(_what_instead(head))
+        raise NotAnImage(f"it is {other}, and only images are stored")
+    raise InvalidImage(_what_instead(head))
 
 
 def _what_instead(head: bytes) -> str:
@@ -114,7 +117,7 @@ def _what_instead(head: bytes) -> str:
     return "it is no image of a known type"
 
 
-def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int, Look]:
+def _decode(kind: ImageKind, stream: IO[bytes], max_pixels: int) -> tuple[int, int, ImageQuality]:
     seen = UNSEEN
     try:
         with kind.reader(stream) as image:
@@ -122,7 +125,7 @@ def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int, L
             frames = getattr(image, "n_frames", 1)
             pixels = width * height * frames
             if pixels > max_pixels:
-                raise NoImage(
+                raise InvalidImage(
                     f"{pixels:,} pixels, more than sink.max_pixels allows ({max_pixels:,})"
                 )
             if kind is _PNG:
@@ -133,21 +136,21 @@ def _decode(kind: Kind, stream: IO[bytes], max_pixels: int) -> tuple[int, int, L
             stream.seek(0)
             with kind.reader(stream) as image:
                 seen = _load(image, frames)
-    except NoImage:
+    except InvalidImage:
         raise
     except MemoryError:
-        raise NoImage(f"the {kind.extension} does not fit into memory") from None
+        raise InvalidImage(f"the {kind.extension} does not fit into memory") from None
     except Exception as exc:  # Pillow raises whatever a format's parser trips over
-        raise NoImage(
+        raise InvalidImage(
             f"the {kind.extension} cannot be decoded: {type(exc).__name__}: {exc}"
         ) from exc
     return width, height, seen
 
 
-def _load(image: ImageFile.ImageFile, frames: int) -> Look:
+def _load(image: ImageFile.ImageFile, frames: int) -> ImageQuality:
     """Decode every frame; answers how the first one looks."""
     image.load()
-    seen = look(image)
+    seen = assess(image)
     for number in range(1, frames):
         image.seek(number)
         image.load()

@@ -18,9 +18,9 @@ import anyio
 from fluxbatch.domain.job import FailureClass
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, KeyRefused, NotFound, RejectedRequest, TransientApiError
-from fluxbatch.ledger.operations.transitions import Facts
+from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.provider import Prediction, ProviderClient, Status
-from fluxbatch.worker.context import Desk, Watched
+from fluxbatch.worker.context import TrackedPrediction, WorkerContext
 
 _LATE_POLL_S = 60.0
 _MARGIN = timedelta(days=1)  # for clocks that differ, or jump
@@ -35,11 +35,11 @@ _HINT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class PredictionEnd:
     """How a prediction ended."""
 
     event: PredictionEvent
-    facts: Facts
+    evidence: Evidence
     urls: tuple[str, ...] = ()
 
 
@@ -47,69 +47,73 @@ class NoKeyWorks(Exception):
     """No key of this invocation may ask about the prediction; it stays as it is."""
 
 
-async def until_ended(desk: Desk, watched: Watched) -> Ended:
+async def until_ended(context: WorkerContext, tracked: TrackedPrediction) -> PredictionEnd:
     """Ask, or be told, until the prediction has ended.
 
     Raises `NoKeyWorks`. Cancellation leaves it running; the next start adopts it.
     """
-    box = desk.hooks.box(watched.prediction_seq)
-    watch = _Watch(desk, watched, has_webhook=box.address is not None)
+    mailbox = context.webhooks.mailbox(tracked.prediction_seq)
+    watch = _Watch(context, tracked, has_webhook=mailbox.address is not None)
     while True:
-        for said in box.take():
+        for said in mailbox.take():
             ended = watch.hear(said)
             if ended is not None:
                 return ended
         wait_s = watch.due_in_s()
         if wait_s > 0:
             with anyio.move_on_after(wait_s):
-                await box.filled()
+                await mailbox.filled()
                 continue
         ended = await watch.ask()
         if ended is not None:
             return ended
 
 
-async def read_prediction(desk: Desk, watched: Watched) -> Prediction:
+async def read_prediction(context: WorkerContext, tracked: TrackedPrediction) -> Prediction:
     """One look at a prediction, by the key that made it, else any other that may.
 
     Raises `NotFound` on the word of its own key alone, `NoKeyWorks`, or `TransientApiError`.
     """
-    for client, is_own in _clients(desk, watched):
+    for client, is_own in _clients(context, tracked):
         try:
-            prediction = await client.get(watched.provider_id)
+            prediction = await client.get(tracked.provider_id)
         except KeyRefused:
             continue
         except NotFound:
             if is_own:
                 raise
         else:
-            desk.reached()
+            context.reached()
             return prediction
-    raise NoKeyWorks(watched.key_label)
+    raise NoKeyWorks(tracked.key_label)
 
 
-def _clients(desk: Desk, watched: Watched) -> Iterator[tuple[ProviderClient, bool]]:
+def _clients(
+    context: WorkerContext, tracked: TrackedPrediction
+) -> Iterator[tuple[ProviderClient, bool]]:
     """The key that made it, the others of its account, then each in turn."""
-    own = desk.clients.get(watched.key_fingerprint)
+    own = context.clients.get(tracked.key_fingerprint)
     if own is not None:
         yield own, True
     others = sorted(
-        (name for name in desk.clients if name != watched.key_fingerprint),
-        key=lambda name: desk.accounts[name] != watched.account,
+        (name for name in context.clients if name != tracked.key_fingerprint),
+        key=lambda name: context.accounts[name] != tracked.account,
     )
     for name in others:
-        yield desk.clients[name], False
+        yield context.clients[name], False
 
 
 class _Watch:
     """One prediction under watch."""
 
-    def __init__(self, desk: Desk, watched: Watched, *, has_webhook: bool) -> None:
-        self._desk = desk
-        self._watched = watched
+    def __init__(
+        self, context: WorkerContext, tracked: TrackedPrediction, *, has_webhook: bool
+    ) -> None:
+        self._context = context
+        self._watched = tracked
         self._has_webhook = has_webhook
-        self._began = desk.now_s()
-        age_s = (desk.seams.clock.now().utc - watched.intended).total_seconds()
+        self._began = context.now_s()
+        age_s = (context.runtime.clock.now().utc - tracked.intended).total_seconds()
         self._is_adopted = age_s > _FRESH_S
         self._age_s = age_s if self._is_adopted else 0.0
         """How old it was already; the deadline counts from now, so that it gets its chance."""
@@ -129,19 +133,19 @@ class _Watch:
     @property
     def _waits_for_webhook(self) -> bool:
         """Not once they get lost; nor for an adopted one, that may have been told to nobody."""
-        return self._has_webhook and not self._is_adopted and not self._desk.hooks.are_silent
+        return self._has_webhook and not self._is_adopted and not self._context.webhooks.are_silent
 
     @property
     def _elapsed_s(self) -> float:
-        return self._desk.now_s() - self._began
+        return self._context.now_s() - self._began
 
     @property
     def _deadline_s(self) -> float:
-        return self._desk.settings.provider.deadline
+        return self._context.settings.provider.deadline
 
     def due_in_s(self) -> float:
         """Seconds until the next poll."""
-        now = self._desk.now_s()
+        now = self._context.now_s()
         if self._due is None:
             self._due = now + self._wait_s()
         return self._due - now
@@ -151,20 +155,24 @@ class _Watch:
             # Every minute, scaled with the deadline where tests shorten it.
             return min(_LATE_POLL_S, self._deadline_s / 15)
         if self._missing_since is not None:
-            return self._desk.jittered(min(_PATIENT_S, self._deadline_s / 15))
+            return self._context.jittered(min(_PATIENT_S, self._deadline_s / 15))
         if self._is_adopted and self._polls == 0:
-            return self._desk.jittered(_ADOPTED_S)
-        timing, kind, random = self._desk.timing, self._watched.kind, self._desk.seams.random
+            return self._context.jittered(_ADOPTED_S)
+        timing, kind, random = (
+            self._context.timing,
+            self._watched.kind,
+            self._context.runtime.random,
+        )
         age_s = self._age_s + self._elapsed_s
         self._asks_rarely = self._waits_for_webhook
         if self._asks_rarely:
             wait_s = timing.safety_s(kind, age_s, random)
         else:
-            eager = self._desk.slot_is_wanted(self._watched.account)
+            eager = self._context.slot_is_wanted(self._watched.account)
             wait_s = timing.wait_s(kind, age_s, random, eager=eager)
         return min(wait_s, max(self._deadline_s - self._elapsed_s, 0.0) + 0.001)
 
-    def hear(self, said: Prediction | None) -> Ended | None:
+    def hear(self, said: Prediction | None) -> PredictionEnd | None:
         """What a webhook means: the end, or a hint to ask now."""
         if said is None or said.prediction_id != self._watched.provider_id:
             self._hinted()
@@ -174,16 +182,16 @@ class _Watch:
         if not self._is_whole(said):
             self._hinted()
             return None
-        if said.cost is None and self._desk.hooks.wants_cost(self._watched.kind):
+        if said.cost is None and self._context.webhooks.wants_cost(self._watched.kind):
             self._success = said
             self._hinted()
             return None
         return self._take(said)
 
-    def _take(self, said: Prediction) -> Ended:
+    def _take(self, said: Prediction) -> PredictionEnd:
         """The end, as a webhook told it."""
         if self._elapsed_s > 0 and not self._is_adopted:  # else it came before we began to wait
-            self._desk.timing.saw(self._watched.kind, self._elapsed_s, self._elapsed_s)
+            self._context.timing.saw(self._watched.kind, self._elapsed_s, self._elapsed_s)
         self._tell_of_end()
         return _ended(said, self._polls)
 
@@ -200,7 +208,7 @@ class _Watch:
         """Ask soon, so often as a stranger who knew the address could do no harm."""
         if self._hints >= _HINTS:
             return
-        now = self._desk.now_s()
+        now = self._context.now_s()
         apart_s = _HINT_S * 2.0 ** (self._hints - 1) if self._hints else 0.0
         due = max(now, self._hinted_at + apart_s)
         if self._due is None or due < self._due:
@@ -209,20 +217,20 @@ class _Watch:
 
     def _tell_of_end(self) -> None:
         """Count whether it was told, or found by asking."""
-        hooks = self._desk.hooks
-        if self._has_webhook and not self._is_adopted and hooks.ended(was_told=self._was_told):
-            self._desk.notice_once("webhooks do not come; ends are found by asking for them")
+        webhooks = self._context.webhooks
+        if self._has_webhook and not self._is_adopted and webhooks.ended(was_told=self._was_told):
+            self._context.notice_once("webhooks do not come; ends are found by asking for them")
 
-    async def ask(self) -> Ended | None:
+    async def ask(self) -> PredictionEnd | None:
         """One poll; None while it goes on."""
         self._polls += 1
         self._due = None
         try:
-            prediction = await read_prediction(self._desk, self._watched)
+            prediction = await read_prediction(self._context, self._watched)
         except NotFound as exc:
             return self._told_before() or await self._missing(exc)
         except (TransientApiError, RejectedRequest) as exc:
-            self._desk.unreachable(str(exc))
+            self._context.unreachable(str(exc))
             return self._told_before() or (
                 None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
             )
@@ -235,13 +243,13 @@ class _Watch:
             return self._told_before()
         return await self._told(prediction)
 
-    def _told_before(self) -> Ended | None:
+    def _told_before(self) -> PredictionEnd | None:
         """A success that was told stands, though its cost cannot be read."""
         return None if self._success is None else self._take(self._success)
 
-    async def _told(self, prediction: Prediction) -> Ended | None:
+    async def _told(self, prediction: Prediction) -> PredictionEnd | None:
         if not prediction.has_known_word:
-            self._desk.notice_once(
+            self._context.notice_once(
                 f"the provider says {prediction.word!r} of a prediction; taken as not finished"
             )
         if prediction.status is not Status.NOT_FINISHED:
@@ -265,36 +273,39 @@ class _Watch:
         rare = self._asks_rarely and self._asked_s < _CLOSE * self._elapsed_s
         if not self._is_adopted and (self._was_told or not rare):
             since_s = self._elapsed_s if self._was_told else self._asked_s
-            self._desk.timing.saw(self._watched.kind, since_s, self._elapsed_s)
+            self._context.timing.saw(self._watched.kind, since_s, self._elapsed_s)
 
     async def _ask_to_stop(self) -> None:
-        client = self._desk.clients.get(self._watched.key_fingerprint)
+        client = self._context.clients.get(self._watched.key_fingerprint)
         if client is None:
             return
         try:
             await client.cancel(self._watched.provider_id)
         except ApiError as exc:
-            self._desk.notice_once(f"a late prediction could not be cancelled: {exc}")
+            self._context.notice_once(f"a late prediction could not be cancelled: {exc}")
 
-    async def _missing(self, exc: NotFound) -> Ended | None:
+    async def _missing(self, exc: NotFound) -> PredictionEnd | None:
         """404: a moment's delay right after the create, or gone for good. Source: protocol.md 2."""
-        now = self._desk.now_s()
+        now = self._context.now_s()
         self._missing_since = now if self._missing_since is None else self._missing_since
-        if now - self._missing_since < 2 * self._desk.settings.reconcile.lag:
+        if now - self._missing_since < 2 * self._context.settings.reconcile.lag:
             return None
         if await self._is_listed():
             self._missing_since = now
             return None if self._elapsed_s < 2 * self._deadline_s else self._overdue()
         reason = "the provider does not know it any more, nor does its listing"
-        facts = Facts(reason=reason, request_id=exc.request_id, polls=self._polls)
-        return Ended(PredictionEvent.GONE, facts)
+        evidence = Evidence(reason=reason, request_id=exc.request_id, polls=self._polls)
+        return PredictionEnd(PredictionEvent.GONE, evidence)
 
     async def _is_listed(self) -> bool:
         """Whether the listing has it; what cannot be read proves no absence."""
-        client = self._desk.clients.get(self._watched.key_fingerprint)
+        client = self._context.clients.get(self._watched.key_fingerprint)
         if client is None:
             return True
-        since, until = self._watched.intended - _MARGIN, self._desk.seams.clock.now().utc + _MARGIN
+        since, until = (
+            self._watched.intended - _MARGIN,
+            self._context.runtime.clock.now().utc + _MARGIN,
+        )
         try:
             listing = await client.listing(since=since, until=until)
         except ApiError:
@@ -302,12 +313,12 @@ class _Watch:
         ids = {row.prediction_id for row in listing.rows}
         return self._watched.provider_id in ids or not listing.is_complete
 
-    def _overdue(self) -> Ended:
+    def _overdue(self) -> PredictionEnd:
         reason = f"not finished after {2 * self._deadline_s:g} s"
-        return Ended(PredictionEvent.OVERDUE, Facts(reason=reason, polls=self._polls))
+        return PredictionEnd(PredictionEvent.OVERDUE, Evidence(reason=reason, polls=self._polls))
 
 
-def _ended(prediction: Prediction, polls: int) -> Ended:
+def _ended(prediction: Prediction, polls: int) -> PredictionEnd:
     reason = prediction.reason
     if prediction.status is Status.SUCCEEDED:
         event = PredictionEvent.SUCCEEDED if prediction.urls else PredictionEvent.SUCCEEDED_EMPTY
@@ -317,7 +328,7 @@ def _ended(prediction: Prediction, polls: int) -> Ended:
     else:
         event = PredictionEvent.FAILED
     failed = event is PredictionEvent.FAILED
-    facts = Facts(
+    evidence = Evidence(
         urls=prediction.urls if event is PredictionEvent.SUCCEEDED else (),
         cost=prediction.cost,
         failure=(prediction.failure or FailureClass.PROVIDER_ERROR) if failed else None,
@@ -325,4 +336,4 @@ def _ended(prediction: Prediction, polls: int) -> Ended:
         run_time_s=prediction.run_time_s,
         polls=polls,
     )
-    return Ended(event, facts, facts.urls)
+    return PredictionEnd(event, evidence, evidence.urls)

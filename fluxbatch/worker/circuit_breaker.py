@@ -48,7 +48,7 @@ class FailureCap:
         return f"{self.jobs}" if self.jobs is not None else f"{(self.share or 0) * 100:g}%"
 
 
-class FailureGuard:
+class CircuitBreaker:
     """Watches how predictions and jobs of one invocation end."""
 
     def __init__(self, stop: Stop, cap: FailureCap | None, identical: int) -> None:

@@ -19,21 +19,21 @@ from fluxbatch.domain.provenance import Provenance
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events, JobFailed, Noticed, PredictionMoved
-from fluxbatch.infra.runtime import Moment, Seams
+from fluxbatch.infra.runtime import Runtime, Timestamp
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.operations.outputs import Keeping, Wanted, WantedOutput
+from fluxbatch.ledger.operations.outputs import Keeping, WantedOutput, WantedOutputs
 from fluxbatch.ledger.operations.runs import OpenedRun
-from fluxbatch.ledger.operations.transitions import Facts, Move, Moved
+from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import ProviderClient
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lanes
 from fluxbatch.scheduler.lane_state_file import LaneJournal
-from fluxbatch.worker.circuit_breaker import FailureGuard
-from fluxbatch.worker.poll_schedule import PollTiming
+from fluxbatch.worker.circuit_breaker import CircuitBreaker
+from fluxbatch.worker.poll_schedule import PollSchedule
 from fluxbatch.worker.stop import Stop
-from fluxbatch.worker.webhook_inbox import Hooks
+from fluxbatch.worker.webhook_inbox import WebhookInbox
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Read(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class TrackedPrediction:
     """A prediction at the provider, and who may ask about it."""
 
     prediction_seq: int
@@ -68,10 +68,10 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class OutputsToFetch:
     """A prediction whose outputs are to be fetched."""
 
-    watched: Watched
+    tracked: TrackedPrediction
     outputs: tuple[WantedOutput, ...]
     edition: int
     attempt: int
@@ -83,18 +83,20 @@ class Delivery:
     still to be asked."""
 
     @classmethod
-    def of(cls, watched: Watched, wanted: Wanted, attempt: int, urls: tuple[str, ...]) -> Self:
+    def of(
+        cls, tracked: TrackedPrediction, wanted: WantedOutputs, attempt: int, urls: tuple[str, ...]
+    ) -> Self:
         """What has just been named."""
-        return cls(watched, wanted.outputs, wanted.edition, attempt, urls, wanted.made)
+        return cls(tracked, wanted.outputs, wanted.edition, attempt, urls, wanted.made)
 
     @property
     def made(self) -> tuple[int, int, PredictionId]:
         """The prediction as events name it: attempt, number and the provider's id."""
-        return self.attempt, self.watched.prediction_seq, self.watched.provider_id
+        return self.attempt, self.tracked.prediction_seq, self.tracked.provider_id
 
 
 @dataclass(slots=True)
-class Desk:
+class WorkerContext:
     """The shared parts of one run."""
 
     run: OpenedRun
@@ -113,16 +115,16 @@ class Desk:
     """By key fingerprint; every key of this invocation."""
     accounts: Mapping[str, str]
     """Key fingerprint to account."""
-    seams: Seams
+    runtime: Runtime
     events: Events
     stop: Stop
-    guard: FailureGuard
+    guard: CircuitBreaker
     has_room: Callable[[], Awaitable[bool]]
     """Whether the disk has room for what is bought next."""
-    timing: PollTiming = field(default_factory=PollTiming)
-    hooks: Hooks = field(default_factory=Hooks)
+    timing: PollSchedule = field(default_factory=PollSchedule)
+    webhooks: WebhookInbox = field(default_factory=WebhookInbox)
     """Closed, unless `hearing` opens them."""
-    dates: dict[str, tuple[datetime, Moment]] = field(default_factory=dict)
+    dates: dict[str, tuple[datetime, Timestamp]] = field(default_factory=dict)
     """Account to the provider's own time, and the moment it was told so; it may be seconds old."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
@@ -147,11 +149,11 @@ class Desk:
         return self.card if model == self.card.slug else self.other_cards.get(model, self.card)
 
     def now_s(self) -> float:
-        return self.seams.clock.monotonic()
+        return self.runtime.clock.monotonic()
 
     def budget_day(self) -> str:
         """The day a create of this moment counts to. Source: protocol.md 5."""
-        return self.seams.clock.now().utc.astimezone(self.settings.zone).date().isoformat()
+        return self.runtime.clock.now().utc.astimezone(self.settings.zone).date().isoformat()
 
     def slot_is_wanted(self, account: str) -> bool:
         """Whether a slot of the account's lane would be used again as soon as it is free."""
@@ -163,14 +165,22 @@ class Desk:
 
     def jittered(self, seconds: float) -> float:
         """Between half of *seconds* and all of it."""
-        return seconds * (0.5 + self.seams.random.random() / 2)
+        return seconds * (0.5 + self.runtime.random.random() / 2)
 
     async def move(
-        self, prediction_seq: int, event: PredictionEvent, facts: Facts, *, job: JobId, lane: str
-    ) -> Moved:
+        self,
+        prediction_seq: int,
+        event: PredictionEvent,
+        evidence: Evidence,
+        *,
+        job: JobId,
+        lane: str,
+    ) -> TransitionResult:
         """Make an event durable and tell it; what it frees may be bought with at once."""
-        at = self.seams.clock.now()
-        moved = await self.ledger.apply(Move(at, prediction_seq, event, facts, self.keeping))
+        at = self.runtime.clock.now()
+        moved = await self.ledger.apply(
+            Transition(at, prediction_seq, event, evidence, self.keeping)
+        )
         if moved.passed:
             return moved
         self.events.emit(
@@ -183,7 +193,7 @@ class Desk:
                 moved.job_state,
                 lane,
                 moved.failure,
-                facts.reason,
+                evidence.reason,
             )
         )
         if moved.charged > self.reserve and self.card.price is None:
@@ -196,7 +206,7 @@ class Desk:
                 f" ${as_usd(self.reserve)} reserved for it; the next run reserves that much",
             )
         if moved.failure is not None:
-            reason = facts.reason or moved.failure.value
+            reason = evidence.reason or moved.failure.value
             self.guard.attempt_failed(moved.failure, reason)
             if moved.job_state is JobState.FAILED:
                 made = (moved.attempt, prediction_seq, moved.provider_id)
@@ -242,9 +252,9 @@ class Desk:
     def saw_date(self, account: str, date: datetime | None) -> None:
         """The provider told its time."""
         if date is not None:
-            self.dates[account] = (date, self.seams.clock.now())
+            self.dates[account] = (date, self.runtime.clock.now())
 
-    def by_provider(self, account: str, then: Moment) -> datetime:
+    def by_provider(self, account: str, then: Timestamp) -> datetime:
         """*then* by the provider's clock; by ours as long as it has told no time.
 
         Through the boot clock where that can be: the wall clock may have jumped in between.

@@ -21,9 +21,9 @@ from fluxbatch.events import Noticed, OutputStored
 from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput, WantedOutput
 from fluxbatch.ledger.queries.provenance import provenance_of
 from fluxbatch.provider import Status
-from fluxbatch.sink import Asked, Broken, Sink, Stored
+from fluxbatch.sink import OutputRef, RejectedOutput, Sink, Stored
 from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
-from fluxbatch.worker.context import Delivery, Desk
+from fluxbatch.worker.context import OutputsToFetch, WorkerContext
 
 _TRIES = 32
 _BACKOFF_S = 0.5
@@ -31,14 +31,14 @@ _LONGEST_BACKOFF_S = 15.0
 _USUAL_TIMEOUT_S = 120.0
 
 
-class Collector:
+class OutputFetcher:
     """Fetches deliveries, one at a time; several run side by side."""
 
-    def __init__(self, desk: Desk, sink: Sink) -> None:
-        self._desk = desk
+    def __init__(self, context: WorkerContext, sink: Sink) -> None:
+        self._context = context
         self._sink = sink
 
-    async def run(self, deliveries: MemoryObjectReceiveStream[Delivery]) -> None:
+    async def run(self, deliveries: MemoryObjectReceiveStream[OutputsToFetch]) -> None:
         """Fetch until the last sender has gone."""
         with deliveries:
             async for delivery in deliveries:
@@ -48,19 +48,19 @@ class Collector:
                         await self._fetch(delivery, output, made)
                     except SinkError as exc:
                         # The output stays wanted: the next run fetches it again.
-                        self._desk.stop(ExitCode.ERROR, str(exc))
+                        self._context.stop(ExitCode.ERROR, str(exc))
 
-    async def _made(self, delivery: Delivery) -> Provenance | None:
+    async def _made(self, delivery: OutputsToFetch) -> Provenance | None:
         """What its images say of themselves, where they do."""
-        if delivery.provenance is not None or not self._desk.settings.sink.tells:
+        if delivery.provenance is not None or not self._context.settings.sink.tells:
             return delivery.provenance
-        seq, edition = delivery.watched.prediction_seq, delivery.edition
-        return await self._desk.read(partial(provenance_of, prediction_seq=seq, edition=edition))
+        seq, edition = delivery.tracked.prediction_seq, delivery.edition
+        return await self._context.read(partial(provenance_of, prediction_seq=seq, edition=edition))
 
     async def _fetch(
-        self, delivery: Delivery, output: WantedOutput, made: Provenance | None
+        self, delivery: OutputsToFetch, output: WantedOutput, made: Provenance | None
     ) -> None:
-        asked = Asked(made, output.number) if made is not None else None
+        asked = OutputRef(made, output.number) if made is not None else None
         url: str | None = None
         if output.number < len(delivery.urls):
             url = delivery.urls[output.number]
@@ -69,8 +69,8 @@ class Collector:
         while downloads < _TRIES and reads < _TRIES:
             if downloads + reads:
                 # Scaled with the time a download may take, which tests shorten.
-                scale = min(1.0, self._desk.settings.sink.timeout / _USUAL_TIMEOUT_S)
-                await anyio.sleep(self._desk.jittered(scale * _pause_s(downloads + reads)))
+                scale = min(1.0, self._context.settings.sink.timeout / _USUAL_TIMEOUT_S)
+                await anyio.sleep(self._context.jittered(scale * _pause_s(downloads + reads)))
             if url is None:
                 url, reason = await self._fresh_url(delivery, output)
             if url is None:
@@ -80,24 +80,28 @@ class Collector:
             if isinstance(arrived, Stored):
                 await self._stored(delivery, output, arrived)
                 return
-            if isinstance(arrived, Broken) and arrived.is_other_kind:
+            if isinstance(arrived, RejectedOutput) and arrived.is_other_kind:
                 await self._not_an_image(delivery, output, arrived.reason)
                 return
             downloads, reason, url = downloads + 1, arrived.reason, None
         words = f"{downloads} downloads failed, the last: {reason}" if downloads else reason
         await self._lost(delivery, output, words)
 
-    async def _not_an_image(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
+    async def _not_an_image(
+        self, delivery: OutputsToFetch, output: WantedOutput, reason: str
+    ) -> None:
         """It stays `repair`'s, for a fluxbatch that stores such things; no more of it is bought."""
-        desk = self._desk
+        context = self._context
         await self._lost(delivery, output, reason)
-        if not desk.queue.is_closed:
-            desk.stop(ExitCode.STOPPED, f"an output of {desk.card.slug!r}: {reason}")
+        if not context.queue.is_closed:
+            context.stop(ExitCode.STOPPED, f"an output of {context.card.slug!r}: {reason}")
 
-    async def _fresh_url(self, delivery: Delivery, output: WantedOutput) -> tuple[str | None, str]:
+    async def _fresh_url(
+        self, delivery: OutputsToFetch, output: WantedOutput
+    ) -> tuple[str | None, str]:
         """The output's URL as the provider gives it now, or why there is none."""
         try:
-            prediction = await read_prediction(self._desk, delivery.watched)
+            prediction = await read_prediction(self._context, delivery.tracked)
         except NoKeyWorks:
             return None, "no key may read its prediction"
         except ApiError as exc:
@@ -106,9 +110,9 @@ class Collector:
             return None, f"the provider now says {prediction.word!r} without this output"
         return prediction.urls[output.number], ""
 
-    async def _stored(self, delivery: Delivery, output: WantedOutput, stored: Stored) -> None:
-        desk = self._desk
-        state = await desk.ledger.apply(
+    async def _stored(self, delivery: OutputsToFetch, output: WantedOutput, stored: Stored) -> None:
+        context = self._context
+        state = await context.ledger.apply(
             StoreOutput(
                 stored.at,
                 output.output_seq,
@@ -124,34 +128,34 @@ class Collector:
             )
         )
         if stored.is_beside:
-            desk.notice_once(
+            context.notice_once(
                 f"{stored.mime} images as they come cannot hold how they were made (sink.embed);"
                 " it is in a .json beside each"
             )
-        job = delivery.watched.job_id
+        job = delivery.tracked.job_id
         done = state is JobState.DONE
-        desk.events.emit(
+        context.events.emit(
             OutputStored(
                 job.hex(), stored.path, stored.bytes, done, stored.verify_s, *delivery.made
             )
         )
         if done:
-            desk.guard.job_ended(failed=False)
+            context.guard.job_ended(failed=False)
         elif state is JobState.FAILED:
             reason = f"fewer images than asked for ({len(delivery.outputs)})"
-            desk.job_failed(job, FailureClass.SHORT_OUTPUT, reason, *delivery.made)
+            context.job_failed(job, FailureClass.SHORT_OUTPUT, reason, *delivery.made)
 
-    async def _lost(self, delivery: Delivery, output: WantedOutput, reason: str) -> None:
-        desk = self._desk
-        state = await desk.ledger.apply(
-            LoseOutput(desk.seams.clock.now(), output.output_seq, reason)
+    async def _lost(self, delivery: OutputsToFetch, output: WantedOutput, reason: str) -> None:
+        context = self._context
+        state = await context.ledger.apply(
+            LoseOutput(context.runtime.clock.now(), output.output_seq, reason)
         )
-        job_id = delivery.watched.job_id
+        job_id = delivery.tracked.job_id
         if state is JobState.FAILED:
-            desk.job_failed(job_id, FailureClass.OUTPUT_LOST, reason, *delivery.made)
+            context.job_failed(job_id, FailureClass.OUTPUT_LOST, reason, *delivery.made)
         else:
             message = f"an extra output of job {job_id.hex()} could not be fetched: {reason}"
-            desk.events.emit(Noticed(message))
+            context.events.emit(Noticed(message))
 
 
 def _pause_s(tries: int) -> float:

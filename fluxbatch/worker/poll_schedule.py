@@ -138,7 +138,7 @@ def kind_of(given: Input) -> Hashable:
     return tuple(repr(given.get(name)) for name in _COST_INPUTS)  # lists are no keys
 
 
-class PollTiming:
+class PollSchedule:
     """Learns how long predictions take and says when to ask."""
 
     def __init__(self) -> None:

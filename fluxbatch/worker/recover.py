@@ -20,10 +20,10 @@ from anyio.streams.memory import MemoryObjectSendStream
 from fluxbatch.domain.job import JobState, PredictionId, PredictionState, as_sent
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.operations.maintenance import BY_INPUT
 from fluxbatch.ledger.operations.outputs import WantedOutput
-from fluxbatch.ledger.operations.transitions import Facts, Moved
+from fluxbatch.ledger.operations.transitions import Evidence, TransitionResult
 from fluxbatch.ledger.queries.recovery import (
     LivePrediction,
     RecentCreate,
@@ -31,11 +31,11 @@ from fluxbatch.ledger.queries.recovery import (
 )
 from fluxbatch.provider import Status
 from fluxbatch.scheduler.lane import Lane
-from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, ended
+from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, record_ended
 from fluxbatch.scheduler.window_recovery import SeenCreate, close_for_a_window, counts_from_s
-from fluxbatch.worker.context import SEND_WITHIN_S, Delivery, Desk, Watched
+from fluxbatch.worker.context import SEND_WITHIN_S, OutputsToFetch, TrackedPrediction, WorkerContext
 from fluxbatch.worker.poll_schedule import kind_of
-from fluxbatch.worker.resolve_unknown import Reconciler, Unanswered
+from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
 from fluxbatch.worker.submit import backoff_s, follow, sent_seed
 
 _STRANGER_POLL_S = 2.0
@@ -44,75 +44,79 @@ _STRANGER_POLL_S = 2.0
 class Recovery:
     """Takes up predictions that were alive when an earlier process ended."""
 
-    def __init__(self, desk: Desk, reconciler: Reconciler) -> None:
-        self._desk = desk
-        self._reconciler = reconciler
+    def __init__(self, context: WorkerContext, resolver: UnknownResolver) -> None:
+        self._context = context
+        self._resolver = resolver
 
     async def mark_unanswered(self, live: Sequence[LivePrediction]) -> None:
         """An intent without an answer may have left: from now on it is unknown."""
         for one in live:
             if one.state is PredictionState.SUBMITTING:
-                await self._desk.move(
+                await self._context.move(
                     one.seq,
                     PredictionEvent.NO_ANSWER,
-                    Facts(reason="the process ended before the answer"),
+                    Evidence(reason="the process ended before the answer"),
                     job=one.job.job_id,
                     lane=one.key_label,
                 )
 
-    async def adopt(self, one: LivePrediction, deliver: MemoryObjectSendStream[Delivery]) -> None:
+    async def adopt(
+        self, one: LivePrediction, deliver: MemoryObjectSendStream[OutputsToFetch]
+    ) -> None:
         """Follow one prediction to its end, its slot held."""
-        desk, lane = self._desk, self._desk.lanes.lane(one.account)
-        hearing = desk.hooks.expecting(one.seq, one.intended)
-        with desk.queue.busy(), deliver, hearing:
+        context, lane = self._context, self._context.lanes.lane(one.account)
+        hearing = context.webhooks.expecting(one.seq, one.intended)
+        with context.queue.busy(), deliver, hearing:
             async with AsyncExitStack() as slot:
                 if lane is not None and not one.at_risk:
-                    await slot.enter_async_context(desk.lanes.held(lane))
-                moved, watched = await self._found(one)
-                if lane is not None and one.at_risk and watched is not None:
-                    await slot.enter_async_context(desk.lanes.held(lane))
+                    await slot.enter_async_context(context.lanes.held(lane))
+                moved, tracked = await self._found(one)
+                if lane is not None and one.at_risk and tracked is not None:
+                    await slot.enter_async_context(context.lanes.held(lane))
                 delivery = None
-                if watched is not None:
-                    moved, delivery = await follow(desk, watched)
+                if tracked is not None:
+                    moved, delivery = await follow(context, tracked)
             if lane is not None and not moved.state.is_live:
-                desk.journals[one.account].note(partial(ended, one.seq))
-                desk.lanes.settled(lane)
+                context.journals[one.account].note(partial(record_ended, one.seq))
+                context.lanes.settled(lane)
             if moved.job_state is JobState.PENDING:
-                desk.queue.put(one.job, backoff_s(desk, moved))
+                context.queue.put(one.job, backoff_s(context, moved))
             if delivery is not None:
                 await deliver.send(delivery)
 
-    async def _found(self, one: LivePrediction) -> tuple[Moved, Watched | None]:
+    async def _found(
+        self, one: LivePrediction
+    ) -> tuple[TransitionResult, TrackedPrediction | None]:
         if one.state is PredictionState.RUNNING and one.provider_id is not None:
-            running = Moved(PredictionState.RUNNING, JobState.ACTIVE)
+            running = TransitionResult(PredictionState.RUNNING, JobState.ACTIVE)
             return running, watched_of(one, one.provider_id)
-        return await self._reconciler.settled(self._unanswered(one))
+        return await self._resolver.resolve(self._unanswered(one))
 
-    def _unanswered(self, one: LivePrediction) -> Unanswered:
-        seed = one.seed if one.seed is not None else sent_seed(self._desk, one.job)
-        file_inputs = self._desk.card_of(one.job.model).file_inputs
+    def _unanswered(self, one: LivePrediction) -> UnknownCreate:
+        seed = one.seed if one.seed is not None else sent_seed(self._context, one.job)
+        file_inputs = self._context.card_of(one.job.model).file_inputs
         sent = as_sent(one.job.input, file_inputs, one.control_url, seed)
-        return Unanswered(
+        return UnknownCreate(
             one.seq, one.job, sent, one.account, one.key_fingerprint, one.key_label, one.intended
         )
 
     async def watch_stranger(self, lane: Lane, kept: KeptCreate) -> None:
         """Another dataset's prediction on this account: its slot is held until it has ended."""
-        desk = self._desk
-        deadline_s = desk.settings.provider.deadline
-        until_s = desk.now_s() + (deadline_s if kept.provider_id is None else 2 * deadline_s)
-        async with desk.lanes.held(lane):
-            ended = False
-            while not ended and desk.now_s() < until_s:
-                await anyio.sleep(desk.jittered(_STRANGER_POLL_S))
-                ended = await self._has_ended(lane, kept)
-        desk.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
+        context = self._context
+        deadline_s = context.settings.provider.deadline
+        until_s = context.now_s() + (deadline_s if kept.provider_id is None else 2 * deadline_s)
+        async with context.lanes.held(lane):
+            record_ended = False
+            while not record_ended and context.now_s() < until_s:
+                await anyio.sleep(context.jittered(_STRANGER_POLL_S))
+                record_ended = await self._has_ended(lane, kept)
+        context.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
 
     async def _has_ended(self, lane: Lane, kept: KeptCreate) -> bool:
         if kept.provider_id is None or not lane.keys:
             return False
         try:
-            client = self._desk.clients[lane.keys[0].fingerprint]
+            client = self._context.clients[lane.keys[0].fingerprint]
             prediction = await client.get(PredictionId(kept.provider_id))
         except ApiError:
             return False
@@ -120,19 +124,19 @@ class Recovery:
 
 
 def unfinished_deliveries(
-    desk: Desk, outputs: Sequence[UnfinishedOutput], intended: Moment
-) -> list[Delivery]:
+    context: WorkerContext, outputs: Sequence[UnfinishedOutput], intended: Timestamp
+) -> list[OutputsToFetch]:
     """Outputs that are paid and not stored, by prediction; their URLs must be asked for."""
     grouped: dict[int, list[UnfinishedOutput]] = {}
     for output in outputs:
         grouped.setdefault(output.prediction_seq, []).append(output)
     return [
-        Delivery(
-            Watched(
+        OutputsToFetch(
+            TrackedPrediction(
                 seq,
                 PredictionId(group[0].provider_id),
                 group[0].job_id,
-                desk.accounts.get(group[0].key_fingerprint, ""),
+                context.accounts.get(group[0].key_fingerprint, ""),
                 group[0].key_fingerprint,
                 group[0].key_fingerprint[:6],
                 intended.utc,
@@ -145,16 +149,18 @@ def unfinished_deliveries(
     ]
 
 
-def seed_lane(desk: Desk, lane: Lane, recent: Sequence[RecentCreate]) -> list[KeptCreate]:
+def seed_lane(
+    context: WorkerContext, lane: Lane, recent: Sequence[RecentCreate]
+) -> list[KeptCreate]:
     """Count what the provider may still count on *lane*; answers other datasets' predictions
     that may still be alive. Blocks.
 
     The ledger knows this dataset's creates, the lane's file the other datasets' as well.
     """
-    file = desk.journals[lane.account].file
-    now, monotonic = desk.seams.clock.now(), desk.now_s()
-    lag_s = desk.settings.reconcile.lag
-    longest_s = SEND_WITHIN_S + desk.settings.provider.timeout
+    file = context.journals[lane.account].file
+    now, monotonic = context.runtime.clock.now(), context.now_s()
+    lag_s = context.settings.reconcile.lag
+    longest_s = SEND_WITHIN_S + context.settings.provider.timeout
     kept = [create for create in file.kept() if create.dataset != file.dataset]
     seen = [SeenCreate(one.intended, one.answered, one.given_up) for one in recent]
     seen += [
@@ -167,13 +173,13 @@ def seed_lane(desk: Desk, lane: Lane, recent: Sequence[RecentCreate]) -> list[Ke
     if file.is_new and any(one.intended.boot_id == now.boot_id for one in recent):
         # The file was there when these left, and somebody has removed it since.
         close_for_a_window(lane.window, monotonic)
-    file.forget_before(Moment(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
-    return [create for create in kept if create.state != "ended"]
+    file.forget_before(Timestamp(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
+    return [create for create in kept if create.state != "record_ended"]
 
 
-def watched_of(one: LivePrediction, provider_id: str) -> Watched:
+def watched_of(one: LivePrediction, provider_id: str) -> TrackedPrediction:
     """It, as the worker's readers take it."""
-    return Watched(
+    return TrackedPrediction(
         one.seq,
         PredictionId(provider_id),
         one.job.job_id,
@@ -198,6 +204,6 @@ _RECENT_WINDOWS = 20
 """More than one: a create given up counts later than those made after it, and refused ones not."""
 
 
-async def _send(delivery: Delivery, deliver: MemoryObjectSendStream[Delivery]) -> None:
+async def _send(delivery: OutputsToFetch, deliver: MemoryObjectSendStream[OutputsToFetch]) -> None:
     with deliver:
         await deliver.send(delivery)

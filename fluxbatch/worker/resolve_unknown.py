@@ -18,16 +18,16 @@ import anyio
 from fluxbatch.domain.job import Input, JobState, PredictionId, PredictionState
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, ExitCode, NotFound
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.operations.maintenance import BY_INPUT
-from fluxbatch.ledger.operations.transitions import Facts, Moved
+from fluxbatch.ledger.operations.transitions import Evidence, TransitionResult
 from fluxbatch.ledger.queries.queue import QueuedJob
 from fluxbatch.ledger.queries.recovery import known_prediction_ids
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import Execution, ProviderClient
 from fluxbatch.scheduler.lane_state_file import LaneFile
 from fluxbatch.scheduler.window_recovery import age_s
-from fluxbatch.worker.context import SEND_WITHIN_S, Desk, Watched
+from fluxbatch.worker.context import SEND_WITHIN_S, TrackedPrediction, WorkerContext
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
@@ -39,7 +39,7 @@ _LISTED = "found in the provider's listing"
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class UnknownCreate:
     """A create whose outcome is unknown."""
 
     prediction_seq: int
@@ -48,24 +48,24 @@ class Unanswered:
     account: str
     key_fingerprint: str
     key_label: str
-    intended: Moment
+    intended: Timestamp
 
 
 @dataclass(slots=True)
 class _Entry:
-    unanswered: Unanswered
+    unanswered: UnknownCreate
     given_up_s: float
     """Monotonic."""
-    since: Moment
+    since: Timestamp
     done: anyio.Event = field(default_factory=anyio.Event)
     deciding: anyio.Lock = field(default_factory=anyio.Lock)
     """Held from a decision to its outcome: a listing and a webhook may come at once."""
-    outcome: tuple[Moved, Watched | None] | None = None
+    outcome: tuple[TransitionResult, TrackedPrediction | None] | None = None
     lacking: list[float] = field(default_factory=list)
     """When late, complete listings without it were asked for, by the boot clock."""
 
-    def resolve(self, moved: Moved, watched: Watched | None = None) -> None:
-        self.outcome = (moved, watched)
+    def resolve(self, moved: TransitionResult, tracked: TrackedPrediction | None = None) -> None:
+        self.outcome = (moved, tracked)
         self.done.set()
 
 
@@ -81,23 +81,25 @@ class _Seen:
     """Nothing in it could be hiding one of ours."""
 
 
-_HELD = Moved(PredictionState.UNKNOWN, JobState.ACTIVE)
+_HELD = TransitionResult(PredictionState.UNKNOWN, JobState.ACTIVE)
 
 
-class Reconciler:
+class UnknownResolver:
     """The unknown creates of one run."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._entries: list[_Entry] = []
         self._wake = anyio.Event()
         self._inputs: dict[PredictionId, Mapping[str, object] | None] = {}
         """What listed predictions that are not ours were asked for; read once each."""
         self._idle_since: float | None = None
 
-    async def settled(self, unanswered: Unanswered) -> tuple[Moved, Watched | None]:
+    async def resolve(
+        self, unanswered: UnknownCreate
+    ) -> tuple[TransitionResult, TrackedPrediction | None]:
         """Wait until the create is found (then it runs), absent, or given up for this run."""
-        entry = _Entry(unanswered, self._desk.now_s(), self._desk.seams.clock.now())
+        entry = _Entry(unanswered, self._context.now_s(), self._context.runtime.clock.now())
         self._entries.append(entry)
         self._wake.set()
         try:
@@ -126,7 +128,7 @@ class Reconciler:
     @property
     def _spacing_s(self) -> float:
         """10 s where `reconcile.lag` is 30 s; tests scale both."""
-        return max(self._desk.settings.reconcile.lag / 3, 0.05)
+        return max(self._context.settings.reconcile.lag / 3, 0.05)
 
     def _open(self) -> list[_Entry]:
         return [entry for entry in self._entries if not entry.done.is_set()]
@@ -139,12 +141,12 @@ class Reconciler:
         for client in self._clients(account, entries):
             try:
                 await self._learn_date(client, account)
-                asked = self._desk.seams.clock.now()
+                asked = self._context.runtime.clock.now()
                 since = min(self._earliest(entry.unanswered) for entry in entries)
                 models = {entry.unanswered.job.model for entry in entries}
                 seen = await self._list(client, account, since, models)
             except ApiError as exc:
-                self._desk.notice_once(f"unknown creates cannot be looked for now: {exc}")
+                self._context.notice_once(f"unknown creates cannot be looked for now: {exc}")
                 continue
             lacking = await self._match(entries, seen.candidates)
             if seen.is_whole:
@@ -153,40 +155,42 @@ class Reconciler:
 
     async def _learn_date(self, client: ProviderClient, account: str) -> None:
         """The provider's clock, before anything is looked for by it."""
-        if account not in self._desk.dates:
-            now = self._desk.seams.clock.now().utc
-            self._desk.saw_date(account, (await client.listing(since=now, until=now)).began)
+        if account not in self._context.dates:
+            now = self._context.runtime.clock.now().utc
+            self._context.saw_date(account, (await client.listing(since=now, until=now)).began)
 
-    def _earliest(self, one: Unanswered) -> datetime:
+    def _earliest(self, one: UnknownCreate) -> datetime:
         """No listing dates its creation earlier than this.
 
         What an earlier boot intended is dated by the wall clock alone, which may have been wrong
         by hours until somebody set it.
         """
-        now = self._desk.seams.clock.now()
-        intended = self._desk.by_provider(one.account, one.intended)
+        now = self._context.runtime.clock.now()
+        intended = self._context.by_provider(one.account, one.intended)
         if one.intended.boot_id == now.boot_id:
             return intended - timedelta(seconds=_MARGIN_S)
-        intended = min(intended, self._desk.by_provider(one.account, now))
+        intended = min(intended, self._context.by_provider(one.account, now))
         return intended - timedelta(seconds=_UNSURE_S)
 
     def _clients(self, account: str, entries: Sequence[_Entry]) -> list[ProviderClient]:
         """Keys that see the account's history: its own first."""
         own = [entry.unanswered.key_fingerprint for entry in entries]
-        names = [*own, *(n for n, a in self._desk.accounts.items() if a == account)]
-        return [self._desk.clients[n] for n in dict.fromkeys(names) if n in self._desk.clients]
+        names = [*own, *(n for n, a in self._context.accounts.items() if a == account)]
+        return [
+            self._context.clients[n] for n in dict.fromkeys(names) if n in self._context.clients
+        ]
 
     async def _list(
         self, client: ProviderClient, account: str, since: datetime, models: Collection[str]
     ) -> _Seen:
-        now = self._desk.by_provider(account, self._desk.seams.clock.now())
+        now = self._context.by_provider(account, self._context.runtime.clock.now())
         # The date behind that may have been as old as an answer can be when it came.
-        margin = timedelta(seconds=_MARGIN_S + self._desk.settings.provider.timeout)
+        margin = timedelta(seconds=_MARGIN_S + self._context.settings.provider.timeout)
         listing = await client.listing(since=since, until=now + margin)
-        self._desk.reached()
+        self._context.reached()
         rows = [row for row in listing.rows if row.model in models]
         ids = [row.prediction_id for row in rows]
-        known = await self._desk.read(partial(known_prediction_ids, ids=ids))
+        known = await self._context.read(partial(known_prediction_ids, ids=ids))
         candidates = tuple(row for row in rows if row.prediction_id not in known)
         readable = [await self._read_input(client, row) for row in candidates]
         return _Seen(candidates, listing.began, listing.is_complete and all(readable))
@@ -196,7 +200,7 @@ class Reconciler:
 
         It may be of another account, whose predictions this key cannot read.
         """
-        others = (one for one in self._desk.clients.values() if one is not client)
+        others = (one for one in self._context.clients.values() if one is not client)
         for reader in (client, *others):
             if row.prediction_id in self._inputs:
                 break
@@ -210,7 +214,7 @@ class Reconciler:
 
     async def _listen(self, entry: _Entry) -> None:
         """Its own webhook proves it ours, and may do so before any listing has it."""
-        named = await self._desk.hooks.box(entry.unanswered.prediction_seq).named()
+        named = await self._context.webhooks.mailbox(entry.unanswered.prediction_seq).named()
         await self._adopt(entry, named, BY_WEBHOOK, "its webhook came")
 
     async def _match(
@@ -230,9 +234,9 @@ class Reconciler:
             await self._adopt(entry, row.prediction_id, BY_INPUT, _LISTED)
         return lacking
 
-    def _nearest(self, wanted: Unanswered, free: Sequence[Execution]) -> Execution | None:
-        card = self._desk.card_of(wanted.job.model)
-        intended = self._desk.by_provider(wanted.account, wanted.intended)
+    def _nearest(self, wanted: UnknownCreate, free: Sequence[Execution]) -> Execution | None:
+        card = self._context.card_of(wanted.job.model)
+        intended = self._context.by_provider(wanted.account, wanted.intended)
         earliest = self._earliest(wanted)
 
         def distance(row: Execution) -> timedelta:
@@ -252,39 +256,43 @@ class Reconciler:
         async with entry.deciding:
             if entry.done.is_set():
                 return
-            facts = Facts(provider_id=name, adopted=adopted, reason=reason)
-            moved = await self._move(entry, PredictionEvent.FOUND, facts)
+            evidence = Evidence(provider_id=name, adopted=adopted, reason=reason)
+            moved = await self._move(entry, PredictionEvent.FOUND, evidence)
             if moved.state is not PredictionState.RUNNING:
                 return
-            if (journal := self._desk.journals.get(one.account)) is not None:
+            if (journal := self._context.journals.get(one.account)) is not None:
                 # Other datasets count it from here, and can see by its id when its slot is free.
-                at = self._desk.seams.clock.now()
+                at = self._context.runtime.clock.now()
                 journal.note(partial(_found, one.prediction_seq, at, name))
-            watched = Watched(
+            tracked = TrackedPrediction(
                 one.prediction_seq, name, one.job.job_id, one.account, one.key_fingerprint,
                 one.key_label, one.intended.utc, by_input=adopted == BY_INPUT,
                 kind=kind_of(one.job.input), outputs_wanted=one.job.outputs_wanted,
             )  # fmt: skip
-            entry.resolve(moved, watched)
+            entry.resolve(moved, tracked)
 
     async def _end(self, entry: _Entry, event: PredictionEvent, reason: str) -> None:
         """Absent or given up, unless it has been found meanwhile."""
         async with entry.deciding:
             if not entry.done.is_set():
-                entry.resolve(await self._move(entry, event, Facts(reason=reason)))
+                entry.resolve(await self._move(entry, event, Evidence(reason=reason)))
 
-    async def _move(self, entry: _Entry, event: PredictionEvent, facts: Facts) -> Moved:
+    async def _move(
+        self, entry: _Entry, event: PredictionEvent, evidence: Evidence
+    ) -> TransitionResult:
         one = entry.unanswered
-        return await self._desk.move(
-            one.prediction_seq, event, facts, job=one.job.job_id, lane=one.key_label
+        return await self._context.move(
+            one.prediction_seq, event, evidence, job=one.job.job_id, lane=one.key_label
         )
 
     async def _absent(
-        self, lacking: Sequence[_Entry], began: datetime | None, asked: Moment
+        self, lacking: Sequence[_Entry], began: datetime | None, asked: Timestamp
     ) -> None:
         """Count a listing that lacks them, where it is late enough; the second one decides."""
         if began is None:
-            self._desk.notice_once("the provider's listing tells no time, so it proves no absence")
+            self._context.notice_once(
+                "the provider's listing tells no time, so it proves no absence"
+            )
             return
         for entry in lacking:
             if not self._is_late(entry, began, asked):
@@ -294,24 +302,24 @@ class Reconciler:
                 reason = "two complete listings, late enough, do not have it"
                 await self._end(entry, PredictionEvent.ABSENT, reason)
 
-    def _is_late(self, entry: _Entry, began: datetime, asked: Moment) -> bool:
+    def _is_late(self, entry: _Entry, began: datetime, asked: Timestamp) -> bool:
         """Whether nothing of it can have been on its way any more when a listing began.
 
         By our boot clock and by the provider's: an answer may come out of a gateway's cache. What
         an earlier boot intended is at least as old as the search for it.
         """
-        one, settings = entry.unanswered, self._desk.settings
+        one, settings = entry.unanswered, self._context.settings
         late_s = SEND_WITHIN_S + settings.provider.timeout + settings.reconcile.lag
         searched_s = asked.boot_s - entry.since.boot_s
         if max(age_s(one.intended, asked), searched_s) < late_s:
             return False
-        late = self._desk.by_provider(one.account, one.intended) + timedelta(seconds=late_s)
+        late = self._context.by_provider(one.account, one.intended) + timedelta(seconds=late_s)
         return began >= late or one.intended.boot_id != asked.boot_id
 
     async def _give_up_what_is_late(self) -> None:
         """After `provider.deadline` an unknown create holds no slot any more; its money it does."""
         for entry in self._open():
-            if self._desk.now_s() - entry.given_up_s < self._desk.settings.provider.deadline:
+            if self._context.now_s() - entry.given_up_s < self._context.settings.provider.deadline:
                 continue
             reason = "its outcome could not be learned"
             await self._end(entry, PredictionEvent.GIVEN_UP, reason)
@@ -319,19 +327,19 @@ class Reconciler:
     def _end_if_idle(self) -> None:
         """At the end of a run the search goes on for `reconcile.patience`."""
         waiting = self._open()
-        if not waiting or not self._desk.queue.waits_only_for(len(waiting)):
+        if not waiting or not self._context.queue.waits_only_for(len(waiting)):
             self._idle_since = None
             return
-        now = self._desk.now_s()
+        now = self._context.now_s()
         self._idle_since = now if self._idle_since is None else self._idle_since
-        hurried = self._desk.stop.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}
-        if hurried or now - self._idle_since >= self._desk.settings.reconcile.patience:
+        hurried = self._context.stop.code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}
+        if hurried or now - self._idle_since >= self._context.settings.reconcile.patience:
             for entry in waiting:
                 if not entry.deciding.locked():
                     entry.resolve(_HELD)
 
 
-def _found(prediction: int, at: Moment, provider_id: str, file: LaneFile) -> None:
+def _found(prediction: int, at: Timestamp, provider_id: str, file: LaneFile) -> None:
     file.put(prediction, "running", at, provider_id=provider_id)
 
 

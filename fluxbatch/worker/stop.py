@@ -29,17 +29,17 @@ class Stop:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._hooks: list[Callable[[], None]] = []
+        self._webhooks: list[Callable[[], None]] = []
         self.code: ExitCode | None = None
         self.reason = ""
 
     def on_stop(self, hook: Callable[[], None]) -> None:
-        self._hooks.append(hook)
+        self._webhooks.append(hook)
 
     def __call__(self, code: ExitCode, reason: str) -> None:
         if self.code is not None and _ORDER.index(self.code) <= _ORDER.index(code):
             return
         self.code, self.reason = code, reason
         self._events.emit(Stopping(reason))
-        for hook in self._hooks:
+        for hook in self._webhooks:
             hook()

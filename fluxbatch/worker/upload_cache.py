@@ -17,16 +17,16 @@ from fluxbatch.errors import KeyRefused, TransientApiError
 from fluxbatch.ledger.operations.uploads import KnownUpload, RecordUpload, find_upload
 from fluxbatch.ledger.queries.queue import QueuedJob
 from fluxbatch.provider import ProviderClient, upload
-from fluxbatch.worker.context import Desk
+from fluxbatch.worker.context import WorkerContext
 
 _AT_ONCE = 4
 
 
-class ControlUrls:
+class UploadCache:
     """Hands out URLs for local control images."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._known: dict[str, KnownUpload] = {}
         self._locks: dict[str, anyio.Lock] = {}
         self._places = anyio.CapacityLimiter(_AT_ONCE)
@@ -51,25 +51,25 @@ class ControlUrls:
         known = self._known.get(sha256)
         if known is not None:
             return known
-        return await self._desk.read(partial(find_upload, sha256=sha256))
+        return await self._context.read(partial(find_upload, sha256=sha256))
 
     def _expires_soon(self, known: KnownUpload) -> bool:
         """Whether it might be gone before a prediction that is bought now has read it."""
         if known.expires_at is None:
             return False
-        margin = timedelta(seconds=3 * self._desk.settings.provider.deadline)
-        return known.expires_at < self._desk.seams.clock.now().utc + margin
+        margin = timedelta(seconds=3 * self._context.settings.provider.deadline)
+        return known.expires_at < self._context.runtime.clock.now().utc + margin
 
     async def _upload(self, job: QueuedJob) -> KnownUpload:
         assert job.control_sha256 is not None
         control = ControlFile(job.control_path or "", job.control_sha256, 0, "")
         async with self._places:
             fingerprint, client = self._usable_client()
-            uploaded = await upload(client, control, self._desk.seams)
-        self._desk.reached()
-        await self._desk.ledger.apply(
+            uploaded = await upload(client, control, self._context.runtime)
+        self._context.reached()
+        await self._context.ledger.apply(
             RecordUpload(
-                self._desk.seams.clock.now(),
+                self._context.runtime.clock.now(),
                 job.control_sha256,
                 uploaded.file_id,
                 uploaded.public_url,
@@ -82,14 +82,14 @@ class ControlUrls:
         return KnownUpload(uploaded.public_url, uploaded.expires_at)
 
     def _usable_client(self) -> tuple[str, ProviderClient]:
-        for lane in self._desk.lanes.all:
+        for lane in self._context.lanes.all:
             for key in lane.keys:
-                return key.fingerprint, self._desk.clients[key.fingerprint]
+                return key.fingerprint, self._context.clients[key.fingerprint]
         raise TransientApiError("no usable key is left for an upload")
 
     def refused(self, exc: KeyRefused) -> None:
         """The key uploads are made with is out."""
-        for lane in self._desk.lanes.all:
+        for lane in self._context.lanes.all:
             for key in lane.keys[:1]:
-                self._desk.lanes.key_out(lane, key, str(exc))
+                self._context.lanes.key_out(lane, key, str(exc))
                 return

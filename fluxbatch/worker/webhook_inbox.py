@@ -15,10 +15,10 @@ from typing import TypeVar
 import anyio
 
 from fluxbatch.domain.job import PredictionId
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.provider import Attempt, HookAddress, HookNames, Prediction
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.provider import Prediction, WebhookAddress, WebhookAttempt, WebhookUrls
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 BY_WEBHOOK = "by webhook"
 """How a create without an answer was found: proven ours."""
@@ -29,31 +29,31 @@ _JUDGED_BY = 20
 _MISSES = 5
 """So many of the latest `_JUDGED_BY` ends without a webhook, and they are not waited for."""
 
-Said = Prediction | None
+Notification = Prediction | None
 """A delivery; None: one that could not be read."""
 
 
-class Box:
+class Mailbox:
     """The deliveries for one prediction that nobody has looked at yet."""
 
-    def __init__(self, address: HookAddress | None = None) -> None:
+    def __init__(self, address: WebhookAddress | None = None) -> None:
         self.address = address
         """None: it is told of by no webhook."""
-        self._said: deque[Said] = deque()
+        self._said: deque[Notification] = deque()
         self._arrived = anyio.Event()
 
-    def put(self, said: Said) -> None:
+    def put(self, said: Notification) -> None:
         if said in self._said or len(self._said) >= _MOST_KEPT:
             return
         self._said.append(said)
         self._arrived.set()
 
-    def take(self) -> list[Said]:
+    def take(self) -> list[Notification]:
         """All that has come, and none of it a second time."""
-        taken = list(self._said)
+        claim = list(self._said)
         self._said.clear()
         self._arrived = anyio.Event()
-        return taken
+        return claim
 
     async def filled(self) -> None:
         """Until something is in it."""
@@ -69,7 +69,7 @@ class Box:
             self._arrived = anyio.Event()
             await self._arrived.wait()
 
-    async def unless_named(self, answer: Callable[[], Awaitable[T]]) -> T | PredictionId:
+    async def unless_named(self, answer: Callable[[], Awaitable[_T]]) -> _T | PredictionId:
         """The answer to a create, or the id that its own webhook gave first.
 
         A webhook proves the create and its id, so its answer is not needed any more. Raises what
@@ -78,7 +78,7 @@ class Box:
         if self.address is None:
             return await answer()
         named = list[PredictionId]()
-        answered = list[T]()
+        answered = list[_T]()
         failed: Exception | None = None
         async with anyio.create_task_group() as race:
 
@@ -97,64 +97,64 @@ class Box:
         return answered[0] if answered else named[0]
 
 
-class Hooks:
+class WebhookInbox:
     """Every box of a run. Closed, nothing is expected and nothing comes."""
 
     def __init__(self) -> None:
-        self._names: HookNames | None = None
-        self._boxes: dict[Attempt, Box] = {}
-        self._by_number: dict[int, Box] = {}
+        self._names: WebhookUrls | None = None
+        self._boxes: dict[WebhookAttempt, Mailbox] = {}
+        self._by_number: dict[int, Mailbox] = {}
         self._told: deque[bool] = deque(maxlen=_JUDGED_BY)
-        self._late: deque[tuple[Attempt, Prediction]] = deque()
+        self._late: deque[tuple[WebhookAttempt, Prediction]] = deque()
         self._any_late = anyio.Event()
         self._asked_for_cost: set[Hashable] = set()
 
-    def open(self, names: HookNames) -> None:
+    def open(self, names: WebhookUrls) -> None:
         """From now on creates name a webhook."""
         self._names = names
 
     @contextmanager
-    def expecting(self, prediction_seq: int, intended: Moment) -> Iterator[Box]:
+    def expecting(self, prediction_seq: int, intended: Timestamp) -> Iterator[Mailbox]:
         """A box for what is told of a prediction, as long as somebody works on it."""
         if self._names is None:
-            yield Box()
+            yield Mailbox()
             return
-        attempt = Attempt.of(prediction_seq, intended)
-        box = Box(self._names.address(attempt))
-        self._boxes[attempt] = self._by_number[prediction_seq] = box
+        attempt = WebhookAttempt.of(prediction_seq, intended)
+        mailbox = Mailbox(self._names.address(attempt))
+        self._boxes[attempt] = self._by_number[prediction_seq] = mailbox
         try:
-            yield box
+            yield mailbox
         finally:
             del self._boxes[attempt], self._by_number[prediction_seq]
-            for said in box.take():
-                self.told(attempt, said)  # it came while something else was being decided
+            for said in mailbox.take():
+                self.deliver(attempt, said)  # it came while something else was being decided
 
-    def box(self, prediction_seq: int) -> Box:
+    def mailbox(self, prediction_seq: int) -> Mailbox:
         """The prediction's box; an empty one for what nobody expects."""
-        return self._by_number.get(prediction_seq) or Box()
+        return self._by_number.get(prediction_seq) or Mailbox()
 
-    def told(self, attempt: Attempt, said: Said) -> None:
+    def deliver(self, attempt: WebhookAttempt, said: Notification) -> None:
         """A delivery was verified."""
-        box = self._boxes.get(attempt)
-        if box is not None:
-            box.put(said)
+        mailbox = self._boxes.get(attempt)
+        if mailbox is not None:
+            mailbox.put(said)
         elif said is not None and len(self._late) < _MOST_LATE:
             self._late.append((attempt, said))
             self._any_late.set()
 
-    def is_expected(self, attempt: Attempt) -> bool:
+    def is_expected(self, attempt: WebhookAttempt) -> bool:
         return attempt in self._boxes
 
     async def late_words(self) -> None:
         """Until something is told of a prediction that nobody works on."""
         await self._any_late.wait()
 
-    def take_late(self) -> list[tuple[Attempt, Prediction]]:
+    def take_late(self) -> list[tuple[WebhookAttempt, Prediction]]:
         """All of it, and none of it a second time."""
-        taken = list(self._late)
+        claim = list(self._late)
         self._late.clear()
         self._any_late = anyio.Event()
-        return taken
+        return claim
 
     def ended(self, *, was_told: bool) -> bool:
         """A prediction that had a webhook has ended, and it was told in time or not.
@@ -165,11 +165,11 @@ class Hooks:
         self._told.append(was_told)
         if not relied or not self.are_silent:
             return False
-        for box in self._boxes.values():
-            box.put(None)  # who waits for a webhook asks now instead
+        for mailbox in self._boxes.values():
+            mailbox.put(None)  # who waits for a webhook asks now instead
         return True
 
-    def doubt(self) -> None:
+    def distrust(self) -> None:
         """There is reason to think that none will come; so many good ones prove otherwise."""
         for _ in range(_MISSES):
             self.ended(was_told=False)

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient
 
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.messages import Reply
-from fluxbatch.emulator.settings import Limits, Settings
+from fluxbatch.emulator.settings import EmulatorSettings, ServedLimits
 
 HttpClient: TypeAlias = TestClient[web.Request, web.Application]
 
@@ -38,7 +38,7 @@ class FakeClock:
 def make_core(
     clock: Callable[[], float],
     *,
-    limits: Limits | None = None,
+    limits: ServedLimits | None = None,
     seed: int = 0,
     began: datetime = BEGAN,
     **settings: Any,
@@ -46,7 +46,7 @@ def make_core(
     """Jobs of exactly 10 s and outputs of 64 by 64, unless told otherwise."""
     settings = {"sigma": 0.0, "image_size": (64, 64), **settings}
     return ProviderCore(
-        Settings(limits=limits or Limits(), **settings),
+        EmulatorSettings(limits=limits or ServedLimits(), **settings),
         monotonic=clock,
         began=began,
         rng=random.Random(seed),

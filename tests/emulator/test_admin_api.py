@@ -86,7 +86,7 @@ async def test_keys_balance_limits_and_repeats_are_switched(
     await _post(served, "balance", {"usd": None})
     await _post(served, "expect", {"repeats": 2})
 
-    assert core.floor.books.expected_repeats == 2
+    assert core.executor.billing.expected_repeats == 2
     assert await _get(served, "limits") == {"rate": 1, "window": 5, "concurrent": 10}
 
 

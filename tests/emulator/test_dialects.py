@@ -18,7 +18,7 @@ def docs(clock: FakeClock) -> ProviderCore:
 
 
 def _listed(core: ProviderCore, headers: dict[str, str]) -> Reply:
-    return router.handle(core, Call("GET", "/v1/executions", headers=headers))
+    return router.handle_call(core, Call("GET", "/v1/executions", headers=headers))
 
 
 def test_each_dialect_reads_its_own_auth_header_only(
@@ -80,7 +80,7 @@ def test_the_docs_show_every_shape_of_output(clock: FakeClock, docs: ProviderCor
     """
     A string, a list, an object with a url, with images, a list of objects.
     """
-    docs.floor.limits = type(docs.floor.limits)(creates=0, concurrent=0)
+    docs.executor.limits = type(docs.executor.limits)(creates=0, concurrent=0)
     ids = [buy(docs, str(n), num_outputs=1 + n // 12) for n in range(24)]
     clock.pass_(10)
     outputs = [read(docs, i)["output"] for i in ids]
@@ -155,7 +155,7 @@ def test_an_address_nobody_knows_is_a_json_404(core: ProviderCore) -> None:
     Whatever the method; and every reply carries its date and request id.
     """
     for method, path in (("GET", "/v1/nothing"), ("PATCH", "/v1/prediction"), ("GET", "/")):
-        reply = router.handle(core, Call(method, path, headers={"x-request-id": "me-1"}))
+        reply = router.handle_call(core, Call(method, path, headers={"x-request-id": "me-1"}))
         assert reply.status == 404
         assert reply.headers["X-Request-Id"] == "me-1"
         assert reply.headers["Date"] == "Sun, 22 Nov 2026 12:00:00 GMT"

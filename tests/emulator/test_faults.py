@@ -114,7 +114,7 @@ def test_a_late_create_arrives_when_its_client_is_long_gone(
     clock.pass_(50)
 
     core.advance()
-    (prediction,) = core.floor.history
+    (prediction,) = core.executor.history
 
     assert prediction.created_at == 5.0
     assert prediction.ended_at == 15.0
@@ -237,7 +237,7 @@ def test_a_download_meets_its_fate(clock: FakeClock, core: ProviderCore, fault: 
     """
     Once; the next try gets the image.
     """
-    prediction = core.floor.find(buy(core), 0)
+    prediction = core.executor.find(buy(core), 0)
     assert prediction is not None
     clock.pass_(10)
     core.advance()
@@ -245,10 +245,10 @@ def test_a_download_meets_its_fate(clock: FakeClock, core: ProviderCore, fault: 
     call = Call("GET", path, dict(part.split("=") for part in query.split("&")))
     core.faults[fault] = {"times": 1}
 
-    reply = router.handle(core, call)
+    reply = router.handle_call(core, call)
 
     assert (reply.status, reply.fate.ending) == DOWNLOADS[fault]
-    again = router.handle(core, call)
+    again = router.handle_call(core, call)
     assert (again.status, again.fate.body_share) == (200, 1.0)
     assert isinstance(again.body, Picture)
     assert again.body.kept_share == 1.0

@@ -38,10 +38,10 @@ def test_durations_are_lognormal_around_the_median(clock: FakeClock) -> None:
     Half of them end before the median, and they are all different.
     """
     core = make_core(clock, sigma=0.15)
-    core.floor.limits = type(core.floor.limits)(creates=0, concurrent=0)
+    core.executor.limits = type(core.executor.limits)(creates=0, concurrent=0)
     for number in range(400):
         buy(core, str(number))
-    spans = sorted(p.ends_at - p.created_at for p in core.floor.history)
+    spans = sorted(p.ends_at - p.created_at for p in core.executor.history)
 
     assert 9.6 < spans[200] < 10.4
     assert 7.4 < spans[20] < 8.4  # exp(-1.645 sigma) of the median
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_provider(clock: FakeClock) -> None:
         core.faults[fault] = 0.5
         for number in range(8):
             core.create(KEY, order(str(number)))
-        return [(p.id, p.ends_at, p.seed) for p in core.floor.history]
+        return [(p.id, p.ends_at, p.seed) for p in core.executor.history]
 
     assert history("get_500") == history("download_404") == history("create_reset_after")
 
@@ -166,7 +166,7 @@ def test_expected_repeats_are_not_double(clock: FakeClock, core: ProviderCore) -
     """
     Three of a kind where three were asked for; the fourth is one too many.
     """
-    core.floor.books.expected_repeats = 3
+    core.executor.billing.expected_repeats = 3
     for _ in range(4):
         buy(core)
     clock.pass_(10)
@@ -180,7 +180,7 @@ def test_a_low_balance_refuses_what_is_in_flight_cannot_cover(
     """
     Two fit into $0.05; settling them does not make room for a third.
     """
-    core.floor.books.set_balance(None, 50_000)
+    core.executor.billing.set_balance(None, 50_000)
     buy(core, "one")
     buy(core, "two")
     assert core.create(KEY, order("three")).status == 402
@@ -188,7 +188,7 @@ def test_a_low_balance_refuses_what_is_in_flight_cannot_cover(
     assert core.create(KEY, order("three")).status == 402
     assert stats(core)["billed_micro_usd"] == 50_000
 
-    core.floor.books.set_balance(KEY, 25_000)
+    core.executor.billing.set_balance(KEY, 25_000)
     buy(core, "three")
 
 
@@ -196,7 +196,7 @@ def test_an_unbilled_end_gives_the_balance_back(clock: FakeClock, core: Provider
     """
     What was in flight and cost nothing is free again.
     """
-    core.floor.books.set_balance(None, 25_000)
+    core.executor.billing.set_balance(None, 25_000)
     core.cancel(KEY, buy(core, "one"))
 
     buy(core, "two")
@@ -342,4 +342,4 @@ def test_an_id_never_comes_twice(clock: FakeClock) -> None:
     core.begin_anew()
 
     assert len({first, buy(core), buy(restarted)}) == 3
-    assert core.floor.history[0].seed == restarted.floor.history[0].seed
+    assert core.executor.history[0].seed == restarted.executor.history[0].seed

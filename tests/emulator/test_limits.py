@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.limits import Allowance, Witness
-from fluxbatch.emulator.settings import Limits
+from fluxbatch.emulator.settings import ServedLimits
 from tests.emulator.support import KEY, FakeClock, buy, make_core, order
 
-_RATE_ONLY = Limits(creates=3, window_s=60.0, concurrent=0)
+_RATE_ONLY = ServedLimits(creates=3, window_s=60.0, concurrent=0)
 
 
 @given(st.lists(st.floats(0, 20), min_size=1, max_size=120))
@@ -19,7 +19,7 @@ def test_no_window_ever_holds_more_creates_than_the_limit(gaps: list[float]) -> 
     """
     Wherever a window is laid over the accepted creates, it holds at most ten.
     """
-    allowance, limits = Allowance(), Limits(creates=10, window_s=60.0, concurrent=0)
+    allowance, limits = Allowance(), ServedLimits(creates=10, window_s=60.0, concurrent=0)
     now, accepted = 0.0, []
     for gap in gaps:
         now += gap
@@ -37,7 +37,7 @@ def test_a_create_is_refused_only_when_the_window_is_really_full(gaps: list[floa
     """
     Strict does not mean stingy: with fewer than ten in the last minute, the next is accepted.
     """
-    allowance, limits = Allowance(), Limits(creates=10, window_s=60.0, concurrent=0)
+    allowance, limits = Allowance(), ServedLimits(creates=10, window_s=60.0, concurrent=0)
     now, accepted = 0.0, list[float]()
     for gap in gaps:
         now += gap
@@ -106,7 +106,7 @@ def test_a_window_empties_exactly_sixty_seconds_later(clock: FakeClock) -> None:
     """
     A create at 0 and one at 60 are never in the same window; at 59.999 they are.
     """
-    core = make_core(clock, limits=Limits(creates=1, window_s=60.0, concurrent=0))
+    core = make_core(clock, limits=ServedLimits(creates=1, window_s=60.0, concurrent=0))
     buy(core)
 
     clock.pass_(59.999)
@@ -177,7 +177,7 @@ def test_limits_of_zero_are_off(clock: FakeClock) -> None:
     """
     `--rate 0 --concurrent 0` measures the engine alone.
     """
-    core = make_core(clock, limits=Limits(creates=0, concurrent=0))
+    core = make_core(clock, limits=ServedLimits(creates=0, concurrent=0))
     for number in range(500):
         buy(core, f"lighthouse {number}")
 
@@ -188,7 +188,7 @@ def test_speed_shortens_the_window_and_the_jobs_alike(clock: FakeClock) -> None:
     """
     At speed 10 a minute lasts six seconds and a ten second job one.
     """
-    core = make_core(clock, limits=Limits(creates=1, concurrent=0), speed=10.0)
+    core = make_core(clock, limits=ServedLimits(creates=1, concurrent=0), speed=10.0)
     first = buy(core)
     clock.pass_(1.0)
     assert core.get(KEY, first).body["status"] == "success"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.settings import Limits
+from fluxbatch.emulator.settings import ServedLimits
 from tests.emulator.support import KEY, FakeClock, buy, make_core, order, read
 
-OPEN = Limits(creates=0, concurrent=0)
+OPEN = ServedLimits(creates=0, concurrent=0)
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ def test_strangers_are_listed_and_readable_but_not_in_the_books(
     inputs = [read(core, i)["input"] for i in others]
 
     assert sorted(i == order()["input"] for i in inputs) == [False, True]
-    assert core.floor.books.created == core.floor.books.billed == 1
-    assert core.floor.books.double_billed == 0
-    assert core.floor.witnessed(clock.now)["worst_concurrency"] == 1
+    assert core.executor.billing.created == core.executor.billing.billed == 1
+    assert core.executor.billing.double_billed == 0
+    assert core.executor.witnessed(clock.now)["worst_concurrency"] == 1
 
 
 def test_the_listing_can_be_down_or_forbidden(core: ProviderCore) -> None:

@@ -36,7 +36,7 @@ def _session(seed: int) -> tuple[ProviderCore, str]:
                 reply = core.cancel(KEY, dice.choice(ids))
             case _:
                 headers = {name.lower(): value for name, value in HEADERS.items()}
-                reply = router.handle(core, Call("GET", "/v1/executions", headers=headers))
+                reply = router.handle_call(core, Call("GET", "/v1/executions", headers=headers))
         for delivery in core.deliveries():
             core.delivered(delivery, dice.choice((200, 500)))
             log.update(repr(delivery).encode())
@@ -50,7 +50,7 @@ def test_the_books_balance_after_any_session(seed: int) -> None:
     Totals are the sums of the rows, and the limits held as the witness saw it.
     """
     core, _ = _session(seed)
-    own = [p for p in core.floor.history if not p.stranger]
+    own = [p for p in core.executor.history if not p.stranger]
     told = stats(core)
 
     assert told["created"] == len(own)

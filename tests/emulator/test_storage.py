@@ -45,7 +45,7 @@ def _request(
 ) -> Reply:
     parts = urlsplit(url)
     lowered = {name.lower(): value for name, value in (headers or {}).items()}
-    return router.handle(
+    return router.handle_call(
         core, Call(method, parts.path, dict(parse_qsl(parts.query)), lowered, body)
     )
 
@@ -117,7 +117,7 @@ def test_deleting_a_file_is_idempotent(core: ProviderCore) -> None:
         assert _request(core, "DELETE", f"{ORIGIN}/v1/files/{upload_id}", headers).status == 204
 
     assert _request(core, "GET", signed["public_url"]).status == 404
-    assert core.storage.cabinet.deleted == 1
+    assert core.storage.uploads.deleted == 1
 
 
 def test_a_control_image_that_was_deleted_fails_the_prediction(

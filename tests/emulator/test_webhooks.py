@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.messages import Delivery
+from fluxbatch.emulator.messages import WebhookPost
 from tests.emulator.support import KEY, FakeClock, created, make_core, order
 
 URL = "http://127.0.0.1:2/hook/attempt-1"
@@ -15,7 +15,7 @@ def _buy(core: ProviderCore) -> str:
     return created(core.create(KEY, {**order(), "webhook_url": URL, "webhook_secret": "s3"}))
 
 
-def _wait(clock: FakeClock, core: ProviderCore, seconds: float) -> list[Delivery]:
+def _wait(clock: FakeClock, core: ProviderCore, seconds: float) -> list[WebhookPost]:
     clock.pass_(seconds)
     return core.deliveries()
 

@@ -118,7 +118,7 @@ async def test_a_held_request_does_not_hold_up_the_shutdown(core: ProviderCore) 
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_ignored_create, client)
-                await until(lambda: core.floor.books.created == 1)
+                await until(lambda: core.executor.billing.created == 1)
                 await client.server.close()
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import ControlFile, FailureClass, Job, JobState, Row, job_id
 from fluxbatch.errors import ExitCode
-from fluxbatch.export.export import Exported, ExportRequest, FormatName, export
+from fluxbatch.export.export import Exported, ExportFormatName, ExportRequest, write_export
 from fluxbatch.export.filter import EVERYTHING, parse_filter
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.outputs import StoreOutput
-from fluxbatch.ledger.writer import Operation, R
+from fluxbatch.ledger.writer import _R, Operation
 from tests.ledger.support import MODEL, URL, Books, E
 from tests.support.pictures import picture
 
@@ -28,7 +28,7 @@ KINDS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 class SwiftBooks(Books):
     """Books within the one transaction of `made_dataset`."""
 
-    def do(self, operation: Operation[R]) -> R:
+    def do(self, operation: Operation[_R]) -> _R:
         return operation.apply(self.db)
 
 
@@ -124,10 +124,10 @@ def control_file(path: Path) -> ControlFile:
     return ControlFile(str(path), hashlib.sha256(data).hexdigest(), len(data), "image/png")
 
 
-def exported(root: Path, form: FormatName, to: Path | None = None, **more: Any) -> Exported:
+def exported(root: Path, form: ExportFormatName, to: Path | None = None, **more: Any) -> Exported:
     """One export of the dataset at *root*."""
     where = parse_filter(more.pop("where")) if "where" in more else EVERYTHING
-    return export(ExportRequest(Folder(root), form, to, where, **more))
+    return write_export(ExportRequest(Folder(root), form, to, where, **more))
 
 
 def files_of(root: Path) -> Mapping[str, bytes]:

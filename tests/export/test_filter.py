@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, Record
+from fluxbatch.export.columns import COLUMNS, ExportRecord
 from fluxbatch.export.filter import parse_filter
 
-RECORD: Record = {
+RECORD: ExportRecord = {
     **dict.fromkeys(COLUMNS),
     "row": 12,
     "id": "Lamp 3",

@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, Record
+from fluxbatch.export.columns import COLUMNS, ExportRecord
 from fluxbatch.export.splits import parse_splits
 
 
-def record(number: int, **more: object) -> Record:
+def record(number: int, **more: object) -> ExportRecord:
     job = hashlib.sha256(str(number).encode()).hexdigest()[:32]
-    nested: Record = {"meta": {}, "axes": {}, "input": {}}
+    nested: ExportRecord = {"meta": {}, "axes": {}, "input": {}}
     return {**dict.fromkeys(COLUMNS), **nested, "row": number, "job_id": job, **more}
 
 

@@ -21,8 +21,13 @@ from fluxbatch.errors import ApiError, ConfigError, ExitCode, ManifestError
 from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
-from fluxbatch.maintenance import Request, reconcile, remembered_settings, repair
-from fluxbatch.planning.plan import plan
+from fluxbatch.maintenance import (
+    MaintenanceRequest,
+    reconcile_dataset,
+    repair_dataset,
+    saved_settings,
+)
+from fluxbatch.planning.plan import make_plan
 from tests.emulator.support import until
 from tests.support.running import KEY, Bench, Provider, provider
 
@@ -36,7 +41,7 @@ def bench(folder: Path, model: str, **settings: Any) -> Bench:
 
 def sent(emulator: Provider) -> list[dict[str, Any]]:
     """The inputs of all creates, in order."""
-    return [dict(one.input) for one in emulator.core.floor.history]
+    return [dict(one.input) for one in emulator.core.executor.history]
 
 
 async def test_a_text_to_image_model_runs_from_a_manifest_alone(tmp_path: Path) -> None:
@@ -152,7 +157,7 @@ async def test_a_cap_needs_a_price_that_somebody_has_said(tmp_path: Path) -> Non
         assert capped.run.spent == 2 * 12_500
         folder = Folder(at.out)
         settings = load_settings(None, {"model": "flux-mosaic"}, {})
-        assert plan(settings, tmp_path / "manifest.jsonl", folder).cost == 3 * 12_500
+        assert make_plan(settings, tmp_path / "manifest.jsonl", folder).cost == 3 * 12_500
 
 
 async def test_a_model_that_makes_no_images_is_refused_before_money_moves(tmp_path: Path) -> None:
@@ -193,8 +198,8 @@ async def test_an_output_that_is_no_image_is_lost_with_its_name_and_stops_the_bu
         settings = load_settings(
             None, {"model": "flux-mosaic", "provider": {"base_url": emulator.base_url}}, {}
         )
-        request = Request(settings, (ApiKey(KEY, label="key-0"),), Folder(at.out))
-        report = await repair(request, Events())
+        request = MaintenanceRequest(settings, (ApiKey(KEY, label="key-0"),), Folder(at.out))
+        report = await repair_dataset(request, Events())
         assert (report.lost, report.fetched) == (bought, 0)
         assert emulator.stats["created"] == bought
 
@@ -211,10 +216,10 @@ async def test_a_known_model_needs_the_provider_no_more(tmp_path: Path) -> None:
     async with provider() as emulator:
         await at.run(emulator.base_url, manifest)
 
-    planned = plan(settings, manifest, Folder(at.out))
+    planned = make_plan(settings, manifest, Folder(at.out))
     assert (planned.jobs.done, planned.price) == (1, 20_000)
     with pytest.raises(ApiError, match="what model 'flux-dev-t2i' takes is not known here yet"):
-        plan(settings, manifest)
+        make_plan(settings, manifest)
 
 
 async def test_an_old_description_does_while_the_provider_tells_no_newer(tmp_path: Path) -> None:
@@ -265,7 +270,7 @@ async def test_two_models_share_a_dataset_and_each_finds_its_lost_creates(tmp_pa
     second = bench(tmp_path, "flux-dev-t2i")
     async with provider() as emulator:
         emulator.core.faults.merge({"create_reset_after": 1, "list_500": 1})
-        first.settings = {**first.settings, "reconcile": {"lag": 0.3, "patience": 0.0}}
+        first.settings = {**first.settings, "reconcile_dataset": {"lag": 0.3, "patience": 0.0}}
         lost = await first.run(emulator.base_url, first.write([{"prompt": "a door"}], "one.jsonl"))
         assert first.query("SELECT state FROM predictions") == [("unknown",)]
         emulator.core.faults.merge({"create_reset_after": 0, "list_500": 0})
@@ -300,7 +305,7 @@ async def test_planned_inputs_are_what_the_provider_receives(tmp_path: Path) -> 
     shutil.copy(at.out / "ledger.sqlite", tmp_path / "kept.sqlite")
     (tmp_path / "fresh").mkdir()
     _keep_only_models(tmp_path / "kept.sqlite", tmp_path / "fresh" / "ledger.sqlite")
-    (shown,) = plan(settings, manifest, Folder(tmp_path / "fresh")).first_rows
+    (shown,) = make_plan(settings, manifest, Folder(tmp_path / "fresh")).first_rows
 
     assert str(shown.input["input_image"]).startswith("upload:sha256:")
     shown.input["input_image"] = received["input_image"]
@@ -385,10 +390,10 @@ async def test_an_execution_of_any_model_that_the_ledger_forgot_is_adopted(tmp_p
             emulator.core.create(KEY, {"model": "flux-mosaic", "input": values})
         await until(lambda: not emulator.stats["unfinished"])
         folder = Folder(at.out)
-        request = Request(
-            remembered_settings(folder, {}, {}), (ApiKey(KEY, label="key-0"),), folder
+        request = MaintenanceRequest(
+            saved_settings(folder, {}, {}), (ApiKey(KEY, label="key-0"),), folder
         )
-        report = await reconcile(request, Events(), adopt=True)
+        report = await reconcile_dataset(request, Events(), adopt=True)
 
         assert [orphan.was_adopted for orphan in report.orphans] == [True]
         assert report.strangers == 1

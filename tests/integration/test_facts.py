@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fluxbatch.domain.filenames import OUTPUTS_A_FOLDER, sidecar_path
-from fluxbatch.domain.provenance import MOST_BYTES, read_facts
+from fluxbatch.domain.provenance import MAX_METADATA_BYTES, read_facts
 from fluxbatch.errors import ExitCode
 from fluxbatch.sink.metadata import embedded_facts
 from tests.integration.test_cli_run import run
@@ -288,7 +288,7 @@ def test_show_of_a_hostile_file_has_an_end(tmp_path: Path) -> None:
     image.with_suffix(".json").symlink_to("/dev/zero")
     endless.symlink_to("/dev/zero")
     long = tmp_path / "long.json"
-    long.write_text(json.dumps({"fluxbatch": 1, "job": "a", "prompt": "x" * MOST_BYTES}))
+    long.write_text(json.dumps({"fluxbatch": 1, "job": "a", "prompt": "x" * MAX_METADATA_BYTES}))
     for path in (image, endless, long):
         ended = fluxbatch("show", path)
         assert (ended.code, "does not tell how it was made" in ended.err) == (2, True), ended.err

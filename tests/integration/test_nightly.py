@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fluxbatch.config.endpoints import Notify
-from fluxbatch.engine.notify import announced
+from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
 from fluxbatch.events import Event, Events, Noticed
@@ -66,7 +66,7 @@ async def end_with(notify: Notify, code: ExitCode) -> list[Event]:
     async def work() -> RunSummary:
         return summary(code)
 
-    await announced(notify, "nights", Events(heard.append), work)
+    await with_notifications(notify, "nights", Events(heard.append), work)
     return heard
 
 
@@ -121,7 +121,7 @@ async def test_a_run_that_is_refused_is_told_too() -> None:
     async with listener() as told:
         notify = Notify(url=told.url, healthcheck=told.url)
         with pytest.raises(HeldElsewhere):
-            await announced(notify, "nights", Events(), work)
+            await with_notifications(notify, "nights", Events(), work)
 
         assert told.pings == ["/start", "/fail"]
         assert told.messages[0]["exit"] == 6
@@ -154,7 +154,7 @@ async def test_an_address_in_the_environment_is_found_before_the_run(
         raise AssertionError("it was begun")
 
     with pytest.raises(ConfigError, match=r"notify\.url: the environment has no NIGHTLY_HOOK"):
-        await announced(Notify(url="env:NIGHTLY_HOOK"), "nights", Events(), work)
+        await with_notifications(Notify(url="env:NIGHTLY_HOOK"), "nights", Events(), work)
 
     async with listener() as told:
         monkeypatch.setenv("NIGHTLY_HOOK", told.url)

@@ -172,7 +172,7 @@ async def test_two_keys_work_side_by_side(tmp_path: Path) -> None:
     bench = Bench(tmp_path, keys=(KEY, KEY + "-2"))
     async with provider(duration_s=3.0) as emulator:
         both = await bench.run(emulator.base_url, bench.write(make_rows(300)))
-        made = emulator.core.floor.history
+        made = emulator.core.executor.history
 
         assert both.exit_code is ExitCode.DONE
         assert emulator.stats["refused_rate"] == emulator.stats["refused_concurrent"] == 0
@@ -227,7 +227,7 @@ async def test_a_dataset_belongs_to_one_process_at_a_time(tmp_path: Path) -> Non
     bench = Bench(tmp_path)
     bench.out.mkdir()
     async with provider() as emulator:
-        with Folder(bench.out).held(), pytest.raises(HeldElsewhere, match=r"pid [0-9]+"):
+        with Folder(bench.out).lock(), pytest.raises(HeldElsewhere, match=r"pid [0-9]+"):
             await bench.run(emulator.base_url, bench.write(make_rows(2)))
 
         assert emulator.stats["created"] == 0
@@ -267,12 +267,12 @@ async def test_an_unknown_model_is_refused_before_anything_is_asked(tmp_path: Pa
 async def _run_model(bench: Bench, base_url: str, model: str) -> None:
     from fluxbatch.config.api_keys import ApiKey
     from fluxbatch.config.loading import load_settings
-    from fluxbatch.engine.run import RunRequest, run
+    from fluxbatch.engine.run import RunRequest, execute_run
     from fluxbatch.events import Events
 
     settings = load_settings(None, {"model": model, "provider": {"base_url": base_url}}, {})
     request = RunRequest(settings, [ApiKey(KEY)], Folder(bench.out), bench.write(make_rows(1)))
-    await run(request, Events())
+    await execute_run(request, Events())
 
 
 def _files_with(text: str, folder: Path) -> list[Path]:

@@ -68,8 +68,8 @@ def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
     A run that begins at the moment somebody looks is not refused.
     """
     folder = Folder(tmp_path)
-    with folder.held():
-        assert folder.is_held()
+    with folder.lock():
+        assert folder.is_locked()
     program = (
         "import sys; from pathlib import Path; from fluxbatch.dataset import Folder\n"
         "print('looking', flush=True)\n"
@@ -82,7 +82,7 @@ def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
             assert looker.stdout is not None
             looker.stdout.readline()
             for _ in range(200):
-                with folder.held():
+                with folder.lock():
                     pass
         finally:
             looker.kill()

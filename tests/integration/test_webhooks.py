@@ -19,8 +19,8 @@ from fluxbatch.domain.job import JobState, PredictionState
 from fluxbatch.engine.webhook_service import public_address, webhook_key
 from fluxbatch.errors import ExitCode, SinkError
 from fluxbatch.events import Noticed, PredictionMoved
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.provider import Attempt, HookAddress, HookNames, Receiver
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.provider import WebhookAddress, WebhookAttempt, WebhookReceiver, WebhookUrls
 from fluxbatch.provider.webhook_listener import listening
 from fluxbatch.worker import resolve_unknown, submit
 from tests.support.running import Bench, make_rows, provider
@@ -53,12 +53,12 @@ def _polls(bench: Bench) -> int:
     return int(bench.query("SELECT sum(polls) FROM predictions")[0][0])
 
 
-def _addresses(bench: Bench, public_url: str = "") -> list[HookAddress]:
+def _addresses(bench: Bench, public_url: str = "") -> list[WebhookAddress]:
     """Of every prediction in the ledger, as whoever has the dataset's key can derive them."""
-    names = HookNames((bench.out / ".webhook-key").read_bytes(), public_url)
+    names = WebhookUrls((bench.out / ".webhook-key").read_bytes(), public_url)
     rows = bench.query("SELECT seq, intended_at FROM predictions")
     return [
-        names.address(Attempt.of(seq, Moment(datetime.fromisoformat(at), "", 0.0)))
+        names.address(WebhookAttempt.of(seq, Timestamp(datetime.fromisoformat(at), "", 0.0)))
         for seq, at in rows
     ]
 
@@ -99,7 +99,7 @@ async def test_a_run_without_a_public_url_names_no_webhook(tmp_path: Path) -> No
     async with provider() as emulator:
         await bench.run(emulator.base_url, bench.write(make_rows(3)))
 
-        assert all(one.webhook_url is None for one in emulator.core.floor.history)
+        assert all(one.webhook_url is None for one in emulator.core.executor.history)
         assert emulator.stats["gets"] >= 3
     assert not (bench.out / ".webhook-key").exists()
 
@@ -274,7 +274,9 @@ def _running(bench: Bench) -> int:
 
 @asynccontextmanager
 async def _free_port() -> AsyncIterator[int]:
-    async with listening(Receiver(HookNames(b"k" * 32), lambda *_: None), "127.0.0.1", 0) as port:
+    async with listening(
+        WebhookReceiver(WebhookUrls(b"k" * 32), lambda *_: None), "127.0.0.1", 0
+    ) as port:
         pass
     yield port
 
@@ -294,7 +296,7 @@ async def test_a_flood_at_the_right_door_makes_us_ask_a_few_times_and_no_more(
             (address,) = _addresses(bench, url)
             bodies: list[dict[str, Any] | str] = [
                 {"exec_id": "another", "status": "succeeded", "output": "https://o.example/1"},
-                {"exec_id": emulator.core.floor.history[0].id, "status": "warming"},
+                {"exec_id": emulator.core.executor.history[0].id, "status": "warming"},
                 "garbage",
             ]
             answers = set()
@@ -347,7 +349,7 @@ async def test_no_address_and_no_word_of_it_is_kept_anywhere_but_in_the_key(
     async with provider() as emulator:
         emulator.core.faults.merge({"create_reset_after": 0.3, "webhook_early": 0.3})
         await bench.run(emulator.base_url, bench.write(make_rows(20)))
-        sent = [one for one in emulator.core.floor.history if one.webhook_url]
+        sent = [one for one in emulator.core.executor.history if one.webhook_url]
 
     key = (bench.out / ".webhook-key").read_bytes()
     addresses = _addresses(bench)
@@ -402,13 +404,13 @@ async def test_a_port_that_is_taken_is_said_and_the_run_asks_instead(tmp_path: P
     """
     A second run on the machine, say: nothing is named that nobody would hear.
     """
-    taken = Receiver(HookNames(b"k" * 32), lambda *_: None)
+    taken = WebhookReceiver(WebhookUrls(b"k" * 32), lambda *_: None)
     async with listening(taken, "127.0.0.1", 0) as port, provider() as emulator:
         bench = _bench(tmp_path, listen=f"127.0.0.1:{port}")
         summary = await bench.run(emulator.base_url, bench.write(make_rows(3)))
 
         assert summary.exit_code is ExitCode.DONE
-        assert all(one.webhook_url is None for one in emulator.core.floor.history)
+        assert all(one.webhook_url is None for one in emulator.core.executor.history)
     (said,) = _notices(bench)
     assert f"nobody can listen at webhook.listen '127.0.0.1:{port}'" in said
 

@@ -24,12 +24,12 @@ from fluxbatch.domain.job import (
 from fluxbatch.domain.money import Balance, Caps, Micros
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.operations import budgets
-from fluxbatch.ledger.operations.intents import Buyer, Intend, Intent, NotPending, OverBudget
+from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, NotPending, OverBudget
 from fluxbatch.ledger.operations.manifest_import import (
     BeginImport,
     FinishImport,
@@ -38,8 +38,8 @@ from fluxbatch.ledger.operations.manifest_import import (
 )
 from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
-from fluxbatch.ledger.operations.transitions import Facts, Move, Moved
-from fluxbatch.ledger.writer import Operation, R, commit
+from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
+from fluxbatch.ledger.writer import _R, Operation, commit
 
 E = PredictionEvent
 PRICE = Micros(25_000)
@@ -47,11 +47,11 @@ NO_CAPS: Caps = {"run": None, "day": None, "dataset": None}
 DAY = "2026-01-01"
 MODEL = "flux-depth-dev"
 URL = "https://cdn.example.com/out.png"
-BUYER = Buyer("account-1", "f1f1f1f1", "first key")
+BUYER = KeyUse("account-1", "f1f1f1f1", "first key")
 
 
-def at(seconds: float = 0.0, boot: str = "boot-1") -> Moment:
-    return Moment(
+def at(seconds: float = 0.0, boot: str = "boot-1") -> Timestamp:
+    return Timestamp(
         datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds), boot, 500 + seconds
     )
 
@@ -109,13 +109,13 @@ class Books:
         books.run = books.open_run("run-1")
         return books
 
-    def do(self, operation: Operation[R]) -> R:
+    def do(self, operation: Operation[_R]) -> _R:
         result = commit(self.db, operation)
         if self.checked:
             assert_agrees(self.db)
         return result
 
-    def now(self) -> Moment:
+    def now(self) -> Timestamp:
         self.seconds += 1
         return at(self.seconds)
 
@@ -161,7 +161,7 @@ class Books:
     def intent(self, job_seq: int, *, price: Micros = PRICE, day: str = DAY) -> Intend:
         return Intend(
             at=self.now(), run_seq=self.run.seq, run_id=self.run.run_id, job_seq=job_seq,
-            buyer=BUYER, price=price, caps=self.caps, admit=admit, send_within_s=5.0,
+            key_use=BUYER, price=price, caps=self.caps, admit=admit, send_within_s=5.0,
             budget_day=day, seed=99, control_url=None,
         )  # fmt: skip
 
@@ -175,8 +175,10 @@ class Books:
         assert isinstance(answer, Intent), answer
         return answer.prediction_seq
 
-    def move(self, prediction_seq: int, event: PredictionEvent, **facts: Any) -> Moved:
-        return self.do(Move(self.now(), prediction_seq, event, Facts(**facts)))
+    def move(
+        self, prediction_seq: int, event: PredictionEvent, **evidence: Any
+    ) -> TransitionResult:
+        return self.do(Transition(self.now(), prediction_seq, event, Evidence(**evidence)))
 
     def run_one(self, job_seq: int = 1, *, price: Micros = PRICE) -> int:
         """Bought and accepted."""
@@ -184,7 +186,7 @@ class Books:
         self.move(prediction, E.ACCEPTED, provider_id=provider_id(prediction))
         return prediction
 
-    def generate(self, job_seq: int = 1, urls: Sequence[str] = (URL,)) -> Moved:
+    def generate(self, job_seq: int = 1, urls: Sequence[str] = (URL,)) -> TransitionResult:
         prediction = self.run_one(job_seq)
         return self.move(prediction, E.SUCCEEDED, urls=tuple(urls), cost=PRICE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fluxbatch.domain.job import FailureClass, JobState, OutputState
 from fluxbatch.ledger.queries import lookup
-from fluxbatch.ledger.queries.job_history import dossier
+from fluxbatch.ledger.queries.job_history import job_history
 from fluxbatch.ledger.queries.results import row_results
 from tests.ledger.support import PRICE, URL, Books, E, make_job, make_row
 
@@ -17,7 +17,7 @@ def test_a_dossier_has_every_attempt_image_and_change(books: Books) -> None:
     books.move(failed, E.FAILED, failure=FailureClass.PROVIDER_ERROR, reason="oh", cost=PRICE)
     moved = books.generate(urls=(f"{URL}?token=secret",))
     books.store(moved.outputs[0].output_seq)
-    told = dossier(books.db, 1)
+    told = job_history(books.db, 1)
 
     assert (told.job.state, told.job.model) == (JobState.DONE, "flux-depth-dev")
     assert [p.attempt for p in told.predictions] == [1, 2]

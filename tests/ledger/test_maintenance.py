@@ -13,9 +13,9 @@ from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.operations.maintenance import (
     BY_INPUT,
     AdoptOrphan,
-    AskedToStop,
-    NoteRead,
-    WantAgain,
+    RecordCancelRequest,
+    RecordRead,
+    RequeueOutputs,
 )
 from fluxbatch.ledger.operations.retry import Retry
 from fluxbatch.ledger.queries import audit
@@ -46,7 +46,7 @@ def test_a_stored_output_is_wanted_again_and_stored_once_more(books: Books) -> N
     """
     output = done(books)
 
-    assert books.do(WantAgain(books.now(), 1, [(output, "gone")])) is JobState.GENERATED
+    assert books.do(RequeueOutputs(books.now(), 1, [(output, "gone")])) is JobState.GENERATED
     assert books.store(output) is JobState.DONE
 
 
@@ -55,9 +55,9 @@ def test_wanted_twice_is_wanted_once(books: Books) -> None:
     A repair that was killed begins again.
     """
     output = done(books)
-    books.do(WantAgain(books.now(), 1, [(output, "gone")]))
+    books.do(RequeueOutputs(books.now(), 1, [(output, "gone")]))
 
-    assert books.do(WantAgain(books.now(), 1, [(output, "gone")])) is JobState.GENERATED
+    assert books.do(RequeueOutputs(books.now(), 1, [(output, "gone")])) is JobState.GENERATED
 
 
 def test_an_output_that_was_lost_revives_its_job(books: Books) -> None:
@@ -67,7 +67,7 @@ def test_an_output_that_was_lost_revives_its_job(books: Books) -> None:
     (output,) = books.generate().outputs
     assert books.lose(output.output_seq) is JobState.FAILED
 
-    again = WantAgain(books.now(), 1, [(output.output_seq, "lost")])
+    again = RequeueOutputs(books.now(), 1, [(output.output_seq, "lost")])
     assert books.do(again) is JobState.GENERATED
 
 
@@ -78,11 +78,13 @@ def test_a_job_that_failed_of_something_else_stays_failed(books: Books) -> None:
     output = done(books)
     fetch(books.db, "UPDATE jobs SET state = 'failed', failure = 'cancelled' WHERE seq = 1")
 
-    assert commit_loosely(books, WantAgain(books.now(), 1, [(output, "gone")])) is JobState.FAILED
+    assert (
+        commit_loosely(books, RequeueOutputs(books.now(), 1, [(output, "gone")])) is JobState.FAILED
+    )
     assert fetch(books.db, "SELECT state FROM outputs") == [("wanted",)]
 
 
-def commit_loosely(books: Books, operation: WantAgain) -> JobState:
+def commit_loosely(books: Books, operation: RequeueOutputs) -> JobState:
     """Without the check of everything: the test has changed a row by hand."""
     return dataclasses.replace(books, checked=False).do(operation)
 
@@ -97,7 +99,7 @@ def test_a_job_stays_done_while_one_prediction_has_all_its_files(books: Books) -
     (output,) = books.move(extra, E.SUCCEEDED, urls=(URL,), cost=PRICE).outputs
     books.store(output.output_seq)
 
-    again = WantAgain(books.now(), 1, [(output.output_seq, "gone")])
+    again = RequeueOutputs(books.now(), 1, [(output.output_seq, "gone")])
     assert books.do(again) is JobState.DONE
     assert books.store(output.output_seq) is JobState.DONE
 
@@ -134,11 +136,11 @@ def test_what_timed_out_is_retried_only_after_it_was_read_again(books: Books) ->
     books.move(prediction, E.OVERDUE)
     assert books.do(Retry(books.now())).jobs == 0
 
-    books.do(NoteRead(books.now(), prediction, "the provider says 'error'"))
+    books.do(RecordRead(books.now(), prediction, "the provider says 'error'"))
     assert books.do(Retry(books.now())).jobs == 1
 
     running = books.run_one(2)
-    books.do(NoteRead(books.now(), running, "it runs"))
+    books.do(RecordRead(books.now(), running, "it runs"))
     marked = "SELECT count(read_again_at) FROM predictions WHERE state = 'running'"
     assert fetch(books.db, marked) == [(0,)]
 
@@ -148,7 +150,7 @@ def test_asking_to_stop_changes_no_state_and_no_money(books: Books) -> None:
     Only that it was asked is written.
     """
     prediction = books.run_one()
-    books.do(AskedToStop(books.now(), prediction))
+    books.do(RecordCancelRequest(books.now(), prediction))
 
     found = fetch(books.db, "SELECT state, reserved FROM predictions WHERE cancel_asked_at > ''")
     assert found == [("running", PRICE)]
@@ -186,7 +188,7 @@ def test_what_an_audit_reads(books: Books) -> None:
     assert [one.seq for one in audit.live_now(db)] == [running]
     assert audit.states_of(db, [1, unsent]) == ["succeeded", "unsent"]
     assert [job.seq for job in audit.jobs_after(db, MODEL, 1)] == [2, 3]
-    assert [one.seq for one in audit.unborne_predictions(db, 2)] == [unsent]
+    assert [one.seq for one in audit.never_created(db, 2)] == [unsent]
     assert audit.contents_of(db, {"https://nowhere.invalid/"}) == {}
     (file,) = audit.stored_after(db, -1)
     assert (file.output_seq, file.bytes) == (output, 1234)

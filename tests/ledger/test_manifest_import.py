@@ -10,8 +10,8 @@ from fluxbatch.domain.job import ControlFile, Job, Row
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.manifest_import import FinishImport, ImportRows, files_of
-from fluxbatch.ledger.operations.uploads import FileHash, RememberFiles
-from fluxbatch.ledger.queries.queue import FIRST, pending_jobs
+from fluxbatch.ledger.operations.uploads import RememberFiles, StoredFileHash
+from fluxbatch.ledger.queries.queue import QUEUE_START, pending_jobs
 from fluxbatch.ledger.queries.totals import count_jobs
 from tests.ledger.support import Books, all_rows, at, make_job, make_row, make_rows
 
@@ -24,7 +24,7 @@ def books(database: Database) -> Books:
 
 def prompts(books: Books, manifest_seq: int) -> list[str]:
     """What the manifest's run would be handed, in line."""
-    jobs, _ = pending_jobs(books.db, manifest_seq, FIRST, 100)
+    jobs, _ = pending_jobs(books.db, manifest_seq, QUEUE_START, 100)
     return [str(job.input["prompt"]).removeprefix("a lighthouse, ") for job in jobs]
 
 
@@ -50,7 +50,7 @@ def test_rows_and_jobs_come_back_as_they_were_given(books: Books) -> None:
     assert (kept["user_id"], kept["meta_json"]) == ("größe", '{"split": "trän"}')
     assert kept["axes_json"] == '{"seed": 3}'
 
-    (queued,), _ = pending_jobs(books.db, manifest, FIRST, 10)
+    (queued,), _ = pending_jobs(books.db, manifest, QUEUE_START, 10)
     assert (queued.job_id, queued.model, queued.input) == (job.job_id, job.model, job.input)
     assert (queued.control_sha256, queued.control_path) == ("cd" * 32, "/data/photo.png")
 
@@ -176,7 +176,9 @@ def test_a_changed_control_image_imports_the_manifest_again(books: Books) -> Non
     The row now names another job; the old one is kept and not submitted.
     """
     control = ControlFile("/data/photo.png", "cd" * 32, 10, "image/png")
-    books.do(RememberFiles((FileHash("/data/photo.png", 10, 111, 7, "cd" * 32, "image/png"),)))
+    books.do(
+        RememberFiles((StoredFileHash("/data/photo.png", 10, 111, 7, "cd" * 32, "image/png"),))
+    )
     manifest = books.import_rows("m", [make_row(1, make_job(1), control=control)])
     assert files_of(books.db, manifest) == [("/data/photo.png", 10, 111, 7)]
 
@@ -243,7 +245,7 @@ def test_a_higher_priority_goes_first_and_pages_lose_nobody(books: Books) -> Non
     assert prompts(books, manifest) == expected
 
     for size in (1, 3, 7):
-        seen, place = list[str](), FIRST
+        seen, place = list[str](), QUEUE_START
         while True:
             jobs, place = pending_jobs(books.db, manifest, place, size)
             seen += [str(job.input["prompt"]).removeprefix("a lighthouse, ") for job in jobs]

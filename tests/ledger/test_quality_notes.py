@@ -14,7 +14,7 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.retry_quality import Reseeded, RetryQuality
 from fluxbatch.ledger.queries.quality_notes import Noted, count_notes, noted_outputs
-from fluxbatch.ledger.queries.queue import FIRST, pending_jobs
+from fluxbatch.ledger.queries.queue import QUEUE_START, pending_jobs
 from tests.ledger.support import MODEL, PRICE, Books, all_rows, at, make_row
 
 E = PredictionEvent
@@ -106,7 +106,7 @@ def test_retry_of_a_note_makes_the_image_anew_with_another_seed(books: Books) ->
     )
     assert books.money == (0, 2 * PRICE, 0)
 
-    (queued, *_), _ = pending_jobs(books.db, books.manifest_seq, FIRST, 10)
+    (queued, *_), _ = pending_jobs(books.db, books.manifest_seq, QUEUE_START, 10)
     assert derived_seed(queued.job_id, queued.reseed) != derived_seed(queued.job_id)
     moved = books.generate(1)
     assert moved.edition == 1

@@ -16,14 +16,14 @@ from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.uploads import (
-    FileHash,
     KnownUpload,
     RecordUpload,
     RememberFiles,
+    StoredFileHash,
     find_file,
     find_upload,
 )
-from fluxbatch.ledger.queries.queue import FIRST, pending_jobs
+from fluxbatch.ledger.queries.queue import QUEUE_START, pending_jobs
 from fluxbatch.ledger.queries.recovery import (
     dataset_id,
     known_prediction_ids,
@@ -227,10 +227,10 @@ def test_a_files_hash_is_kept_with_what_it_was_taken_from(database: Database) ->
     """
     books = Books(database)
     assert find_file(database, "/a") is None
-    old = FileHash("/a", 2**40, 1_767_225_600_000_000_000, 2**50, "ab", "image/png")
-    new = FileHash("/a", 5, 6, 7, "cd", "image/webp")
+    old = StoredFileHash("/a", 2**40, 1_767_225_600_000_000_000, 2**50, "ab", "image/png")
+    new = StoredFileHash("/a", 5, 6, 7, "cd", "image/webp")
     for one in (old, new):
-        books.do(RememberFiles((one, FileHash("/b", 1, 2, 3, "ef", "image/png"))))
+        books.do(RememberFiles((one, StoredFileHash("/b", 1, 2, 3, "ef", "image/png"))))
         assert find_file(database, "/a") == one
 
 
@@ -250,7 +250,7 @@ def plans(db: SqliteDatabase) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize(
     ("ask", "indexes"),
     [
-        (lambda db: pending_jobs(db, 1, FIRST, 10), ["USING INDEX jobs_pending"] * 2),
+        (lambda db: pending_jobs(db, 1, QUEUE_START, 10), ["USING INDEX jobs_pending"] * 2),
         (live_predictions, ["USING INDEX predictions_live"]),
         (unfinished_outputs, ["USING INDEX outputs_wanted"]),
     ],

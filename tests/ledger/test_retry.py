@@ -8,7 +8,7 @@ from fluxbatch.domain.job import FailureClass, JobState
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.operations.maintenance import NoteRead
+from fluxbatch.ledger.operations.maintenance import RecordRead
 from fluxbatch.ledger.operations.retry import RefuseJob, Retried, Retry
 from tests.ledger.support import URL, Books, all_rows, at
 
@@ -100,7 +100,7 @@ def test_a_job_that_timed_out_is_retried_once_its_prediction_was_read_again(fail
     """
     Read, and not alive: then the user may buy another.
     """
-    failed.do(NoteRead(at(90), 3, "the provider says: failed"))
+    failed.do(RecordRead(at(90), 3, "the provider says: failed"))
     assert failed.do(Retry(at(99), [F.TIMED_OUT, F.LOST])) == Retried(1, {F.LOST: 1})
     assert states(failed)[2:4] == ["pending", "failed"]
 

@@ -20,11 +20,11 @@ from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.model_descriptions import KeepModel, KeptModel
 from fluxbatch.ledger.operations.retry import RefuseJob, Retry
 from fluxbatch.ledger.operations.uploads import (
-    FileHash,
     ForgetUpload,
     RecordUpload,
     RememberFiles,
     RetireUpload,
+    StoredFileHash,
 )
 from tests.ledger.support import URL, Books, all_rows, at, fetch, make_job, make_row, make_rows
 
@@ -40,7 +40,7 @@ def play(db: Database) -> None:
         make_row(11, None, error="größe: 'x' is no number"),
     ]
     books = Books(db, caps={"run": Micros(10**12), "day": None, "dataset": Micros(10**13)})
-    books.do(RememberFiles((FileHash("/a/photo.png", 1, 2**60, 3, "cd" * 32, "image/png"),)))
+    books.do(RememberFiles((StoredFileHash("/a/photo.png", 1, 2**60, 3, "cd" * 32, "image/png"),)))
     books.manifest_seq = books.import_rows("m", rows)
     books.open_run("run-1")
     books.store(books.generate(1).outputs[0].output_seq)

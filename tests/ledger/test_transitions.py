@@ -10,7 +10,7 @@ from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import IllegalTransition
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.operations.intents import NotPending
-from fluxbatch.ledger.operations.transitions import Facts, Move
+from fluxbatch.ledger.operations.transitions import Evidence, Transition
 from fluxbatch.ledger.writer import commit
 from tests.ledger.support import PRICE, URL, Books, all_rows, at, provider_id
 
@@ -357,6 +357,6 @@ def test_a_move_is_a_value_that_can_be_applied_from_anywhere(books: Books) -> No
     `commit` applies one operation at once, for callers without an engine.
     """
     prediction = books.buy()
-    moved = commit(books.db, Move(at(9), prediction, E.ACCEPTED, Facts(PredictionId("p"))))
+    moved = commit(books.db, Transition(at(9), prediction, E.ACCEPTED, Evidence(PredictionId("p"))))
     assert moved.state is P.RUNNING
     assert provider_id(prediction) != "p"

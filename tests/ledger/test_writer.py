@@ -14,14 +14,14 @@ import pytest
 
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import DatabaseFailed, IllegalTransition, LedgerError
-from fluxbatch.infra.runtime import Blocking, in_thread
+from fluxbatch.infra.runtime import ToThread, in_thread
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.intents import Intent
-from fluxbatch.ledger.operations.transitions import Facts, Move
-from fluxbatch.ledger.operations.uploads import FileHash, RememberFiles
-from fluxbatch.ledger.writer import LedgerWriter, Operation, Together, commit_group
+from fluxbatch.ledger.operations.transitions import Evidence, Transition
+from fluxbatch.ledger.operations.uploads import RememberFiles, StoredFileHash
+from fluxbatch.ledger.writer import BatchCommit, LedgerWriter, Operation, commit_group
 from tests.ledger.conftest import Connect
 from tests.ledger.support import Books, all_rows, assert_agrees, at, fetch
 
@@ -45,8 +45,8 @@ class Raise:
 
 
 @asynccontextmanager
-async def writing(db: Database, blocking: Blocking = in_thread) -> AsyncIterator[LedgerWriter]:
-    writer = LedgerWriter(db, blocking)
+async def writing(db: Database, to_thread: ToThread = in_thread) -> AsyncIterator[LedgerWriter]:
+    writer = LedgerWriter(db, to_thread)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(writer.run)
         yield writer
@@ -345,10 +345,10 @@ async def test_events_and_intents_of_many_jobs_mix_in_one_group(connect: Connect
     books = Books.opened(connect(), jobs=2)
     first = books.buy(1)
     operations: list[Operation[object]] = [
-        Move(at(50), first, E.NOT_SENT),
+        Transition(at(50), first, E.NOT_SENT),
         books.intent(1),
         books.intent(1),
-        Move(at(51), first + 1, E.ACCEPTED, Facts()),
+        Transition(at(51), first + 1, E.ACCEPTED, Evidence()),
     ]
     async with writing(books.db) as writer:
         answers = await together(writer, operations)
@@ -364,7 +364,7 @@ def test_what_is_done_together_is_seen_by_others_only_once_it_is_settled(
     A crash in between leaves nothing of it.
     """
     other = Books(connect())
-    together = Together(database)
+    together = BatchCommit(database)
     together.apply(_remember("a.png"))
     together.apply(_remember("b.png"))
     assert all_rows(other.db, schema.files) == []
@@ -378,7 +378,7 @@ def test_what_raises_undoes_all_that_was_not_settled(database: Database) -> None
     """
     And the next may begin again at once.
     """
-    together = Together(database)
+    together = BatchCommit(database)
     together.apply(_remember("a.png"))
     together.settle()
     together.apply(_remember("b.png"))
@@ -391,4 +391,4 @@ def test_what_raises_undoes_all_that_was_not_settled(database: Database) -> None
 
 
 def _remember(path: str) -> RememberFiles:
-    return RememberFiles((FileHash(path, 1, 2, 3, "ab" * 32, "image/png"),))
+    return RememberFiles((StoredFileHash(path, 1, 2, 3, "ab" * 32, "image/png"),))

@@ -15,8 +15,8 @@ import anyio
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import FailureClass, JobState
-from fluxbatch.emulator.prediction import Prediction
-from fluxbatch.emulator.settings import Limits
+from fluxbatch.emulator.prediction import EmulatedPrediction
+from fluxbatch.emulator.settings import ServedLimits
 from fluxbatch.events import Event, Events
 from fluxbatch.infra.runtime import SystemClock
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
@@ -24,13 +24,13 @@ from fluxbatch.ledger.operations.retry import Retried, Retry
 from fluxbatch.ledger.writer import commit
 from fluxbatch.maintenance import (
     CancelReport,
+    MaintenanceRequest,
     ReconcileReport,
     RepairReport,
-    Request,
-    cancel,
-    reconcile,
-    remembered_settings,
-    repair,
+    cancel_dataset,
+    reconcile_dataset,
+    repair_dataset,
+    saved_settings,
 )
 from tests.emulator.support import until
 from tests.support.running import KEY, PHOTO_URL, Bench, Provider, make_rows
@@ -99,23 +99,23 @@ class Ward:
         """What the ledger says everything cost."""
         return int(self.bench.query("SELECT coalesce(sum(cost), 0) FROM predictions")[0][0])
 
-    def request(self, keys: Keys = (KEY,)) -> Request:
+    def request(self, keys: Keys = (KEY,)) -> MaintenanceRequest:
         """With what the latest run was told, and `flags` over it."""
         folder = Folder(self.out)
-        return Request(
-            remembered_settings(folder, self.flags, {}),
+        return MaintenanceRequest(
+            saved_settings(folder, self.flags, {}),
             tuple(ApiKey(text, label=f"key-{n}") for n, text in enumerate(keys)),
             folder,
         )
 
     async def reconcile(self, *, adopt: bool = False, keys: Keys = (KEY,)) -> ReconcileReport:
-        return await reconcile(self.request(keys), Events(self.heard.append), adopt=adopt)
+        return await reconcile_dataset(self.request(keys), Events(self.heard.append), adopt=adopt)
 
     async def repair(self, *, keys: Keys = (KEY,)) -> RepairReport:
-        return await repair(self.request(keys), Events(self.heard.append))
+        return await repair_dataset(self.request(keys), Events(self.heard.append))
 
     async def cancel(self, *, wait_s: float = 5.0, keys: Keys = (KEY,)) -> CancelReport:
-        return await cancel(self.request(keys), Events(self.heard.append), wait_s=wait_s)
+        return await cancel_dataset(self.request(keys), Events(self.heard.append), wait_s=wait_s)
 
     def retry(self, *kinds: FailureClass) -> Retried:
         database = SqliteDatabase(self.out / "ledger.sqlite")
@@ -134,7 +134,7 @@ class Ward:
         self.out.mkdir()
         SqliteDatabase(self.out / "ledger.sqlite").close()
 
-    def buy_again(self, prediction: Prediction, key: str = KEY) -> str:
+    def buy_again(self, prediction: EmulatedPrediction, key: str = KEY) -> str:
         """Somebody asks for the same once more, and no ledger hears of it; answers the id."""
         reply = self.core.create(key, {"model": prediction.model, "input": prediction.input})
         return str(reply.body["predictionID"])
@@ -144,8 +144,8 @@ class Ward:
         values = {"prompt": prompt, "control_image": PHOTO_URL}
         self.core.create(key, {"model": "flux-depth-dev", "input": values})
 
-    def no_limits(self) -> Limits:
-        return Limits(creates=0, window_s=60.0, concurrent=0)
+    def no_limits(self) -> ServedLimits:
+        return ServedLimits(creates=0, window_s=60.0, concurrent=0)
 
     def back_up(self) -> Callable[[], None]:
         """Keep the ledger as it is after a run; the answer puts it back."""
@@ -161,9 +161,9 @@ class Ward:
         """Nothing runs at the provider any more."""
         await until(lambda: not self.stats["unfinished"])
 
-    def bought(self) -> list[Prediction]:
+    def bought(self) -> list[EmulatedPrediction]:
         """What the provider made for us, oldest first."""
-        history: list[Prediction] = self.core.floor.history
+        history: list[EmulatedPrediction] = self.core.executor.history
         return [prediction for prediction in history if not prediction.stranger]
 
     def jobs(self, state: JobState) -> int:

@@ -161,7 +161,7 @@ async def test_a_run_in_progress_elsewhere_is_named_with_the_remedy(ward: Ward) 
     """
     await ward.run(rows=1)
 
-    with Folder(ward.out).held(), pytest.raises(HeldElsewhere, match="stop it"):
+    with Folder(ward.out).lock(), pytest.raises(HeldElsewhere, match="stop it"):
         await ward.cancel()
 
 

@@ -227,7 +227,7 @@ async def test_a_listing_of_many_pages_is_read_to_its_end(ward: Ward) -> None:
     await ward.run(rows=1)
     orphan = ward.buy_again(ward.bought()[0])
     ward.core.faults["list_strangers"] = 1
-    ward.core.floor.limits = ward.no_limits()
+    ward.core.executor.limits = ward.no_limits()
     for number in range(220):
         ward.buy_other(f"number {number}")
 

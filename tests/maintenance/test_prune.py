@@ -135,7 +135,7 @@ async def test_nothing_is_pruned_while_a_run_goes_on(ward: Ward) -> None:
     Exit 6: the run may be about to send what looks unused.
     """
     await run(ward, PHOTOS[0])
-    with Folder(ward.out).held(), pytest.raises(HeldElsewhere):
+    with Folder(ward.out).lock(), pytest.raises(HeldElsewhere):
         await prune(ward)
 
     assert ward.stats["deletes"] == 0

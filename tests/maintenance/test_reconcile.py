@@ -211,7 +211,7 @@ async def test_what_timed_out_may_be_retried_once_it_was_read_again_and_is_dead(
     assert (alive.still_alive, alive.not_alive) == (1, 0)
     assert ward.retry(FailureClass.TIMED_OUT).jobs == 0
 
-    ward.core.floor.cancel(ward.bought()[0], ward.core.advance())
+    ward.core.executor.cancel(ward.bought()[0], ward.core.advance())
     dead = await ward.reconcile()
     assert (dead.still_alive, dead.not_alive) == (0, 1)
     assert ward.spent() == ward.stats["billed_micro_usd"] == 0

@@ -169,7 +169,7 @@ async def test_a_dataset_that_another_process_holds_is_left_alone(ward: Ward) ->
     """
     await ward.run(rows=1)
 
-    with Folder(ward.out).held(), pytest.raises(HeldElsewhere, match=r"pid [0-9]+") as refused:
+    with Folder(ward.out).lock(), pytest.raises(HeldElsewhere, match=r"pid [0-9]+") as refused:
         await ward.repair()
 
     assert refused.value.exit_code is ExitCode.HELD

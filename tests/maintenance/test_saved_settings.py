@@ -6,7 +6,7 @@ import pytest
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError
-from fluxbatch.maintenance import remembered_settings
+from fluxbatch.maintenance import saved_settings
 from tests.maintenance.support import Ward
 
 
@@ -17,7 +17,7 @@ async def test_the_latest_runs_settings_stand_beneath_environment_and_flags(ward
     ward.settings = {"reconcile": {"lag": 0.25}, "sink": {"downloads": 3}}
     await ward.run(rows=1)
 
-    settings = remembered_settings(
+    settings = saved_settings(
         Folder(ward.out),
         {"limits": {"concurrent": 2}},
         {"FLUXBATCH_SINK__DOWNLOADS": "5", "FLUXBATCH_LIMITS__CONCURRENT": "9"},
@@ -41,11 +41,11 @@ async def test_an_address_that_only_the_ledger_names_gets_no_key(ward: Ward) -> 
     )
 
     with pytest.raises(ConfigError, match="elsewhere"):
-        remembered_settings(Folder(ward.out), {}, {})
+        saved_settings(Folder(ward.out), {}, {})
 
     for flags, environ in (({"provider": {"base_url": theirs}}, {}),
                            ({}, {"EACHLABS_BASE_URL": theirs})):  # fmt: skip
-        named = remembered_settings(Folder(ward.out), flags, environ)
+        named = saved_settings(Folder(ward.out), flags, environ)
         assert named.provider.base_url == theirs
 
 
@@ -55,4 +55,4 @@ async def test_a_dataset_that_never_ran_has_the_defaults(ward: Ward) -> None:
     """
     ward.make_empty()
 
-    assert remembered_settings(Folder(ward.out), {}, {}).model == "flux-depth-dev"
+    assert saved_settings(Folder(ward.out), {}, {}).model == "flux-depth-dev"

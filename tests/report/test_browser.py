@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import FailureClass, Quality
-from fluxbatch.report import Place, write_report
+from fluxbatch.report import ReportDir, write_report
 from tests.report.datasets import PHOTOS, large_dataset, making, row, small_images
 
 OUTPUTS = 5_000
@@ -93,7 +93,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of 5,000 outputs of a sweep, mailed: away from its dataset."""
     place = tmp_path_factory.mktemp("large")
     folder = large_dataset(place / "dataset", OUTPUTS)
-    write_report(Place.of(folder, None), most=10 * OUTPUTS)
+    write_report(ReportDir.of(folder, None), most=10 * OUTPUTS)
     return (folder.root / "report").rename(place / "report")
 
 
@@ -121,7 +121,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
             made.image(number, *pictures[number], quality=(Quality.FLAT,))
             made.fail(number + len(HOSTILE), FailureClass.FILTERED, text)
     folder = Folder(root)
-    write_report(Place.of(folder, None), most=1_000)
+    write_report(ReportDir.of(folder, None), most=1_000)
     return root / "report"
 
 

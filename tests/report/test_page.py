@@ -18,7 +18,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.operations.retry_quality import RetryQuality
-from fluxbatch.report import Place, Written, write_report
+from fluxbatch.report import ReportDir, WrittenReport, write_report
 from fluxbatch.report.charts import nice_ticks
 from fluxbatch.report.gallery import script_json
 from tests.ledger.support import at
@@ -42,8 +42,8 @@ def dataset(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "dataset")
 
 
-def written(dataset: Folder, to: Path | None = None, most: int = 1_000) -> Written:
-    return write_report(Place.of(dataset, to), most=most)
+def written(dataset: Folder, to: Path | None = None, most: int = 1_000) -> WrittenReport:
+    return write_report(ReportDir.of(dataset, to), most=most)
 
 
 def page(dataset: Folder) -> str:

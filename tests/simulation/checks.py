@@ -17,10 +17,10 @@ from sqlalchemy import text
 from fluxbatch.domain.filenames import sidecar_path
 from fluxbatch.domain.job import JobId, derived_seed
 from fluxbatch.domain.provenance import read_facts
-from fluxbatch.emulator.prediction import Prediction
+from fluxbatch.emulator.prediction import EmulatedPrediction
 from fluxbatch.errors import LedgerError
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.ledger.db.database import Record
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.ledger.db.database import DbRow
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets
@@ -109,7 +109,7 @@ class Auditor:
         self._root = root
         self._derived = derived_seeds
         self._db = SqliteDatabase(root / "ledger.sqlite", read_only=True)
-        self._version: Record = ()
+        self._version: DbRow = ()
         self._latest = 0
         self._seen: dict[int, str] = {}
         self._orders: dict[int, Order] = {}
@@ -238,7 +238,7 @@ class Auditor:
         orders = self.orders()
         return sum(count for job, count in self._db.run(_INTENTS) if orders[job] == order)
 
-    def may_leave(self, order: Order, now: Moment) -> bool:
+    def may_leave(self, order: Order, now: Timestamp) -> bool:
         """Whether a create of *order* is written down whose time has not passed."""
         orders, now_us = self.orders(), int(now.boot_s * 1_000_000)
         return any(
@@ -266,6 +266,6 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def is_lost(prediction: Prediction) -> bool:
+def is_lost(prediction: EmulatedPrediction) -> bool:
     """Whether the provider itself denies it: nobody can know better."""
     return prediction.lost_from < float("inf")

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fluxbatch.emulator.messages import Picture
-from fluxbatch.emulator.prediction import Outcome, Prediction, State
+from fluxbatch.emulator.prediction import EmulatedPrediction, PlannedOutcome, State
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ExitCode, FluxbatchError, SinkError
 from fluxbatch.events import Event, RunStarted
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from tests.simulation.checks import Auditor, Violation, is_lost
 from tests.simulation.pictures import sha256_of
 from tests.simulation.plan import ENDS, Invocation, Plan
@@ -39,7 +39,7 @@ class Judge:
         self._note = note
         self._complaint: Violation | None = None
         self._asked_again: Counter[Order] = Counter()
-        self._doubled: list[Prediction] = []
+        self._doubled: list[EmulatedPrediction] = []
         self._caps: tuple[int | None, int | None, int | None] = (None, None, None)
         self._run_began = 0
         """Predictions there were when the run began."""
@@ -103,7 +103,7 @@ class Judge:
             if state == "failed" and failure == "short_output":
                 self._asked_again[orders[seq]] += 1
 
-    def _may_leave(self, order: Order, now: Moment) -> None:
+    def _may_leave(self, order: Order, now: Timestamp) -> None:
         """Never later than its `send_by`: another process may have begun to look for it."""
         if self._plan.audits and not any(one.may_leave(order, now) for one in self._auditors):
             raise Violation(f"a create of {order} left without an intent that still allows it")
@@ -116,7 +116,7 @@ class Judge:
         if self._provider.posts[order] > intents:
             raise Violation(f"a create of {order} left without an intent")
 
-    def _created(self, prediction: Prediction) -> None:
+    def _created(self, prediction: EmulatedPrediction) -> None:
         if not self._plan.audits:
             return
         self._check_limits()
@@ -143,7 +143,7 @@ class Judge:
     def _check_limits(self) -> None:
         """Rule 1, as the provider counts: by its witness, and by what it had to refuse."""
         core, plan = self._provider.core, self._plan
-        seen = core.floor.witnessed(core.clock.now())
+        seen = core.executor.witnessed(core.clock.now())
         counted = {
             "creates in one window": (seen["worst_window"], plan.creates),
             "predictions at once": (seen["worst_concurrency"], plan.concurrent),
@@ -161,7 +161,7 @@ class Judge:
         """
         rows = (row for auditor in self._auditors for row in auditor.predictions())
         overdue = any(row.at_risk or row.state in ("timed_out", "lost") for row in rows)
-        stuck = any(one.outcome is Outcome.STUCK for one in self._provider.ours())
+        stuck = any(one.outcome is PlannedOutcome.STUCK for one in self._provider.ours())
         return overdue or self._forgot_lanes or (stuck and len(self._auditors) > 1)
 
     def _check_budget(self) -> None:
@@ -215,14 +215,14 @@ class Judge:
 
     def may_stay_unknown(self) -> bool:
         """Whether an unknown create can be undecidable for ever: rows that nobody can read."""
-        history = self._provider.core.floor.history
+        history = self._provider.core.executor.history
         isolated = "isolated" in self._plan.switches
         return any(is_lost(one) or (isolated and one.stranger) for one in history)
 
     def verdict(self) -> None:
         """Everything is over: let the provider finish too, and compare."""
         core = self._provider.core
-        core.floor.advance(_ALL_OVER)
+        core.executor.advance(_ALL_OVER)
         for auditor in self._auditors:
             auditor.check()
             auditor.check_history()
@@ -247,7 +247,7 @@ class Judge:
             raise Violation(f"paid and unknown: {[order_of(p.input) for p in orphans]}")
 
     def _check_totals(self) -> None:
-        billed = self._provider.core.floor.books.billed_micro_usd
+        billed = self._provider.core.executor.billing.billed_micro_usd
         amounts = [auditor.money() for auditor in self._auditors]
         settled = sum(one.settled for one in amounts)
         most = settled + sum(one.estimated + one.reserved for one in amounts)
@@ -263,13 +263,13 @@ class Judge:
 
     def _check_pictures(self) -> None:
         """Every file is the picture that its own prediction made."""
-        made = {prediction.id: prediction for prediction in self._provider.core.floor.history}
+        made = {prediction.id: prediction for prediction in self._provider.core.executor.history}
         for auditor in self._auditors:
             for provider_id, number, sha256 in auditor.pictures():
                 if sha256 not in self._right(made[provider_id], number):
                     raise Violation(f"the wrong picture for output {number} of {provider_id}")
 
-    def _right(self, prediction: Prediction, number: int) -> set[str]:
+    def _right(self, prediction: EmulatedPrediction, number: int) -> set[str]:
         if prediction.state is not State.SUCCEEDED:
             return set()
         formats = {prediction.output_format}
@@ -278,5 +278,5 @@ class Judge:
         return {sha256_of(_picture(prediction, number, name)) for name in formats}
 
 
-def _picture(prediction: Prediction, number: int, name: str) -> Picture:
+def _picture(prediction: EmulatedPrediction, number: int, name: str) -> Picture:
     return Picture(prediction.prompt, prediction.seed, number, name, 80, 1.0, None, None)

@@ -16,7 +16,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 
-from fluxbatch.ledger.operations.transitions import Move
+from fluxbatch.ledger.operations.transitions import Transition
 from fluxbatch.ledger.writer import commit_group
 
 T = TypeVar("T")
@@ -46,7 +46,9 @@ def _operations_in(call: Callable[[], object]) -> list[str]:
     if not isinstance(call, partial) or call.func is not commit_group:
         return []
     return [
-        f"{type(one).__name__} {one.event.value}" if isinstance(one, Move) else type(one).__name__
+        f"{type(one).__name__} {one.event.value}"
+        if isinstance(one, Transition)
+        else type(one).__name__
         for one in call.args[1]
     ]
 
@@ -102,7 +104,7 @@ class Life:
             hook()
         self.scope.cancel()
 
-    async def blocking(self, call: Callable[[], T], /) -> T:
+    async def to_thread(self, call: Callable[[], T], /) -> T:
         """The seam: inline, but as long as a thread would take, and never cut short by a cancel."""
         self.step("call")
         await anyio.lowlevel.checkpoint()

@@ -20,11 +20,11 @@ import anyio
 
 from fluxbatch.emulator import router
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.messages import Call, Delivery, Reply
-from fluxbatch.emulator.prediction import Outcome, Prediction, State
-from fluxbatch.emulator.settings import Settings
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.provider import Receiver
+from fluxbatch.emulator.messages import Call, Reply, WebhookPost
+from fluxbatch.emulator.prediction import EmulatedPrediction, PlannedOutcome, State
+from fluxbatch.emulator.settings import EmulatorSettings
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.provider import WebhookReceiver
 from tests.simulation.pictures import painted
 from tests.support.clock import EPOCH, VirtualClock
 
@@ -67,7 +67,11 @@ class Provider:
     """The far side. Works by timers of the loop alone, so nobody can cancel it."""
 
     def __init__(
-        self, settings: Settings, clock: VirtualClock, random: Random, note: Callable[[str], None]
+        self,
+        settings: EmulatorSettings,
+        clock: VirtualClock,
+        random: Random,
+        note: Callable[[str], None],
     ) -> None:
         self._clock = clock
         self._note = note
@@ -79,11 +83,11 @@ class Provider:
         self.core.listen_at(ORIGIN)
         self.posts: Counter[Order] = Counter()
         """Creates that arrived, whatever became of them."""
-        self.on_leave: Callable[[Order, Moment], None] | None = None
+        self.on_leave: Callable[[Order, Timestamp], None] | None = None
         """Called when a create leaves its sender."""
         self.on_post: Callable[[Order], None] | None = None
         """Called when a create arrives, before it is judged."""
-        self.on_created: Callable[[Prediction], None] | None = None
+        self.on_created: Callable[[EmulatedPrediction], None] | None = None
         """Called for every prediction that begins."""
         self.on_arrival: Callable[[str], None] | None = None
         self.down_until = -1.0
@@ -92,7 +96,7 @@ class Provider:
         self.slow_s = 0.0
         self.kills_stuck_after_s = math.inf
         """When the provider itself clears away what never ends."""
-        self.receiver: Receiver | None = None
+        self.receiver: WebhookReceiver | None = None
         """Who listens for webhooks at the moment, in a process that is alive."""
         self.spoilt_chance = 0.0
         """How often a webhook is preceded by one that something on its way has garbled."""
@@ -140,7 +144,7 @@ class Provider:
             self.posts[order] += 1
             if self.on_post is not None:
                 self.on_post(order)
-        reply = router.handle(self.core, call)
+        reply = router.handle_call(self.core, call)
         self._note(f"{call.method} {call.path} -> {reply.status} {reply.fate.ending}")
         self._tell_created()
         self._foresee()
@@ -173,7 +177,7 @@ class Provider:
         self._tell_created()
         self._foresee()
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, delivery: WebhookPost) -> None:
         """One try, as it reaches whoever listens; what it is answered is told at once."""
         body = json.dumps(delivery.body).encode()
         status = None
@@ -185,16 +189,16 @@ class Provider:
         self.core.delivered(delivery, status)
         self._foresee()
 
-    def _knock(self, receiver: Receiver, delivery: Delivery, body: bytes | None) -> int:
+    def _knock(self, receiver: WebhookReceiver, delivery: WebhookPost, body: bytes | None) -> int:
         path, secret = urlsplit(delivery.url).path, delivery.headers["X-Webhook-Secret"]
-        if receiver.judge("POST", path, f"{secret}0").attempt is not None:
+        if receiver.authorize("POST", path, f"{secret}0").attempt is not None:
             raise AssertionError("a wrong secret was let in")
-        verdict = receiver.judge("POST", path, secret)
+        verdict = receiver.authorize("POST", path, secret)
         if verdict.attempt is not None:
             receiver.receive(verdict.attempt, body)
         return verdict.status
 
-    def _spoilt(self, delivery: Delivery) -> bytes | None:
+    def _spoilt(self, delivery: WebhookPost) -> bytes | None:
         """Verified, and worth nothing but a hint."""
         bodies = (
             None,
@@ -207,20 +211,20 @@ class Provider:
         return self._random.choice(bodies)
 
     def _tell_created(self) -> None:
-        history = self.core.floor.history
+        history = self.core.executor.history
         for prediction in history[self._known :]:
-            if prediction.outcome is Outcome.STUCK and self.kills_stuck_after_s < math.inf:
+            if prediction.outcome is PlannedOutcome.STUCK and self.kills_stuck_after_s < math.inf:
                 self._loop.call_later(self.kills_stuck_after_s, self._kill, prediction)
             if not prediction.stranger and self.on_created is not None:
                 self.on_created(prediction)
         self._known = len(history)
 
-    def _kill(self, prediction: Prediction) -> None:
-        self.core.floor.cancel(prediction, self.core.advance())
+    def _kill(self, prediction: EmulatedPrediction) -> None:
+        self.core.executor.cancel(prediction, self.core.advance())
 
-    def ours(self) -> list[Prediction]:
+    def ours(self) -> list[EmulatedPrediction]:
         """Every prediction that is not a stranger's."""
-        return [p for p in self.core.floor.history if not p.stranger]
+        return [p for p in self.core.executor.history if not p.stranger]
 
 
 def _is_create(call: Call) -> bool:
@@ -231,7 +235,7 @@ def order_of(values: Mapping[str, Any]) -> Order:
     return str(values.get("prompt", "")), int(values.get("seed", -1))
 
 
-def may_cost(prediction: Prediction) -> int:
+def may_cost(prediction: EmulatedPrediction) -> int:
     """What it has cost, or what it may still cost."""
     if prediction.state is State.ALIVE:
         return prediction.price_micro_usd

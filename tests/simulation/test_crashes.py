@@ -23,11 +23,11 @@ class Scenario(NamedTuple):
 
     operation: str
     faults: Mapping[str, float]
-    invocation: Mapping[str, Any]
+    session: Mapping[str, Any]
 
 
-def _by(operation: str, faults: Mapping[str, float] | None = None, **invocation: Any) -> Scenario:
-    return Scenario(operation, faults or {}, invocation)
+def _by(operation: str, faults: Mapping[str, float] | None = None, **session: Any) -> Scenario:
+    return Scenario(operation, faults or {}, session)
 
 
 def _moved(event: E, **faults: float) -> Scenario:
@@ -71,7 +71,7 @@ def plan_for(scenario: Scenario, doom: Doom) -> Plan:
     return Plan(
         seed=1,
         rows=(ROWS,),
-        invocations=(replace(first, **scenario.invocation),),
+        invocations=(replace(first, **scenario.session),),
         accounts=(2,),
         deadline_s=100.0,
         duration_s=10.0,

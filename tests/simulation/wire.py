@@ -15,9 +15,9 @@ import anyio
 
 from fluxbatch.config.settings import Settings
 from fluxbatch.errors import NotSent
-from fluxbatch.provider import HttpRequest, HttpResponse, Receiver
-from fluxbatch.provider.transport import Dropped
-from fluxbatch.sink.download import Gone, Take, Unfetched
+from fluxbatch.provider import HttpRequest, HttpResponse, WebhookReceiver
+from fluxbatch.provider.transport import ConnectionLost
+from fluxbatch.sink.download import DownloadFailed, OnBlock, UrlExpired
 from tests.simulation.life import Life
 from tests.simulation.provider import Arrived, Letter, Provider
 
@@ -81,14 +81,14 @@ class SimTransport:
 
 def _response(answer: Arrived | None, total_s: float) -> HttpResponse:
     if answer is None:
-        raise Dropped(f"no answer within {total_s:g} s")
+        raise ConnectionLost(f"no answer within {total_s:g} s")
     if answer.reply is None:
-        raise Dropped("ServerDisconnectedError: the connection died")
+        raise ConnectionLost("ServerDisconnectedError: the connection died")
     reply = answer.reply
     headers = {name.lower(): value for name, value in reply.headers.items()}
     headers["content-type"] = reply.content_type
     if reply.fate.body_share < 1:
-        raise Dropped("ClientPayloadError: cut short", status=reply.status)
+        raise ConnectionLost("ClientPayloadError: cut short", status=reply.status)
     return HttpResponse(reply.status, headers, answer.body)
 
 
@@ -100,7 +100,7 @@ class SimListener:
         self._provider = provider
 
     @asynccontextmanager
-    async def listen(self, receiver: Receiver, host: str, port: int) -> AsyncIterator[int]:
+    async def listen(self, receiver: WebhookReceiver, host: str, port: int) -> AsyncIterator[int]:
         """Until the process closes it, or dies."""
         self._life.step("wire: listen")
         self._provider.receiver = receiver
@@ -123,55 +123,55 @@ class SimFetcher:
         self._random = random
         self._timeout_s = timeout_s
 
-    async def fetch(self, url: str, take: Take) -> None:
+    async def fetch(self, url: str, take: OnBlock) -> None:
         self._life.step("wire: fetch")
         try:
             with anyio.fail_after(self._timeout_s):
                 await self._follow(url, take)
         except TimeoutError:
-            raise Unfetched(f"not finished within {self._timeout_s:g} s") from None
+            raise DownloadFailed(f"not finished within {self._timeout_s:g} s") from None
 
-    async def _follow(self, url: str, take: Take) -> None:
+    async def _follow(self, url: str, take: OnBlock) -> None:
         seen: set[str] = set()
         while True:
             if url in seen:
-                raise Unfetched("a redirect loop")
+                raise DownloadFailed("a redirect loop")
             if len(seen) > _MAX_REDIRECTS:
-                raise Unfetched(f"more than {_MAX_REDIRECTS} redirects")
+                raise DownloadFailed(f"more than {_MAX_REDIRECTS} redirects")
             seen.add(url)
             onward = await self._visit(url, take)
             if onward is None:
                 return
             url = onward
 
-    async def _visit(self, url: str, take: Take) -> str | None:
+    async def _visit(self, url: str, take: OnBlock) -> str | None:
         if self._provider.is_down or not url.startswith("http://127.0.0.1:1/"):
-            raise Unfetched("ClientConnectorError: cannot connect")
+            raise DownloadFailed("ClientConnectorError: cannot connect")
         letter = self._provider.post("GET", url, {}, {}, b"")
         with anyio.move_on_after(_SILENCE_S):
             await letter.answered.wait()
         self._life.step("wire: fetched")
         if letter.answer is None:
-            raise Unfetched("no answer")
+            raise DownloadFailed("no answer")
         reply, body = letter.answer
         if reply is None:
-            raise Unfetched("ServerDisconnectedError")
+            raise DownloadFailed("ServerDisconnectedError")
         if reply.status in (301, 302, 303, 307, 308) and "Location" in reply.headers:
             return urljoin(url, reply.headers["Location"])
         if reply.status in _GONE:
-            raise Gone(f"answered {reply.status}")
+            raise UrlExpired(f"answered {reply.status}")
         if reply.status != 200:
-            raise Unfetched(f"answered {reply.status}")
+            raise DownloadFailed(f"answered {reply.status}")
         if reply.fate.ending == "drip":
             await anyio.sleep(_PACE_S)
-            raise Unfetched("too slow")
+            raise DownloadFailed("too slow")
         share = reply.fate.body_share
         await self._hand_over(body[: int(len(body) * share)], take)
         if share < 1:
-            raise Unfetched("fewer bytes came than promised")
+            raise DownloadFailed("fewer bytes came than promised")
         return None
 
-    async def _hand_over(self, body: bytes, take: Take) -> None:
+    async def _hand_over(self, body: bytes, take: OnBlock) -> None:
         """In one block, or two, as a large image would come."""
         cut = self._random.randrange(len(body)) if len(body) > 1 else 0
         for block in (body[:cut], body[cut:]) if self._random.random() < 0.3 else (body,):

@@ -26,16 +26,16 @@ import anyio
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.endpoints import Provider, Webhook
 from fluxbatch.config.loading import load_settings as _load_settings
-from fluxbatch.config.settings import Budget, Inputs, Limits, Reconcile, Settings, Sink
+from fluxbatch.config.settings import Budget, Inputs, Limits, Reconcile, Settings, SinkSettings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.money import Micros
 from fluxbatch.emulator import settings as emulator
 from fluxbatch.engine import run
-from fluxbatch.engine.session import Outside
+from fluxbatch.engine.session import Network
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Event, Events, OutputStored
-from fluxbatch.infra.runtime import Seams
+from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.retry import Retry
 from fluxbatch.ledger.writer import commit
@@ -198,7 +198,7 @@ class World:
     async def _run(self, one: Invocation, dataset: Dataset, life: Life) -> Outcome:
         settings = self._settings(one)
         number = self._number
-        outside = Outside(
+        network = Network(
             SimTransport(
                 life, self.provider, self._random(f"{number}/wire"), settings, one.badness
             ),
@@ -206,7 +206,7 @@ class World:
             self._lanes,
             SimListener(life, self.provider).listen,
         )
-        seams = Seams(self.clock, self._random(f"{number}/engine"), life.blocking)
+        runtime = Runtime(self.clock, self._random(f"{number}/engine"), life.to_thread)
         request = run.RunRequest(
             settings, self._keys(), dataset.folder, dataset.manifest, limit=one.limit
         )
@@ -214,10 +214,13 @@ class World:
         error: FluxbatchError | None = None
         try:
             with life.scope:
-                summary = await run.run(
-                    request, Events(self.log.event, self.judge.heard), seams=seams, outside=outside,
+                summary = await run.execute_run(
+                    request,
+                    Events(self.log.event, self.judge.heard),
+                    runtime=runtime,
+                    network=network,
                     handle_signals=one.interrupt_at_s is not None,
-                )  # fmt: skip
+                )
         except FluxbatchError as exc:
             error = None if life.dead else exc
         except BaseException:
@@ -232,7 +235,7 @@ class World:
         gone = dict.fromkeys(core.faults.shown(), 0)
         core.faults.merge({**gone, **self._plan.switches, **one.faults})
         core.gate.revoked.clear()
-        core.floor.books.set_balance(None, one.balance)
+        core.executor.billing.set_balance(None, one.balance)
         self.disk.full_chance = one.full_disk
         self.judge.caps_are(one)
         if one.deletes_lane_files and self._lanes.exists():
@@ -244,7 +247,7 @@ class World:
 
     def _retry(self, dataset: Dataset) -> None:
         self.judge.user_asks_again(dataset.auditor)
-        with dataset.folder.held():
+        with dataset.folder.lock():
             db = SqliteDatabase(dataset.folder.ledger)
             retried = commit(db, Retry(self.clock.now()))
             db.close()
@@ -314,7 +317,7 @@ class World:
                 "budget": budget,
                 "webhook": Webhook(public_url=HOOKS_URL if plan.webhooks else None),
                 "reconcile": Reconcile(lag=plan.lag_s, patience=8 * plan.lag_s),
-                "sink": Sink(
+                "sink": SinkSettings(
                     min_free=0, downloads=3, **_KEPT[(plan.seed + self._number) % len(_KEPT)]
                 ),
                 "inputs": Inputs(seed="derived" if plan.derived_seeds else "provider"),
@@ -336,11 +339,11 @@ def key_texts(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _far_settings(plan: Plan) -> emulator.Settings:
-    limits = emulator.Limits(plan.creates, plan.window_s, plan.concurrent)
+def _far_settings(plan: Plan) -> emulator.EmulatorSettings:
+    limits = emulator.ServedLimits(plan.creates, plan.window_s, plan.concurrent)
     if not plan.enforces:
-        limits = emulator.Limits(0, plan.window_s, 0)
-    return emulator.Settings(
+        limits = emulator.ServedLimits(0, plan.window_s, 0)
+    return emulator.EmulatorSettings(
         limits=limits,
         duration_s=plan.duration_s,
         sigma=plan.sigma,

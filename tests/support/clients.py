@@ -9,16 +9,16 @@ from typing import Any
 
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.endpoints import Provider
-from fluxbatch.infra.runtime import Seams, SystemClock, T, in_thread
-from fluxbatch.provider import Patience, ProviderClient, open_transport
+from fluxbatch.infra.runtime import _T, Runtime, SystemClock, in_thread
+from fluxbatch.provider import ProviderClient, RetryPolicy, open_transport
 
 KEY_TEXT = "sk-very-secret-0123456789"
 KEY = ApiKey(KEY_TEXT, label="alice")
-QUICK = Patience(tries=3, first_s=0.001, most_s=0.002, told_s=0.05)
+QUICK = RetryPolicy(tries=3, first_s=0.001, most_s=0.002, told_s=0.05)
 
 
-def seams(seed: int = 7) -> Seams:
-    return Seams(SystemClock(), Random(seed), in_thread)
+def runtime(seed: int = 7) -> Runtime:
+    return Runtime(SystemClock(), Random(seed), in_thread)
 
 
 class CountedBlocking:
@@ -27,16 +27,16 @@ class CountedBlocking:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def __call__(self, call: Callable[[], T], /) -> T:
+    async def __call__(self, call: Callable[[], _T], /) -> _T:
         self.calls += 1
         return call()
 
 
 @asynccontextmanager
 async def client_of(
-    base_url: str, *, patience: Patience = QUICK, **settings: Any
+    base_url: str, *, patience: RetryPolicy = QUICK, **settings: Any
 ) -> AsyncIterator[ProviderClient]:
     """A client of the provider at *base_url*."""
     provider = Provider(base_url=base_url, **settings)
     async with open_transport(provider) as transport:
-        yield ProviderClient(transport, provider, KEY, seams(), patience)
+        yield ProviderClient(transport, provider, KEY, runtime(), patience)

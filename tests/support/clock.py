@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 
 T = TypeVar("T")
 
@@ -105,10 +105,10 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self._loop.time()
 
-    def now(self) -> Moment:
+    def now(self) -> Timestamp:
         real_s = self.real_s()
         utc = EPOCH + timedelta(seconds=real_s + self._utc_ahead_s)
-        return Moment(utc, f"boot-{self._boots}", real_s - self._booted_at)
+        return Timestamp(utc, f"boot-{self._boots}", real_s - self._booted_at)
 
     def real_s(self) -> float:
         """Time as the rest of the world sees it: it passes while the machine sleeps."""

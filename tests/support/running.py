@@ -21,8 +21,8 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.app import emulator_app
 from fluxbatch.emulator.core import ProviderCore
-from fluxbatch.emulator.settings import Limits, Settings
-from fluxbatch.engine.run import RunRequest, run
+from fluxbatch.emulator.settings import EmulatorSettings, ServedLimits
+from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.events import Event, Events
 
@@ -53,12 +53,12 @@ class Provider:
 
 @asynccontextmanager
 async def provider(
-    *, duration_s: float = 2.0, limits: Limits | None = None, **settings: Any
+    *, duration_s: float = 2.0, limits: ServedLimits | None = None, **settings: Any
 ) -> AsyncIterator[Provider]:
     """An emulator with small images and jobs of *duration_s* (before `SPEED`)."""
     options = {"speed": SPEED, "sigma": 0.0, "image_size": (64, 64), **settings}
     core = ProviderCore(
-        Settings(duration_s=duration_s, limits=limits or Limits(), **options),
+        EmulatorSettings(duration_s=duration_s, limits=limits or ServedLimits(), **options),
         monotonic=time.monotonic,
         began=datetime.now(UTC),
         rng=random.Random(1),
@@ -89,7 +89,7 @@ class Bench:
     async def run(
         self, base_url: str, manifest: Path, *, budget: str | None = None, **options: Any
     ) -> RunSummary:
-        """One invocation of `run`."""
+        """One invocation of `execute_run`."""
         flags: dict[str, Any] = {name: {**v} for name, v in _SCALED.items()}
         for name, setting in self.settings.items():
             if isinstance(setting, Mapping):
@@ -106,7 +106,7 @@ class Bench:
             manifest,
             **options,
         )
-        return await run(request, Events(self.heard.append))
+        return await execute_run(request, Events(self.heard.append))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Read the ledger as a user with a SQLite tool would."""

@@ -9,7 +9,7 @@ import anyio
 
 from fluxbatch.domain.job import JobId
 from fluxbatch.infra.runtime import SystemClock
-from fluxbatch.ledger.queries.queue import Place, QueuedJob
+from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob
 from fluxbatch.queue import JobQueue
 
 
@@ -24,10 +24,10 @@ class _Ledger:
     jobs: Sequence[QueuedJob]
     pages: int = 0
 
-    async def page(self, after: Place, most: int) -> tuple[list[QueuedJob], Place]:
+    async def page(self, after: QueueCursor, most: int) -> tuple[list[QueuedJob], QueueCursor]:
         self.pages += 1
         jobs = [job for job in self.jobs if job.seq > after.position][:most]
-        return jobs, Place(0, jobs[-1].seq) if jobs else after
+        return jobs, QueueCursor(0, jobs[-1].seq) if jobs else after
 
 
 def _queue(count: int) -> JobQueue:
@@ -37,10 +37,10 @@ def _queue(count: int) -> JobQueue:
 async def _drain(queue: JobQueue) -> list[int]:
     taken_jobs: list[int] = []
     while True:
-        async with queue.take() as taken:
-            if taken.job is None:
+        async with queue.take() as claim:
+            if claim.job is None:
                 return taken_jobs
-            taken_jobs.append(taken.job.seq)
+            taken_jobs.append(claim.job.seq)
 
 
 async def test_jobs_come_in_order_page_by_page_and_then_no_more() -> None:
@@ -65,11 +65,11 @@ async def test_a_job_given_back_comes_again_and_ends_the_queue_only_then() -> No
         async def other() -> None:
             seen.extend(await _drain(queue))
 
-        async with queue.take() as taken:
+        async with queue.take() as claim:
             group.start_soon(other)
             await anyio.wait_all_tasks_blocked()
             assert seen == []
-            taken.again(0.0)
+            claim.retry_after(0.0)
 
     assert seen == [0]
 
@@ -79,8 +79,8 @@ async def test_a_job_put_back_keeps_its_place() -> None:
     Nothing happened to it, so it is first in line again.
     """
     queue = _queue(3)
-    async with queue.take() as taken:
-        taken.back()
+    async with queue.take() as claim:
+        claim.release()
 
     assert await _drain(queue) == [0, 1, 2]
 
@@ -128,8 +128,8 @@ async def test_a_closed_queue_hands_out_nothing_more() -> None:
         async def worker() -> None:
             seen.extend(await _drain(queue))
 
-        async with queue.take() as taken:
-            taken.again(3600.0)
+        async with queue.take() as claim:
+            claim.retry_after(3600.0)
         group.start_soon(worker)
         await anyio.wait_all_tasks_blocked()
         queue.close()

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import Dataset, Json, Quiet, Where, voice
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, WhereOption, console_for
 
 
-class FormatName(StrEnum):
+class FormatChoice(StrEnum):
     """The formats, as typer shows them."""
 
     JSONL = "jsonl"
@@ -21,17 +21,17 @@ class FormatName(StrEnum):
     WEBDATASET = "webdataset"
 
 
-def export(
+def export_command(
     ctx: typer.Context,
-    folder: Dataset,
-    form: Annotated[FormatName, typer.Option("--format", "-f", help="What to write.")],
+    folder: DatasetArgument,
+    form: Annotated[FormatChoice, typer.Option("--format", "-f", help="What to write.")],
     to: Annotated[
         Path | None,
         typer.Option(
             "--to", metavar="PATH", help="A folder, or one .jsonl, .csv or .parquet file."
         ),
     ] = None,
-    where: Where = "",
+    where: WhereOption = "",
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,8 +52,8 @@ def export(
     license_id: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="For the card: cc-by-4.0, mit, …")
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> int:
     """Write images and rows as jsonl, csv, parquet, imagefolder (Hugging Face) or webdataset.
 
@@ -61,11 +61,11 @@ def export(
     gives the same bytes. By shares, a job is always in the same split. A filter is for example
     "state=done and prompt~cat and width>=512"; README.md has its words.
     """
-    talk = voice(ctx, as_json=as_json, quiet=quiet)
-    from fluxbatch.cli.render.export import exported_json, exported_lines
+    console = console_for(ctx, as_json=as_json, quiet=quiet)
+    from fluxbatch.cli.render.export import export_json, export_lines
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.export.export import ExportRequest
-    from fluxbatch.export.export import export as write_export
+    from fluxbatch.export.export import write_export as write_export
     from fluxbatch.export.filter import EVERYTHING, parse_filter
 
     done = write_export(
@@ -81,10 +81,10 @@ def export(
             license=license_id,
         )
     )
-    for line in exported_lines(done):
-        talk.say(line)
+    for line in export_lines(done):
+        console.info(line)
     if as_json:
-        talk.object(exported_json(done, form.value))
+        console.object(export_json(done, form.value))
     else:
-        talk.data(str(done.path))
+        console.print(str(done.path))
     return 0

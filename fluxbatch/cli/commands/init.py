@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import voice
+from fluxbatch.cli.options import console_for
 
 _FILES = {
     "fluxbatch.yaml": "starter/fluxbatch.yaml",
@@ -19,14 +19,14 @@ _FILES = {
 """What is written, and the packaged file it is a copy of."""
 
 
-def init(
+def init_command(
     ctx: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Where to write them.", show_default=False)
     ] = Path(),
 ) -> int:
     """Write a config, a manifest and two photos to start from; overwrites nothing."""
-    talk = voice(ctx)
+    console = console_for(ctx)
     from importlib.resources import files
 
     from fluxbatch.errors import ConfigError
@@ -45,11 +45,11 @@ def init(
                 file.write(packaged.joinpath(*source.split("/")).read_bytes())
         except OSError as exc:
             raise ConfigError(f"cannot write {str(target)!r}: {exc.strerror}") from exc
-        talk.say(f"wrote {target}")
+        console.info(f"wrote {target}")
     config = folder / "fluxbatch.yaml"
-    talk.say("")
-    talk.say("next:")
-    talk.say("  export EACHLABS_API_KEY=…")
-    talk.say(f"  fluxbatch plan {config}              what it makes and costs; spends nothing")
-    talk.say(f"  fluxbatch run {config} --out {folder / 'dataset'}")
+    console.info("")
+    console.info("next:")
+    console.info("  export EACHLABS_API_KEY=…")
+    console.info(f"  fluxbatch plan {config}              what it makes and costs; spends nothing")
+    console.info(f"  fluxbatch run {config} --out {folder / 'dataset'}")
     return 0

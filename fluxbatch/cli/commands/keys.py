@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Json, voice
+from fluxbatch.cli.options import BaseUrlOption, JsonFlag, console_for
 
 
-def keys(
+def keys_command(
     ctx: typer.Context,
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="A config that names keys.")
     ] = None,
-    base_url: BaseUrl = "",
-    as_json: Json = False,
+    base_url: BaseUrlOption = "",
+    as_json: JsonFlag = False,
 ) -> int:
     """Each key's label, fingerprint, account and health; exit 5 if none works."""
-    talk = voice(ctx, as_json=as_json)
+    console = console_for(ctx, as_json=as_json)
     import anyio
 
     from fluxbatch.cli.render.keys import health_json, health_lines
@@ -28,11 +28,11 @@ def keys(
     from fluxbatch.maintenance.key_check import check_keys
 
     asked = read_source(config, base_url=base_url)
-    checked = anyio.run(check_keys, asked.settings.provider, asked.keys(talk))
+    checked = anyio.run(check_keys, asked.settings.provider, asked.keys(console))
     code = ExitCode.DONE if any(key.works for key in checked) else ExitCode.NO_KEY
     if as_json:
-        talk.object({"exit": int(code), "keys": [health_json(key) for key in checked]})
+        console.object({"exit": int(code), "keys": [health_json(key) for key in checked]})
     else:
         for line in health_lines(checked):
-            talk.data(line)
+            console.print(line)
     return code

@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import Dataset, Json, Where, voice
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, WhereOption, console_for
 
 
-def ls(
+def ls_command(
     ctx: typer.Context,
-    folder: Dataset,
-    where: Where = "",
+    folder: DatasetArgument,
+    where: WhereOption = "",
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=0, help="At most so many; 0: all.")
     ] = 50,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """The rows of the latest manifest: number, id, state, cost, files.
 
@@ -24,7 +24,7 @@ def ls(
     is shown where one of its images fits. With --json each row is a line, then comes a line that
     counts them.
     """
-    talk = voice(ctx, as_json=as_json)
+    console = console_for(ctx, as_json=as_json)
     from itertools import islice
 
     from fluxbatch.cli.render.rows import json_line, matching_rows, table_lines
@@ -38,14 +38,14 @@ def ls(
         some = islice(rows, limit) if limit else rows
         lines = (json_line(row) for row in some) if as_json else table_lines(some)
         for line in lines:
-            talk.data(line)
+            console.print(line)
             shown += 1
         shown -= bool(shown and not as_json)  # the heading
         more = bool(limit) and next(rows, None) is not None
     if as_json:
-        talk.object({"rows": shown, "more": more})
+        console.object({"rows": shown, "more": more})
     elif more:
-        talk.say(f"and more: these are the first {shown:,} (--limit 0 shows all)")
+        console.info(f"and more: these are the first {shown:,} (--limit 0 shows all)")
     elif not shown:
-        talk.say("no row matches" if where else "nothing was ever run here")
+        console.info("no row matches" if where else "nothing was ever run here")
     return 0

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Json, voice
+from fluxbatch.cli.options import BaseUrlOption, JsonFlag, console_for
 
 
-def models(
+def models_command(
     ctx: typer.Context,
     slug: Annotated[
         str, typer.Argument(metavar="[SLUG]", help="The provider's name for a model.")
@@ -19,15 +19,15 @@ def models(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="A dataset that may know it already."),
     ] = None,
-    base_url: BaseUrl = "",
-    as_json: Json = False,
+    base_url: BaseUrlOption = "",
+    as_json: JsonFlag = False,
 ) -> int:
     """Show a model's inputs as a table, and its price; without SLUG, the models known here.
 
     A model without a typed card is asked of the provider, which needs no key; `model: SLUG` in
     a config runs it.
     """
-    talk = voice(ctx, as_json=as_json)
+    console = console_for(ctx, as_json=as_json)
     from fluxbatch.cli.render.model import known, known_lines, model_json, model_lines
     from fluxbatch.cli.source import read_source
     from fluxbatch.dataset.folder import Folder
@@ -37,17 +37,17 @@ def models(
     if not slug:
         found = known(folder)
         if as_json:
-            talk.object({"exit": 0, "models": found})
+            console.object({"exit": 0, "models": found})
         else:
             for line in known_lines(found):
-                talk.data(line)
+                console.print(line)
         return 0
     asked = read_source(None, base_url=base_url)
     settings = asked.settings.model_copy(update={"model": slug})
-    described = describe(settings, folder, asked.any_key(talk))
+    described = describe(settings, folder, asked.any_key(console))
     if as_json:
-        talk.object({"exit": 0, **model_json(described)})
+        console.object({"exit": 0, **model_json(described)})
     else:
-        for line in model_lines(described, talk.width()):
-            talk.data(line)
+        for line in model_lines(described, console.width()):
+            console.print(line)
     return 0

@@ -8,12 +8,19 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Format, Json, Source, Verbose, voice
+from fluxbatch.cli.options import (
+    BaseUrlOption,
+    FormatOption,
+    JsonFlag,
+    SourceArgument,
+    VerboseFlag,
+    console_for,
+)
 
 
-def plan(
+def plan_command(
     ctx: typer.Context,
-    source: Source,
+    source: SourceArgument,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="The dataset to compare with."),
@@ -26,10 +33,10 @@ def plan(
     check_urls: Annotated[
         bool, typer.Option("--check-urls", help="Fetch every control image that is a URL.")
     ] = False,
-    kind: Format = "",
-    base_url: BaseUrl = "",
-    as_json: Json = False,
-    verbose: Verbose = False,
+    kind: FormatOption = "",
+    base_url: BaseUrlOption = "",
+    as_json: JsonFlag = False,
+    verbose: VerboseFlag = False,
 ) -> int:
     """Count a manifest's jobs, their price and time; spends nothing.
 
@@ -37,37 +44,37 @@ def plan(
     `--check-urls` (exit 2 where an image cannot be had), and for a model without a typed card:
     what that takes is asked of the provider, once, where the dataset does not know it yet.
     """
-    talk = voice(ctx, as_json=as_json, verbose=verbose)
-    from fluxbatch.cli.batch_args import Typed
+    console = console_for(ctx, as_json=as_json, verbose=verbose)
+    from fluxbatch.cli.batch_args import BatchArgs
     from fluxbatch.cli.render.plan import plan_lines, refusal
     from fluxbatch.cli.render.text import count, folded
     from fluxbatch.cli.render.url_check import unfit_urls
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ExitCode
-    from fluxbatch.planning.plan import plan as make_plan
+    from fluxbatch.planning.plan import make_plan as make_plan
 
-    typed = Typed.read(source, out, kind=kind, base_url=base_url, budget=budget)
+    typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     folder = Folder(typed.out) if typed.out is not None else None
     with tempfile.TemporaryDirectory() as place:
         asked = typed.asked().here(Path(place))
         planned = make_plan(
-            asked.settings, asked.manifest, folder, accounts=asked.accounts(talk),
-            key=asked.any_key(talk), bad_rows_kept=10**9 if as_json or verbose else 1_000,
+            asked.settings, asked.manifest, folder, accounts=asked.accounts(console),
+            key=asked.any_key(console), bad_rows_kept=10**9 if as_json or verbose else 1_000,
             with_urls=check_urls,
         )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, typed.source, typed.out):
-            for part in folded(line, talk.width(), hang=10):
-                talk.data(part)
+            for part in folded(line, console.width(), hang=10):
+                console.print(part)
     typed.check(lambda: planned)
     if planned.jobs.invalid:
-        return refusal(talk, planned)
-    if check_urls and (unfit := unfit_urls(talk, planned, asked.settings)):
+        return refusal(console, planned)
+    if check_urls and (unfit := unfit_urls(console, planned, asked.settings)):
         message = f"{count(unfit, 'control image')} cannot be used"
-        return talk.failed(message, ExitCode.USAGE, planned.as_json())
+        return console.failed(message, ExitCode.USAGE, planned.as_json())
     if save is not None:
         typed.save(save, planned)
-        talk.say(f"saved: fluxbatch run {save} makes exactly this, or refuses")
+        console.info(f"saved: fluxbatch run {save} makes exactly this, or refuses")
     if as_json:
-        talk.object(planned.as_json())
+        console.object(planned.as_json())
     return 0

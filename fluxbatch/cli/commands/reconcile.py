@@ -6,19 +6,26 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Dataset, Json, Quiet, Verbose, voice
+from fluxbatch.cli.options import (
+    BaseUrlOption,
+    DatasetArgument,
+    JsonFlag,
+    QuietFlag,
+    VerboseFlag,
+    console_for,
+)
 
 
-def reconcile(
+def reconcile_command(
     ctx: typer.Context,
-    folder: Dataset,
+    folder: DatasetArgument,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take in what was paid and is unknown here.")
     ] = False,
-    base_url: BaseUrl = "",
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    base_url: BaseUrlOption = "",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> int:
     """Settle and audit a dataset against the provider's own record; creates nothing.
 
@@ -26,13 +33,13 @@ def reconcile(
     succeeded late, and names what only one side knows. Exit 8: they differ. 7: creates without
     an answer remain. 5: no key may ask about a part. 1: a part could not be read.
     """
-    talk = voice(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
+    console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from functools import partial
 
-    from fluxbatch.cli.maintenance_run import asked_about, attended
+    from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance
     from fluxbatch.cli.render.maintenance import reconcile_lines
-    from fluxbatch.maintenance import reconcile as reconcile_dataset
+    from fluxbatch.maintenance import reconcile_dataset as reconcile_dataset
 
-    request = asked_about(talk, folder, base_url)
+    request = maintenance_request(console, folder, base_url)
     verb = partial(reconcile_dataset, request, adopt=adopt, handle_signals=True)
-    return attended(talk, verb, lambda report: reconcile_lines(report, folder))
+    return run_maintenance(console, verb, lambda report: reconcile_lines(report, folder))

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Dataset, Json, Quiet, Verbose, voice
+from fluxbatch.cli.options import (
+    BaseUrlOption,
+    DatasetArgument,
+    JsonFlag,
+    QuietFlag,
+    VerboseFlag,
+    console_for,
+)
 
 
-def repair(
+def repair_command(
     ctx: typer.Context,
-    folder: Dataset,
-    base_url: BaseUrl = "",
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    folder: DatasetArgument,
+    base_url: BaseUrlOption = "",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> int:
     """Check every stored file, and fetch again what is missing or corrupt; costs nothing.
 
     Files that the ledger does not name are told and left alone. Exit 0: every file is whole.
     3: some could not be fetched. 5: there is no key to fetch with.
     """
-    talk = voice(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
+    console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from functools import partial
 
-    from fluxbatch.cli.maintenance_run import asked_about, attended
+    from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance
     from fluxbatch.cli.render.maintenance import repair_lines
-    from fluxbatch.maintenance import repair as repair_dataset
+    from fluxbatch.maintenance import repair_dataset as repair_dataset
 
-    request = asked_about(talk, folder, base_url, needs_key=False)
+    request = maintenance_request(console, folder, base_url, needs_key=False)
     verb = partial(repair_dataset, request, handle_signals=True)
-    return attended(talk, verb, lambda report: repair_lines(report, folder))
+    return run_maintenance(console, verb, lambda report: repair_lines(report, folder))

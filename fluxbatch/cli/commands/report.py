@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import Dataset, Json, Quiet, voice
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, console_for
 
 _MOST = 50_000
 
 
-def report(
+def report_command(
     ctx: typer.Context,
-    folder: Dataset,
+    folder: DatasetArgument,
     to: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="The report's folder.", show_default="DIR/report"),
@@ -22,26 +22,26 @@ def report(
     most: Annotated[
         int, typer.Option(metavar="N", min=0, help="Show at most so many images.")
     ] = _MOST,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> int:
     """Write totals, charts and a gallery to look at in a browser; needs no network."""
-    talk = voice(ctx, as_json=as_json, quiet=quiet)
+    console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.text import count
     from fluxbatch.dataset.folder import Folder
-    from fluxbatch.report import Place, write_report
+    from fluxbatch.report import ReportDir, write_report
 
     dataset = Folder(folder)
     with dataset.reader():
         pass  # no dataset, no folder
-    place = Place.of(dataset, to)
+    place = ReportDir.of(dataset, to)
     written = write_report(place, most=most)
     made = count(written.thumbs_made, "new thumbnail")
-    talk.say(f"{count(written.images, 'image')}, {made}")
+    console.info(f"{count(written.images, 'image')}, {made}")
     if written.left_out:
-        talk.say(f"{count(written.left_out, 'job')} more than --most {most}: not shown")
+        console.info(f"{count(written.left_out, 'job')} more than --most {most}: not shown")
     if as_json:
-        talk.object({"exit": 0, "page": str(place.page), "images": written.images})
+        console.object({"exit": 0, "page": str(place.page), "images": written.images})
     else:
-        talk.data(str(place.page))
+        console.print(str(place.page))
     return 0

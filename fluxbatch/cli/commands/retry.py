@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import Dataset, Json, Quiet, voice
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, console_for
 
 
-def retry(
+def retry_command(
     ctx: typer.Context,
-    folder: Dataset,
+    folder: DatasetArgument,
     kind: Annotated[
         list[str] | None,
         typer.Option(metavar="CLASS", help="Only failures of this class; may be given again."),
@@ -22,16 +22,16 @@ def retry(
             metavar="NOTE", help="Instead, done jobs with black, flat, size or duplicate images."
         ),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> int:
     """Send failed jobs back to pending; the next run buys them again."""
-    talk = voice(ctx, as_json=as_json, quiet=quiet)
+    console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.retry import (
         parse_kinds,
         parse_notes,
-        reseeded_lines,
-        retried_lines,
+        retry_lines,
+        retry_quality_lines,
     )
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ConfigError
@@ -44,17 +44,17 @@ def retry(
                 "--kind is for failed jobs, --quality for done ones: give one of them"
             )
         reseeded = apply_retry_quality(dataset, parse_notes(quality))
-        for line in reseeded_lines(reseeded, dataset):
-            talk.say(line)
+        for line in retry_quality_lines(reseeded, dataset):
+            console.info(line)
         if as_json:
             kept = {"seed": reseeded.seeded, "alive": reseeded.alive}
             kept = {why: jobs for why, jobs in kept.items() if jobs}
-            talk.object({"exit": 0, "retried": reseeded.jobs, "kept": kept})
+            console.object({"exit": 0, "retried": reseeded.jobs, "kept": kept})
         return 0
     retried = apply_retry(dataset, parse_kinds(kind or []))
-    for line in retried_lines(retried, dataset):
-        talk.say(line)
+    for line in retry_lines(retried, dataset):
+        console.info(line)
     if as_json:
         kept = {failure.value: jobs for failure, jobs in retried.kept.items()}
-        talk.object({"exit": 0, "retried": retried.jobs, "kept": kept})
+        console.object({"exit": 0, "retried": retried.jobs, "kept": kept})
     return 0

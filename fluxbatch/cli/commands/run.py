@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import BaseUrl, Format, Json, Quiet, Source, Verbose, voice
+from fluxbatch.cli.options import (
+    BaseUrlOption,
+    FormatOption,
+    JsonFlag,
+    QuietFlag,
+    SourceArgument,
+    VerboseFlag,
+    console_for,
+)
 
 
-def run(
+def run_command(
     ctx: typer.Context,
-    source: Source,
+    source: SourceArgument,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="The dataset.", show_default=False),
@@ -51,11 +59,11 @@ def run(
     log_format: Annotated[
         str, typer.Option(metavar="text|json", help="Of those lines; json alone: on stderr.")
     ] = "",
-    kind: Format = "",
-    base_url: BaseUrl = "",
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    kind: FormatOption = "",
+    base_url: BaseUrlOption = "",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
 ) -> int:
     """Make what a manifest, a config or a saved plan asks for; run it again to go on.
 
@@ -63,27 +71,27 @@ def run(
     left. 2: refused, nothing was spent. 5: no usable key. 6: in use elsewhere. 7: creates without
     an answer remain.
     """
-    talk = voice(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
+    console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from datetime import UTC, datetime
 
-    from fluxbatch.cli.batch_args import Typed
+    from fluxbatch.cli.batch_args import BatchArgs
     from fluxbatch.cli.deadline import ends_at
-    from fluxbatch.cli.foreground_run import consented, run_batch
+    from fluxbatch.cli.foreground_run import confirm_cost, run_batch
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.engine.run import RunRequest
     from fluxbatch.errors import ConfigError
-    from fluxbatch.planning.plan import MOST_EXPANDED, plan
+    from fluxbatch.planning.plan import MOST_EXPANDED, make_plan
     from fluxbatch.worker.circuit_breaker import FailureCap
 
-    typed = Typed.read(source, out, kind=kind, base_url=base_url, budget=budget)
+    typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     if typed.out is None:
         raise ConfigError("--out DIR is missing: the folder of images and ledger")
     asked = typed.asked(log_file=log_file, log_format=log_format)
-    keys = asked.keys(talk)
+    keys = asked.keys(console)
     folder = Folder(typed.out)
     asked = asked.here(folder.root / "manifests")
-    typed.check(lambda: plan(asked.settings, asked.manifest, folder, key=keys[0]))
-    if not yes and not consented(talk, asked, folder):
+    typed.check(lambda: make_plan(asked.settings, asked.manifest, folder, key=keys[0]))
+    if not yes and not confirm_cost(console, asked, folder):
         raise typer.Abort
     request = RunRequest(
         settings=asked.settings,
@@ -99,4 +107,4 @@ def run(
     )
     title = f"fluxbatch  {source} → {typed.out}"
     again = typed.run_again(yes=yes)
-    return run_batch(talk, request, title=title, again=again, canary=canary, yes=yes)
+    return run_batch(console, request, title=title, again=again, canary=canary, yes=yes)

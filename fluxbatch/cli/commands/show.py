@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.console import Talk
-from fluxbatch.cli.options import Json, voice
+from fluxbatch.cli.console import Console
+from fluxbatch.cli.options import JsonFlag, console_for
 
-Place = Annotated[
+PlaceArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DIR|FILE",
@@ -25,52 +25,54 @@ NameOrNone = Annotated[
 ]
 
 
-def show(ctx: typer.Context, place: Place, name: NameOrNone = None, as_json: Json = False) -> int:
+def show_command(
+    ctx: typer.Context, place: PlaceArgument, name: NameOrNone = None, as_json: JsonFlag = False
+) -> int:
     """Inputs, seed, prediction, cost, hashes, size and control image of one result.
 
     A file may lie in the dataset or be a copy of one, anywhere. Each image is read and compared
     with the ledger. Without a dataset an image tells what its sidecar or its own file holds.
     """
-    talk = voice(ctx, as_json=as_json)
+    console = console_for(ctx, as_json=as_json)
     if name is None:
-        _show_file(talk, place, as_json=as_json)
+        _show_file(console, place, as_json=as_json)
     else:
-        _show_result(talk, place, name, as_json=as_json)
+        _show_result(console, place, name, as_json=as_json)
     return 0
 
 
-def _show_result(talk: Talk, place: Path, name: str, *, as_json: bool) -> None:
-    from fluxbatch.cli.render.result import Shown, shown_json, shown_lines
-    from fluxbatch.dataset.find_job import meant
+def _show_result(console: Console, place: Path, name: str, *, as_json: bool) -> None:
+    from fluxbatch.cli.render.result import ResultView, result_json, result_lines
+    from fluxbatch.dataset.find_job import find_job
     from fluxbatch.dataset.folder import Folder
 
     dataset = Folder(place)
     with dataset.reader() as db:
-        what = Shown.read(db, dataset, meant(db, dataset, name))
+        what = ResultView.read(db, dataset, find_job(db, dataset, name))
     if as_json:
-        talk.object(shown_json(what))
+        console.object(result_json(what))
     else:
-        for line in shown_lines(what):
-            talk.data(line)
+        for line in result_lines(what):
+            console.print(line)
 
 
-def _show_file(talk: Talk, path: Path, *, as_json: bool) -> None:
-    from fluxbatch.cli.render.image_facts import told_json, told_lines
+def _show_file(console: Console, path: Path, *, as_json: bool) -> None:
+    from fluxbatch.cli.render.image_facts import facts_json, facts_lines
     from fluxbatch.errors import ConfigError
-    from fluxbatch.sink.image_facts import told_by
+    from fluxbatch.sink.image_facts import read_image_facts
 
     if path.parts and path.parts[0] in {"s3:", "gs:", "az:"}:
         raise ConfigError("of an image in a bucket its dataset knows: fluxbatch show DIR URL")
     if path.is_dir():
         raise ConfigError(f"name a file or a job of {str(path)!r}: fluxbatch show {path} '#1'")
-    told = told_by(path)
+    told = read_image_facts(path)
     if told is None:
         raise ConfigError(
             f"{str(path)!r} does not tell how it was made, and no sidecar lies beside it;"
             " ask its dataset: fluxbatch show DIR FILE"
         )
     if as_json:
-        talk.object(told_json(told))
+        console.object(facts_json(told))
     else:
-        for line in told_lines(told):
-            talk.data(line)
+        for line in facts_lines(told):
+            console.print(line)

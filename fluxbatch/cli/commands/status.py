@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from fluxbatch.cli.options import Dataset, Json, voice
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, console_for
 
 
-def status(ctx: typer.Context, folder: Dataset, as_json: Json = False) -> int:
+def status_command(ctx: typer.Context, folder: DatasetArgument, as_json: JsonFlag = False) -> int:
     """Where a dataset stands, from its ledger alone; also while a run goes on."""
-    talk = voice(ctx, as_json=as_json)
-    from fluxbatch.cli.render.status import standing_json, status_lines
+    console = console_for(ctx, as_json=as_json)
+    from fluxbatch.cli.render.status import status_json, status_lines
     from fluxbatch.dataset.folder import Folder
-    from fluxbatch.dataset.status import standing
+    from fluxbatch.dataset.status import dataset_status
 
     dataset = Folder(folder)
     with dataset.reader() as db:
-        now = standing(db, dataset)
+        now = dataset_status(db, dataset)
     if as_json:
-        talk.object(standing_json(now))
+        console.object(status_json(now))
     else:
-        for line in status_lines(now, talk.width()):
-            talk.data(line)
+        for line in status_lines(now, console.width()):
+            console.print(line)
     return 0

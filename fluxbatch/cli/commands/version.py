@@ -7,14 +7,14 @@ import platform
 import typer
 
 from fluxbatch._version import __version__
-from fluxbatch.cli.options import Json, voice
+from fluxbatch.cli.options import JsonFlag, console_for
 
 
-def version(ctx: typer.Context, as_json: Json = False) -> int:
+def version_command(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     """This program's version."""
-    talk = voice(ctx, as_json=as_json)
+    console = console_for(ctx, as_json=as_json)
     if as_json:
-        talk.object({"version": __version__, "python": platform.python_version()})
+        console.object({"version": __version__, "python": platform.python_version()})
     else:
-        talk.data(f"fluxbatch {__version__} (Python {platform.python_version()})")
+        console.print(f"fluxbatch {__version__} (Python {platform.python_version()})")
     return 0

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from fluxbatch.cli.options import Dataset, voice
+from fluxbatch.cli.options import DatasetArgument, console_for
 
 
-def watch(ctx: typer.Context, folder: Dataset) -> int:
+def watch_command(ctx: typer.Context, folder: DatasetArgument) -> int:
     """Show the run at work in DIR until it ends, then where the dataset stands.
 
     It only reads: Ctrl-C ends the watching and not the run.
     """
-    talk = voice(ctx)
+    console = console_for(ctx)
     from fluxbatch.cli.progress.watch import watch_folder
     from fluxbatch.dataset.folder import Folder
 
@@ -20,7 +20,7 @@ def watch(ctx: typer.Context, folder: Dataset) -> int:
     with dataset.reader():
         pass  # no dataset there: said at once
     try:
-        watch_folder(talk, dataset)
+        watch_folder(console, dataset)
     except KeyboardInterrupt:
-        talk.say("no longer watching; the run goes on")
+        console.info("no longer watching; the run goes on")
     return 0

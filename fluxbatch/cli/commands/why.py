@@ -5,26 +5,28 @@ from __future__ import annotations
 import typer
 
 from fluxbatch.cli.commands.show import Name
-from fluxbatch.cli.options import Dataset, Json, voice
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, console_for
 
 
-def why(ctx: typer.Context, folder: Dataset, name: Name, as_json: Json = False) -> int:
+def why_command(
+    ctx: typer.Context, folder: DatasetArgument, name: Name, as_json: JsonFlag = False
+) -> int:
     """The whole history of one job in words: every attempt, what it cost, what to do next.
 
     Times are UTC.
     """
-    talk = voice(ctx, as_json=as_json)
-    from fluxbatch.cli.render.job_history import story_json, story_lines
-    from fluxbatch.cli.render.result import Shown
-    from fluxbatch.dataset.find_job import meant
+    console = console_for(ctx, as_json=as_json)
+    from fluxbatch.cli.render.job_history import history_json, history_lines
+    from fluxbatch.cli.render.result import ResultView
+    from fluxbatch.dataset.find_job import find_job
     from fluxbatch.dataset.folder import Folder
 
     dataset = Folder(folder)
     with dataset.reader() as db:
-        what = Shown.read(db, dataset, meant(db, dataset, name))
+        what = ResultView.read(db, dataset, find_job(db, dataset, name))
     if as_json:
-        talk.object(story_json(what))
+        console.object(history_json(what))
     else:
-        for line in story_lines(what):
-            talk.data(line)
+        for line in history_lines(what):
+            console.print(line)
     return 0

@@ -23,19 +23,19 @@ _SPREAD = 0.5
 """Of the square root of what was counted: executions of one kind end more evenly than by chance."""
 
 
-class Pace:
+class Eta:
     """Hears every status; answers in words."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
-    def hear(self, status: RunStatus) -> None:
+    def update(self, status: RunStatus) -> None:
         self._seen.append((status.elapsed_s, _ended(status)))
         # One sample older than the span stays, so that the span is always covered.
         while len(self._seen) > 2 and status.elapsed_s - self._seen[1][0] > _SPAN_S:
             self._seen.popleft()
 
-    def left(self, status: RunStatus) -> str:
+    def remaining(self, status: RunStatus) -> str:
         """`about 4 to 6 min left (steady pace)`, or why nobody can say."""
         jobs_left = status.jobs.total - _ended(status) - status.jobs.in_doubt
         if jobs_left <= 0:

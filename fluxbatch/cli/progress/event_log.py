@@ -1,6 +1,6 @@
 """What happened, a line each, in a file or on stderr: for whoever looks later.
 
-Owns the two formats. Every line passes the one redaction, `Talk.clean`; ids of the run,
+Owns the two formats. Every line passes the one redaction, `Console.redact`; ids of the run,
 job and prediction are in it, so that a line finds its row in the ledger.
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.progress import event_words
 from fluxbatch.config.settings import Log
 from fluxbatch.errors import ConfigError
@@ -46,13 +46,13 @@ _WARNINGS = (JobFailed, LaneChanged, Stopping, Noticed)
 
 
 @contextmanager
-def event_log(talk: Talk, log: Log) -> Iterator[EventLog | None]:
+def event_log(console: Console, log: Log) -> Iterator[EventLog | None]:
     """The log of one invocation: in its file, or as JSON on stderr; None where nobody asked.
 
     Raises `ConfigError` where the file cannot be opened: before anything is spent.
     """
     if log.file is None:
-        yield EventLog(talk.warn, talk, log.format) if log.format == "json" else None
+        yield EventLog(console.warn, console, log.format) if log.format == "json" else None
         return
     path = Path(log.file).expanduser()
     try:
@@ -61,15 +61,15 @@ def event_log(talk: Talk, log: Log) -> Iterator[EventLog | None]:
     except OSError as exc:
         raise ConfigError(f"log.file: cannot write {str(path)!r}: {exc.strerror}") from exc
     with suppress(OSError), file:  # closing writes what a full disk did not take
-        yield EventLog(_Lines(file, talk).add, talk, log.format)
+        yield EventLog(_Lines(file, console).add, console, log.format)
 
 
 class _Lines:
     """A file that takes lines. One that cannot be written ends no run; it is said once."""
 
-    def __init__(self, file: TextIO, talk: Talk) -> None:
+    def __init__(self, file: TextIO, console: Console) -> None:
         self._file = file
-        self._talk = talk
+        self._console = console
         self._is_broken = False
 
     def add(self, line: str) -> None:
@@ -78,7 +78,9 @@ class _Lines:
         except OSError as exc:
             if not self._is_broken:
                 self._is_broken = True
-                self._talk.warn(f"note: the log {self._file.name!r} is not written: {exc.strerror}")
+                self._console.warn(
+                    f"note: the log {self._file.name!r} is not written: {exc.strerror}"
+                )
 
 
 class EventLog:
@@ -87,12 +89,12 @@ class EventLog:
     def __init__(
         self,
         write: Callable[[str], None],
-        talk: Talk,
+        console: Console,
         style: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._write = write
-        self._talk = talk
+        self._console = console
         self._style = style
         self._now = now
         self._run = ""
@@ -106,14 +108,14 @@ class EventLog:
         level = "warning" if isinstance(event, _WARNINGS) else "info"
         if self._style == "json":
             values = {"at": at, "level": level, "event": _NAMES[type(event)], "run": self._run}
-            line = json.dumps(values | facts_of(event), ensure_ascii=False, default=str)
+            line = json.dumps(values | event_fields(event), ensure_ascii=False, default=str)
         else:
             of_run = f" run={self._run}" if self._run else ""
             line = f"{at} {level:7} {_text(event)}{of_run}"
-        self._write(self._talk.clean(line).replace("\n", " "))
+        self._write(self._console.redact(line).replace("\n", " "))
 
 
-def facts_of(event: Event) -> dict[str, Any]:
+def event_fields(event: Event) -> dict[str, Any]:
     """The event's own values, by their names; what is not known is left out."""
     values = {field.name: getattr(event, field.name) for field in fields(event)}
     return {name: value for name, value in values.items() if value not in (None, "")}
@@ -121,5 +123,5 @@ def facts_of(event: Event) -> dict[str, Any]:
 
 def _text(event: Event) -> str:
     """A sentence where there is one, then the facts that it does not tell."""
-    facts = " ".join(f"{name}={value}" for name, value in facts_of(event).items())
+    facts = " ".join(f"{name}={value}" for name, value in event_fields(event).items())
     return event_words(event) or f"{_NAMES[type(event)]} {facts}"

@@ -17,8 +17,8 @@ from typing import Protocol
 from rich.live import Live
 from rich.text import Text
 
-from fluxbatch.cli.console import Talk
-from fluxbatch.cli.progress.eta import Pace
+from fluxbatch.cli.console import Console
+from fluxbatch.cli.progress.eta import Eta
 from fluxbatch.cli.progress.screen import ASCII_MARKS, Frame, Marks, lane_sums, screen
 from fluxbatch.cli.render.text import FAILURES, count, stopping_words
 from fluxbatch.domain.formatting import clock, dollars
@@ -58,20 +58,20 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(talk: Talk, title: str, *, is_logged: bool = False) -> Iterator[Progress]:
+def progress(console: Console, title: str, *, is_logged: bool = False) -> Iterator[Progress]:
     """The progress that fits where stderr leads, for the length of a run.
 
     *is_logged*: stderr is the log's.
     """
     if is_logged:
         yield _Silent()
-    elif talk.quiet:
-        yield _Quiet(talk)
-    elif sys.stderr.isatty() and not talk.console.is_dumb_terminal:  # FORCE_COLOR is no terminal
-        with LiveProgress(talk, title).on_screen() as shown:
+    elif console.quiet:
+        yield _Quiet(console)
+    elif sys.stderr.isatty() and not console.console.is_dumb_terminal:  # FORCE_COLOR is no terminal
+        with LiveProgress(console, title).on_screen() as shown:
             yield shown
     else:
-        yield PlainProgress(talk)
+        yield PlainProgress(console)
 
 
 class _Silent:
@@ -90,12 +90,12 @@ class _Silent:
 class _Quiet:
     """Only what should not be missed."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
     def hear(self, event: Event, /) -> None:
         if isinstance(event, Noticed):
-            self._talk.warn(f"note: {event.message}")
+            self._console.warn(f"note: {event.message}")
 
     def show(self, status: RunStatus, /) -> None:
         pass
@@ -107,10 +107,10 @@ class _Quiet:
 class PlainProgress:
     """A line about every ten seconds, and one for what changes."""
 
-    def __init__(self, talk: Talk, now: Callable[[], float] = time.monotonic) -> None:
-        self._talk = talk
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
         self._now = now
-        self._pace = Pace()
+        self._eta = Eta()
         self._told_s = -_PLAIN_EVERY_S
         self._read_s = now()
         self._last = ""
@@ -119,10 +119,10 @@ class PlainProgress:
     def hear(self, event: Event, /) -> None:
         line = self._line(event)
         if line is not None:
-            self._talk.say(line)
+            self._console.info(line)
 
     def show(self, status: RunStatus, /) -> None:
-        self._pace.hear(status)
+        self._eta.update(status)
         jobs = status.jobs
         is_last = not (
             jobs.of(JobState.PENDING)
@@ -130,11 +130,11 @@ class PlainProgress:
             or jobs.of(JobState.ACTIVE) > jobs.in_doubt
         )
         due = status.elapsed_s - self._told_s >= _PLAIN_EVERY_S
-        line = status_line(status, self._pace.left(status))
+        line = status_line(status, self._eta.remaining(status))
         if (due or is_last) and line.partition("]")[2] != self._last:
             self._told_s = status.elapsed_s
             self._last = line.partition("]")[2]
-            self._talk.say(line)
+            self._console.info(line)
 
     def aside(self) -> AbstractContextManager[object]:
         return nullcontext()
@@ -147,28 +147,28 @@ class PlainProgress:
             case JobFailed():
                 self._failures[event.failure] += 1
                 told = self._failures[event.failure]
-                if told > _SAME_SHOWN and not self._talk.verbose:
+                if told > _SAME_SHOWN and not self._console.verbose:
                     return None
                 more = " (further ones like this are counted at the end)"
                 return failure_words(event) + (more if told == _SAME_SHOWN else "")
             case _:
                 words = event_words(event)
-                return words or (_detail(event) if self._talk.verbose else None)
+                return words or (_detail(event) if self._console.verbose else None)
 
 
 class LiveProgress:
     """One screen, drawn again with every status."""
 
-    def __init__(self, talk: Talk, title: str) -> None:
-        self._talk = talk
-        self._title = talk.clean(title)
-        self._pace = Pace()
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = console.redact(title)
+        self._eta = Eta()
         self._troubles: deque[str] = deque(maxlen=_TROUBLES_KEPT)
-        is_utf = talk.console.encoding.lower().startswith("utf")
+        is_utf = console.console.encoding.lower().startswith("utf")
         self._marks = Marks() if is_utf else ASCII_MARKS
         self._said: deque[str] = deque(maxlen=_TROUBLES_KEPT)
         self._live = self._new_live()
-        self._size = talk.console.size
+        self._size = console.console.size
         self._read_s = time.monotonic()
         self._latest: RunStatus | None = None
         self._is_aside = False
@@ -202,10 +202,10 @@ class LiveProgress:
                     self._fit()
                     self._live.update(Text(reading_words(event), style="dim"), refresh=True)
             case LaneChanged() if event.health != "working":
-                self._troubles.append(self._talk.clean(event_words(event) or ""))
+                self._troubles.append(self._console.redact(event_words(event) or ""))
             case Noticed() | RunStarted():
                 self._fit()
-                self._said.append(self._talk.clean(event_words(event) or ""))
+                self._said.append(self._console.redact(event_words(event) or ""))
                 self._live.console.print(self._said[-1])
             case Stopping() if self._latest is not None:
                 self.show(replace(self._latest, stopping=event.reason))
@@ -215,21 +215,21 @@ class LiveProgress:
     def show(self, status: RunStatus, /) -> None:
         self._latest = status = replace(
             status,
-            stopping=self._talk.clean(status.stopping),
-            failures=tuple(_cleaned(self._talk, one) for one in status.failures),
+            stopping=self._console.redact(status.stopping),
+            failures=tuple(_cleaned(self._console, one) for one in status.failures),
         )
-        self._pace.hear(status)
+        self._eta.update(status)
         if self._is_aside:
             return
         self._fit()
         width, height = self._live.console.size
         frame = Frame(
-            self._title, status, self._pace.left(status), tuple(self._troubles), self._marks
+            self._title, status, self._eta.remaining(status), tuple(self._troubles), self._marks
         )
         self._live.update(screen(frame, width, height - 1), refresh=True)
 
     def _new_live(self) -> Live:
-        return Live(console=self._talk.console, auto_refresh=False, transient=True)
+        return Live(console=self._console.console, auto_refresh=False, transient=True)
 
     def _fit(self) -> None:
         """After a change of the terminal's size begin on an empty one.
@@ -242,17 +242,17 @@ class LiveProgress:
             return
         self._size = size
         self._live.stop()
-        self._talk.console.clear()
+        self._console.console.clear()
         self._live = self._new_live()
         self._live.start()
         for line in self._said:
             self._live.console.print(line)
 
 
-def _cleaned(talk: Talk, job: FailedJob) -> FailedJob:
+def _cleaned(console: Console, job: FailedJob) -> FailedJob:
     """The reason is the provider's, the row's id whoever's."""
-    row = job.row and replace(job.row, user_id=job.row.user_id and talk.clean(job.row.user_id))
-    return replace(job, reason=talk.clean(job.reason), row=row)
+    row = job.row and replace(job.row, user_id=job.row.user_id and console.redact(job.row.user_id))
+    return replace(job, reason=console.redact(job.reason), row=row)
 
 
 def status_line(status: RunStatus, left: str) -> str:

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.progress import Progress, progress
 from fluxbatch.cli.render.status import status_lines
 from fluxbatch.config.settings import Limits
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.status import standing
+from fluxbatch.dataset.status import dataset_status
 from fluxbatch.engine.status import LaneStatus, RunStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
@@ -33,27 +33,29 @@ class _Shaped(BaseModel):
     limits: Limits = Limits()
 
 
-def watch_folder(talk: Talk, folder: Folder, sleep: Callable[[float], None] = time.sleep) -> None:
+def watch_folder(
+    console: Console, folder: Folder, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Show the run at work until it ends, then where the dataset stands."""
-    if folder.is_held():
-        with _shown(talk, folder) as shown:
-            while folder.is_held():
+    if folder.is_locked():
+        with _shown(console, folder) as shown:
+            while folder.is_locked():
                 with folder.reader() as db:
                     run = watched_run(db)
                     if run is not None:
                         shown.show(status_of(db, run, datetime.now(UTC)))
                 sleep(_EVERY_S)
     else:
-        talk.say("no run is at work here; where it stands:")
+        console.info("no run is at work here; where it stands:")
     with folder.reader() as db:
-        now = standing(db, folder)
-    for line in status_lines(now, talk.width()):
-        talk.data(line)
+        now = dataset_status(db, folder)
+    for line in status_lines(now, console.width()):
+        console.print(line)
 
 
 @contextmanager
-def _shown(talk: Talk, folder: Folder) -> Iterator[Progress]:
-    with progress(talk, f"fluxbatch  watching {folder.root}") as shown:
+def _shown(console: Console, folder: Folder) -> Iterator[Progress]:
+    with progress(console, f"fluxbatch  watching {folder.root}") as shown:
         yield shown
 
 

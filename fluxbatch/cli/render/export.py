@@ -9,7 +9,7 @@ from fluxbatch.cli.render.text import count
 from fluxbatch.export.export import FAILED_ROWS, Exported
 
 
-def exported_lines(done: Exported) -> Iterator[str]:
+def export_lines(done: Exported) -> Iterator[str]:
     """What is in it, then what is not and why."""
     splits = ", ".join(f"{name} {rows:,}" for name, rows in sorted(done.splits.items()))
     yield f"{count(done.images, 'image')} in {count(done.rows, 'row')} ({splits})"
@@ -31,7 +31,7 @@ def exported_lines(done: Exported) -> Iterator[str]:
         yield "README.md was edited by hand and is kept; what it would be is in README.md.new"
 
 
-def exported_json(done: Exported, form: str) -> dict[str, Any]:
+def export_json(done: Exported, form: str) -> dict[str, Any]:
     """The object of `export --json`."""
     return {
         "path": str(done.path),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fluxbatch.cli.render.result import (
-    Shown,
+    ResultView,
     attempt_json,
     cost_words,
     heading_lines,
@@ -18,12 +18,12 @@ from fluxbatch.cli.render.result import (
     job_json,
     short,
 )
-from fluxbatch.cli.render.text import line, moment
+from fluxbatch.cli.render.text import label_line, local_time
 from fluxbatch.domain.formatting import dollars, duration
 from fluxbatch.domain.job import FailureClass, JobState, PredictionState
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, PredictionEvent
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
-from fluxbatch.ledger.queries.job_history import Dossier, HistoryEntry, PredictionEntry
+from fluxbatch.ledger.queries.job_history import HistoryEntry, JobHistory, PredictionEntry
 
 P, J, O = PredictionEvent, JobEvent, OutputEvent  # noqa: E741  # as `states` calls them
 
@@ -78,7 +78,7 @@ _SAYS_ITSELF = frozenset(
 """Events that leave the state as it is; any other that does so came too late."""
 
 
-def story_lines(shown: Shown) -> Iterator[str]:
+def history_lines(shown: ResultView) -> Iterator[str]:
     """From the row to the end there is, then the sum and the next step."""
     if shown.job is None:
         yield from invalid_lines(shown)
@@ -86,20 +86,20 @@ def story_lines(shown: Shown) -> Iterator[str]:
     job = shown.job
     yield from heading_lines(shown)
     yield ""
-    yield f"{moment(job.job.created_at)}  {'job':11} read from a manifest (→ pending)"
+    yield f"{local_time(job.job.created_at)}  {'job':11} read from a manifest (→ pending)"
     for entry in job.history:
         yield _line(job, entry)
     yield ""
-    yield line("cost", cost_words(job))
+    yield label_line("cost", cost_words(job))
     for number, step in enumerate(_next(shown, job)):
-        yield line("next" if number == 0 else "", step)
+        yield label_line("next" if number == 0 else "", step)
 
 
-def _line(job: Dossier, entry: HistoryEntry) -> str:
-    return f"{moment(entry.at)}  {_subject(job, entry):11} {told(job, entry)}"
+def _line(job: JobHistory, entry: HistoryEntry) -> str:
+    return f"{local_time(entry.at)}  {_subject(job, entry):11} {history_sentence(job, entry)}"
 
 
-def told(job: Dossier, entry: HistoryEntry) -> str:
+def history_sentence(job: JobHistory, entry: HistoryEntry) -> str:
     """One change in words, with its reason and its states."""
     words = _sentence(job, entry)
     if entry.reason:
@@ -113,7 +113,7 @@ def told(job: Dossier, entry: HistoryEntry) -> str:
     return words
 
 
-def _sentence(job: Dossier, entry: HistoryEntry) -> str:
+def _sentence(job: JobHistory, entry: HistoryEntry) -> str:
     words: Mapping[str, str] = {
         "prediction": PREDICTION_WORDS,
         "job": JOB_WORDS,
@@ -125,7 +125,7 @@ def _sentence(job: Dossier, entry: HistoryEntry) -> str:
     return words[event].format_map(_facts(job, entry)) if event in words else event
 
 
-def _subject(job: Dossier, entry: HistoryEntry) -> str:
+def _subject(job: JobHistory, entry: HistoryEntry) -> str:
     if entry.subject == "prediction":
         return f"attempt {_attempt(job, entry.subject_seq)}"
     if entry.subject == "output":
@@ -134,12 +134,12 @@ def _subject(job: Dossier, entry: HistoryEntry) -> str:
     return entry.subject
 
 
-def _attempt(job: Dossier, prediction_seq: int) -> str:
+def _attempt(job: JobHistory, prediction_seq: int) -> str:
     found = [p.attempt for p in job.predictions if p.seq == prediction_seq]
     return str(found[0]) if found else "?"
 
 
-def _facts(job: Dossier, entry: HistoryEntry) -> Mapping[str, str]:
+def _facts(job: JobHistory, entry: HistoryEntry) -> Mapping[str, str]:
     """What the sentences name; of a prediction as it is now."""
     facts = dict.fromkeys(("price", "key", "run", "id", "adopted", "took", "cost", "path"), "")
     if entry.subject == "prediction":
@@ -165,7 +165,7 @@ def _prediction_facts(made: PredictionEntry) -> dict[str, str]:
     }
 
 
-def _next(shown: Shown, job: Dossier) -> Iterator[str]:
+def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
     """The commands that take the job further."""
     root, entry = shown.folder.root, job.job
     match entry.state:
@@ -179,7 +179,7 @@ def _next(shown: Shown, job: Dossier) -> Iterator[str]:
         case JobState.PENDING if entry.listed_in != shown.meant.manifest.seq:
             yield "nothing: the latest manifest does not name this job, so no run of it buys it"
         case JobState.PENDING:
-            later = f", not before {moment(entry.not_before)} UTC" if entry.not_before else ""
+            later = f", not before {local_time(entry.not_before)} UTC" if entry.not_before else ""
             yield f"the same `fluxbatch run` again: buys it{later}"
         case JobState.ACTIVE:
             yield from _while_active(str(root), job)
@@ -196,7 +196,7 @@ def _after_failure(root: str, failure: FailureClass) -> Iterator[str]:
         yield f"fluxbatch retry {root} --kind {failure}: sends all such jobs back to pending"
 
 
-def _while_active(root: str, job: Dossier) -> Iterator[str]:
+def _while_active(root: str, job: JobHistory) -> Iterator[str]:
     unknown = (PredictionState.UNKNOWN, PredictionState.SUBMITTING)
     if any(made.state in unknown for made in job.predictions):
         yield f"fluxbatch reconcile {root}: looks for the create whose outcome is unknown"
@@ -204,7 +204,7 @@ def _while_active(root: str, job: Dossier) -> Iterator[str]:
         yield "wait: it runs at the provider; if no run goes on, the same `fluxbatch run` again"
 
 
-def story_json(shown: Shown) -> dict[str, Any]:
+def history_json(shown: ResultView) -> dict[str, Any]:
     """The object of `why --json`."""
     if shown.job is None:
         return {**job_json(shown), "attempts": [], "history": [], "next": []}
@@ -222,7 +222,7 @@ def story_json(shown: Shown) -> dict[str, Any]:
                 "event": entry.event,
                 "reason": entry.reason,
                 "request_id": entry.request_id,
-                "words": told(job, entry),
+                "words": history_sentence(job, entry),
             }
             for entry in job.history
         ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.render.text import count, listed
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.formatting import dollars, duration, size
@@ -158,7 +158,7 @@ def _next(steps: Iterable[str]) -> Iterator[str]:
         yield ("next     " if number == 0 else "         ") + step
 
 
-def confirmed(talk: Talk, folder: Folder, *, yes: bool) -> bool:
+def confirmed(console: Console, folder: Folder, *, yes: bool) -> bool:
     """Whether they may go: nothing is there to delete, or somebody said yes.
 
     Raises `ConfigError` where nobody can be asked.
@@ -171,7 +171,7 @@ def confirmed(talk: Talk, folder: Folder, *, yes: bool) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError(f"{words} would be deleted at the provider; --yes deletes them")
     question = f"{words} will be deleted at the provider; no pending or active job needs them."
-    return typer.confirm(talk.clean(f"{question} Go on?"), err=True)
+    return typer.confirm(console.redact(f"{question} Go on?"), err=True)
 
 
 def prune_lines(report: PruneReport) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fluxbatch.cli.render.text import folded
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.model_card import Described
+from fluxbatch.dataset.model_card import ModelDescription
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.money import as_usd
 from fluxbatch.ledger.operations.model_descriptions import kept_models
@@ -54,7 +54,7 @@ def known_lines(models: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "any other of the provider's models runs by its schema: `fluxbatch models SLUG` shows it"
 
 
-def model_lines(described: Described, width: int | None = None) -> Iterator[str]:
+def model_lines(described: ModelDescription, width: int | None = None) -> Iterator[str]:
     """Name and price, then a line an input; two, where *width* columns are too few for one."""
     card = described.card
     yield card.slug + (f"  ({described.title})" if described.title else "")
@@ -78,7 +78,7 @@ def model_lines(described: Described, width: int | None = None) -> Iterator[str]
             yield from folded(f"    {more}", width)
 
 
-def model_json(described: Described) -> dict[str, Any]:
+def model_json(described: ModelDescription) -> dict[str, Any]:
     """The same for programs, nothing shortened."""
     card = described.card
     return {
@@ -127,7 +127,7 @@ def _range(field: InputField) -> str:
     return allowed.removeprefix("an integer ").removeprefix("a number ").removeprefix("one of ")
 
 
-def _price_line(described: Described) -> str:
+def _price_line(described: ModelDescription) -> str:
     card = described.card
     if card.price is not None:
         return f"{dollars(card.price)} an execution"

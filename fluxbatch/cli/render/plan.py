@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.errors import bad_row_json, bad_row_lines
 from fluxbatch.cli.render.text import count
 from fluxbatch.config.settings import Settings
@@ -64,14 +64,14 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
         yield f"next      fluxbatch run {source} --out {out or 'DIR'}"
 
 
-def refusal(talk: Talk, plan: Plan) -> int:
+def refusal(console: Console, plan: Plan) -> int:
     """Rows are invalid: say which; answers the exit code."""
-    for line in bad_row_lines(plan.bad_rows, everything=talk.verbose):
-        talk.warn(line)
+    for line in bad_row_lines(plan.bad_rows, everything=console.verbose):
+        console.warn(line)
     message = f"{count(plan.jobs.invalid, 'row')} of {plan.source} cannot become jobs;"
     message += " mend them, or run with --skip-invalid"
     more = {"bad_rows": [bad_row_json(bad) for bad in plan.bad_rows], **plan.as_json()}
-    return talk.failed(message, ExitCode.USAGE, more)
+    return console.failed(message, ExitCode.USAGE, more)
 
 
 def _line(label: str, text: str) -> str:

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxbatch.cli.render.text import FAILURES, count, line, moment
-from fluxbatch.dataset.find_job import Meant
+from fluxbatch.cli.render.text import FAILURES, count, label_line, local_time
+from fluxbatch.dataset.find_job import JobRef
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import images_of
+from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.formatting import dollars, duration, shortened, size
 from fluxbatch.domain.job import OutputState
 from fluxbatch.domain.money import as_usd
 from fluxbatch.errors import SinkError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import lookup
-from fluxbatch.ledger.queries.job_history import Dossier, OutputEntry, PredictionEntry, dossier
+from fluxbatch.ledger.queries.job_history import (
+    JobHistory,
+    OutputEntry,
+    PredictionEntry,
+    job_history,
+)
 from fluxbatch.sink import Images
 
 _LABEL = 12
@@ -31,26 +36,26 @@ _CONTROL = "control_image"
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ResultView:
     """A job with the rows that name it, or a row that names none."""
 
     folder: Folder
     images: Images
-    meant: Meant
-    job: Dossier | None
+    meant: JobRef
+    job: JobHistory | None
     """None: the row is invalid."""
     row_count: int
     rows: tuple[lookup.NamedRow, ...]
     """The first ones."""
 
     @classmethod
-    def read(cls, db: Database, folder: Folder, found: Meant) -> Shown:
-        images = images_of(folder, db)
+    def read(cls, db: Database, folder: Folder, found: JobRef) -> ResultView:
+        images = open_images(folder, db)
         if found.job_seq is None:
             assert found.row is not None
             return cls(folder, images, found, None, 1, (found.row,))
         total, rows = lookup.rows_of_job(db, found.manifest.seq, found.job_seq, _ROWS_SHOWN)
-        return cls(folder, images, found, dossier(db, found.job_seq), total, tuple(rows))
+        return cls(folder, images, found, job_history(db, found.job_seq), total, tuple(rows))
 
     @property
     def outputs(self) -> tuple[OutputEntry, ...]:
@@ -64,59 +69,59 @@ class Shown:
         return next(p for p in self.job.predictions if p.seq == output.prediction_seq)
 
 
-def heading_lines(shown: Shown) -> Iterator[str]:
+def heading_lines(shown: ResultView) -> Iterator[str]:
     """Which job this is, and which rows name it."""
     if shown.job is not None:
         job = shown.job.job
         failure = f" ({job.failure}: {FAILURES[job.failure]})" if job.failure else ""
-        yield line("job", f"{job.job_id}, {job.state}{failure}")
+        yield label_line("job", f"{job.job_id}, {job.state}{failure}")
         if job.reason:
-            yield line("", job.reason)
+            yield label_line("", job.reason)
     manifest = Path(shown.meant.manifest.path).name if shown.meant.manifest.path else "the sweep"
     for number, row in enumerate(shown.rows):
         name = f" {row.user_id!r}" if row.user_id is not None else ""
         place = f" (line {row.line} of {manifest})" if row.line else f" (of {manifest})"
-        yield line("row" if number == 0 else "", f"#{row.number}{name}{place}")
+        yield label_line("row" if number == 0 else "", f"#{row.number}{name}{place}")
     if (more := shown.row_count - len(shown.rows)) > 0:
-        yield line("", f"and {count(more, 'more row')}")
+        yield label_line("", f"and {count(more, 'more row')}")
     if not shown.rows:
-        yield line(
+        yield label_line(
             "row", f"none in {manifest}, the latest manifest: the job is kept, not submitted"
         )
 
 
-def invalid_lines(shown: Shown) -> Iterator[str]:
+def invalid_lines(shown: ResultView) -> Iterator[str]:
     """A row that cannot become a job."""
     (row,) = shown.rows
     yield from heading_lines(shown)
-    yield line("state", "invalid: the row cannot become a job, so nothing was bought for it")
-    yield line("why", row.error or "")
-    yield line("next", "mend the row in the manifest, then run it again")
+    yield label_line("state", "invalid: the row cannot become a job, so nothing was bought for it")
+    yield label_line("why", row.error or "")
+    yield label_line("next", "mend the row in the manifest, then run it again")
 
 
-def shown_lines(shown: Shown) -> Iterator[str]:
+def result_lines(shown: ResultView) -> Iterator[str]:
     """The result, label by label."""
     if shown.job is None:
         yield from invalid_lines(shown)
         return
     job = shown.job.job
     yield from heading_lines(shown)
-    yield line("model", job.model)
+    yield label_line("model", job.model)
     for number, (name, value) in enumerate(job.input.items()):
         if name != _CONTROL:
-            yield line("input" if number == 0 else "", f"{name} = {_value(value)}")
+            yield label_line("input" if number == 0 else "", f"{name} = {_value(value)}")
     if job.repeat:
-        yield line("", f"repeat {job.repeat + 1} of this input")
+        yield label_line("", f"repeat {job.repeat + 1} of this input")
     yield from _control_lines(shown)
-    yield line("cost", cost_words(shown.job))
+    yield label_line("cost", cost_words(shown.job))
     for output in shown.outputs:
         yield ""
         yield from _output_lines(shown, output)
     if not shown.outputs:
-        yield line("images", "none yet" if not job.failure else "none")
+        yield label_line("images", "none yet" if not job.failure else "none")
 
 
-def cost_words(job: Dossier) -> str:
+def cost_words(job: JobHistory) -> str:
     """`$0.05 for 2 attempts, estimated`."""
     attempts = count(len(job.predictions), "attempt")
     guess = ", estimated" if job.is_estimated else ""
@@ -124,41 +129,41 @@ def cost_words(job: Dossier) -> str:
     return f"{dollars(job.cost)} for {attempts}{guess}{held}"
 
 
-def _control_lines(shown: Shown) -> Iterator[str]:
+def _control_lines(shown: ResultView) -> Iterator[str]:
     assert shown.job is not None
     job = shown.job.job
     given = job.input.get(_CONTROL)
     if job.control_sha256 and job.control_path:
         there = "" if Path(job.control_path).is_file() else " (no longer there)"
-        yield line("control", f"{job.control_path}{there}")
-        yield line("", f"sha256 {job.control_sha256}")
+        yield label_line("control", f"{job.control_path}{there}")
+        yield label_line("", f"sha256 {job.control_sha256}")
     elif given is not None:
-        yield line("control", _url(str(given)))
+        yield label_line("control", _url(str(given)))
 
 
-def _output_lines(shown: Shown, output: OutputEntry) -> Iterator[str]:
+def _output_lines(shown: ResultView, output: OutputEntry) -> Iterator[str]:
     made = shown.prediction_of(output)
     label = f"image {output.number + 1}"
     if output.state is not OutputState.STORED or output.path is None:
         why = f": {output.reason}" if output.reason else ""
-        yield line(label, f"{output.state}{why}")
+        yield label_line(label, f"{output.state}{why}")
     else:
-        yield line(label, shown.images.place(output.path))
+        yield label_line(label, shown.images.place(output.path))
         measures = f"{output.width} x {output.height} {output.mime}, {size(output.bytes or 0)}"
-        yield line("", f"{measures}, {_verdict(shown, output)}")
-        yield line("  sha256", output.sha256 or "")
+        yield label_line("", f"{measures}, {_verdict(shown, output)}")
+        yield label_line("  sha256", output.sha256 or "")
         if output.file_sha256 and output.file_sha256 != output.sha256:
-            yield line("  of file", output.file_sha256)
+            yield label_line("  of file", output.file_sha256)
     if output.quality:
-        yield line("  quality", json.dumps(output.quality, ensure_ascii=False))
-    yield line("  seed", "chosen by the provider" if made.seed is None else str(made.seed))
+        yield label_line("  quality", json.dumps(output.quality, ensure_ascii=False))
+    yield label_line("  seed", "chosen by the provider" if made.seed is None else str(made.seed))
     adopted = f", found again {made.adopted}" if made.adopted else ""
-    yield line("  made by", f"{made.provider_id}, attempt {made.attempt}{adopted}")
-    yield line("", f"run {made.run_id}, key {made.key_label}, fluxbatch {made.tool_version}")
+    yield label_line("  made by", f"{made.provider_id}, attempt {made.attempt}{adopted}")
+    yield label_line("", f"run {made.run_id}, key {made.key_label}, fluxbatch {made.tool_version}")
     took = f" in {duration(made.run_time_s)}" if made.run_time_s is not None else ""
-    yield line("  made at", f"{moment(made.ended_at or made.intended_at)} UTC{took}")
+    yield label_line("  made at", f"{local_time(made.ended_at or made.intended_at)} UTC{took}")
     if made.cost is not None:
-        yield line("  cost", dollars(made.cost) + (", estimated" if made.estimated else ""))
+        yield label_line("  cost", dollars(made.cost) + (", estimated" if made.estimated else ""))
 
 
 def _value(value: object) -> str:
@@ -171,7 +176,7 @@ def _url(text: str) -> str:
     return plain + ("?…" if mark else "")
 
 
-def _verdict(shown: Shown, output: OutputEntry) -> str:
+def _verdict(shown: ResultView, output: OutputEntry) -> str:
     """Whether the file is what the ledger says."""
     state = _file_state(shown, output)
     if state == "whole":
@@ -182,7 +187,7 @@ def _verdict(shown: Shown, output: OutputEntry) -> str:
     return f"the file is {words}: fluxbatch repair {shown.folder.root}"
 
 
-def _file_state(shown: Shown, output: OutputEntry) -> str:
+def _file_state(shown: ResultView, output: OutputEntry) -> str:
     assert output.path is not None
     try:
         with shown.images.open(output.path) as file:
@@ -194,9 +199,9 @@ def _file_state(shown: Shown, output: OutputEntry) -> str:
     return "whole" if digest == (output.file_sha256 or output.sha256) else "changed"
 
 
-def job_json(shown: Shown) -> dict[str, Any]:
+def job_json(shown: ResultView) -> dict[str, Any]:
     """What `show --json` and `why --json` have in common."""
-    rows = [{"number": r.number, "line": r.line or None, "id": r.user_id} for r in shown.rows]
+    rows = [{"number": r.number, "label_line": r.line or None, "id": r.user_id} for r in shown.rows]
     if shown.job is None:
         (row,) = shown.rows
         return {"job": None, "state": "invalid", "reason": row.error, "rows": rows}
@@ -214,7 +219,7 @@ def job_json(shown: Shown) -> dict[str, Any]:
     }
 
 
-def shown_json(shown: Shown) -> dict[str, Any]:
+def result_json(shown: ResultView) -> dict[str, Any]:
     """The object of `show --json`."""
     told = job_json(shown)
     if shown.job is None:
@@ -234,7 +239,7 @@ def shown_json(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _output_json(shown: Shown, output: OutputEntry) -> dict[str, Any]:
+def _output_json(shown: ResultView, output: OutputEntry) -> dict[str, Any]:
     made = shown.prediction_of(output)
     return {
         "number": output.number,

@@ -33,7 +33,7 @@ def _parsed(words: type[W], option: str, names: Sequence[str]) -> tuple[W, ...]:
     return tuple(words(name) for name in names)
 
 
-def retried_lines(retried: Retried, folder: Folder) -> Iterator[str]:
+def retry_lines(retried: Retried, folder: Folder) -> Iterator[str]:
     """How many went back, and why the others stayed."""
     yield f"{count(retried.jobs, 'failed job')} back to pending"
     for failure, jobs in retried.kept.items():
@@ -52,7 +52,7 @@ def retried_lines(retried: Retried, folder: Folder) -> Iterator[str]:
         yield _next(folder)
 
 
-def reseeded_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
+def retry_quality_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
     """How many are made anew, and why the others stayed."""
     yield f"{count(reseeded.jobs, 'done job')} back to pending, each for an image of another seed"
     if reseeded.jobs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.render.status import failure_lines, money_words, next_lines
 from fluxbatch.cli.render.text import count, folded
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.status import Standing, standing
+from fluxbatch.dataset.status import DatasetStatus, dataset_status
 from fluxbatch.domain.formatting import dollars, duration
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.status import RunSummary
@@ -29,18 +29,18 @@ _SAYS_ITSELF = (
 )  # fmt: skip
 
 
-def tell_summary(talk: Talk, summary: RunSummary, folder: Folder, again: str) -> None:
+def tell_summary(console: Console, summary: RunSummary, folder: Folder, again: str) -> None:
     """Say how the run ended; *again* is the command that goes on with it."""
-    if talk.quiet:
+    if console.quiet:
         return
     with folder.reader() as db:
-        now = standing(db, folder)
+        now = dataset_status(db, folder)
     for line in summary_lines(summary, now, again):
-        for part in folded(line, talk.width(stderr=True), hang=2):
-            talk.say(part)
+        for part in folded(line, console.width(stderr=True), hang=2):
+            console.info(part)
 
 
-def summary_lines(summary: RunSummary, now: Standing, again: str) -> Iterator[str]:
+def summary_lines(summary: RunSummary, now: DatasetStatus, again: str) -> Iterator[str]:
     """The summary, line by line."""
     jobs = summary.jobs
     total, done = jobs.total + jobs.invalid, jobs.of(JobState.DONE)

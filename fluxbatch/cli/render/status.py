@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fluxbatch.cli.render.text import FAILURES, QUALITY, count, folded, listed
-from fluxbatch.dataset.status import Standing
+from fluxbatch.dataset.status import DatasetStatus
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.job import JobState, Quality
 from fluxbatch.domain.money import Balance, as_usd
@@ -23,7 +23,7 @@ _REASONS_SHOWN = 3
 _REASON_CHARS = 200
 
 
-def failure_lines(now: Standing) -> Iterator[str]:
+def failure_lines(now: DatasetStatus) -> Iterator[str]:
     """Counts by class, each with its meaning, its first reasons and their rows."""
     for group in now.failures:
         yield f"  {group.jobs:,} {group.failure}: {FAILURES[group.failure]}"
@@ -59,7 +59,7 @@ def money_words(totals: totals.Totals) -> str:
     return " · ".join(parts)
 
 
-def next_lines(now: Standing, again: str, exit_code: int | None) -> list[str]:
+def next_lines(now: DatasetStatus, again: str, exit_code: int | None) -> list[str]:
     """What to run next, the most useful first; below each command what it does."""
     lines: list[str] = []
     for command, what in _next_steps(now, again, exit_code):
@@ -67,7 +67,7 @@ def next_lines(now: Standing, again: str, exit_code: int | None) -> list[str]:
     return lines
 
 
-def _next_steps(now: Standing, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
+def _next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
     retry = f"fluxbatch retry {now.folder.root}"
     kept = {group.failure: group.jobs for group in now.failures}
     if now.left:
@@ -94,7 +94,7 @@ def _next_steps(now: Standing, again: str, exit_code: int | None) -> Iterator[tu
         yield again, "once the invalid rows are mended in the manifest"
 
 
-def _why_again(now: Standing, exit_code: int | None) -> str:
+def _why_again(now: DatasetStatus, exit_code: int | None) -> str:
     jobs = count(now.left, "job")
     match exit_code:
         case ExitCode.STOPPED:
@@ -107,7 +107,7 @@ def _why_again(now: Standing, exit_code: int | None) -> str:
             return f"goes on with {jobs}"
 
 
-def standing_json(now: Standing) -> dict[str, Any]:
+def status_json(now: DatasetStatus) -> dict[str, Any]:
     """The object of `status --json`."""
     jobs, totals = now.jobs, now.totals
     return {
@@ -162,7 +162,7 @@ def _run_json(run: runs_and_failures.ListedRun) -> dict[str, Any]:
     }
 
 
-def _unknown_json(create: runs_and_failures.UnknownCreate) -> dict[str, Any]:
+def _unknown_json(create: runs_and_failures.UnknownPrediction) -> dict[str, Any]:
     return {
         "job": create.job,
         "since": create.intended_at,
@@ -189,13 +189,13 @@ _RUNS_SHOWN = 5
 _UNKNOWN_SHOWN = 5
 
 
-def status_lines(now: Standing, width: int | None = None) -> Iterator[str]:
+def status_lines(now: DatasetStatus, width: int | None = None) -> Iterator[str]:
     """The standing, line by line; on a terminal *width* columns wide none is longer."""
     for line in _lines(now):
         yield from folded(line, width, hang=2 if line.startswith(" ") else _LABEL)
 
 
-def _lines(now: Standing) -> Iterator[str]:
+def _lines(now: DatasetStatus) -> Iterator[str]:
     yield _line("dataset", str(now.folder.root))
     if now.manifest is None:
         yield _line("manifest", "none was ever run here")
@@ -209,7 +209,7 @@ def _lines(now: Standing) -> Iterator[str]:
         yield _line("quality", _quality(now))
     yield _line("money", money_words(now.totals))
     yield from _labelled("budget", list(cap_lines(now.balances)))
-    held = now.folder.is_held()
+    held = now.folder.is_locked()
     runs = [_run(run, goes_on=held and not number) for number, run in enumerate(now.runs)]
     yield from _labelled("runs", runs[:_RUNS_SHOWN])
     if len(now.runs) > _RUNS_SHOWN:
@@ -236,11 +236,11 @@ def _lines(now: Standing) -> Iterator[str]:
     yield from _labelled("next", steps or ["nothing: every job has its end"])
 
 
-def _quality(now: Standing) -> str:
+def _quality(now: DatasetStatus) -> str:
     return ", ".join(f"{images:,} {QUALITY[note]}" for note, images in now.quality.items())
 
 
-def _jobs(now: Standing) -> str:
+def _jobs(now: DatasetStatus) -> str:
     jobs = now.jobs
     running = jobs.of(JobState.ACTIVE) - jobs.unknown
     kinds = [
@@ -267,7 +267,7 @@ def _run(run: ListedRun, *, goes_on: bool) -> str:
     return f"{run.run_id}  {when}  {count(run.creates, 'create')}, {dollars(run.spent)}, {end}"
 
 
-def _unknown(now: Standing) -> Iterator[str]:
+def _unknown(now: DatasetStatus) -> Iterator[str]:
     yield f"{count(len(now.unknown), 'create')} without a known outcome"
     for create in now.unknown[:_UNKNOWN_SHOWN]:
         risk = f", {dollars(create.reserved)} at risk" if create.at_risk else ""

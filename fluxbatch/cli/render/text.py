@@ -68,23 +68,23 @@ def listed(names: list[str], total: int) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def folded(line: str, width: int | None, hang: int = 0) -> list[str]:
+def folded(label_line: str, width: int | None, hang: int = 0) -> list[str]:
     """*line* in lines of at most *width* columns, broken at spaces; all but the first begin
     *hang* further in than it does.
 
     As it is where *width* is None: whoever reads a pipe wants one line. Paths and addresses stay
     whole, and so does a command, or copying it would break it.
     """
-    if width is None or "fluxbatch " in line:
-        return [line]
+    if width is None or "fluxbatch " in label_line:
+        return [label_line]
     from rich.cells import cell_len, chop_cells  # where somebody looks, and not for a script
 
-    if cell_len(line) <= width:
-        return [line]
-    start = line[: len(line) - len(line.lstrip())]
+    if cell_len(label_line) <= width:
+        return [label_line]
+    start = label_line[: len(label_line) - len(label_line.lstrip())]
     inner, most = start + " " * hang, max(width - len(start) - hang, 8)
     lines, now = [], start
-    for word in line.lstrip().split(" "):
+    for word in label_line.lstrip().split(" "):
         pieces = [word] if "/" in word else chop_cells(word, most) or [word]
         for number, piece in enumerate(pieces):
             glue = " " if now.strip() and number == 0 else ""
@@ -102,11 +102,11 @@ def stopping_words(reason: str) -> str:
     return f"finishing what runs, buying no more: {reason}"
 
 
-def line(label: str, text: str) -> str:
+def label_line(label: str, text: str) -> str:
     """A label and what it is about."""
     return f"{label:{_LABEL}}{text}".rstrip()
 
 
-def moment(at: str) -> str:
+def local_time(at: str) -> str:
     """A time of the ledger as people read it, in UTC."""
     return at[:19].replace("T", " ")

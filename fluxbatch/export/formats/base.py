@@ -30,7 +30,7 @@ class Stem:
         return f"{self.split}-{self.number:06d}"
 
 
-class Format(Protocol):
+class ExportFormat(Protocol):
     """How samples become files."""
 
     @property

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from fluxbatch.export.columns import COLUMNS, Kind, Sample
+from fluxbatch.export.columns import COLUMNS, ColumnType, Sample
 from fluxbatch.export.formats.base import Stem
 from fluxbatch.export.output_dir import Draft, mark_of
 
@@ -43,7 +43,7 @@ class Csv:
                 file.write((",".join(cells) + "\n").encode())
 
 
-def _cell(kind: Kind, value: Any) -> str:
+def _cell(kind: ColumnType, value: Any) -> str:
     if value is None:
         return ""
     match kind:

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fluxbatch._version import __version__
-from fluxbatch.export.columns import Record, Sample
+from fluxbatch.export.columns import ExportRecord, Sample
 from fluxbatch.export.formats.base import Stem
-from fluxbatch.export.formats.parquet import SCHEMA_VERSION, require_pyarrow, write_table
-from fluxbatch.export.images import Images
+from fluxbatch.export.formats.parquet import PARQUET_SCHEMA_VERSION, require_pyarrow, write_table
+from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, mark_of
 
 _MOST_FILES = 10_000
@@ -27,7 +27,7 @@ class ImageFolder:
     """Borrows the images."""
 
     name: Final = "imagefolder"
-    identity: Final = f"imagefolder {SCHEMA_VERSION} of {__version__}"
+    identity: Final = f"imagefolder {PARQUET_SCHEMA_VERSION} of {__version__}"
     shard_size: Final = 5_000
     most: Final = _MOST_FILES - 2
     holds_images: Final = True
@@ -35,7 +35,7 @@ class ImageFolder:
     patterns: Final = ("*/[0-9][0-9][0-9][0-9][0-9][0-9]", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT/**"
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: SampleImages) -> None:
         require_pyarrow(self.name)
         self._images = images
 
@@ -47,7 +47,9 @@ class ImageFolder:
         with draft.open(f"{folder}/metadata.parquet") as file:
             write_table(file, self._placed(samples, draft, folder))
 
-    def _placed(self, samples: Iterable[Sample], draft: Draft, folder: str) -> Iterator[Record]:
+    def _placed(
+        self, samples: Iterable[Sample], draft: Draft, folder: str
+    ) -> Iterator[ExportRecord]:
         """Each record with the names of its files, once these are written."""
         for sample in samples:
             record = sample.record

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from fluxbatch.export.columns import Record, Sample
+from fluxbatch.export.columns import ExportRecord, Sample
 from fluxbatch.export.formats.base import Stem
 from fluxbatch.export.output_dir import Draft, mark_of
 
@@ -15,7 +15,7 @@ _LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\
 """Legal within JSON, but some readers end a line at them."""
 
 
-def line_of(record: Record) -> bytes:
+def line_of(record: ExportRecord) -> bytes:
     """One line, its end included."""
     return (_encode(record).translate(_LINE_ENDS) + "\n").encode()
 

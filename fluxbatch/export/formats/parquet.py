@@ -16,22 +16,22 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from fluxbatch._version import __version__
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, Kind, Record, Sample
+from fluxbatch.export.columns import COLUMNS, ColumnType, ExportRecord, Sample
 from fluxbatch.export.formats.base import Stem
-from fluxbatch.export.images import Images
+from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, mark_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+PARQUET_SCHEMA_VERSION = 1
 IMAGE_COLUMNS = ("image", "control")
 
 _GROUP_ROWS = 10_000
 _GROUP_IMAGES = 100
 """More makes the viewer of the Hub slow (dataset-viewer#1771)."""
 _GROUP_BYTES = 64 << 20
-_DTYPES: Mapping[Kind, str] = {
+_DTYPES: Mapping[ColumnType, str] = {
     "text": "string",
     "nested": "string",
     "integer": "int64",
@@ -53,7 +53,7 @@ def require_pyarrow(format_name: str) -> None:
         ) from None
 
 
-def as_text(record: Record) -> Record:
+def text_column(record: ExportRecord) -> ExportRecord:
     """*record* with what is nested as JSON text."""
     return {
         name: _encode(record[name]) if kind == "nested" else record[name]
@@ -77,7 +77,7 @@ class Table:
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
-    def add(self, record: Record, images: Mapping[str, Mapping[str, Any] | None]) -> None:
+    def add(self, record: ExportRecord, images: Mapping[str, Mapping[str, Any] | None]) -> None:
         """A row; *images* are the values of the image columns."""
         row = {name: _value(kind, record[name]) for name, kind in COLUMNS.items()}
         self._rows.append({**images, **row})
@@ -106,7 +106,7 @@ class Table:
         self._rows, self._bytes = [], 0
 
 
-def write_table(file: IO[bytes], records: Iterable[Record]) -> None:
+def write_table(file: IO[bytes], records: Iterable[ExportRecord]) -> None:
     """A table without images."""
     with Table(file) as table:
         for record in records:
@@ -122,14 +122,16 @@ class Parquet:
     patterns: Final = ("*-??????.parquet", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT-*.parquet"
 
-    def __init__(self, images: Images, *, embed: bool) -> None:
+    def __init__(self, images: SampleImages, *, embed: bool) -> None:
         require_pyarrow(self.name)
         self._images = images
         self._embed = embed
 
     @property
     def identity(self) -> str:
-        return f"parquet {SCHEMA_VERSION} of {__version__}" + (" embedded" if self._embed else "")
+        return f"parquet {PARQUET_SCHEMA_VERSION} of {__version__}" + (
+            " embedded" if self._embed else ""
+        )
 
     @property
     def shard_size(self) -> int:
@@ -173,7 +175,7 @@ def _schema(pa: Any, *, embed: bool) -> pa.Schema:
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fields = [(name, picture) for name in IMAGE_COLUMNS] if embed else []
     fields += [(name, types[_DTYPES[kind]]) for name, kind in COLUMNS.items()]
-    told = {"fluxbatch.version": __version__, "fluxbatch.schema": str(SCHEMA_VERSION)}
+    told = {"fluxbatch.version": __version__, "fluxbatch.schema": str(PARQUET_SCHEMA_VERSION)}
     if embed:  # so that `datasets` shows them as images
         told["huggingface"] = json.dumps({"info": {"features": _features()}})
     return pa.schema(fields, metadata=told)
@@ -185,7 +187,7 @@ def _features() -> dict[str, Any]:
     return {**pictures, **values}
 
 
-def _value(kind: Kind, value: Any) -> Any:
+def _value(kind: ColumnType, value: Any) -> Any:
     if value is None:
         return None
     match kind:

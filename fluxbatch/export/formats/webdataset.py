@@ -15,10 +15,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fluxbatch._version import __version__
-from fluxbatch.export.columns import Record, Sample
+from fluxbatch.export.columns import ExportRecord, Sample
 from fluxbatch.export.formats.base import Stem
-from fluxbatch.export.formats.parquet import SCHEMA_VERSION, as_text, require_pyarrow, write_table
-from fluxbatch.export.images import Images
+from fluxbatch.export.formats.parquet import (
+    PARQUET_SCHEMA_VERSION,
+    require_pyarrow,
+    text_column,
+    write_table,
+)
+from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft
 
 
@@ -26,7 +31,7 @@ class WebDataset:
     """Borrows the images."""
 
     name: Final = "webdataset"
-    identity: Final = f"webdataset {SCHEMA_VERSION} of {__version__}"
+    identity: Final = f"webdataset {PARQUET_SCHEMA_VERSION} of {__version__}"
     shard_size: Final = 1_000
     most: Final = None
     holds_images: Final = True
@@ -34,7 +39,7 @@ class WebDataset:
     patterns: Final = ("*-??????.tar", "*-??????.parquet", "*-??????_stats.json")
     data_files: Final = "SPLIT-*.tar"
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: SampleImages) -> None:
         require_pyarrow(self.name)
         self._images = images
 
@@ -49,7 +54,7 @@ class WebDataset:
         ):
             write_table(table, self._packed(samples, tar))
 
-    def _packed(self, samples: Iterable[Sample], tar: tarfile.TarFile) -> Iterator[Record]:
+    def _packed(self, samples: Iterable[Sample], tar: tarfile.TarFile) -> Iterator[ExportRecord]:
         """Each record with the names of its members, once these are in the shard."""
         for sample in samples:
             key, control = sample.record["key"], sample.control
@@ -60,7 +65,7 @@ class WebDataset:
             }
             _put(tar, named["file_name"], self._images.image(sample))
             _put(tar, f"{key}.txt", (named["prompt"] or "").encode())
-            _put(tar, f"{key}.json", json.dumps(as_text(named), ensure_ascii=False).encode())
+            _put(tar, f"{key}.json", json.dumps(text_column(named), ensure_ascii=False).encode())
             if control is not None:
                 _put(tar, named["control_file_name"], self._images.control(control))
             yield named

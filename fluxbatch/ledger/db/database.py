@@ -15,13 +15,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from fluxbatch.ledger.db.schema import metadata
-from fluxbatch.ledger.db.sql import DialectName, Params, Statement
+from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 from fluxbatch.ledger.db.views import view_statements
 
 if TYPE_CHECKING:
     pass
 
-Record = tuple[Any, ...]
+DbRow = tuple[Any, ...]
 
 _NONE: Params = {}
 _BUSY_MS = 10_000
@@ -35,12 +35,12 @@ class Database(Protocol):
     statement broke a rule of the schema: that is its operation's fault alone.
     """
 
-    name: DialectName
+    name: SqlDialect
 
     version: int
     """Of its schema; below `SCHEMA_VERSION` only where a reader found an older one."""
 
-    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]: ...
+    def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]: ...
 
     def insert(self, statement: Statement, params: Params) -> int:
         """Run an `insert_numbered` statement; answers the new row's `seq`."""
@@ -65,7 +65,7 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-def schema_statements(name: DialectName) -> Sequence[str]:
+def schema_statements(name: SqlDialect) -> Sequence[str]:
     """The whole schema as text, in order."""
     dialect = sqlite.dialect() if name == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
     tables = metadata.sorted_tables

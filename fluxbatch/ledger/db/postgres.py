@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
-from fluxbatch.ledger.db.sql import DialectName, Params, Statement
+from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 
 if TYPE_CHECKING:
     import psycopg
-from fluxbatch.ledger.db.database import _NONE, Record, schema_statements
+from fluxbatch.ledger.db.database import _NONE, DbRow, schema_statements
 
 
 class PostgresDatabase:
     """A ledger in a schema of its own, over one connection that never reconnects."""
 
-    name: DialectName = "postgresql"
+    name: SqlDialect = "postgresql"
 
     def __init__(self, url: str, dataset: str) -> None:
         try:
@@ -32,7 +32,7 @@ class PostgresDatabase:
         self._at_commit: dict[Statement, list[Params]] = {}
         self._dataset = dataset
         try:
-            self._connection: psycopg.Connection[Record] = psycopg.connect(
+            self._connection: psycopg.Connection[DbRow] = psycopg.connect(
                 url,
                 autocommit=True,
                 connect_timeout=10,
@@ -89,7 +89,7 @@ class PostgresDatabase:
             self._connection.execute(text)
         self._connection.execute("UPDATE ledger_version SET version = %s", [SCHEMA_VERSION])
 
-    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]:
+    def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]:
         text, values = statement.prepared("postgresql")
         with self._translated():
             cursor = self._connection.execute(text, values(params))

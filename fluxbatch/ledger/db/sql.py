@@ -16,12 +16,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.compiler import SQLCompiler
 
-DialectName = Literal["sqlite", "postgresql"]
+SqlDialect = Literal["sqlite", "postgresql"]
 Params = Mapping[str, Any] | tuple[Any, ...]
 """By name; or, for a statement with an `order`, by place."""
 Build = Callable[["Dialects"], ClauseElement]
 
-_DIALECTS: dict[DialectName, Dialect] = {
+_DIALECTS: dict[SqlDialect, Dialect] = {
     "sqlite": sqlite.dialect(paramstyle="qmark"),
     "postgresql": psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
@@ -30,7 +30,7 @@ _DIALECTS: dict[DialectName, Dialect] = {
 class Dialects:
     """What differs between the two databases while a statement is written."""
 
-    def __init__(self, name: DialectName) -> None:
+    def __init__(self, name: SqlDialect) -> None:
         self.name = name
 
     def insert(self, table: Table) -> sqlite.Insert:
@@ -57,15 +57,15 @@ class Statement:
         """With *order* its parameters come as tuples of these names: rows by the million do."""
         self._build = build
         self._order = order
-        self._prepared: dict[DialectName, Prepared] = {}
+        self._prepared: dict[SqlDialect, Prepared] = {}
 
-    def prepared(self, name: DialectName) -> Prepared:
+    def prepared(self, name: SqlDialect) -> Prepared:
         prepared = self._prepared.get(name)
         if prepared is None:
             prepared = self._prepared[name] = self._prepare(name)
         return prepared
 
-    def _prepare(self, name: DialectName) -> Prepared:
+    def _prepare(self, name: SqlDialect) -> Prepared:
         compiled = self._build(Dialects(name)).compile(dialect=_DIALECTS[name])
         if stray := [key for key, value in compiled.params.items() if value is not None]:
             raise AssertionError(f"write {stray} with constant(): {compiled}")

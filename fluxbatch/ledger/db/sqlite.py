@@ -14,7 +14,7 @@ from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.ledger.db.backup import back_up
 from fluxbatch.ledger.db.network_disk import refuse_network_disk
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
-from fluxbatch.ledger.db.sql import DialectName, Params, Statement
+from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 
 if TYPE_CHECKING:
     pass
@@ -22,7 +22,7 @@ from fluxbatch.ledger.db.database import (
     _BUSY_MS,
     _CHECKPOINT_BUSY_MS,
     _NONE,
-    Record,
+    DbRow,
     schema_statements,
 )
 
@@ -30,7 +30,7 @@ from fluxbatch.ledger.db.database import (
 class SqliteDatabase:
     """A ledger in one file, write-ahead logged, every commit on the disk before it is answered."""
 
-    name: DialectName = "sqlite"
+    name: SqlDialect = "sqlite"
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_ms: int = _BUSY_MS) -> None:
         self.path = path
@@ -100,7 +100,7 @@ class SqliteDatabase:
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
 
-    def run(self, statement: Statement, params: Params = _NONE) -> list[Record]:
+    def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]:
         text, values = statement.prepared("sqlite")
         try:
             return self._connection.execute(text, values(params)).fetchall()

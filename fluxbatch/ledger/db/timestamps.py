@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 
 _UTC_SUFFIX = len("+00:00")
 
 
-def utc_text(at: datetime | Moment) -> str:
-    return _text(at.utc if isinstance(at, Moment) else at)
+def utc_text(at: datetime | Timestamp) -> str:
+    return _text(at.utc if isinstance(at, Timestamp) else at)
 
 
 @lru_cache(maxsize=64)  # one operation writes its moment into several rows
@@ -29,10 +29,10 @@ def parse_utc(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def boot_us(at: Moment) -> int:
+def boot_us(at: Timestamp) -> int:
     return int(at.boot_s * 1_000_000)
 
 
-def later(at: Moment, seconds: float) -> Moment:
+def later(at: Timestamp, seconds: float) -> Timestamp:
     """The moment *seconds* after *at* on both clocks."""
-    return Moment(at.utc + timedelta(seconds=seconds), at.boot_id, at.boot_s + seconds)
+    return Timestamp(at.utc + timedelta(seconds=seconds), at.boot_id, at.boot_s + seconds)

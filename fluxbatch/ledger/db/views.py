@@ -7,7 +7,7 @@ the engine never reads a view.
 
 from __future__ import annotations
 
-from fluxbatch.ledger.db.sql import DialectName
+from fluxbatch.ledger.db.sql import SqlDialect
 
 _RESULTS = """
 CREATE VIEW results AS
@@ -72,7 +72,7 @@ WHERE r.job_seq IS NULL OR j.state = 'failed'
 """
 
 
-def view_statements(name: DialectName) -> list[str]:
+def view_statements(name: SqlDialect) -> list[str]:
     """The `CREATE VIEW` statements of one dialect."""
     words = {
         "prompt": _json_text(name, "j.input_json", "prompt"),
@@ -89,14 +89,14 @@ def view_statements(name: DialectName) -> list[str]:
     return [view.format(**words) for view in (_RESULTS, _COSTS, _FAILURES)]
 
 
-def _json_text(name: DialectName, column: str, key: str) -> str:
+def _json_text(name: SqlDialect, column: str, key: str) -> str:
     if name == "sqlite":
         return f"json_extract({column}, '$.{key}')"
     # A text of PostgreSQL holds no NUL, and one that is asked for fails the whole view.
     return f"CAST(REPLACE({column}, '\\u0000', '\\ufffd') AS json) ->> '{key}'"
 
 
-def _usd(name: DialectName, micros: str) -> str:
+def _usd(name: SqlDialect, micros: str) -> str:
     if name == "sqlite":
         return f"COALESCE({micros}, 0) / 1000000.0"
     return f"CAST(COALESCE({micros}, 0) AS numeric) / 1000000"

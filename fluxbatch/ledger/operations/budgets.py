@@ -75,7 +75,7 @@ def read_lines(db: Database, run_id: str, day: str) -> list[Balance]:
     return [Balance(*record) for record in db.run(_READ, {"run_id": run_id, "day": day})]
 
 
-def book(
+def book_budgets(
     db: Database, run_id: str, day: str, *, reserved: int = 0, settled: int = 0, estimated: int = 0
 ) -> None:
     """Add to the three lines; a negative amount takes away."""

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, select, update
 from fluxbatch.domain.job import JobState, PredictionState
 from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros
 from fluxbatch.domain.state_machine import JobEvent, job_step
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, insert_numbered
@@ -27,7 +27,7 @@ Admit = Callable[[Sequence[Balance], Micros], Balance | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Buyer:
+class KeyUse:
     """The key a create is sent with, and its lane."""
 
     account: str
@@ -84,11 +84,11 @@ _INSERT = Statement(
 class Intend:
     """Claim the job, check the caps, reserve the money, insert the prediction."""
 
-    at: Moment
+    at: Timestamp
     run_seq: int
     run_id: str
     job_seq: int
-    buyer: Buyer
+    key_use: KeyUse
     price: Micros
     """At purchase: what it costs where the provider tells no figure."""
     caps: Caps
@@ -113,7 +113,7 @@ class Intend:
         refusing = self.admit(lines, reserve)
         if refusing is not None:
             return OverBudget(refusing)
-        budgets.book(db, self.run_id, self.budget_day, reserved=reserve)
+        budgets.book_budgets(db, self.run_id, self.budget_day, reserved=reserve)
         attempt = int(predictions) + 1
         active = job_step(JobState.PENDING, JobEvent.INTENDED)
         db.run(_CLAIM, {"job_seq": self.job_seq, "to": str(active), "attempt": attempt})
@@ -133,10 +133,10 @@ class Intend:
             "run_seq": self.run_seq,
             "attempt": attempt,
             "state": _SUBMITTING,
-            "account": self.buyer.account,
-            "key_fingerprint": self.buyer.key_fingerprint,
-            "key_label": self.buyer.key_label,
-            "epoch": self.buyer.epoch,
+            "account": self.key_use.account,
+            "key_fingerprint": self.key_use.key_fingerprint,
+            "key_label": self.key_use.key_label,
+            "epoch": self.key_use.epoch,
             "price": self.price,
             "reserved": self._reserved,
             "budget_day": self.budget_day,

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, null, select, update
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, PredictionId, PredictionState
 from fluxbatch.domain.money import SCOPES, Caps, Micros
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, output_step
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, clean, constant, insert_numbered, one_of
@@ -84,10 +84,10 @@ _INSERT = Statement(
 
 
 @dataclass(frozen=True, slots=True)
-class WantAgain:
+class RequeueOutputs:
     """Outputs of one job whose files are not there, or not whole; answers the job's state."""
 
-    at: Moment
+    at: Timestamp
     job_seq: int
     outputs: Sequence[tuple[int, str]]
     """Each with why."""
@@ -145,11 +145,11 @@ def _has_all(outputs: Iterable[tuple[int, OutputState]], asked_for: int) -> bool
 
 
 @dataclass(frozen=True, slots=True)
-class NoteRead:
+class RecordRead:
     """A prediction that timed out or was lost was read again and is not alive: its job may be
     retried. Changes nothing else."""
 
-    at: Moment
+    at: Timestamp
     prediction_seq: int
     words: str
 
@@ -160,10 +160,10 @@ class NoteRead:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedToStop:
+class RecordCancelRequest:
     """The provider was asked to stop a prediction; it may finish all the same."""
 
-    at: Moment
+    at: Timestamp
     prediction_seq: int
 
     def apply(self, db: Database) -> None:
@@ -173,7 +173,7 @@ class AskedToStop:
 
 
 def _remember_same(
-    db: Database, at: Moment, prediction_seq: int, event: str, reason: str | None
+    db: Database, at: Timestamp, prediction_seq: int, event: str, reason: str | None
 ) -> None:
     ((job_seq, run_seq, state),) = db.run(_OWNERS, {"prediction_seq": prediction_seq})
     history.append(
@@ -196,7 +196,7 @@ class AdoptOrphan:
     even above a cap: it is spent already.
     """
 
-    at: Moment
+    at: Timestamp
     job_seq: int
     provider_id: PredictionId
     created: datetime
@@ -217,7 +217,7 @@ class AdoptOrphan:
         ((state, _, _, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
         if len(budgets.read_lines(db, self.run_id, self.budget_day)) < len(SCOPES):
             budgets.open_lines(db, self.run_id, self.budget_day, self.caps)
-        budgets.book(db, self.run_id, self.budget_day, reserved=self.price)
+        budgets.book_budgets(db, self.run_id, self.budget_day, reserved=self.price)
         attempt = int(predictions) + 1
         db.run(_COUNT, {"job_seq": self.job_seq, "attempt": attempt})
         seq = db.insert(_INSERT, self._values(attempt))

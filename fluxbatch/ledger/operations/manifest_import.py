@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, func, null, or_, select, update
 
 from fluxbatch.domain.job import JobState, Row, canonical_json
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import (
@@ -207,7 +207,7 @@ class KnownManifest:
 class BeginImport:
     """Find the manifest, or start its import over; answers it as it was."""
 
-    at: Moment
+    at: Timestamp
     identity: str
     path: str | None
     bytes: int
@@ -265,7 +265,7 @@ class BeginImport:
 class ImportRows:
     """A batch of rows, and the jobs they name that are new."""
 
-    at: Moment
+    at: Timestamp
     manifest_seq: int
     rows: Sequence[Row]
     shuffle: int | None = None
@@ -325,7 +325,7 @@ class DropImport:
 class FinishImport:
     """Every row is in: from here on the manifest counts as seen."""
 
-    at: Moment
+    at: Timestamp
     manifest_seq: int
     rows: int
     invalid_rows: int

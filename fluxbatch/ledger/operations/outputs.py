@@ -14,12 +14,18 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, distinct, func, null, select, update
 
-from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, Named, path_template, shard_of, wanted_path
+from fluxbatch.domain.filenames import (
+    DEFAULT_TEMPLATE,
+    NameFields,
+    path_template,
+    shard_of,
+    wanted_path,
+)
 from fluxbatch.domain.image_quality import size_notes
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, Quality
-from fluxbatch.domain.provenance import Provenance, without_query
+from fluxbatch.domain.provenance import Provenance, strip_query
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, output_step
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, clean, constant, insert_numbered
@@ -107,7 +113,7 @@ class WantedOutput(NamedTuple):
     """Its name below `images/` without the ending: decided when it was named, for ever."""
 
 
-class Wanted(NamedTuple):
+class WantedOutputs(NamedTuple):
     """What a prediction made."""
 
     edition: int
@@ -120,7 +126,7 @@ class Wanted(NamedTuple):
 
 def want_outputs(
     db: Database, job_seq: int, prediction_seq: int, urls: Sequence[str], keeping: Keeping
-) -> Wanted:
+) -> WantedOutputs:
     """Name what a prediction made.
 
     A name that is more than what every stem ends in is kept in `path`, before there is a file;
@@ -129,7 +135,7 @@ def want_outputs(
     ((edition, latest, job),) = db.run(_PLACE, {"job_seq": job_seq})
     template = path_template(keeping.template)
     made = None
-    named = Named(bytes(job).hex(), edition)
+    named = NameFields(bytes(job).hex(), edition)
     if keeping.tells or template.needs_record:
         made = provenance_of(db, prediction_seq, edition)
         named = made.named(0)
@@ -142,18 +148,18 @@ def want_outputs(
             "prediction_seq": prediction_seq,
             "number": number,
             "state": OutputState.WANTED,
-            "url": clean(without_query(url)),
+            "url": clean(strip_query(url)),
             "path": None if template.is_default and not shard else wanted_path(stem),
         }
         wanted.append(WantedOutput(db.insert(_WANT, values), number, stem))
-    return Wanted(edition, tuple(wanted), made)
+    return WantedOutputs(edition, tuple(wanted), made)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOutput:
     """The file is on the disk under its name; answers the job's state."""
 
-    at: Moment
+    at: Timestamp
     output_seq: int
     path: str
     """Relative to the dataset."""
@@ -192,7 +198,7 @@ class StoreOutput:
 class LoseOutput:
     """Every try to fetch an output has failed; answers the job's state."""
 
-    at: Moment
+    at: Timestamp
     output_seq: int
     reason: str
 
@@ -224,7 +230,7 @@ def _read(db: Database, output_seq: int) -> _Before:
 
 def _ended(
     db: Database,
-    at: Moment,
+    at: Timestamp,
     output_seq: int,
     before: _Before,
     became: OutputState,

@@ -108,7 +108,7 @@ def another_lives(db: Database, job_seq: int, prediction_seq: int) -> bool:
     return bool(db.run(_OTHER_LIVE, {"job_seq": job_seq, "prediction_seq": prediction_seq}))
 
 
-def reason_of(db: Database, job_seq: int, failure: FailureClass) -> str | None:
+def end_reason(db: Database, job_seq: int, failure: FailureClass) -> str | None:
     """The words of the job's latest prediction that failed so."""
     found = db.run(_REASON, {"job_seq": job_seq, "failed_of": failure})
     return found[0][0] if found else None
@@ -127,12 +127,12 @@ def amounts_after(move: MoneyMove, before: Before, cost: Micros | None) -> Amoun
     return Amounts(0, before.price if told is None else told, int(guessed))
 
 
-def book(db: Database, before: Before, after: Amounts) -> None:
+def book_amounts(db: Database, before: Before, after: Amounts) -> None:
     """Move the difference in the books of the prediction's own run and day."""
     was = Amounts(before.reserved, before.cost, before.estimated).parts
     reserved, settled, estimated = (new - old for new, old in zip(after.parts, was, strict=True))
     if reserved or settled or estimated:
-        budgets.book(
+        budgets.book_budgets(
             db,
             before.run_id,
             before.budget_day,

@@ -15,7 +15,7 @@ from sqlalchemy import Text, and_, bindparam, case, exists, func, insert, null, 
 
 from fluxbatch.domain.job import LIVE, FailureClass, JobState, PredictionState
 from fluxbatch.domain.state_machine import JobEvent, job_step
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -92,7 +92,7 @@ class Retried:
 class Retry:
     """Failed jobs of *kinds* (none named: of every class that may be retried) back to pending."""
 
-    at: Moment
+    at: Timestamp
     kinds: Collection[FailureClass] = ()
 
     def apply(self, db: Database) -> Retried:
@@ -125,7 +125,7 @@ class Retry:
 class RefuseJob:
     """A pending job whose control image cannot be read or uploaded: it ends without a create."""
 
-    at: Moment
+    at: Timestamp
     job_seq: int
     reason: str
 

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, exists, null, select, update
 
 from fluxbatch.domain.job import LIVE, JobState, Quality
 from fluxbatch.domain.state_machine import JobEvent
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -56,7 +56,7 @@ class Reseeded:
 class RetryQuality:
     """Done jobs of whose latest images one bears a note of *notes*, back to pending."""
 
-    at: Moment
+    at: Timestamp
     notes: Collection[Quality]
 
     def apply(self, db: Database) -> Reseeded:

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, null, select, update
 
 from fluxbatch.domain.money import Caps, Micros
 from fluxbatch.errors import ExitCode
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, clean, constant, insert_numbered
@@ -96,7 +96,7 @@ class OpenedRun:
 class OpenRun:
     """Continue the manifest's run that has not ended, else begin one."""
 
-    at: Moment
+    at: Timestamp
     new_id: str
     manifest_seq: int
     model: str
@@ -152,7 +152,7 @@ class OpenRun:
 class EndRun:
     """Write down how this invocation ended; whether the run did follows from its exit code."""
 
-    at: Moment
+    at: Timestamp
     run_seq: int
     exit_code: ExitCode
     reason: str

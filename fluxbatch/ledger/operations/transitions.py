@@ -21,7 +21,7 @@ from fluxbatch.domain.state_machine import (
     step,
 )
 from fluxbatch.errors import LedgerError
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import clean
 from fluxbatch.ledger.db.timestamps import boot_us, utc_text
@@ -30,17 +30,17 @@ from fluxbatch.ledger.operations.job_rows import count_attempts, move_job
 from fluxbatch.ledger.operations.outputs import (
     AS_BEFORE,
     Keeping,
-    Wanted,
     WantedOutput,
+    WantedOutputs,
     want_outputs,
 )
 from fluxbatch.ledger.operations.prediction_rows import Before
 
-__all__ = ["Facts", "Move", "Moved", "WantedOutput"]
+__all__ = ["Evidence", "Transition", "TransitionResult", "WantedOutput"]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Evidence:
     """What is known about an event beyond its name; None where nothing is."""
 
     provider_id: PredictionId | None = None
@@ -49,16 +49,16 @@ class Facts:
     failure: FailureClass | None = None
     reason: str | None = None
     request_id: str | None = None
-    left: Moment | None = None
-    answered: Moment | None = None
-    given_up: Moment | None = None
+    left: Timestamp | None = None
+    answered: Timestamp | None = None
+    given_up: Timestamp | None = None
     adopted: str | None = None
     run_time_s: float | None = None
     polls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class TransitionResult:
     """What became of a prediction and its job."""
 
     state: PredictionState
@@ -68,7 +68,7 @@ class Moved:
     failure: FailureClass | None = None
     attempts: int = 0
     """Failed attempts of this class so far."""
-    wanted: Wanted | None = None
+    wanted: WantedOutputs | None = None
     """What it made, where it has just succeeded."""
     charged: Micros = ZERO
     """The prediction's cost as far as it is known."""
@@ -89,39 +89,39 @@ class _Seen(NamedTuple):
     """The event as it was judged."""
 
     event: PredictionEvent
-    facts: Facts
+    evidence: Evidence
     cell: Step
     failure: FailureClass | None
     """What the prediction failed of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Transition:
     """One event of one prediction."""
 
-    at: Moment
+    at: Timestamp
     prediction_seq: int
     event: PredictionEvent
-    facts: Facts = Facts()
+    evidence: Evidence = Evidence()
     keeping: Keeping = AS_BEFORE
 
-    def apply(self, db: Database) -> Moved:
+    def apply(self, db: Database) -> TransitionResult:
         before = prediction_rows.read_before(db, self.prediction_seq)
-        event, facts = self._judged(db)
+        event, evidence = self._judged(db)
         cell = step(before.state, event)
         if cell is None:
-            self._remember(db, before, before.state, event, facts)
-            return replace(_named(before, facts), passed=True)
-        failure = cell.failure or facts.failure
+            self._remember(db, before, before.state, event, evidence)
+            return replace(_named(before, evidence), passed=True)
+        failure = cell.failure or evidence.failure
         if cell.counts and failure is None:
             failure = FailureClass.PROVIDER_ERROR
-        seen = _Seen(event, facts, cell, failure)
-        amounts = prediction_rows.amounts_after(cell.money, before, facts.cost)
-        prediction_rows.book(db, before, amounts)
+        seen = _Seen(event, evidence, cell, failure)
+        amounts = prediction_rows.amounts_after(cell.money, before, evidence.cost)
+        prediction_rows.book_amounts(db, before, amounts)
         values = {**self._values(before, seen), **amounts._asdict()}
-        prediction_rows.write(db, self.prediction_seq, values, facts.polls)
-        self._remember(db, before, cell.to, event, facts)
-        name = _named(before, facts)
+        prediction_rows.write(db, self.prediction_seq, values, evidence.polls)
+        self._remember(db, before, cell.to, event, evidence)
+        name = _named(before, evidence)
         return replace(
             self._job_moved(db, before, seen),
             charged=Micros(amounts.cost or 0),
@@ -129,35 +129,35 @@ class Move:
             provider_id=name.provider_id,
         )
 
-    def _judged(self, db: Database) -> tuple[PredictionEvent, Facts]:
+    def _judged(self, db: Database) -> tuple[PredictionEvent, Evidence]:
         """What really happened, where the event's name and its facts disagree."""
-        event, facts = self.event, self.facts
-        if event is PredictionEvent.COST_LEARNED and facts.cost is None:
+        event, evidence = self.event, self.evidence
+        if event is PredictionEvent.COST_LEARNED and evidence.cost is None:
             raise LedgerError("no cost was learned, so nothing can be settled by it")
-        if event is PredictionEvent.SUCCEEDED and not facts.urls:
+        if event is PredictionEvent.SUCCEEDED and not evidence.urls:
             event = PredictionEvent.SUCCEEDED_EMPTY
-        taken = facts.provider_id
+        taken = evidence.provider_id
         if taken is None or not prediction_rows.is_anothers(db, taken, self.prediction_seq):
-            return event, facts
+            return event, evidence
         # An id that another prediction bears proves nothing about this one.
         words = f"the provider gave {taken!r}, the id of another prediction"
-        return PredictionEvent.NO_ANSWER, replace(facts, provider_id=None, reason=words)
+        return PredictionEvent.NO_ANSWER, replace(evidence, provider_id=None, reason=words)
 
     def _values(self, before: Before, seen: _Seen) -> dict[str, object]:
         """The columns that change, but for the amounts."""
-        facts, to = seen.facts, seen.cell.to
+        evidence, to = seen.evidence, seen.cell.to
         changed = to is not before.state
         learned: dict[str, object] = {
-            "provider_id": facts.provider_id,
+            "provider_id": evidence.provider_id,
             "failure": seen.failure,
-            "reason": clean(facts.reason),
-            "request_id": clean(facts.request_id),
-            "adopted": facts.adopted,
-            "run_time_us": facts.run_time_s and int(facts.run_time_s * 1_000_000),
+            "reason": clean(evidence.reason),
+            "request_id": clean(evidence.request_id),
+            "adopted": evidence.adopted,
+            "run_time_us": evidence.run_time_s and int(evidence.run_time_s * 1_000_000),
             "ended_at": utc_text(self.at) if changed and not to.is_live else None,
         }
         for name in ("left", "answered", "given_up"):
-            moment: Moment | None = getattr(facts, name)
+            moment: Timestamp | None = getattr(evidence, name)
             if moment is not None:
                 learned[f"{name}_at"] = utc_text(moment)
                 # Of another boot than the row's, its boot clock says nothing.
@@ -173,7 +173,7 @@ class Move:
         return {"state": str(to), **values} if changed else values
 
     def _remember(
-        self, db: Database, before: Before, became: str, event: PredictionEvent, facts: Facts
+        self, db: Database, before: Before, became: str, event: PredictionEvent, evidence: Evidence
     ) -> None:
         history.append(
             db,
@@ -183,24 +183,24 @@ class Move:
             change=(before.state, became),
             job_seq=before.job_seq,
             run_seq=before.run_seq,
-            reason=facts.reason,
-            request_id=facts.request_id,
+            reason=evidence.reason,
+            request_id=evidence.request_id,
         )
 
-    def _job_moved(self, db: Database, before: Before, seen: _Seen) -> Moved:
+    def _job_moved(self, db: Database, before: Before, seen: _Seen) -> TransitionResult:
         to, changed = seen.cell.to, seen.cell.to is not before.state
         if to is PredictionState.SUCCEEDED and changed:
             state = self._job(db, before, JobEvent.GENERATED)
-            urls = seen.facts.urls
+            urls = seen.evidence.urls
             wanted = want_outputs(db, before.job_seq, self.prediction_seq, urls, self.keeping)
-            return Moved(to, state, wanted=wanted)
+            return TransitionResult(to, state, wanted=wanted)
         if seen.cell.slot is SlotMove.RETAKEN:
-            return Moved(to, self._job(db, before, JobEvent.FOUND))
+            return TransitionResult(to, self._job(db, before, JobEvent.FOUND))
         if to.is_live or not changed:
-            return Moved(to, before.job_state)
+            return TransitionResult(to, before.job_state)
         return self._after_failure(db, before, seen)
 
-    def _after_failure(self, db: Database, before: Before, seen: _Seen) -> Moved:
+    def _after_failure(self, db: Database, before: Before, seen: _Seen) -> TransitionResult:
         """The attempt is over without a result: the job waits, or has failed.
 
         While another prediction of it may be alive it does neither, but what failed is counted:
@@ -208,7 +208,7 @@ class Move:
         """
         to, failure = seen.cell.to, seen.failure if seen.cell.counts else None
         if before.job_state is not JobState.ACTIVE:
-            return Moved(to, before.job_state, failure=failure)
+            return TransitionResult(to, before.job_state, failure=failure)
         attempts = {
             FailureClass(name): int(count)
             for name, count in json.loads(before.attempts_json or "{}").items()
@@ -218,16 +218,16 @@ class Move:
             count_attempts(db, before.job_seq, attempts)
         used = attempts[failure] if failure is not None else 0
         if prediction_rows.another_lives(db, before.job_seq, self.prediction_seq):
-            return Moved(to, before.job_state, failure=failure, attempts=used)
+            return TransitionResult(to, before.job_state, failure=failure, attempts=used)
         final = _final(failure, attempts)
         if final is None:
-            state = self._job(db, before, JobEvent.WAITS, reason=seen.facts.reason)
+            state = self._job(db, before, JobEvent.WAITS, reason=seen.evidence.reason)
         else:
-            words = seen.facts.reason
+            words = seen.evidence.reason
             if final is not failure:
-                words = prediction_rows.reason_of(db, before.job_seq, final)
+                words = prediction_rows.end_reason(db, before.job_seq, final)
             state = self._job(db, before, JobEvent.FAILED, failure=final, reason=words)
-        return Moved(to, state, failure=failure, attempts=used)
+        return TransitionResult(to, state, failure=failure, attempts=used)
 
     def _job(
         self,
@@ -254,13 +254,13 @@ _REVIVED = (PredictionState.RUNNING, PredictionState.SUCCEEDED)
 """What failed before, or was not known, is no more true in these."""
 
 
-def _named(before: Before, facts: Facts) -> Moved:
+def _named(before: Before, evidence: Evidence) -> TransitionResult:
     """Nothing moved yet, and what it is called."""
-    return Moved(
+    return TransitionResult(
         before.state,
         before.job_state,
         attempt=before.attempt,
-        provider_id=facts.provider_id or before.provider_id,
+        provider_id=evidence.provider_id or before.provider_id,
     )
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, func, select, update
 
 from fluxbatch.domain.job import LIVE, JobState
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Dialects, Statement, insert_all, one_of
@@ -84,7 +84,7 @@ class KnownUpload:
 class RecordUpload:
     """A content was uploaded; an older line of it is replaced."""
 
-    at: Moment
+    at: Timestamp
     sha256: str
     file_id: str | None
     url: str
@@ -111,7 +111,7 @@ class RecordUpload:
 
 
 @dataclass(frozen=True, slots=True)
-class FileHash:
+class StoredFileHash:
     """A local file's content as it was at this size, time and inode."""
 
     path: str
@@ -126,12 +126,12 @@ class FileHash:
 class RememberFiles:
     """Hashes worth keeping for the next run."""
 
-    files: tuple[FileHash, ...]
+    files: tuple[StoredFileHash, ...]
 
     def apply(self, db: Database) -> None:
         db.run_many(
             _REMEMBER,
-            [{name: getattr(f, name) for name in FileHash.__slots__} for f in self.files],
+            [{name: getattr(f, name) for name in StoredFileHash.__slots__} for f in self.files],
         )
 
 
@@ -150,7 +150,7 @@ class UnusedUpload:
 class RetireUpload:
     """From now on the upload's address is good for nothing more: whoever needs it uploads anew."""
 
-    at: Moment
+    at: Timestamp
     sha256: str
 
     def apply(self, db: Database) -> None:
@@ -186,6 +186,6 @@ def find_upload(db: Database, sha256: str) -> KnownUpload | None:
     return KnownUpload(url, parse_utc(expires_at) if expires_at else None)
 
 
-def find_file(db: Database, path: str) -> FileHash | None:
+def find_file(db: Database, path: str) -> StoredFileHash | None:
     found = db.run(_FILE, {"path": path})
-    return FileHash(path, *found[0]) if found else None
+    return StoredFileHash(path, *found[0]) if found else None

@@ -34,8 +34,8 @@ _j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c
 _m, _r, _u = schema.manifests.c, schema.runs.c, schema.uploads.c
 _PAGE = 2_000
 
-P = PredictionState
-WITHOUT_ID = (P.UNKNOWN, P.ABSENT, P.UNSENT, P.REFUSED)
+_P = PredictionState
+WITHOUT_ID = (_P.UNKNOWN, _P.ABSENT, _P.UNSENT, _P.REFUSED)
 """States of a create that got no id: what is found later may be it."""
 
 
@@ -159,12 +159,12 @@ class Live(NamedTuple):
 
 def live_now(db: Database) -> list[Live]:
     """Every prediction that may be alive, the oldest first."""
-    return [Live(seq, P(state), adopted) for seq, state, adopted in db.run(_LIVE_STATES)]
+    return [Live(seq, _P(state), adopted) for seq, state, adopted in db.run(_LIVE_STATES)]
 
 
 def states_of(db: Database, seqs: Iterable[int]) -> list[PredictionState]:
     """The states of these predictions now."""
-    return [P(db.run(_STATE, {"prediction_seq": seq})[0][0]) for seq in seqs]
+    return [_P(db.run(_STATE, {"prediction_seq": seq})[0][0]) for seq in seqs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ _DRIFT = Statement(
     lambda _: (
         select(_p.price, _p.cost, func.count())
         .where(
-            _p.state == constant(P.SUCCEEDED),
+            _p.state == constant(_P.SUCCEEDED),
             _p.estimated == constant(0),
             _p.cost != _p.price,
         )
@@ -280,7 +280,7 @@ def contents_of(db: Database, urls: set[str]) -> dict[str, str]:
     return {url: sha256 for url, sha256 in pairs if url in urls and sha256 is not None}
 
 
-class Unborne(NamedTuple):
+class NeverCreated(NamedTuple):
     """A create without an id."""
 
     seq: int
@@ -289,10 +289,10 @@ class Unborne(NamedTuple):
     """As it was sent, or would have been."""
 
 
-def unborne_predictions(db: Database, job_seq: int) -> list[Unborne]:
+def never_created(db: Database, job_seq: int) -> list[NeverCreated]:
     """The job's creates without an id, the oldest first."""
     return [
-        Unborne(seq, parse_utc(at), seed)
+        NeverCreated(seq, parse_utc(at), seed)
         for seq, at, seed in db.run(_UNBORNE, {"job_seq": job_seq})
     ]
 

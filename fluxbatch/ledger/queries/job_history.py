@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, bindparam, select
 
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, PredictionState
 from fluxbatch.domain.money import Micros
-from fluxbatch.domain.provenance import without_query
+from fluxbatch.domain.provenance import strip_query
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement
@@ -108,7 +108,7 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class JobHistory:
     """One job in full."""
 
     job_seq: int
@@ -174,11 +174,11 @@ _HISTORY = Statement(
 )  # fmt: skip
 
 
-def dossier(db: Database, job_seq: int) -> Dossier:
+def job_history(db: Database, job_seq: int) -> JobHistory:
     """The job's whole record, as it is now."""
     place = {"job_seq": job_seq}
     (record,) = db.run(_JOB, place)
-    return Dossier(
+    return JobHistory(
         job_seq,
         _job(record),
         tuple(_prediction(record) for record in db.run(_PREDICTIONS, place)),
@@ -224,7 +224,7 @@ def _prediction(record: tuple[Any, ...]) -> PredictionEntry:
         cost=Micros(cost) if cost is not None else None,
         estimated=bool(estimated),
         seed=seed,
-        control_url=without_query(control_url) if control_url else None,
+        control_url=strip_query(control_url) if control_url else None,
         intended_at=intended,
         ended_at=ended,
         run_time_s=run_us / 1_000_000 if run_us is not None else None,

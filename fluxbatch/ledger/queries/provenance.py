@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, distinct, func, select
 
 from fluxbatch.domain.job import OutputState
-from fluxbatch.domain.provenance import Delivered, Provenance, without_queries
+from fluxbatch.domain.provenance import Delivered, Provenance, strip_queries
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant
@@ -74,7 +74,7 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         bytes(job).hex(),
         edition,
         model,
-        without_queries(json.loads(given)),
+        strip_queries(json.loads(given)),
         repeat,
         control,
         provider_id,
@@ -83,7 +83,7 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         at,
         row,
         row_id,
-        without_queries(json.loads(axes)) if axes else {},
+        strip_queries(json.loads(axes)) if axes else {},
     )
 
 

@@ -95,19 +95,19 @@ def sampled_jobs(db: Database, manifest_seq: int, most: int) -> list[QueuedJob]:
     return jobs
 
 
-class Place(NamedTuple):
+class QueueCursor(NamedTuple):
     """A place in line; pages of pending jobs continue after it."""
 
     priority: int
     position: int
 
 
-FIRST = Place(2**31 - 1, -1)
+QUEUE_START = QueueCursor(2**31 - 1, -1)
 
 
 def pending_jobs(
-    db: Database, manifest_seq: int, after: Place, most: int
-) -> tuple[list[QueuedJob], Place]:
+    db: Database, manifest_seq: int, after: QueueCursor, most: int
+) -> tuple[list[QueuedJob], QueueCursor]:
     """The next pending jobs in line, and the place to go on from."""
     jobs, place = list[QueuedJob](), after
     for statement in _PENDING:
@@ -119,7 +119,7 @@ def pending_jobs(
         }
         for record in db.run(statement, line):
             jobs.append(_queued(record[:8]))
-            place = Place(record[8], record[9])
+            place = QueueCursor(record[8], record[9])
         if len(jobs) == most:
             break
     return jobs, place

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, bindparam, distinct, func, select
 
 from fluxbatch.domain.filenames import output_stem, stem_of_path
 from fluxbatch.domain.job import LIVE, Input, JobId, OutputState, PredictionState
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -35,7 +35,7 @@ class LivePrediction:
     key_label: str
     adopted: str | None
     at_risk: bool
-    intended: Moment
+    intended: Timestamp
     seed: int | None
     """As it was sent."""
     control_url: str | None
@@ -86,7 +86,7 @@ def _prediction(record: Sequence[Any]) -> LivePrediction:
         label,
         adopted,
         bool(at_risk),
-        Moment(parse_utc(at), boot_id, at_us / 1_000_000),
+        Timestamp(parse_utc(at), boot_id, at_us / 1_000_000),
         seed,
         control_url,
     )
@@ -113,16 +113,16 @@ _RECENT = Statement(
 class RecentCreate:
     """A create of an account, as far as the window cares."""
 
-    intended: Moment
-    answered: Moment | None
-    given_up: Moment | None
+    intended: Timestamp
+    answered: Timestamp | None
+    given_up: Timestamp | None
 
 
 def recent_creates(db: Database, account: str, most: int) -> list[RecentCreate]:
     """The latest creates of an account that may have left, newest first."""
     return [
         RecentCreate(
-            Moment(parse_utc(at), boot_id, at_us / 1_000_000),
+            Timestamp(parse_utc(at), boot_id, at_us / 1_000_000),
             _moment(boot_id, answered_at, answered_us),
             _moment(boot_id, given_at, given_us),
         )
@@ -132,12 +132,12 @@ def recent_creates(db: Database, account: str, most: int) -> list[RecentCreate]:
     ]
 
 
-def _moment(boot_id: str, at: str | None, us: int | None) -> Moment | None:
+def _moment(boot_id: str, at: str | None, us: int | None) -> Timestamp | None:
     if at is None:
         return None
     if us is None:  # seen under another boot than the intent's: only UTC tells
-        return Moment(parse_utc(at), "", 0.0)
-    return Moment(parse_utc(at), boot_id, us / 1_000_000)
+        return Timestamp(parse_utc(at), "", 0.0)
+    return Timestamp(parse_utc(at), boot_id, us / 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

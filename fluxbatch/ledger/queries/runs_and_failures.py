@@ -289,7 +289,7 @@ def invalid_rows(db: Database, manifest_seq: int, most: int) -> list[tuple[RowNa
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownCreate:
+class UnknownPrediction:
     """A create that left and whose outcome nobody knows yet."""
 
     job: str
@@ -314,10 +314,10 @@ _UNKNOWN = Statement(
 )
 
 
-def unknown_creates(db: Database, most: int) -> list[UnknownCreate]:
+def unknown_creates(db: Database, most: int) -> list[UnknownPrediction]:
     """The oldest first."""
     return [
-        UnknownCreate(
+        UnknownPrediction(
             bytes(job).hex(), PredictionState(state), label, at, bool(at_risk), Micros(reserved)
         )
         for job, state, label, at, at_risk, reserved in db.run(_UNKNOWN, {"most": most})

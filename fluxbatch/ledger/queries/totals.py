@@ -22,7 +22,7 @@ from sqlalchemy import (
 from fluxbatch.domain.job import LIVE, JobState, OutputState
 from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db import schema
-from fluxbatch.ledger.db.database import Database, Record
+from fluxbatch.ledger.db.database import Database, DbRow
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
 
 _j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c
@@ -175,7 +175,7 @@ def totals_of_run(db: Database, run_seq: int) -> tuple[Totals, Totals]:
     return of_run, _totals(money, db.run(_IMAGES)[0])
 
 
-def _totals(money: Sequence[Record], images: Record) -> Totals:
+def _totals(money: Sequence[DbRow], images: DbRow) -> Totals:
     creates = settled = estimated = reserved = on_failures = 0
     for _, state, is_estimated, count, held, cost in money:
         creates += int(count) * (state not in _NEVER_MADE)

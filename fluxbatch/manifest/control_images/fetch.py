@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluxbatch.errors import SinkError
-from fluxbatch.infra.atomic_file import half_file
-from fluxbatch.infra.object_store import EXTRA, is_denied, open_store, reason_of, refusal_of
-from fluxbatch.manifest.control_images.errors import BLOCK_BYTES, Unreadable
+from fluxbatch.infra.atomic_file import atomic_file
+from fluxbatch.infra.object_store import EXTRA, is_denied, open_store, refusal_of, store_error_text
+from fluxbatch.manifest.control_images.errors import CONTROL_BLOCK_BYTES, Unreadable
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
     from obstore.store import HTTPStore, ObjectStore
 
-MOST_BYTES = 50_000_000
+MAX_FETCHED_BYTES = 50_000_000
 """A control image may have at most so many. Source: provider-api.md."""
 _AT_ONCE = 8
 _TIMEOUT_S = 180.0
@@ -137,11 +137,11 @@ class RemoteImages:
         """Write *blocks* to *path*; None: to a name by what they are."""
         try:
             self._make_place()
-            with half_file(self._place) as half:
+            with atomic_file(self._place) as half:
                 for block in _bounded(blocks):
                     half.write(block)
                 path = path or self._path(address, half.sha256)
-                return half.keep(path, mtime_s=_SETTLED_S)
+                return half.commit(path, mtime_s=_SETTLED_S)
         except OSError as exc:
             place = str(self._place)
             raise SinkError(f"cannot keep control images in {place!r}: {exc.strerror}") from exc
@@ -179,12 +179,12 @@ def _store_errors() -> Iterator[None]:
         raise Unreadable("there is no such object", is_its_own=True) from None
     except (BaseError, ValueError, OSError) as exc:
         its_own = isinstance(exc, ValueError) or is_denied(exc)
-        raise Unreadable(refusal_of(exc) or reason_of(exc), is_its_own=its_own) from None
+        raise Unreadable(refusal_of(exc) or store_error_text(exc), is_its_own=its_own) from None
 
 
 def _blocks_of(got: GetResult) -> Iterator[bytes]:
     with _store_errors():
-        for block in got.stream(min_chunk_size=BLOCK_BYTES):
+        for block in got.stream(min_chunk_size=CONTROL_BLOCK_BYTES):
             yield bytes(block)
 
 
@@ -203,10 +203,10 @@ def _is_whole(path: Path, size: int | None) -> bool:
 
 
 def _refuse_size(size: int | None) -> None:
-    if size is not None and size > MOST_BYTES:
+    if size is not None and size > MAX_FETCHED_BYTES:
         raise Unreadable(
             f"it has {size / 1e6:.1f} MB; a control image may have at most "
-            f"{MOST_BYTES // 1_000_000} MB",
+            f"{MAX_FETCHED_BYTES // 1_000_000} MB",
             is_its_own=True,
         )
 
@@ -215,5 +215,5 @@ def _bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
     got = 0
     for block in blocks:
         got += len(block)
-        _refuse_size(got if got > MOST_BYTES else None)
+        _refuse_size(got if got > MAX_FETCHED_BYTES else None)
         yield block

@@ -38,7 +38,7 @@ from urllib.request import (
 )
 
 from fluxbatch.infra.ssrf_guard import is_private_literal
-from fluxbatch.manifest.control_images.errors import BLOCK_BYTES, Unreadable
+from fluxbatch.manifest.control_images.errors import CONTROL_BLOCK_BYTES, Unreadable
 
 _SILENCE_S = 20.0
 _MOST_S = 180.0
@@ -57,7 +57,7 @@ class Page:
         """The whole body; raises `Unreadable` where it is cut short, or crawls."""
         until_s, got = time.monotonic() + _MOST_S, 0
         try:
-            while block := self._answer.read1(BLOCK_BYTES):
+            while block := self._answer.read1(CONTROL_BLOCK_BYTES):
                 got += len(block)
                 yield block
                 if time.monotonic() > until_s:

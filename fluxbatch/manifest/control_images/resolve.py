@@ -28,9 +28,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fluxbatch.domain.job import UPLOAD_PREFIX, ControlFile
-from fluxbatch.infra.image_type import HEAD_BYTES, has_end, mime_of
+from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
 from fluxbatch.manifest.control_images.errors import Unreadable
-from fluxbatch.manifest.control_images.fetch import MOST_BYTES, RemoteImages, is_remote
+from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES, RemoteImages, is_remote
 from fluxbatch.models import quoted
 
 MOST_PIXELS = 89_478_485
@@ -245,17 +245,17 @@ def anchored(given: str, folder: Path) -> str:
 def _refuse_size(size: int, given: str) -> None:
     if size == 0:
         raise BadControl(f"{quoted(given)} is an empty file")
-    if size > MOST_BYTES:
+    if size > MAX_FETCHED_BYTES:
         raise BadControl(
             f"{quoted(given)} has {size / 1e6:.1f} MB; a control image may have at most "
-            f"{MOST_BYTES // 1_000_000} MB"
+            f"{MAX_FETCHED_BYTES // 1_000_000} MB"
         )
 
 
 def _look_into(path: Path, stamp: FileStamp, given: str) -> FileHash:
     """Read the whole file once: its hash, and what it is by its content."""
     with path.open("rb") as file:
-        mime = mime_of(file.read(HEAD_BYTES))
+        mime = sniff(file.read(HEAD_BYTES))
         if mime not in _PLUGINS:
             raise BadControl(f"{quoted(given)} is not a JPEG, PNG or WebP image by its content")
         file.seek(0)
@@ -267,7 +267,7 @@ def _look_into(path: Path, stamp: FileStamp, given: str) -> FileHash:
             raise BadControl(f"{quoted(given)} changed while it was read; run again")
         file.seek(0)
         # Png is left to its checksums, which tell more.
-        if mime != "image/png" and not has_end(mime, file):
+        if mime != "image/png" and not is_complete(mime, file):
             raise BadControl(f"{quoted(given)} is cut short: its end is missing")
         notes = _looked_at(file, mime, given)
     return FileHash(digest.hexdigest(), mime, notes)

@@ -42,7 +42,7 @@ _OTHER_KINDS = (
 )
 
 
-class Source:
+class FileSource:
     """One file of lines. Opened by each pass anew, held open by none."""
 
     def __init__(self, path: Path) -> None:
@@ -163,7 +163,7 @@ class Source:
 class _Seen:
     """A file that tells how far it was read, and keeps the digest of that."""
 
-    def __init__(self, file: BinaryIO, digest: hashlib._Hash, source: Source) -> None:
+    def __init__(self, file: BinaryIO, digest: hashlib._Hash, source: FileSource) -> None:
         self._file = file
         self._digest = digest
         self._source = source

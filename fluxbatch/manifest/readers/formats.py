@@ -30,7 +30,7 @@ _SUFFIXES: Mapping[str, ManifestFormat] = {
     ".toml": "toml",
 }
 _PACKED = {".gz", ".zst", ".zstd"}
-FORMATS = (
+MANIFEST_FORMATS = (
     "CSV (.csv), TSV (.tsv), JSONL (.jsonl, .ndjson), Parquet (.parquet), YAML (.yaml) or TOML"
     " (.toml)"
 )
@@ -60,7 +60,8 @@ def format_of(path: Path, head: bytes) -> ManifestFormat:
     if suffix in {"", ".txt", ".dat"} and (sniffed := _sniffed(text)) is not None:
         return sniffed
     raise ManifestError(
-        f"manifest {str(path)!r} is no {FORMATS}; name the format with --format, or rename it"
+        f"manifest {str(path)!r} is no {MANIFEST_FORMATS};"
+        " name the format with --format, or rename it"
     )
 
 

@@ -22,7 +22,7 @@ _IMAGES = (".jpeg", ".jpg", ".png", ".webp")
 _OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".jxl", ".svg", ".tif", ".tiff")
 
 
-class PictureFolder:
+class ImageFolderReader:
     """The images of a folder and those within, in the order of their names."""
 
     def __init__(self, path: Path, input_name: str = "control_image") -> None:

@@ -18,9 +18,9 @@ from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.columns import Columns, RowParts, broken
 from fluxbatch.manifest.control_images.resolve import anchored
 from fluxbatch.manifest.readers.csv import read_csv
-from fluxbatch.manifest.readers.file_source import Source
+from fluxbatch.manifest.readers.file_source import FileSource
 from fluxbatch.manifest.readers.formats import Record, format_of
-from fluxbatch.manifest.readers.image_folder import PictureFolder
+from fluxbatch.manifest.readers.image_folder import ImageFolderReader
 from fluxbatch.manifest.readers.jsonl import read_jsonl
 from fluxbatch.manifest.readers.parquet import ParquetFile
 from fluxbatch.manifest.readers.yaml_toml import read_toml, read_yaml
@@ -79,7 +79,7 @@ class _File:
     """One file."""
 
     def __init__(self, path: Path, kind: ManifestFormat | None) -> None:
-        self._source = Source(path)
+        self._source = FileSource(path)
         self._kind = kind or format_of(path, self._source.head)
         if self._kind == "images":
             raise ManifestError(f"manifest {str(path)!r} is a file, and 'images' is a folder")
@@ -115,7 +115,7 @@ class _Folder:
     def __init__(self, path: Path, card: ModelCard) -> None:
         if not card.file_inputs:
             raise ManifestError(f"{card.slug} takes no image, and {str(path)!r} is a folder")
-        self._pictures = PictureFolder(path, min(card.file_inputs))
+        self._pictures = ImageFolderReader(path, min(card.file_inputs))
         self.path = path
         self.sha256 = self._pictures.sha256
         self.bytes = self._pictures.bytes

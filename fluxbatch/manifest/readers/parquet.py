@@ -15,7 +15,7 @@ from typing import Any
 
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.columns import Columns
-from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES, Source
+from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES, FileSource
 from fluxbatch.manifest.readers.formats import Record
 
 _BATCH = 256
@@ -28,7 +28,7 @@ Convert = Callable[[Any], Sequence[object]]
 class ParquetFile:
     """The rows of one file. Opened by each pass anew."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FileSource) -> None:
         """Raise `ManifestError` for what cannot be read, and where pyarrow is not there."""
         self._pa = _pyarrow(source.path)
         self._source = source

@@ -15,9 +15,9 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from fluxbatch.errors import ManifestError, SinkError
-from fluxbatch.infra.atomic_file import half_file
-from fluxbatch.infra.object_store import EXTRA, open_store, reason_of
-from fluxbatch.manifest.control_images.errors import BLOCK_BYTES
+from fluxbatch.infra.atomic_file import atomic_file
+from fluxbatch.infra.object_store import EXTRA, open_store, store_error_text
+from fluxbatch.manifest.control_images.errors import CONTROL_BLOCK_BYTES
 
 _STDIN = "-"
 _address = re.compile(r"(https?|s3|gs):/+(.+)", re.IGNORECASE | re.DOTALL).fullmatch
@@ -31,19 +31,19 @@ def is_elsewhere(path: Path) -> bool:
     return str(path) == _STDIN or _address(str(path)) is not None
 
 
-def as_file(path: Path, place: Path, stdin: BinaryIO | None = None) -> Path:
+def localize(path: Path, place: Path, stdin: BinaryIO | None = None) -> Path:
     """*path*, or where in the folder *place* its rows were written; blocks until they are.
 
     Raises `ManifestError` for what cannot be read, `SinkError` where it cannot be written.
     """
     if (found := _address(str(path))) is not None:
         return fetch(f"{found[1].lower()}://{found[2]}", place)
-    return spool(stdin or sys.stdin.buffer, place) if str(path) == _STDIN else path
+    return save_stdin(stdin or sys.stdin.buffer, place) if str(path) == _STDIN else path
 
 
-def spool(stream: BinaryIO, place: Path) -> Path:
+def save_stdin(stream: BinaryIO, place: Path) -> Path:
     """Write all of *stream* into the folder *place*."""
-    path = _keep(iter(lambda: stream.read(BLOCK_BYTES), b""), place, "stdin", "")
+    path = _keep(iter(lambda: stream.read(CONTROL_BLOCK_BYTES), b""), place, "stdin", "")
     if path is None:
         raise ManifestError("nothing came from stdin; a manifest has at least one row")
     return path
@@ -69,7 +69,7 @@ def fetch(url: str, place: Path) -> Path:
 
 
 def is_spooled(path: Path) -> bool:
-    """Whether *path* is what `as_file` has written."""
+    """Whether *path* is what `localize` has written."""
     return _spooled(path.name) is not None
 
 
@@ -88,10 +88,10 @@ def _blocks(url: str, shown: str) -> Iterator[bytes]:
     folder, _, name = url.rpartition("/")
     try:
         store = open_store(folder, timeout_s=_TIMEOUT_S, patience_s=_PATIENCE_S)
-        for block in obstore.get(store, name).stream(min_chunk_size=BLOCK_BYTES):
+        for block in obstore.get(store, name).stream(min_chunk_size=CONTROL_BLOCK_BYTES):
             yield bytes(block)
     except (BaseError, ValueError, OSError) as exc:
-        raise ManifestError(f"cannot fetch manifest {shown!r}: {reason_of(exc)}") from None
+        raise ManifestError(f"cannot fetch manifest {shown!r}: {store_error_text(exc)}") from None
 
 
 def _is_here(host: str) -> bool:
@@ -105,11 +105,11 @@ def _keep(blocks: Iterable[bytes], place: Path, prefix: str, suffix: str) -> Pat
     """The file of *blocks*; None where there is no byte in them."""
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with half_file(place) as half:
+        with atomic_file(place) as half:
             for block in blocks:
                 half.write(block)
             if not half.size:
                 return None
-            return half.keep(place / f"{prefix}-{half.sha256[:16]}{suffix}")
+            return half.commit(place / f"{prefix}-{half.sha256[:16]}{suffix}")
     except OSError as exc:
         raise SinkError(f"cannot write the manifest in {str(place)!r}: {exc.strerror}") from exc

@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 
 from fluxbatch.errors import ManifestError
-from fluxbatch.manifest.readers.file_source import Source
+from fluxbatch.manifest.readers.file_source import FileSource
 from fluxbatch.manifest.readers.formats import Record
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_LIST_BYTES = 16 * 1024 * 1024
 _MOST_NODES = 10_000
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -67,9 +67,9 @@ _Loader.add_constructor(
 )
 
 
-def read_yaml(source: Source) -> Iterator[Record]:
+def read_yaml(source: FileSource) -> Iterator[Record]:
     """Each row's line and cells; raise `ManifestError` for a file that is no list of rows."""
-    content = source.content(MOST_BYTES)
+    content = source.content(MAX_LIST_BYTES)
     name = f"manifest {str(source.path)!r}"
     try:
         loader = _Loader(content.decode("utf-8-sig"))
@@ -85,9 +85,9 @@ def read_yaml(source: Source) -> Iterator[Record]:
         yield line, _fit(row)
 
 
-def read_toml(source: Source) -> Iterator[Record]:
+def read_toml(source: FileSource) -> Iterator[Record]:
     """Each row's number and cells; raise `ManifestError` for a file that has no `[[rows]]`."""
-    content = source.content(MOST_BYTES)
+    content = source.content(MAX_LIST_BYTES)
     name = f"manifest {str(source.path)!r}"
     try:
         table = tomllib.loads(content.decode("utf-8-sig"))
@@ -107,7 +107,7 @@ def is_rows(path: Path) -> bool:
     """Whether a YAML or TOML file is a list of rows, and not a config."""
     try:
         with path.open("rb") as file:
-            text = file.read(MOST_BYTES).decode("utf-8-sig", errors="replace")
+            text = file.read(MAX_LIST_BYTES).decode("utf-8-sig", errors="replace")
     except OSError:
         return False
     if path.suffix.lower() == ".toml":

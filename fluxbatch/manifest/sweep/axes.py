@@ -44,7 +44,7 @@ class Axis(Protocol):
         ...
 
 
-class Line:
+class AxisGroup:
     """One name and its values."""
 
     def __init__(self, name: str, values: Values) -> None:
@@ -73,7 +73,7 @@ class Line:
         return {value: at for at, value in plain if not isinstance(value, list | dict)}
 
 
-class SideBySide:
+class ZipAxis:
     """Axes of one length, gone through together."""
 
     def __init__(self, axes: Sequence[Axis]) -> None:
@@ -94,7 +94,7 @@ class SideBySide:
         return set.intersection(*found)
 
 
-class Listed:
+class ListAxis:
     """The cells of a sweep within, written down."""
 
     def __init__(self, names: Iterable[str], cells: Sequence[Cell]) -> None:
@@ -124,13 +124,13 @@ class AxisReader:
         self.files: list[Path] = []
         """What the globs found."""
 
-    def read(self, name: str, spec: object) -> Line:
+    def read(self, name: str, spec: object) -> AxisGroup:
         """Raise `ConfigError` for what cannot be meant."""
         if name not in self._card.inputs:
             self._require_variable(name)
         match spec:
             case str():
-                return Line(name, self._globbed(name, spec))
+                return AxisGroup(name, self._globbed(name, spec))
             case list():
                 values: Values = [self.checked(name, value) for value in spec]
                 seen: set[tuple[type, object]] = set()
@@ -152,7 +152,7 @@ class AxisReader:
                 )
         if not values:
             raise ConfigError(f"sweep.axes.{name}: has no values")
-        return Line(name, values)
+        return AxisGroup(name, values)
 
     def checked(self, name: str, value: object, where: str = "sweep.axes") -> Json:
         """*value* as the input's type has it, or as it is for a variable."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from fluxbatch.config.sweep import Sweep
 from fluxbatch.domain.job import Json
 from fluxbatch.errors import ConfigError
-from fluxbatch.manifest.sweep.axes import Axis, AxisReader, Cell, Listed, SideBySide, Values
+from fluxbatch.manifest.sweep.axes import Axis, AxisReader, Cell, ListAxis, Values, ZipAxis
 from fluxbatch.models import ModelCard, unknown_input
 
 __all__ = ["Cell", "Cells", "shuffled"]
@@ -150,7 +150,7 @@ class _Tree:
         self.excluded += [self._partial(cell, reader) for cell in sweep.exclude]
         if self._is_zip:
             _require_equal_lengths(self.axes)
-            self.axes = [SideBySide(self.axes)]
+            self.axes = [ZipAxis(self.axes)]
 
     def _take(self, sweep: Sweep, reader: AxisReader) -> None:
         tree = _Tree(sweep, reader)
@@ -165,7 +165,7 @@ class _Tree:
                 f"sweep.nested: a sweep within may have at most {MOST_LISTED:,} cells,"
                 f" unless it is a product in a product; this one has {cells.count():,}"
             )
-        self.axes.append(Listed(tree.names, list(cells)))
+        self.axes.append(ListAxis(tree.names, list(cells)))
 
     def _partial(self, given: Mapping[str, object], reader: AxisReader) -> Cell:
         """A partial cell; one that no cell can match is a typing error, not a wish."""

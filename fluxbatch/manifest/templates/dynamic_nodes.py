@@ -13,7 +13,7 @@ from math import comb, factorial
 from typing import Protocol
 
 from fluxbatch.manifest.templates.errors import BadTemplate
-from fluxbatch.manifest.templates.output import Draw, Text
+from fluxbatch.manifest.templates.output import OutputBuffer, SeededDraw
 
 MOST_PICKED = 100
 """Of one `{n$$…}`."""
@@ -30,11 +30,11 @@ class Node(Protocol):
         """How many texts it may become; equal ones count apart."""
         ...
 
-    def write(self, number: int, into: Text) -> None:
+    def write(self, number: int, into: OutputBuffer) -> None:
         """Its text of that *number*, which is below `count`."""
         ...
 
-    def draw(self, draw: Draw, into: Text) -> None:
+    def draw(self, draw: SeededDraw, into: OutputBuffer) -> None:
         """A text of it, by the weights."""
         ...
 
@@ -47,15 +47,15 @@ class Literal:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def write(self, number: int, into: Text) -> None:
+    def write(self, number: int, into: OutputBuffer) -> None:
         into.step()
         into.add(self._text)
 
-    def draw(self, draw: Draw, into: Text) -> None:
+    def draw(self, draw: SeededDraw, into: OutputBuffer) -> None:
         self.write(0, into)
 
 
-class Use:
+class VariableAccess:
     """`${name}`: what the row, the cell or an assignment above says it is."""
 
     count = 1
@@ -63,15 +63,15 @@ class Use:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def write(self, number: int, into: Text) -> None:
+    def write(self, number: int, into: OutputBuffer) -> None:
         into.step()
         into.add(into.names[self._name])
 
-    def draw(self, draw: Draw, into: Text) -> None:
+    def draw(self, draw: SeededDraw, into: OutputBuffer) -> None:
         self.write(0, into)
 
 
-class Together:
+class NodeSequence:
     """Parts one after the other; the last varies first."""
 
     def __init__(self, parts: Sequence[Node]) -> None:
@@ -80,7 +80,7 @@ class Together:
         for part in self._parts:
             self.count = _bounded(self.count * part.count)
 
-    def write(self, number: int, into: Text) -> None:
+    def write(self, number: int, into: OutputBuffer) -> None:
         into.step()
         numbers: list[int] = []
         for part in reversed(self._parts):
@@ -89,13 +89,13 @@ class Together:
         for part in self._parts:
             part.write(numbers.pop(), into)
 
-    def draw(self, draw: Draw, into: Text) -> None:
+    def draw(self, draw: SeededDraw, into: OutputBuffer) -> None:
         into.step()
         for part in self._parts:
             part.draw(draw, into)
 
 
-class Let:
+class VariableAssignment:
     """`${name=!value}` and what follows it: the value is chosen once."""
 
     def __init__(self, name: str, value: Node, body: Node) -> None:
@@ -104,7 +104,7 @@ class Let:
         self._body = body
         self.count = _bounded(value.count * body.count)
 
-    def write(self, number: int, into: Text) -> None:
+    def write(self, number: int, into: OutputBuffer) -> None:
         into.step()
         first, second = divmod(number, self._body.count)
         mark = into.mark()
@@ -113,7 +113,7 @@ class Let:
         self._body.write(second, into)
         self._unnamed(into, outer)
 
-    def draw(self, draw: Draw, into: Text) -> None:
+    def draw(self, draw: SeededDraw, into: OutputBuffer) -> None:
         into.step()
         mark = into.mark()
         self._value.draw(draw, into)
@@ -121,19 +121,19 @@ class Let:
         self._body.draw(draw, into)
         self._unnamed(into, outer)
 
-    def _named(self, into: Text, chosen: str) -> str | None:
+    def _named(self, into: OutputBuffer, chosen: str) -> str | None:
         outer = into.names.get(self._name)
         into.names[self._name] = chosen
         return outer
 
-    def _unnamed(self, into: Text, outer: str | None) -> None:
+    def _unnamed(self, into: OutputBuffer, outer: str | None) -> None:
         if outer is None:
             del into.names[self._name]
         else:
             into.names[self._name] = outer
 
 
-class Choice:
+class Variants:
     """`{a|b}`, `{2$$a|b|c}`: some of its options, none twice, in every order."""
 
     def __init__(
@@ -167,7 +167,7 @@ class Choice:
     def options(self) -> list[tuple[int, Node]]:
         return list(zip(self._weights, self._options, strict=True))
 
-    def write(self, number: int, into: Text) -> None:
+    def write(self, number: int, into: OutputBuffer) -> None:
         into.step()
         if self._is_one:
             at = bisect_right(self._counted, number)
@@ -202,7 +202,7 @@ class Choice:
             number -= self._counts[option] * after
         raise AssertionError("the number is not below the count")
 
-    def draw(self, draw: Draw, into: Text) -> None:
+    def draw(self, draw: SeededDraw, into: OutputBuffer) -> None:
         into.step()
         if self._is_one:
             at = bisect_right(self._weighed, draw.below(self._weighed[-1]))

@@ -13,7 +13,14 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from fluxbatch.manifest.templates.dynamic_nodes import Choice, Let, Literal, Node, Together, Use
+from fluxbatch.manifest.templates.dynamic_nodes import (
+    Literal,
+    Node,
+    NodeSequence,
+    VariableAccess,
+    VariableAssignment,
+    Variants,
+)
 from fluxbatch.manifest.templates.errors import MOST_CHARS, BadTemplate, at, unknown_name
 
 MOST_NESTED = 50
@@ -37,7 +44,7 @@ is_template = re.compile(
 _Bound = Mapping[str, Node | None]
 """What was assigned before: a template, or None for a text chosen once."""
 
-Wildcard = Callable[[str], Choice]
+Wildcard = Callable[[str], Variants]
 """The lines of a file by its name; raises `BadTemplate`."""
 
 
@@ -99,7 +106,7 @@ class _Parser:
             else:
                 plain.append(self._literal())
         _flush(plain, parts)
-        return parts[0] if len(parts) == 1 else Together(parts)
+        return parts[0] if len(parts) == 1 else NodeSequence(parts)
 
     def _literal(self) -> str:
         """At least one character, whatever it is."""
@@ -137,7 +144,9 @@ class _Parser:
 
     def _let(self, found: re.Match[str], ends: str, bound: _Bound) -> Node:
         value = self._value(found.end(), bound)
-        return Let(found[1], value, self._deeper(ends, {**bound, found[1]: None}, found.start()))
+        return VariableAssignment(
+            found[1], value, self._deeper(ends, {**bound, found[1]: None}, found.start())
+        )
 
     def _use(self, found: re.Match[str], bound: _Bound) -> Node:
         name, opened = found[1], self._at
@@ -145,10 +154,10 @@ class _Parser:
         self._at = found.end() if default is None else self._at
         if name in bound:
             value = bound[name]
-            return Use(name) if value is None else value
+            return VariableAccess(name) if value is None else value
         if name in self._known:
             self.used.add(name)
-            return Use(name)
+            return VariableAccess(name)
         if default is None:
             names = {*self._known, *bound}
             raise BadTemplate(f"{unknown_name(name, names)} {at(opened, self._text)}")
@@ -170,10 +179,10 @@ class _Parser:
             raise BadTemplate(f"there is nothing between the braces {at(opened, self._text)}")
         if not options:
             raise BadTemplate(f"every option has the weight 0 {at(opened, self._text)}")
-        if len(options) == 1 and isinstance(only := options[0][1], Choice) and most > 1:
+        if len(options) == 1 and isinstance(only := options[0][1], Variants) and most > 1:
             options = only.options  # {2$$__file__} picks two of its lines
         try:
-            return Choice(options, least, most, separator)
+            return Variants(options, least, most, separator)
         except BadTemplate as exc:
             raise BadTemplate(f"{exc} {at(opened, self._text)}") from None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 MOST_CHARS = 100_000
 """Of a template, of what it becomes, and of every text on the way there."""
-MOST_STEPS = 100_000
+MAX_TEMPLATE_STEPS = 100_000
 """Of one expansion."""
 _NEAR = 20
 

@@ -89,7 +89,7 @@ class Renderer:
         if len(text) > MOST_CHARS:
             raise BadTemplate(f"is longer than {MOST_CHARS:,} characters")
         tree = self._env.parse(text)
-        _Fence().visit(tree)  # first, for whoever looks at the tree folds its constants
+        _AstWhitelist().visit(tree)  # first, for whoever looks at the tree folds its constants
         asked = frozenset(meta.find_undeclared_variables(tree)) - {"range"}
         code = self._env.compile(tree)
         template = jinja2.Template.from_code(self._env, code, self._env.globals)
@@ -183,7 +183,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self._limits.held(super().call_binop(context, operator, left, right))
 
 
-class _Fence(NodeTransformer):
+class _AstWhitelist(NodeTransformer):
     """Refuses what is not allowed, and puts every loop and every text under the limits."""
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:

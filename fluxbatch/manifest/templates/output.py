@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from fluxbatch.manifest.templates.errors import MOST_CHARS, MOST_STEPS, BadTemplate
+from fluxbatch.manifest.templates.errors import MAX_TEMPLATE_STEPS, MOST_CHARS, BadTemplate
 
 _BITS = 128
 _GUARDS = {ord(sign): 0xFDD0 + number for number, sign in enumerate("{}|$_\\")}
@@ -23,7 +23,7 @@ def unguarded(text: str) -> str:
     return text.translate(_BACK)
 
 
-class Text:
+class OutputBuffer:
     """Grows piece by piece, up to a length and a number of steps."""
 
     __slots__ = ("_chars", "_pieces", "_steps", "names")
@@ -37,8 +37,8 @@ class Text:
 
     def step(self) -> None:
         self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise BadTemplate(f"takes more than {MOST_STEPS:,} steps to expand")
+        if self._steps > MAX_TEMPLATE_STEPS:
+            raise BadTemplate(f"takes more than {MAX_TEMPLATE_STEPS:,} steps to expand")
 
     def add(self, piece: str) -> None:
         self._chars += len(piece)
@@ -60,7 +60,7 @@ class Text:
         return "".join(self._pieces)
 
 
-class Draw:
+class SeededDraw:
     """Numbers that a seed decides, the same on every machine and in every Python."""
 
     __slots__ = ("_drawn", "_seed")

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.manifest.templates.dynamic_nodes import Choice, Node
+from fluxbatch.manifest.templates.dynamic_nodes import Node, Variants
 from fluxbatch.manifest.templates.dynamic_parser import parse, weight_of
 from fluxbatch.manifest.templates.errors import BadTemplate
 
@@ -47,12 +47,12 @@ class Wildcards:
                 digest.update(len(part).to_bytes(8, "big") + part)
         return digest.hexdigest()
 
-    def reader(self, known: frozenset[str]) -> Callable[[str], Choice]:
+    def reader(self, known: frozenset[str]) -> Callable[[str], Variants]:
         """Finds choices by name, for templates that may use the *known* names."""
-        found: dict[str, Choice] = {}
+        found: dict[str, Variants] = {}
         opened: list[str] = []
 
-        def read(name: str) -> Choice:
+        def read(name: str) -> Variants:
             if name not in found:
                 if name in opened or len(opened) >= _MOST_WITHIN:
                     raise BadTemplate(f"the file {name!r} leads back to itself")
@@ -64,8 +64,8 @@ class Wildcards:
         return read
 
     def _choice(
-        self, name: str, known: frozenset[str], wildcard: Callable[[str], Choice]
-    ) -> Choice:
+        self, name: str, known: frozenset[str], wildcard: Callable[[str], Variants]
+    ) -> Variants:
         options: list[tuple[int, Node]] = []
         for file in self._files(name):
             for number, line in enumerate(self._texts[file].split("\n"), start=1):
@@ -81,7 +81,7 @@ class Wildcards:
                     options.append((_WEIGHT if weight is None else weight, option))
         if not options:
             raise BadTemplate(f"the file of {name!r} has no lines")
-        return Choice(options)
+        return Variants(options)
 
     def _files(self, name: str) -> list[str]:
         if self._folder is None:

@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from fluxbatch.cli.app import app
-from fluxbatch.cli.console import Talk
-from fluxbatch.cli.options import voice
+from fluxbatch.cli.console import Console
+from fluxbatch.cli.options import console_for
 from fluxbatch.config.api_keys import ApiKey
 
 _KEY = "sk-very-secret-1"
@@ -22,13 +22,13 @@ def test_no_stream_ever_shows_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     """
     Whatever way the words take, a key that is known comes out as its label.
     """
-    talk = Talk(["--json"])
-    talk.learn([ApiKey(_KEY, label="main")])
-    talk.say(f"say {_KEY}")
-    talk.data(f"data {_KEY}")
-    talk.failed(f"failed {_KEY}", 1, {"more": [_KEY]})
-    talk.show(f"show {_KEY}")
-    talk.tell(f"tell {_KEY}")
+    console = Console(["--json"])
+    console.redact_key([ApiKey(_KEY, label="main")])
+    console.info(f"say {_KEY}")
+    console.print(f"data {_KEY}")
+    console.failed(f"failed {_KEY}", 1, {"more": [_KEY]})
+    console.show(f"show {_KEY}")
+    console.tell(f"tell {_KEY}")
 
     out, err = capsys.readouterr()
     assert _KEY not in out + err
@@ -44,7 +44,7 @@ def test_a_key_is_taken_out_before_the_keys_are_read(
     """
     monkeypatch.setenv("EACHLABS_API_KEYS", value)
 
-    assert Talk().clean(f"bad: {_KEY}") == "bad: <key>"
+    assert Console().redact(f"bad: {_KEY}") == "bad: <key>"
 
 
 def test_a_key_is_known_in_json_and_in_a_url() -> None:
@@ -52,11 +52,11 @@ def test_a_key_is_known_in_json_and_in_a_url() -> None:
     Escaped it is no less a secret.
     """
     value = 'sk/very"secret'
-    talk = Talk()
-    talk.learn([ApiKey(value, label="main")])
+    console = Console()
+    console.redact_key([ApiKey(value, label="main")])
 
-    assert talk.clean(json.dumps({"a": value})) == '{"a": "<key main>"}'
-    assert talk.clean("?a=sk%2Fvery%22secret") == "?a=<key main>"
+    assert console.redact(json.dumps({"a": value})) == '{"a": "<key main>"}'
+    assert console.redact("?a=sk%2Fvery%22secret") == "?a=<key main>"
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_credentials_in_urls_and_headers_are_taken_out(said: str, shown: str) ->
     """
     Their names stay, so that the words can be understood; what is no secret stays as it was.
     """
-    assert Talk().clean(said) == shown
+    assert Console().redact(said) == shown
 
 
 def test_what_a_library_logs_is_redacted_too(capsys: pytest.CaptureFixture[str]) -> None:
     """
     There is one way to the terminal.
     """
-    talk = Talk()
-    talk.learn([ApiKey(_KEY, label="main")])
+    console = Console()
+    console.redact_key([ApiKey(_KEY, label="main")])
     before = logging.lastResort
-    voice(typer.Context(typer.main.get_command(app), obj=talk))
+    console_for(typer.Context(typer.main.get_command(app), obj=console))
     try:
         assert logging.lastResort is not None
         said = logging.LogRecord("somebody", logging.WARNING, "", 0, "sent %s", (_KEY,), None)
@@ -108,18 +108,18 @@ def test_another_programs_control_characters_do_not_reach_the_terminal() -> None
     """
     A provider's message cannot move the cursor or hide what follows.
     """
-    assert Talk().clean("a\x1b[2Jb\x07c\u202ed\ne\tf") == "a [2Jb c d\ne\tf"
+    assert Console().redact("a\x1b[2Jb\x07c\u202ed\ne\tf") == "a [2Jb c d\ne\tf"
 
 
 def test_quiet_silences_talk_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     """
     -q is for progress.
     """
-    talk = Talk()
-    talk.quiet = True
-    talk.say("progress")
-    talk.tell("progress")
-    talk.warn("trouble")
+    console = Console()
+    console.quiet = True
+    console.info("progress")
+    console.tell("progress")
+    console.warn("trouble")
 
     assert capsys.readouterr() == ("", "trouble\n")
 
@@ -128,10 +128,10 @@ def test_a_failure_under_json_is_an_object_on_stdout(capsys: pytest.CaptureFixtu
     """
     A program reads one thing, whatever happened.
     """
-    assert Talk(["run", "--json"]).failed("held", 6) == 6
+    assert Console(["run", "--json"]).failed("held", 6) == 6
     assert json.loads(capsys.readouterr().out) == {"exit": 6, "error": "held"}
 
-    assert Talk(["run", "--", "--json"]).failed("held", 6) == 6
+    assert Console(["run", "--", "--json"]).failed("held", 6) == 6
     assert capsys.readouterr().out == ""
 
 
@@ -141,12 +141,12 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     """
     program = """
 import sys
-from fluxbatch.cli.console import Talk
-talk = Talk()
+from fluxbatch.cli.console import Console
+console = Console()
 sys.stdin.readline()
 for number in range(10000):
-    talk.data("x" * 100)
-talk.close()
+    console.print("x" * 100)
+console.close()
 sys.exit(3)
 """
     with subprocess.Popen(
@@ -171,7 +171,7 @@ def test_a_terminal_without_unicode_loses_a_sign_and_nothing_else() -> None:
     """
     An ASCII locale is no reason to crash.
     """
-    program = "from fluxbatch.cli.console import Talk; Talk().data('a → b')"
+    program = "from fluxbatch.cli.console import Console; Console().print('a → b')"
     ended = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

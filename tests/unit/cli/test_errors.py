@@ -9,8 +9,8 @@ import pytest
 import typer
 
 from fluxbatch import errors
-from fluxbatch.cli.console import Talk
-from fluxbatch.cli.errors import tell
+from fluxbatch.cli.console import Console
+from fluxbatch.cli.errors import exit_code_of
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.errors import BadRow, ManifestError
 
@@ -34,7 +34,7 @@ def test_an_exception_of_ours_is_one_line_and_its_own_exit_code(
     """
     No traceback: the message is written for the user.
     """
-    assert tell(exc, Talk()) == code
+    assert exit_code_of(exc, Console()) == code
 
     out, err = capsys.readouterr()
     assert out == ""
@@ -49,12 +49,12 @@ def test_bad_rows_are_listed_up_to_a_sensible_number(capsys: pytest.CaptureFixtu
             for n in range(1, 31)]  # fmt: skip
     exc = ManifestError("30 rows cannot become jobs", rows)
 
-    assert tell(exc, Talk()) == 2
+    assert exit_code_of(exc, Console()) == 2
     brief = capsys.readouterr().err.splitlines()
     assert brief[0] == "  row 1 (line 2), guidance: '100' is not a number from 0 to 100"
     assert brief[-2:] == ["  … and 10 more (-v shows them)", "error: 30 rows cannot become jobs"]
 
-    assert tell(exc, Talk(["-v", "--json"])) == 2
+    assert exit_code_of(exc, Console(["-v", "--json"])) == 2
     full = capsys.readouterr()
     assert len(full.err.splitlines()) == 31
     assert '"bad_rows": [{"row": 1, "line": 2, "field": "guidance"' in full.out
@@ -67,11 +67,11 @@ def test_a_bug_is_told_briefly_and_kept_in_a_file_without_the_key(
     The screen gets a sentence, the file the traceback, neither the secret.
     """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    talk = Talk()
-    talk.learn([ApiKey("sk-very-secret-1", label="main")])
+    console = Console()
+    console.redact_key([ApiKey("sk-very-secret-1", label="main")])
     with pytest.raises(KeyError) as raised:
         raise KeyError("sk-very-secret-1")
-    assert tell(raised.value, talk) == 1
+    assert exit_code_of(raised.value, console) == 1
 
     err = capsys.readouterr().err
     (kept,) = tmp_path.iterdir()
@@ -90,5 +90,5 @@ def test_whoever_asks_sees_the_traceback(
     """
     monkeypatch.setenv("FLUXBATCH_DEBUG", "1")
 
-    assert tell(ValueError("odd"), Talk()) == 1
+    assert exit_code_of(ValueError("odd"), Console()) == 1
     assert "ValueError: odd" in capsys.readouterr().err

@@ -10,16 +10,16 @@ from fluxbatch.cli.render.job_history import (
     JOB_WORDS,
     OUTPUT_WORDS,
     PREDICTION_WORDS,
-    story_json,
-    story_lines,
+    history_json,
+    history_lines,
 )
-from fluxbatch.cli.render.result import Shown
-from fluxbatch.dataset.find_job import meant
+from fluxbatch.cli.render.result import ResultView
+from fluxbatch.dataset.find_job import find_job
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import FailureClass
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, PredictionEvent
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
-from fluxbatch.ledger.operations.maintenance import WantAgain
+from fluxbatch.ledger.operations.maintenance import RequeueOutputs
 from fluxbatch.ledger.operations.outputs import LoseOutput
 from fluxbatch.ledger.operations.retry import Retry
 from tests.ledger.support import PRICE, URL, Books, E, make_rows
@@ -36,7 +36,7 @@ def story(books: Books, name: str = "#1") -> list[str]:
     assert isinstance(books.db, SqliteDatabase)
     folder = Folder(books.db.path.parent)
     with folder.reader() as db:
-        lines = list(story_lines(Shown.read(db, folder, meant(db, folder, name))))
+        lines = list(history_lines(ResultView.read(db, folder, find_job(db, folder, name))))
     return [line[21:] if line[:2] == "20" else line for line in lines]
 
 
@@ -65,7 +65,7 @@ def test_a_life_with_everything_in_it_is_told_in_order(books: Books) -> None:
     first, second = moved.outputs
     books.store(first.output_seq)
     books.lose(second.output_seq)
-    books.do(WantAgain(books.now(), 1, [(second.output_seq, "the file is missing")]))
+    books.do(RequeueOutputs(books.now(), 1, [(second.output_seq, "the file is missing")]))
     told, over = story(books), PREDICTION_WORDS[E.OVER_LIMIT]
     attempts = [line for line in told if line.startswith("attempt")]
 
@@ -167,7 +167,7 @@ def test_the_object_has_what_the_lines_have(books: Books) -> None:
     assert isinstance(books.db, SqliteDatabase)
     folder = Folder(books.db.path.parent)
     with folder.reader() as db:
-        told = story_json(Shown.read(db, folder, meant(db, folder, "#1")))
+        told = history_json(ResultView.read(db, folder, find_job(db, folder, "#1")))
     last = told["history"][-1]
 
     assert (told["state"], told["cost_usd"], len(told["attempts"])) == ("generated", "0.025", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxbatch.cli.console import Talk
+from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.progress import PlainProgress
 from fluxbatch.domain.job import FailureClass, JobState
 from fluxbatch.domain.money import Micros
@@ -22,7 +22,7 @@ def test_a_line_comes_about_every_ten_seconds(capsys: pytest.CaptureFixture[str]
     """
     A minute of a run is six or seven lines in a log, and none of them on stdout.
     """
-    shown = PlainProgress(Talk())
+    shown = PlainProgress(Console())
     for second in range(60):
         states = {JobState.DONE: second, JobState.PENDING: 100 - second}
         shown.show(make_status(states, elapsed_s=second))
@@ -36,7 +36,7 @@ def test_a_run_that_stands_still_says_nothing(capsys: pytest.CaptureFixture[str]
     """
     The same line again tells nobody anything.
     """
-    shown = PlainProgress(Talk())
+    shown = PlainProgress(Console())
     for second in range(60):
         shown.show(make_status({JobState.ACTIVE: 10}, elapsed_s=second, unknown=10))
 
@@ -47,7 +47,7 @@ def test_a_create_on_its_way_is_not_told_as_unknown(capsys: pytest.CaptureFixtur
     """
     Every create is for the length of its request; the word is for those without a clear answer.
     """
-    shown = PlainProgress(Talk())
+    shown = PlainProgress(Console())
     shown.show(make_status({JobState.ACTIVE: 9}, elapsed_s=0, unknown=2, submitting=2))
     shown.show(make_status({JobState.ACTIVE: 9}, elapsed_s=20, unknown=3, submitting=2))
 
@@ -62,7 +62,7 @@ def test_the_last_jobs_are_no_reason_to_talk_every_second(
     """
     Nothing waits any more, but what runs may take minutes; its end is told at once.
     """
-    shown = PlainProgress(Talk())
+    shown = PlainProgress(Console())
     for second in range(8):
         spent = make_totals(spent=second * 25_000)
         shown.show(make_status({JobState.ACTIVE: 2}, elapsed_s=second, run=spent))
@@ -77,7 +77,7 @@ def test_failures_of_one_kind_are_told_three_times(capsys: pytest.CaptureFixture
     """
     Ten thousand equal lines would hide the eleventh kind.
     """
-    shown = PlainProgress(Talk())
+    shown = PlainProgress(Console())
     for number in range(50):
         shown.hear(JobFailed(f"{number:032x}", FailureClass.FILTERED, "nsfw"))
     shown.hear(JobFailed("f" * 32, FailureClass.NO_OUTPUT, "nothing came"))
@@ -112,7 +112,7 @@ def test_what_changes_is_said_at_once(
     """
     A new run names what the dataset has cost, a continued one what it has spent.
     """
-    PlainProgress(Talk()).hear(event)
+    PlainProgress(Console()).hear(event)
 
     assert lines_of(capsys) == [line]
 
@@ -122,7 +122,7 @@ def test_reading_a_manifest_is_told_once_a_second(capsys: pytest.CaptureFixture[
     By the clock, not by the batch.
     """
     now = 0.0
-    shown = PlainProgress(Talk(), now=lambda: now)
+    shown = PlainProgress(Console(), now=lambda: now)
     for batch in range(40):
         now += 0.125
         shown.hear(RowsRead(batch * 2_000, 1, finished=False))

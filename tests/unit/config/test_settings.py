@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.config.endpoints import DEFAULT_BASE_URL, is_loopback
+from fluxbatch.config.endpoints import DEFAULT_BASE_URL
 from fluxbatch.config.loading import environment, load_settings, setting_names
 from fluxbatch.config.settings import Settings
 from fluxbatch.errors import ConfigError
+from fluxbatch.infra.ssrf_guard import is_loopback
 
 
 def written(folder: Path, text: str, name: str = "c.yaml") -> Path:

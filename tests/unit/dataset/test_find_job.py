@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.dataset.find_job import Meant, meant
+from fluxbatch.dataset.find_job import JobRef, find_job
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import Row
 from fluxbatch.errors import ConfigError
@@ -34,9 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     return Folder(root)
 
 
-def find(folder: Folder, name: str) -> Meant:
+def find(folder: Folder, name: str) -> JobRef:
     with folder.reader() as db:
-        return meant(db, folder, name)
+        return find_job(db, folder, name)
 
 
 def image(folder: Folder, kind: str) -> Path:

@@ -15,7 +15,7 @@ from fluxbatch.config.loading import load_settings
 from fluxbatch.domain.filenames import (
     DEFAULT_TEMPLATE,
     OUTPUTS_A_FOLDER,
-    Named,
+    NameFields,
     PathTemplate,
     is_stem,
     output_stem,
@@ -53,7 +53,7 @@ JOBS = st.one_of(
     st.sampled_from([JOB, JOB[:-1] + "0", "0" * 32, "f" * 32]),
 )
 NAMED = st.builds(
-    Named,
+    NameFields,
     job=JOBS,
     edition=st.integers(0, 12),
     number=st.integers(0, 12),
@@ -72,11 +72,11 @@ def as_a_disk_may_read(stem: str) -> str:
 
 
 @given(TEMPLATES, st.lists(NAMED, min_size=2, max_size=5), st.integers(0, 3))
-@example("{prompt}/{id}", [Named(JOB, input={"prompt": ".."}), Named(JOB, 1)], 0)
-@example("{id}{job}{id}", [Named(JOB, row_id="a"), Named(JOB, 1, row_id="A")], 1)
-@example("CON_{job8}", [Named(JOB), Named(JOB[::-1])], 0)
+@example("{prompt}/{id}", [NameFields(JOB, input={"prompt": ".."}), NameFields(JOB, 1)], 0)
+@example("{id}{job}{id}", [NameFields(JOB, row_id="a"), NameFields(JOB, 1, row_id="A")], 1)
+@example("CON_{job8}", [NameFields(JOB), NameFields(JOB[::-1])], 0)
 def test_any_template_that_settings_take_names_safely_and_apart(
-    template: str, named: list[Named], shard: int
+    template: str, named: list[NameFields], shard: int
 ) -> None:
     """
     Below the folder, each part valid UTF-8 of at most 255 bytes with any ending, and two outputs
@@ -111,8 +111,8 @@ def test_the_default_gives_the_names_there_have_always_been() -> None:
 
     assert template.is_default
     assert not template.needs_record
-    assert template.stem(Named(JOB, 0, 3)) == f"{JOB}_3" == output_stem(JOB, 0, 3)
-    assert template.stem(Named(JOB, 2, 0)) == f"{JOB}_r2_0" == output_stem(JOB, 2, 0)
+    assert template.stem(NameFields(JOB, 0, 3)) == f"{JOB}_3" == output_stem(JOB, 0, 3)
+    assert template.stem(NameFields(JOB, 2, 0)) == f"{JOB}_r2_0" == output_stem(JOB, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_name_ends_in_its_job_and_number(template: str, stem: str) -> None:
     """
     Once: a template that names them at its end does not get them twice.
     """
-    named = Named(
+    named = NameFields(
         JOB, 0, 1, "flux-depth-dev", {"prompt": "A cat, on a MAT!", "guidance": 10}, 42, 3,
         "Lamp 7", {"style": "Oil paint"},
     )  # fmt: skip
@@ -179,7 +179,9 @@ def test_folders_are_opened_by_the_thousand() -> None:
     With a sidecar each, no folder has more than 10,000 files.
     """
     template, most = PathTemplate("{job2}/{prompt}"), 3 * OUTPUTS_A_FOLDER
-    folders = [template.stem(Named(JOB, 0, n), shard_of(n)).rpartition("/")[0] for n in range(most)]
+    folders = [
+        template.stem(NameFields(JOB, 0, n), shard_of(n)).rpartition("/")[0] for n in range(most)
+    ]
 
     assert 2 * max(folders.count(folder) for folder in set(folders)) <= 10_000
     assert sorted(set(folders)) == ["01", "01/0001", "01/0002"]

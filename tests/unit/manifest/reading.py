@@ -9,7 +9,7 @@ from pathlib import Path
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.domain.job import Row
 from fluxbatch.errors import BadRow
-from fluxbatch.manifest import FileHashes, Manifest, Shape
+from fluxbatch.manifest import FileHashes, Manifest, ManifestShape
 from fluxbatch.models import find_card
 
 CARD = find_card("flux-depth-dev")
@@ -44,7 +44,7 @@ def opened(
     return Manifest.open(
         path,
         card=CARD,
-        shape=Shape(defaults or {}, sweep, columns or {}, templates, kind, config_folder),
+        shape=ManifestShape(defaults or {}, sweep, columns or {}, templates, kind, config_folder),
         allow_http=allow_http,
         hashes=hashes,
         folder=folder,

@@ -13,7 +13,7 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.manifest.templates.dynamic_nodes import Node
 from fluxbatch.manifest.templates.dynamic_parser import parse
 from fluxbatch.manifest.templates.errors import MOST_CHARS, BadTemplate
-from fluxbatch.manifest.templates.output import Draw, Text
+from fluxbatch.manifest.templates.output import OutputBuffer, SeededDraw
 from fluxbatch.manifest.templates.wildcards import Wildcards
 
 NAMES = {"style": "oil", "n": "7"}
@@ -30,15 +30,15 @@ def texts(text: str, folder: Path | None = None) -> list[str]:
     node = parsed(text, folder)
     made = []
     for number in range(node.count):
-        into = Text(NAMES)
+        into = OutputBuffer(NAMES)
         node.write(number, into)
         made.append(str(into))
     return made
 
 
 def drawn(text: str, seed: int, folder: Path | None = None) -> str:
-    into = Text(NAMES)
-    parsed(text, folder).draw(Draw(str(seed).encode()), into)
+    into = OutputBuffer(NAMES)
+    parsed(text, folder).draw(SeededDraw(str(seed).encode()), into)
     return str(into)
 
 
@@ -222,10 +222,10 @@ def test_any_text_settles(text: str) -> None:
     """In as many prompts as were counted, or in a refusal."""
     try:
         node = parsed(text)
-        made = [Text(NAMES) for _ in range(min(node.count, 200))]
+        made = [OutputBuffer(NAMES) for _ in range(min(node.count, 200))]
         for number, into in enumerate(made):
             node.write(number, into)
-        node.draw(Draw(b"x"), Text(NAMES))
+        node.draw(SeededDraw(b"x"), OutputBuffer(NAMES))
     except BadTemplate:
         return
     assert node.count >= 1

@@ -190,7 +190,7 @@ async def test_an_image_that_is_too_large_is_not_fetched_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the server says so before, or never says."""
-    monkeypatch.setattr(remote_module, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(remote_module, "MAX_FETCHED_BYTES", 1_000)
 
     async def endless(conversation: Conversation) -> None:
         await conversation.request()

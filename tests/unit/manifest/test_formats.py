@@ -19,7 +19,7 @@ from PIL import Image
 from fluxbatch.config.sweep import Sweep
 from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.manifest.readers import compression
-from fluxbatch.manifest.readers.remote_file import spool
+from fluxbatch.manifest.readers.remote_file import save_stdin
 from fluxbatch.manifest.readers.yaml_toml import is_rows
 from tests.unit.manifest.reading import ROW, URL, bad_rows, inputs, line, opened, read, write
 
@@ -460,14 +460,14 @@ def test_a_glob_that_is_a_files_own_name_is_that_file(tmp_path: Path) -> None:
 def test_stdin_becomes_a_file_named_by_its_content(tmp_path: Path) -> None:
     """So that it can be read twice, and is the same manifest again."""
     place = tmp_path / "manifests"
-    first = spool(io.BytesIO(CSV.encode()), place)
-    again = spool(io.BytesIO(CSV.encode()), place)
+    first = save_stdin(io.BytesIO(CSV.encode()), place)
+    again = save_stdin(io.BytesIO(CSV.encode()), place)
 
     assert first == again
     assert list(place.iterdir()) == [first]
     assert inputs(read(first)) == EXPECTED
     with pytest.raises(ManifestError, match="nothing came from stdin"):
-        spool(io.BytesIO(), place)
+        save_stdin(io.BytesIO(), place)
     assert list(place.iterdir()) == [first]
 
 
@@ -477,7 +477,7 @@ def test_files_of_rows_from_stdin_begin_where_the_pipe_was(
     """Not in the dataset, where the rows are kept."""
     picture(tmp_path / "x.png")
     monkeypatch.chdir(tmp_path)
-    path = spool(io.BytesIO(b"prompt,control_image\na,x.png\n"), tmp_path / "d" / "manifests")
+    path = save_stdin(io.BytesIO(b"prompt,control_image\na,x.png\n"), tmp_path / "d" / "manifests")
 
     (row,) = read(path)
     assert row.control is not None

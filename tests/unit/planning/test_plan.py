@@ -15,15 +15,15 @@ from fluxbatch.config.settings import Limits
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import Input, Job, Row, Scalar, job_id
 from fluxbatch.domain.state_machine import PredictionEvent
-from fluxbatch.infra.runtime import Moment, SystemClock
+from fluxbatch.infra.runtime import SystemClock, Timestamp
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.db.timestamps import parse_utc, utc_text
 from fluxbatch.ledger.operations.manifest_import import BeginImport, FinishImport, ImportRows
 from fluxbatch.ledger.writer import commit
-from fluxbatch.manifest import Manifest, Shape
+from fluxbatch.manifest import Manifest, ManifestShape
 from fluxbatch.models import find_card
 from fluxbatch.planning.estimate import wall_clock
-from fluxbatch.planning.plan import Plan, plan
+from fluxbatch.planning.plan import Plan, make_plan
 from tests.ledger.support import Books
 
 _Seen = list[tuple[dict[str, Scalar], float]]
@@ -38,7 +38,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 def planned(path: Path, out: Path | None = None, *, accounts: int = 1, **settings: object) -> Plan:
     folder = Folder(out) if out is not None else None
-    return plan(load_settings(None, settings, {}), path, folder, accounts=accounts)
+    return make_plan(load_settings(None, settings, {}), path, folder, accounts=accounts)
 
 
 def remember(out: Path, path: Path, *states: str) -> None:
@@ -76,7 +76,7 @@ def bought(out: Path, seen: _Seen) -> None:
         prediction = books.run_one(number)
         began = parse_utc(books.prediction(prediction)["intended_at"])
         books.move(prediction, PredictionEvent.SUCCEEDED, urls=("https://x.invalid/1.png",))
-        ended = utc_text(Moment(began + timedelta(seconds=seconds), "", 0.0))
+        ended = utc_text(Timestamp(began + timedelta(seconds=seconds), "", 0.0))
         db._connection.execute(
             "UPDATE predictions SET answered_at = intended_at, ended_at = ? WHERE seq = ?",
             (ended, prediction),
@@ -236,7 +236,9 @@ def test_a_value_more_on_an_axis_adds_its_cells_and_changes_none(tmp_path: Path)
     Folder(tmp_path / "d").make()
     db = SqliteDatabase(Folder(tmp_path / "d").ledger)
     at = SystemClock().now()
-    manifest = Manifest.open(path, card=find_card("flux-depth-dev"), shape=Shape.of(settings))
+    manifest = Manifest.open(
+        path, card=find_card("flux-depth-dev"), shape=ManifestShape.of(settings)
+    )
     seq = commit(db, BeginImport(at, manifest.identity, str(path), 1, "flux-depth-dev", "{}")).seq
     commit(db, ImportRows(at, seq, list(manifest.rows())))
     commit(db, FinishImport(at, seq, 2, 0))

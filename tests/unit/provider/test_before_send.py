@@ -11,14 +11,14 @@ import pytest
 
 from fluxbatch.config.endpoints import Provider
 from fluxbatch.errors import AmbiguousCreate, NotSent, RejectedRequest
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.provider import (
     AiohttpTransport,
-    Dropped,
+    ConnectionLost,
     HttpRequest,
-    open_session,
+    not_after,
+    open_http_session,
     open_transport,
-    unless_late,
 )
 from tests.support.clients import client_of
 from tests.support.raw_server import Conversation, raw_server
@@ -33,8 +33,8 @@ class StoppedClock:
     def monotonic(self) -> float:
         return self.boot_s
 
-    def now(self) -> Moment:
-        return Moment(datetime(2026, 8, 1, tzinfo=UTC), "boot", self.boot_s)
+    def now(self) -> Timestamp:
+        return Timestamp(datetime(2026, 8, 1, tzinfo=UTC), "boot", self.boot_s)
 
 
 async def answering(conversation: Conversation) -> None:
@@ -52,7 +52,7 @@ async def test_a_create_that_is_late_sends_not_one_byte() -> None:
     """
     async with raw_server(answering) as server, client_of(server.url) as client:
         with pytest.raises(NotSent, match="later than it had to be sent"):
-            await client.create("m", {}, leaves=unless_late(StoppedClock(10.5), 10.0))
+            await client.create("m", {}, leaves=not_after(StoppedClock(10.5), 10.0))
         await anyio.sleep(0.02)
     assert len(server.conversations) == 1
     assert server.received == b""
@@ -66,7 +66,7 @@ async def test_a_late_create_on_a_pooled_connection_sends_nothing_either() -> No
         await client.create("m", {})
         before = server.received
         with pytest.raises(NotSent):
-            await client.create("m", {}, leaves=unless_late(StoppedClock(10.5), 10.0))
+            await client.create("m", {}, leaves=not_after(StoppedClock(10.5), 10.0))
         await client.create("m", {})
     assert server.received.count(b"POST ") == 2
     assert server.received.startswith(before)
@@ -84,7 +84,7 @@ async def test_a_create_in_time_tells_that_it_left_before_the_server_has_it() ->
         await conversation.answer(CREATED)
 
     async with raw_server(handler) as server, client_of(server.url) as client:
-        leaves = unless_late(StoppedClock(10.0), 10.0, lambda: order.append("left"))
+        leaves = not_after(StoppedClock(10.0), 10.0, lambda: order.append("left"))
         created = await client.create("m", {}, leaves=leaves)
     assert order == ["left", "arrived"]
     assert created.prediction_id == "p-1"
@@ -295,7 +295,7 @@ async def test_a_session_of_another_make_is_refused_before_anything_is_sent() ->
     """
     async with raw_server(answering) as server, aiohttp.ClientSession() as session:
         transport = AiohttpTransport(session, timeout_s=1.0, proxy_for=lambda url: None)
-        with pytest.raises(TypeError, match="open_session"):
+        with pytest.raises(TypeError, match="open_http_session"):
             await transport.send(post(server.url))
     assert server.received == b""
 
@@ -310,7 +310,7 @@ async def test_the_transport_knows_how_far_a_dropped_answer_came() -> None:
         await conversation.send(b"HTTP/1.1 503 Oops\r\nContent-Length: 90\r\n\r\nx")
 
     async with raw_server(handler) as server, open_transport(Provider()) as transport:
-        with pytest.raises(Dropped) as caught:
+        with pytest.raises(ConnectionLost) as caught:
             await transport.send(post(server.url))
     assert caught.value.status == 503
 
@@ -340,7 +340,7 @@ async def test_an_escaped_url_arrives_as_it_was_given() -> None:
     """
     path = "/a%2Fb/c%20d?X-Sig=a%2Bb%2F%3D&x=%7E"
 
-    async with raw_server(answering) as server, open_session() as session:
+    async with raw_server(answering) as server, open_http_session() as session:
         transport = AiohttpTransport(session, timeout_s=1.0, proxy_for=lambda url: None)
         await transport.send(post(server.url + path))
     assert f"POST {path} HTTP/1.1".encode() in server.received

@@ -27,17 +27,17 @@ from fluxbatch.errors import (
     RejectedRequest,
     TransientApiError,
 )
-from fluxbatch.infra.runtime import Seams, SystemClock
+from fluxbatch.infra.proxies import environment_proxies
+from fluxbatch.infra.runtime import Runtime, SystemClock
 from fluxbatch.provider import (
-    Dropped,
+    ConnectionLost,
     HttpRequest,
     HttpResponse,
-    Patience,
     ProviderClient,
-    environment_proxies,
+    RetryPolicy,
     upload,
 )
-from tests.support.clients import KEY, KEY_TEXT, QUICK, CountedBlocking, client_of, seams
+from tests.support.clients import KEY, KEY_TEXT, QUICK, CountedBlocking, client_of, runtime
 from tests.support.raw_server import Conversation, raw_server
 from tests.support.scripted_server import Answer, scripted_server
 
@@ -158,8 +158,8 @@ class History:
         )
 
 
-def over(transport: object, patience: Patience = QUICK) -> ProviderClient:
-    return ProviderClient(transport, Provider(), KEY, seams(), patience)  # type: ignore[arg-type]
+def over(transport: object, patience: RetryPolicy = QUICK) -> ProviderClient:
+    return ProviderClient(transport, Provider(), KEY, runtime(), patience)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
@@ -241,7 +241,7 @@ class Failing:
 
 
 def _drop() -> HttpResponse:
-    raise Dropped(f"could not reach https://h/?key={KEY_TEXT} with {KEY_TEXT}")
+    raise ConnectionLost(f"could not reach https://h/?key={KEY_TEXT} with {KEY_TEXT}")
 
 
 def _says(status: int) -> Callable[[], HttpResponse]:
@@ -301,7 +301,7 @@ def test_the_pauses_grow_are_bounded_and_never_shorter_than_told() -> None:
     """
     Seeded chance, so a simulation repeats itself.
     """
-    patience = Patience(tries=6, first_s=1.0, most_s=4.0, told_s=60.0)
+    patience = RetryPolicy(tries=6, first_s=1.0, most_s=4.0, told_s=60.0)
     random = Random(1)
     plain = [patience.pause_s(n, TransientApiError("x"), random) for n in range(1, 7)]
     assert plain[-1] is None
@@ -346,10 +346,10 @@ async def test_an_upload_sends_exactly_what_the_storage_asks_for(picture: Path) 
     The bytes, their type, the required headers; not the key, which is the provider's alone.
     """
     named = control_file(picture)
-    blocking = CountedBlocking()
+    to_thread = CountedBlocking()
     async with scripted_server(Answer()) as server, client_of(server.base_url) as client:
         server.answers = [presign(server.base_url, 1), Answer(200, b"")]
-        done = await upload(client, named, Seams(SystemClock(), Random(1), blocking), QUICK)
+        done = await upload(client, named, Runtime(SystemClock(), Random(1), to_thread), QUICK)
     asked, put = server.requests
     assert asked.json() == {"content_type": "image/png", "file_type": "image"}
     assert (put.method, put.path) == ("PUT", "/bucket/f-1?X-Signature=S%2F1")
@@ -361,7 +361,7 @@ async def test_an_upload_sends_exactly_what_the_storage_asks_for(picture: Path) 
     assert (done.file_id, done.mime, done.bytes) == ("f-1", "image/png", len(put.body))
     assert done.public_url == f"{server.base_url}/public/f-1.png"
     assert done.expires_at == datetime(2027, 2, 1, tzinfo=UTC)
-    assert blocking.calls == 1
+    assert to_thread.calls == 1
 
 
 async def test_each_try_of_an_upload_has_a_fresh_address(picture: Path) -> None:
@@ -377,7 +377,7 @@ async def test_each_try_of_an_upload_has_a_fresh_address(picture: Path) -> None:
             presign(url, 2),
             Answer(200),
         ]
-        done = await upload(client, control_file(picture), seams(), QUICK)
+        done = await upload(client, control_file(picture), runtime(), QUICK)
     assert done.file_id == "f-2"
     puts = [request for request in server.requests if request.method == "PUT"]
     assert [urlsplit(put.path).path for put in puts] == ["/bucket/f-1", "/bucket/f-2"]
@@ -404,7 +404,7 @@ async def test_a_storage_that_refuses_is_told_without_the_signature(
         refusal = Answer(status, b"no: https://s3.example/b?X-Signature=S")
         server.answers = [signed, refusal, signed, refusal, signed, refusal]
         with pytest.raises(ApiError) as caught:
-            await upload(client, control_file(picture), seams(), QUICK)
+            await upload(client, control_file(picture), runtime(), QUICK)
     assert type(caught.value) is kind
     assert "X-Signature" not in str(caught.value)
 
@@ -416,7 +416,7 @@ async def test_a_control_image_that_changed_is_not_sent(picture: Path) -> None:
     named = control_file(picture)
     Image.new("RGB", (8, 8)).save(picture)
     with pytest.raises(RejectedRequest, match="has changed since the manifest was read"):
-        await upload(over(Failing(_drop)), named, seams(), QUICK)
+        await upload(over(Failing(_drop)), named, runtime(), QUICK)
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n half"])
@@ -427,7 +427,7 @@ async def test_a_control_image_that_is_none_is_not_sent(tmp_path: Path, content:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(RejectedRequest, match="no readable jpeg, png or webp"):
-        await upload(over(Failing(_drop)), control_file(path), seams(), QUICK)
+        await upload(over(Failing(_drop)), control_file(path), runtime(), QUICK)
 
 
 async def test_a_control_image_of_a_type_the_model_refuses_is_not_sent(tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ async def test_a_control_image_of_a_type_the_model_refuses_is_not_sent(tmp_path:
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(path, format="gif")
     with pytest.raises(RejectedRequest, match="no readable jpeg, png or webp"):
-        await upload(over(Failing(_drop)), control_file(path), seams(), QUICK)
+        await upload(over(Failing(_drop)), control_file(path), runtime(), QUICK)
 
 
 async def test_a_control_image_that_vanished_is_named(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ async def test_a_control_image_that_vanished_is_named(tmp_path: Path) -> None:
     """
     named = ControlFile(str(tmp_path / "gone.png"), "0" * 64, 1, "image/png")
     with pytest.raises(RejectedRequest, match="No such file"):
-        await upload(over(Failing(_drop)), named, seams(), QUICK)
+        await upload(over(Failing(_drop)), named, runtime(), QUICK)
 
 
 async def test_an_upload_address_without_https_is_refused() -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fluxbatch.domain.job import FailureClass
 from fluxbatch.domain.money import Micros
-from fluxbatch.infra.redaction import tidied
+from fluxbatch.infra.redaction import sanitize
 from fluxbatch.provider import responses, status_errors
-from fluxbatch.provider.json_fields import Garbled, moment_of, urls_of
+from fluxbatch.provider.json_fields import MalformedResponse, moment_of, urls_of
 from fluxbatch.provider.responses import Status
 from fluxbatch.provider.transport import HttpResponse
 
@@ -225,7 +225,7 @@ def test_a_webhook_without_an_id_is_garbled() -> None:
     """
     It could be about anything.
     """
-    with pytest.raises(Garbled):
+    with pytest.raises(MalformedResponse):
         responses.webhook(b'{"status": "succeeded"}')
 
 
@@ -256,7 +256,7 @@ def test_an_empty_page_may_be_written_as_null_but_not_left_out() -> None:
     assert responses.executions(b'{"executions": null}').rows == ()
     assert responses.executions(b"[]").rows == ()
     for body in (b"{}", b"null", b'{"executions": 3}', b""):
-        with pytest.raises(Garbled):
+        with pytest.raises(MalformedResponse):
             responses.executions(body)
 
 
@@ -278,7 +278,7 @@ def test_required_headers_cannot_smuggle_lines() -> None:
     place = {"id": "f", "presigned_url": A, "public_url": B}
     assert responses.presigned(json.dumps(place).encode()).required_headers == {}
     for bad in ({"a": "b\r\nc: d"}, {"a\n": "b"}, {"a": 1}, [1]):
-        with pytest.raises(Garbled):
+        with pytest.raises(MalformedResponse):
             responses.presigned(json.dumps({**place, "required_headers": bad}).encode())
 
 
@@ -301,8 +301,8 @@ def test_words_of_others_are_cleaned() -> None:
     No control characters, no URL's query or password, no endless line.
     """
     dirty = "a\x1b[31m\r\nb \ud800 https://u:pw@h.example/p?token=T#f, see http://x/?q"
-    assert tidied(dirty) == "a [31m b https://h.example/p see http://x/"
-    assert len(tidied("x" * 10_000)) == 500
+    assert sanitize(dirty) == "a [31m b https://h.example/p see http://x/"
+    assert len(sanitize("x" * 10_000)) == 500
 
 
 @pytest.mark.parametrize(
@@ -369,11 +369,11 @@ _JSON = st.recursive(
 @example(body=b'[{"id":1,"created_at":1e30,"run_time":1e400}]')
 def test_no_body_whatever_breaks_the_reading(read: Callable[[bytes], object], body: bytes) -> None:
     """
-    A value or `Garbled`; nothing else leaves, and what leaves can be printed and encoded.
+    A value or `MalformedResponse`; nothing else leaves, and what leaves can be printed and encoded.
     """
     try:
         value = read(body)
-    except Garbled as exc:
+    except MalformedResponse as exc:
         value = exc
     str(value).encode()
     repr(value).encode()
@@ -393,9 +393,9 @@ def test_no_error_body_whatever_breaks_the_mapping(
     answer = HttpResponse(status, {"retry-after": retry_after, "date": retry_after}, body)
     now = datetime(2026, 8, 1, tzinfo=UTC)
     for error in (
-        status_errors.of_create(answer, "r", model="m", now=now, clean=tidied),
-        status_errors.of_read(answer, "r", now=now, clean=tidied),
-        status_errors.of_put(answer, now=now, clean=tidied),
+        status_errors.create_error(answer, "r", model="m", now=now, clean=sanitize),
+        status_errors.read_error(answer, "r", now=now, clean=sanitize),
+        status_errors.put_error(answer, now=now, clean=sanitize),
     ):
         assert (error is None) == (200 <= status < 300)
         str(error).encode()

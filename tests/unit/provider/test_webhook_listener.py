@@ -13,11 +13,18 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from fluxbatch.provider import Attempt, HookNames, Prediction, Receiver, Status, webhook_listener
-from fluxbatch.provider.webhook_urls import MAX_BODY_BYTES
+from fluxbatch.provider import (
+    Prediction,
+    Status,
+    WebhookAttempt,
+    WebhookReceiver,
+    WebhookUrls,
+    webhook_listener,
+)
+from fluxbatch.provider.webhook_urls import MAX_WEBHOOK_BYTES
 
-NAMES = HookNames(b"k" * 32)
-ATTEMPT = Attempt(1, 2)
+NAMES = WebhookUrls(b"k" * 32)
+ATTEMPT = WebhookAttempt(1, 2)
 ADDRESS = NAMES.address(ATTEMPT)
 BODY = json.dumps({"exec_id": "p-1", "status": "succeeded", "output": "https://o.example/1"})
 
@@ -47,7 +54,7 @@ class Ear:
 @asynccontextmanager
 async def ear() -> AsyncIterator[Ear]:
     one = Ear()
-    receiver = Receiver(NAMES, lambda _, said: one.heard.append(said))
+    receiver = WebhookReceiver(NAMES, lambda _, said: one.heard.append(said))
     async with webhook_listener.listening(receiver, "127.0.0.1", 0) as one.port:
         yield one
 
@@ -94,7 +101,7 @@ async def test_a_delivery_is_answered_in_milliseconds_and_handed_on() -> None:
     ("request_", "refused"),
     [
         (post(url=ADDRESS.url[:-1]), 404),
-        (post(url=NAMES.address(Attempt(2, 2)).url), 403),
+        (post(url=NAMES.address(WebhookAttempt(2, 2)).url), 403),
         (post(secret="guess"), 403),
         (post(secret=""), 403),
         (post().replace(b"POST", b"GET", 1), 405),
@@ -129,7 +136,7 @@ async def test_a_body_without_end_is_cut_and_hints_at_an_end_all_the_same(
     """
     Not one byte more than the cap is kept of it.
     """
-    huge = b"x" * (MAX_BODY_BYTES + 1)
+    huge = b"x" * (MAX_WEBHOOK_BYTES + 1)
     if told_length:
         request = post(length=10**12)
     else:
@@ -208,7 +215,7 @@ async def test_a_port_in_use_is_an_error_of_the_system() -> None:
     async with ear() as one:
         with pytest.raises(OSError, match="in use"):
             async with webhook_listener.listening(
-                Receiver(NAMES, lambda *_: None), "127.0.0.1", one.port
+                WebhookReceiver(NAMES, lambda *_: None), "127.0.0.1", one.port
             ):
                 pass
 

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.provider import Attempt, HookNames, Prediction, Receiver, Status
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.provider import Prediction, Status, WebhookAttempt, WebhookReceiver, WebhookUrls
 
 KEY = bytes(range(32))
-NAMES = HookNames(KEY, "https://hooks.example.org/fluxbatch")
-ATTEMPT = Attempt(7, 1_780_000_000_123_456)
+NAMES = WebhookUrls(KEY, "https://hooks.example.org/fluxbatch")
+ATTEMPT = WebhookAttempt(7, 1_780_000_000_123_456)
 ADDRESS = NAMES.address(ATTEMPT)
 PATH = urlsplit(ADDRESS.url).path
 
-Heard = list[tuple[Attempt, Prediction | None]]
+Heard = list[tuple[WebhookAttempt, Prediction | None]]
 
 
-def _receiver() -> tuple[Receiver, Heard]:
+def _receiver() -> tuple[WebhookReceiver, Heard]:
     heard: Heard = []
-    return Receiver(HookNames(KEY), lambda *told: heard.append(told)), heard
+    return WebhookReceiver(WebhookUrls(KEY), lambda *told: heard.append(told)), heard
 
 
 def _status(method: str, path: str, secret: str) -> int:
-    return _receiver()[0].judge(method, path, secret).status
+    return _receiver()[0].authorize(method, path, secret).status
 
 
 def test_an_address_opens_for_its_own_attempt_whatever_a_proxy_puts_before_it() -> None:
@@ -38,18 +38,18 @@ def test_an_address_opens_for_its_own_attempt_whatever_a_proxy_puts_before_it() 
     receiver, _ = _receiver()
 
     for path in (PATH, PATH.removeprefix("/fluxbatch"), f"/deep/inside{PATH}"):
-        assert receiver.judge("POST", path, ADDRESS.secret).attempt == ATTEMPT
+        assert receiver.authorize("POST", path, ADDRESS.secret).attempt == ATTEMPT
 
 
 def test_addresses_are_derived_so_a_restart_knows_them_and_no_two_are_alike() -> None:
     """
     The same key gives the same address; another attempt, another moment or another key does not.
     """
-    again = HookNames(KEY, NAMES.public_url)
+    again = WebhookUrls(KEY, NAMES.public_url)
     others = [
-        NAMES.address(Attempt(8, ATTEMPT.intended_us)),
-        NAMES.address(Attempt(7, ATTEMPT.intended_us + 1)),
-        HookNames(b"x" * 32, NAMES.public_url).address(ATTEMPT),
+        NAMES.address(WebhookAttempt(8, ATTEMPT.intended_us)),
+        NAMES.address(WebhookAttempt(7, ATTEMPT.intended_us + 1)),
+        WebhookUrls(b"x" * 32, NAMES.public_url).address(ATTEMPT),
     ]
 
     assert again.address(ATTEMPT) == ADDRESS
@@ -65,7 +65,7 @@ def test_a_moment_of_the_ledger_names_the_same_attempt_to_the_microsecond() -> N
     """
     at = datetime(2026, 8, 1, 12, 0, 0, 123_457, UTC)
 
-    assert Attempt.of(3, Moment(at, "boot", 1.0)).intended_us % 1_000_000 == 123_457
+    assert WebhookAttempt.of(3, Timestamp(at, "boot", 1.0)).intended_us % 1_000_000 == 123_457
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_health_path_answers_with_a_word_that_nobody_else_knows() -> None:
     health, receiver = NAMES.health, _receiver()[0]
     path = urlsplit(health.url).path
 
-    assert receiver.judge("GET", path, "").body.decode() == health.secret
+    assert receiver.authorize("GET", path, "").body.decode() == health.secret
     assert _status("POST", path, "") == 405
     assert _status("GET", path[:-1], "") == 404
     assert health.secret not in health.url
@@ -160,7 +160,7 @@ def test_nothing_secret_is_printed() -> None:
     """
     Not by accident, in any traceback or log.
     """
-    for thing in (ADDRESS, NAMES, _receiver()[0].judge("POST", PATH, ADDRESS.secret)):
+    for thing in (ADDRESS, NAMES, _receiver()[0].authorize("POST", PATH, ADDRESS.secret)):
         assert ADDRESS.secret not in repr(thing)
         assert PATH not in repr(thing)
         assert KEY.hex() not in repr(thing)
@@ -171,4 +171,4 @@ def test_a_key_of_another_length_is_refused() -> None:
     Half a file is no key.
     """
     with pytest.raises(ValueError, match="32 bytes, not 3"):
-        HookNames(b"abc")
+        WebhookUrls(b"abc")

@@ -5,23 +5,23 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxbatch.scheduler.adaptive_limit import Allowance
+from fluxbatch.scheduler.adaptive_limit import AdaptiveLimit
 
 
 def test_without_a_refusal_the_whole_limit_is_used() -> None:
     """
     No ramp at the start.
     """
-    assert Allowance(10, 60.0).allowed(0.0) == 10
-    assert Allowance(10, 60.0).wait_s(0.0) is None
+    assert AdaptiveLimit(10, 60.0).allowed(0.0) == 10
+    assert AdaptiveLimit(10, 60.0).wait_s(0.0) is None
 
 
 def test_a_refusal_cuts_by_a_share_and_time_gives_it_back() -> None:
     """
     Seven of ten at once, eight some seconds later, all ten in the end.
     """
-    allowance = Allowance(10, 60.0)
-    assert allowance.cut(100.0, settle_s=2.0)
+    allowance = AdaptiveLimit(10, 60.0)
+    assert allowance.decrease(100.0, settle_s=2.0)
     assert allowance.allowed(100.0) == 7
 
     wait_s = allowance.wait_s(100.0)
@@ -35,9 +35,9 @@ def test_refusals_that_were_under_way_together_cut_once() -> None:
     """
     Ten creates that met the same wall say it ten times.
     """
-    allowance = Allowance(10, 60.0)
+    allowance = AdaptiveLimit(10, 60.0)
     for number in range(10):
-        allowance.cut(100.0 + number / 100, settle_s=2.0)
+        allowance.decrease(100.0 + number / 100, settle_s=2.0)
 
     assert allowance.allowed(100.1) == 7
 
@@ -49,8 +49,8 @@ def test_at_least_one_is_always_allowed_and_never_more_than_the_limit(
     """
     A lane that others share still finishes.
     """
-    allowance, now = Allowance(limit, 60.0), 0.0
+    allowance, now = AdaptiveLimit(limit, 60.0), 0.0
     for pause in pauses:
         now += pause
-        allowance.cut(now, settle_s=2.0)
+        allowance.decrease(now, settle_s=2.0)
         assert 1 <= allowance.allowed(now) <= limit

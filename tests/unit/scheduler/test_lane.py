@@ -13,8 +13,8 @@ import anyio.lowlevel
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Limits
 from fluxbatch.events import Event, Events, LaneChanged
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.scheduler.lane import Lane, Lanes, Turn
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.scheduler.lane import Lane, Lanes, Permit
 
 _LAG_S = 30.0
 
@@ -28,8 +28,8 @@ class _Clock:
     def monotonic(self) -> float:
         return self.now_s
 
-    def now(self) -> Moment:
-        return Moment(datetime(2026, 11, 22, tzinfo=UTC), "boot", self.now_s)
+    def now(self) -> Timestamp:
+        return Timestamp(datetime(2026, 11, 22, tzinfo=UTC), "boot", self.now_s)
 
 
 @dataclass
@@ -39,17 +39,17 @@ class _World:
     heard: list[Event]
     out: list[str]
 
-    async def turns(self, count: int, into: list[Turn | None], hold: anyio.Event) -> None:
+    async def turns(self, count: int, into: list[Permit | None], hold: anyio.Event) -> None:
         """*count* workers, each taking one turn and holding it until *hold* is set."""
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(self._one, into, hold)
 
-    async def _one(self, into: list[Turn | None], hold: anyio.Event) -> None:
-        async with self.lanes.turn() as turn:
-            into.append(turn)
-            if turn is not None:
-                turn.answered()
+    async def _one(self, into: list[Permit | None], hold: anyio.Event) -> None:
+        async with self.lanes.permit() as permit:
+            into.append(permit)
+            if permit is not None:
+                permit.answered()
                 await hold.wait()
 
 
@@ -71,7 +71,7 @@ async def test_as_many_turns_as_slots_are_granted_at_once() -> None:
     No ramp, no pacing: the first moment already fills the slots, and not one more.
     """
     async with _world("a", concurrent=3) as world, anyio.create_task_group() as group:
-        granted: list[Turn | None] = []
+        granted: list[Permit | None] = []
         hold = anyio.Event()
         group.start_soon(world.turns, 5, granted, hold)
         await anyio.wait_all_tasks_blocked()
@@ -88,7 +88,7 @@ async def test_two_lanes_fill_evenly() -> None:
     Work goes where there is most room, so that no lane idles while another queues.
     """
     async with _world("a", "b", concurrent=4) as world, anyio.create_task_group() as group:
-        granted: list[Turn | None] = []
+        granted: list[Permit | None] = []
         hold = anyio.Event()
         group.start_soon(world.turns, 4, granted, hold)
         await anyio.wait_all_tasks_blocked()
@@ -102,12 +102,12 @@ async def test_a_cancelled_waiter_takes_nothing_with_it() -> None:
     Whoever leaves the line, before or after its turn came, leaves slots and window clean.
     """
     async with _world("a", concurrent=1) as world, anyio.create_task_group() as group:
-        granted: list[Turn | None] = []
+        granted: list[Permit | None] = []
         hold = anyio.Event()
         group.start_soon(world.turns, 1, granted, hold)
         await anyio.wait_all_tasks_blocked()
         with anyio.move_on_after(0):
-            async with world.lanes.turn():
+            async with world.lanes.permit():
                 raise AssertionError("there is no slot")
         assert world.lanes.waiting == 0
 
@@ -121,9 +121,9 @@ async def test_a_create_that_left_without_an_answer_counts_until_after_the_lag()
     Its worker was cancelled mid-request: the provider may still receive it.
     """
     async with _world("a", creates=1, window=60) as world:
-        async with world.lanes.turn() as turn:
-            assert turn is not None
-            turn.leaves()
+        async with world.lanes.permit() as permit:
+            assert permit is not None
+            permit.leaves()
         window = world.lanes.all[0].window
 
         assert window.unanswered == 0
@@ -136,12 +136,12 @@ async def test_a_paused_lane_lets_the_other_work() -> None:
     """
     async with _world("a", "b", concurrent=2) as world, anyio.create_task_group() as group:
         world.lanes.pause(world.lanes.all[0], 60.0, "429")
-        granted: list[Turn | None] = []
+        granted: list[Permit | None] = []
         hold = anyio.Event()
         group.start_soon(world.turns, 2, granted, hold)
         await anyio.wait_all_tasks_blocked()
 
-        assert {turn.lane.account for turn in granted if turn} == {"b"}
+        assert {permit.lane.account for permit in granted if permit} == {"b"}
         assert [e.health for e in world.heard if isinstance(e, LaneChanged)] == ["paused"]
         hold.set()
 
@@ -181,18 +181,18 @@ async def test_a_lane_without_balance_waits_for_what_runs_and_then_its_key_is_ou
     async with _world("a", concurrent=2) as world:
         lane = world.lanes.all[0]
         async with world.lanes.held(lane):
-            async with world.lanes.turn() as turn:
-                assert turn is not None
-                turn.withdraw()
-                world.lanes.await_balance(lane, turn.key, "402")
+            async with world.lanes.permit() as permit:
+                assert permit is not None
+                permit.withdraw()
+                world.lanes.await_balance(lane, permit.key, "402")
             assert lane.health(world.clock.now_s) == "waits for balance"
             world.lanes.settled(lane)
             assert lane.health(world.clock.now_s) == "working"
 
-            async with world.lanes.turn() as turn:
-                assert turn is not None
-                turn.withdraw()
-                world.lanes.await_balance(lane, turn.key, "402")
+            async with world.lanes.permit() as permit:
+                assert permit is not None
+                permit.withdraw()
+                world.lanes.await_balance(lane, permit.key, "402")
         assert lane.is_out
 
 
@@ -201,14 +201,14 @@ async def test_closing_sends_everybody_away_without_a_turn() -> None:
     At a stop nobody who waits may leave any more; who runs is not touched.
     """
     async with _world("a", concurrent=1) as world, anyio.create_task_group() as group:
-        granted: list[Turn | None] = []
+        granted: list[Permit | None] = []
         hold = anyio.Event()
         group.start_soon(world.turns, 3, granted, hold)
         await anyio.wait_all_tasks_blocked()
         world.lanes.close()
         await anyio.wait_all_tasks_blocked()
 
-        assert [turn is None for turn in granted] == [False, True, True]
+        assert [permit is None for permit in granted] == [False, True, True]
         hold.set()
 
 

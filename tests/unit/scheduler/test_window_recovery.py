@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from fluxbatch.infra.runtime import Moment
+from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.scheduler.window import CreateWindow
 from fluxbatch.scheduler.window_recovery import SeenCreate, age_s, close_for_a_window, counts_from_s
 
 _NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def _moment(utc_s: float, boot_s: float, boot: str = "a") -> Moment:
-    return Moment(_NOON + timedelta(seconds=utc_s), boot, boot_s)
+def _moment(utc_s: float, boot_s: float, boot: str = "a") -> Timestamp:
+    return Timestamp(_NOON + timedelta(seconds=utc_s), boot, boot_s)
 
 
 def test_within_one_boot_the_boot_clock_decides() -> None:

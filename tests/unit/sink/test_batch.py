@@ -13,11 +13,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from fluxbatch.config.settings import Sink as SinkSettings
+from fluxbatch.config.settings import SinkSettings as SinkSettings
 from fluxbatch.errors import SinkError
-from fluxbatch.infra.runtime import Blocking, Seams, SystemClock
-from fluxbatch.sink import Broken, LocalStore, Stored, batch
-from fluxbatch.sink.batch import Arrival, Stower
+from fluxbatch.infra.runtime import Runtime, SystemClock, ToThread
+from fluxbatch.sink import LocalStore, RejectedOutput, Stored, batch
+from fluxbatch.sink.batch import BatchWriter, Download
 from tests.support.clients import CountedBlocking
 from tests.support.pictures import picture
 
@@ -46,19 +46,21 @@ class Gated:
         return await anyio.to_thread.run_sync(late)
 
 
-def stower_of(store: LocalStore, blocking: Blocking) -> Stower:
-    seams = Seams(SystemClock(), Random(), blocking)
-    return Stower(store, seams, SinkSettings(max_pixels=10_000))
+def stower_of(store: LocalStore, to_thread: ToThread) -> BatchWriter:
+    runtime = Runtime(SystemClock(), Random(), to_thread)
+    return BatchWriter(store, runtime, SinkSettings(max_pixels=10_000))
 
 
-async def stowed(stower: Stower, store: LocalStore, content: bytes, stem: str) -> Stored | Broken:
-    blocking = CountedBlocking()
-    arrival = Arrival(store, blocking)
+async def stowed(
+    stower: BatchWriter, store: LocalStore, content: bytes, stem: str
+) -> Stored | RejectedOutput:
+    to_thread = CountedBlocking()
+    arrival = Download(store, to_thread)
     await arrival.take(content)
     try:
-        return await stower.stow(arrival, stem)
+        return await stower.write(arrival, stem)
     finally:
-        await arrival.leave()
+        await arrival.discard()
 
 
 @pytest.fixture(autouse=True)
@@ -75,22 +77,22 @@ async def test_what_arrives_during_a_trip_shares_the_next_one(tmp_path: Path) ->
     """
     Eight images, two trips; every one of them has its own file and its own answer.
     """
-    blocking, store = Gated(), LocalStore(tmp_path)
-    stower = stower_of(store, blocking)
-    answers: dict[str, Stored | Broken] = {}
+    to_thread, store = Gated(), LocalStore(tmp_path)
+    stower = stower_of(store, to_thread)
+    answers: dict[str, Stored | RejectedOutput] = {}
 
     async def one(stem: str) -> None:
         answers[stem] = await stowed(stower, store, PNG, stem)
 
     async with anyio.create_task_group() as group:
         group.start_soon(one, "first")
-        await blocking.began.wait()
+        await to_thread.began.wait()
         for number in range(7):
             group.start_soon(one, f"later-{number}")
         await anyio.wait_all_tasks_blocked()
-        blocking.gate.set()
+        to_thread.gate.set()
 
-    assert blocking.calls == 2
+    assert to_thread.calls == 2
     assert all(isinstance(answer, Stored) for answer in answers.values())
     assert files(tmp_path) == sorted(f"images/{stem}.png" for stem in answers)
     assert len(answers) == 8
@@ -100,22 +102,22 @@ async def test_a_bad_image_is_the_trouble_of_its_own_parcel(tmp_path: Path) -> N
     """
     Its neighbours on the trip are stored, and no half file of it stays.
     """
-    blocking, store = Gated(), LocalStore(tmp_path)
-    stower = stower_of(store, blocking)
-    answers: dict[str, Stored | Broken] = {}
+    to_thread, store = Gated(), LocalStore(tmp_path)
+    stower = stower_of(store, to_thread)
+    answers: dict[str, Stored | RejectedOutput] = {}
 
     async def one(stem: str, content: bytes) -> None:
         answers[stem] = await stowed(stower, store, content, stem)
 
     async with anyio.create_task_group() as group:
         group.start_soon(one, "first", PNG)
-        await blocking.began.wait()
+        await to_thread.began.wait()
         group.start_soon(one, "cut", PNG[:-20])
         group.start_soon(one, "good", PNG)
         await anyio.wait_all_tasks_blocked()
-        blocking.gate.set()
+        to_thread.gate.set()
 
-    assert isinstance(answers["cut"], Broken)
+    assert isinstance(answers["cut"], RejectedOutput)
     assert isinstance(answers["good"], Stored)
     assert files(tmp_path) == ["images/first.png", "images/good.png"]
 
@@ -124,8 +126,8 @@ async def test_a_folder_that_cannot_be_made_fails_only_what_goes_there(tmp_path:
     """
     The error names the path; the others of the trip are stored.
     """
-    blocking, store = Gated(), LocalStore(tmp_path)
-    stower = stower_of(store, blocking)
+    to_thread, store = Gated(), LocalStore(tmp_path)
+    stower = stower_of(store, to_thread)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "ab").write_text("in the way")
     said: list[str] = []
@@ -138,11 +140,11 @@ async def test_a_folder_that_cannot_be_made_fails_only_what_goes_there(tmp_path:
 
     async with anyio.create_task_group() as group:
         group.start_soon(one, "first")
-        await blocking.began.wait()
+        await to_thread.began.wait()
         group.start_soon(one, "ab/blocked")
         group.start_soon(one, "good")
         await anyio.wait_all_tasks_blocked()
-        blocking.gate.set()
+        to_thread.gate.set()
 
     assert len(said) == 1
     assert "images/ab" in said[0]
@@ -153,23 +155,23 @@ async def test_who_is_cancelled_while_waiting_leaves_the_others_alone(tmp_path: 
     """
     Those who wait on are served by somebody else's trip.
     """
-    blocking, store = Gated(), LocalStore(tmp_path)
-    stower = stower_of(store, blocking)
-    answers: list[Stored | Broken] = []
+    to_thread, store = Gated(), LocalStore(tmp_path)
+    stower = stower_of(store, to_thread)
+    answers: list[Stored | RejectedOutput] = []
 
     async def one(stem: str) -> None:
         answers.append(await stowed(stower, store, PNG, stem))
 
     async with anyio.create_task_group() as group:
         group.start_soon(one, "first")
-        await blocking.began.wait()
+        await to_thread.began.wait()
         async with anyio.create_task_group() as gone:
             gone.start_soon(one, "cancelled")
             await anyio.wait_all_tasks_blocked()
             gone.cancel_scope.cancel()
         group.start_soon(one, "good")
         await anyio.wait_all_tasks_blocked()
-        blocking.gate.set()
+        to_thread.gate.set()
 
     assert len(answers) == 2
     assert files(tmp_path) == ["images/first.png", "images/good.png"]
@@ -193,7 +195,7 @@ async def test_a_leader_that_is_cancelled_before_its_trip_hands_on(tmp_path: Pat
         return await anyio.to_thread.run_sync(call)
 
     stower = stower_of(store, at_the_door)
-    answers: list[Stored | Broken] = []
+    answers: list[Stored | RejectedOutput] = []
 
     async def leader() -> None:
         with turned_away:

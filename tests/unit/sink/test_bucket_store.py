@@ -10,8 +10,8 @@ import pytest
 
 from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.sink import BucketStore, ImageStore, LocalStore
-from fluxbatch.sink.store import Landing
-from fluxbatch.sink.temp_file import Written
+from fluxbatch.sink.store import PendingFile
+from fluxbatch.sink.temp_file import WrittenFile
 from tests.support.object_store import SECRET, ObjectStore, object_store
 from tests.support.odd_store import OddStore, odd_store
 
@@ -49,12 +49,12 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[OddStore]:
 
 def keep(
     store: ImageStore, *contents: bytes, stems: Sequence[str] = (), extension: str = "png"
-) -> list[Written | SinkError]:
+) -> list[WrittenFile | SinkError]:
     landings = []
     for number, content in enumerate(contents):
         half = store.begin()
         half.write(content)
-        landings.append(Landing(half, stems[number] if stems else f"ab/x-{number}", extension))
+        landings.append(PendingFile(half, stems[number] if stems else f"ab/x-{number}", extension))
     kept = store.keep(landings)
     for landing, one in zip(landings, kept, strict=True):
         if isinstance(one, SinkError):
@@ -75,11 +75,11 @@ def test_what_is_kept_is_whole_and_known_by_its_hash(store: ImageStore, tmp_path
     kept = keep(store, *contents)
 
     assert kept == [
-        Written(f"images/ab/x-{number}.png", sha256(content).hexdigest(), len(content))
+        WrittenFile(f"images/ab/x-{number}.png", sha256(content).hexdigest(), len(content))
         for number, content in enumerate(contents)
     ]
     assert [read(store, f"images/ab/x-{n}.png") for n in range(40)] == contents
-    assert sorted(store.paths()) == sorted(one.path for one in kept if isinstance(one, Written))
+    assert sorted(store.paths()) == sorted(one.path for one in kept if isinstance(one, WrittenFile))
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -126,7 +126,7 @@ def test_a_name_that_could_leave_its_place_is_a_bug(store: ImageStore) -> None:
     """
     half = store.begin()
     with pytest.raises(ValueError, match="no plain relative name"):
-        store.keep([Landing(half, "../x", "png")])
+        store.keep([PendingFile(half, "../x", "png")])
     half.discard()
 
 
@@ -201,7 +201,7 @@ def test_an_upload_that_is_cut_off_is_sent_again(odd: OddStore, tmp_path: Path) 
     odd.cuts = 2
     (kept,) = keep(BucketStore("s3://b", tmp_path, timeout_s=5.0), b"x" * 3_000_000)
 
-    assert isinstance(kept, Written)
+    assert isinstance(kept, WrittenFile)
     assert odd.puts == 3
     assert [len(content) for content in odd.objects.values()] == [3_000_000]
 
@@ -222,7 +222,7 @@ def test_a_slow_store_is_waited_for(odd: OddStore, tmp_path: Path) -> None:
     """
     odd.delay_s = 1.0
     (kept,) = keep(BucketStore("s3://b", tmp_path, timeout_s=10.0), b"x")
-    assert isinstance(kept, Written)
+    assert isinstance(kept, WrittenFile)
 
 
 def test_a_store_that_lost_a_byte_has_kept_nothing(odd: OddStore, tmp_path: Path) -> None:
@@ -241,4 +241,4 @@ def test_where_tags_are_not_of_the_content_it_is_read_back(odd: OddStore, tmp_pa
     """
     odd.has_own_tags = True
     (kept,) = keep(BucketStore("s3://b", tmp_path, timeout_s=5.0), b"image")
-    assert kept == Written("images/ab/x-0.png", sha256(b"image").hexdigest(), 5)
+    assert kept == WrittenFile("images/ab/x-0.png", sha256(b"image").hexdigest(), 5)

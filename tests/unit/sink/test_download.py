@@ -11,14 +11,14 @@ import anyio
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from fluxbatch.config.settings import Sink as SinkSettings
+from fluxbatch.config.settings import SinkSettings as SinkSettings
 from fluxbatch.infra.ssrf_guard import Forbidden, GuardedResolver, check_url, is_public
-from fluxbatch.sink import Gone, Pace, Unfetched, open_fetcher
+from fluxbatch.sink import DownloadFailed, DownloadPace, UrlExpired, open_fetcher
 from tests.support.raw_server import Conversation, Handler, RawServer, raw_server
 
 
 async def fetched(
-    url: str, *, allow_http: bool = True, pace: Pace | None = None, **settings: object
+    url: str, *, allow_http: bool = True, pace: DownloadPace | None = None, **settings: object
 ) -> list[bytes]:
     blocks: list[bytes] = []
 
@@ -26,7 +26,7 @@ async def fetched(
         blocks.append(block)
 
     sink = SinkSettings.model_validate(settings)
-    async with open_fetcher(sink, allow_http=allow_http, pace=pace or Pace()) as fetcher:
+    async with open_fetcher(sink, allow_http=allow_http, pace=pace or DownloadPace()) as fetcher:
         await fetcher.fetch(url, take)
     return blocks
 
@@ -94,7 +94,7 @@ async def test_an_expired_url_is_gone(status: int) -> None:
     A fresh one is needed; trying this one again is pointless.
     """
     async with serving(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as server:
-        with pytest.raises(Gone, match=f"answered {status}"):
+        with pytest.raises(UrlExpired, match=f"answered {status}"):
             await fetched(f"{server.url}/x?token=SECRET")
 
 
@@ -104,7 +104,7 @@ async def test_any_other_status_is_another_try(status: int) -> None:
     Only 200 has the file.
     """
     async with serving(f"HTTP/1.1 {status} Hm\r\nContent-Length: 0\r\n\r\n".encode()) as server:
-        with pytest.raises(Unfetched, match=f"answered {status}"):
+        with pytest.raises(DownloadFailed, match=f"answered {status}"):
             await fetched(server.url)
 
 
@@ -126,7 +126,7 @@ async def test_a_broken_answer_is_another_try(answer: bytes) -> None:
     Whatever the server does to the wire ends as one kind of failure.
     """
     async with serving(answer) as server:
-        with pytest.raises(Unfetched):
+        with pytest.raises(DownloadFailed):
             await fetched(server.url)
 
 
@@ -135,10 +135,12 @@ async def test_more_bytes_than_allowed_end_the_download() -> None:
     Before the first one where the length is told, else as soon as they are too many.
     """
     async with serving(whole(b"x" * 11)) as server:
-        with pytest.raises(Unfetched, match=r"11 bytes, more than sink\.max_bytes allows \(10\)"):
+        with pytest.raises(
+            DownloadFailed, match=r"11 bytes, more than sink\.max_bytes allows \(10\)"
+        ):
             await fetched(server.url, max_bytes=10)
     async with serving(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x" * 11) as server:
-        with pytest.raises(Unfetched, match=r"sink\.max_bytes"):
+        with pytest.raises(DownloadFailed, match=r"sink\.max_bytes"):
             await fetched(server.url, max_bytes=10)
 
 
@@ -155,8 +157,8 @@ async def test_an_endless_drip_ends() -> None:
             await anyio.sleep(0.01)
 
     async with raw_server(dripping) as server:
-        with pytest.raises(Unfetched, match="too slow"):
-            await fetched(server.url, pace=Pace(span_s=0.1, least_bytes=1000))
+        with pytest.raises(DownloadFailed, match="too slow"):
+            await fetched(server.url, pace=DownloadPace(span_s=0.1, least_bytes=1000))
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"])
@@ -171,7 +173,7 @@ async def test_a_download_ends_in_time_whatever_happens(head: bytes) -> None:
         await anyio.sleep(5)
 
     async with raw_server(silent) as server:
-        with pytest.raises(Unfetched, match=r"not finished within 0\.1 s"):
+        with pytest.raises(DownloadFailed, match=r"not finished within 0\.1 s"):
             await fetched(server.url, timeout=0.1)
 
 
@@ -199,7 +201,7 @@ async def test_a_redirect_loop_ends() -> None:
     At its first repetition.
     """
     async with serving(redirect("/?token=SECRET")) as server:
-        with pytest.raises(Unfetched, match=r"a redirect loop at 127\.0\.0\.1"):
+        with pytest.raises(DownloadFailed, match=r"a redirect loop at 127\.0\.0\.1"):
             await fetched(f"{server.url}/?token=SECRET")
     assert len(server.conversations) == 1
 
@@ -214,7 +216,7 @@ async def test_redirects_without_end_end() -> None:
         await conversation.send(redirect(f"/{len(server.conversations)}"))
 
     async with raw_server(handler) as server:
-        with pytest.raises(Unfetched, match="more than 5 redirects"):
+        with pytest.raises(DownloadFailed, match="more than 5 redirects"):
             await fetched(server.url)
     assert len(server.conversations) == 6
 
@@ -267,7 +269,7 @@ async def test_a_redirect_to_a_private_address_is_not_followed() -> None:
     Each hop is looked at; here the first one already, being loopback and http.
     """
     async with serving(whole(b"secret")) as server:
-        with pytest.raises(Unfetched, match="not https"):
+        with pytest.raises(DownloadFailed, match="not https"):
             await fetched(server.url, allow_http=False)
     assert server.conversations == []
 
@@ -313,7 +315,7 @@ async def test_a_name_that_leads_home_is_refused_on_the_way(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.1.2.3", port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", next_door)
-    with pytest.raises(Unfetched, match=r"cdn\.example: it leads to a private address"):
+    with pytest.raises(DownloadFailed, match=r"cdn\.example: it leads to a private address"):
         await fetched("https://cdn.example/a", allow_http=False)
 
 
@@ -322,7 +324,7 @@ async def test_numbers_in_disguise_lead_nowhere() -> None:
     Short, octal and hexadecimal spellings of 127.0.0.1.
     """
     for host in ("127.1", "2130706433", "0x7f.1", "0177.0.0.1"):
-        with pytest.raises(Unfetched):
+        with pytest.raises(DownloadFailed):
             await fetched(f"https://{host}:9/a", allow_http=False)
 
 
@@ -332,5 +334,5 @@ async def test_without_a_server_it_is_another_try() -> None:
     """
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(Unfetched, match=r"127\.0\.0\.1"):
+        with pytest.raises(DownloadFailed, match=r"127\.0\.0\.1"):
             await fetched(f"http://127.0.0.1:{taken.getsockname()[1]}/a?token=SECRET")

@@ -18,7 +18,7 @@ from PIL import Image, ImageSequence
 
 from fluxbatch.domain.provenance import as_embedded, read_facts
 from fluxbatch.sink.metadata import embedded, embedded_facts
-from fluxbatch.sink.verify import verdict
+from fluxbatch.sink.verify import verify
 from tests.support.pictures import animation, picture
 
 SIDE = 31
@@ -124,7 +124,7 @@ def test_facts_get_in_and_out_and_no_pixel_moves(content: bytes) -> None:
     assert read_facts(embedded_facts(filled) or "") == json.loads(FACTS)
     assert frames(filled) == frames(content)
     assert said(filled) == said(content)
-    before, after = (verdict(io.BytesIO(c), max_pixels=10_000) for c in (content, filled))
+    before, after = (verify(io.BytesIO(c), max_pixels=10_000) for c in (content, filled))
     assert (after.kind, after.width, after.height) == (before.kind, before.width, before.height)
     assert after.look == before.look
 

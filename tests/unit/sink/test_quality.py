@@ -13,8 +13,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 import fluxbatch
 from fluxbatch.domain.image_quality import near_duplicates
 from fluxbatch.domain.job import Quality
-from fluxbatch.sink.quality import UNSEEN, look
-from fluxbatch.sink.verify import verdict
+from fluxbatch.sink.quality import UNSEEN, assess
+from fluxbatch.sink.verify import verify
 
 _DEMO = Path(fluxbatch.__file__).parent / "demo" / "photos"
 PHOTOS = [_DEMO / name for name in ("astronaut.jpg", "chelsea.png", "coffee.webp", "rocket.jpg")]
@@ -34,7 +34,7 @@ def encoded(image: Photo, kind: str, quality: int) -> Photo:
 
 
 def fingerprint(image: Photo) -> str:
-    mark = look(image).dhash
+    mark = assess(image).dhash
     assert mark is not None
     return mark
 
@@ -100,7 +100,7 @@ def test_black_and_flat_images_are_noticed_in_every_format(
     buffer = io.BytesIO()
     Image.new("L", (64, 48), shade).convert(mode).save(buffer, kind)
     buffer.seek(0)
-    assert verdict(buffer, max_pixels=10_000).look == (None, (note,))
+    assert verify(buffer, max_pixels=10_000).look == (None, (note,))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "YCbCr"])
@@ -108,7 +108,7 @@ def test_an_ordinary_image_of_any_mode_has_a_fingerprint_and_no_note(mode: str) 
     """
     Whatever the decoder hands over.
     """
-    seen = look(photo(0).convert("RGB").convert(mode))
+    seen = assess(photo(0).convert("RGB").convert(mode))
     assert seen.notes == ()
     assert seen.dhash is not None
     assert [len(part) for part in seen.dhash.split("-")] == [16, 24]
@@ -122,19 +122,19 @@ def test_a_night_scene_is_not_black_and_stripes_of_one_brightness_are_not_flat()
     night.putpixel((3, 3), (200, 190, 120))
     stripes = Image.new("RGB", (64, 64), (128, 0, 0))
     stripes.paste((0, 65, 0), (0, 0, 32, 64))
-    assert look(night).notes == look(stripes).notes == ()
+    assert assess(night).notes == assess(stripes).notes == ()
 
 
 def test_what_has_more_than_eight_bits_is_not_judged() -> None:
     """
     Pillow's grey of it would be clipped: a dark one would look black, a light one white.
     """
-    assert look(Image.new("I;16", (8, 8), 40_000)) == UNSEEN
-    assert look(Image.new("F", (8, 8), 0.5)) == UNSEEN
+    assert assess(Image.new("I;16", (8, 8), 40_000)) == UNSEEN
+    assert assess(Image.new("F", (8, 8), 0.5)) == UNSEEN
 
 
 def test_an_image_of_one_pixel_has_a_look() -> None:
     """
     Nothing is too small.
     """
-    assert look(Image.new("RGB", (1, 1), "white")).notes == (Quality.FLAT,)
+    assert assess(Image.new("RGB", (1, 1), "white")).notes == (Quality.FLAT,)

@@ -11,21 +11,21 @@ from random import Random
 import anyio
 import pytest
 
-from fluxbatch.config.settings import Sink as SinkSettings
+from fluxbatch.config.settings import SinkSettings as SinkSettings
 from fluxbatch.errors import SinkError
-from fluxbatch.infra.runtime import Seams, SystemClock
+from fluxbatch.infra.runtime import Runtime, SystemClock
 from fluxbatch.sink import (
-    Broken,
-    Expired,
+    DownloadPace,
     Fetcher,
     LocalStore,
-    Pace,
+    OnBlock,
+    OutputExpired,
+    RejectedOutput,
     Sink,
     Stored,
-    Take,
     open_fetcher,
 )
-from tests.support.clients import CountedBlocking, seams
+from tests.support.clients import CountedBlocking, runtime
 from tests.support.pictures import picture
 from tests.support.raw_server import Conversation, Handler, raw_server
 
@@ -49,14 +49,14 @@ def sending(answer: bytes) -> Handler:
 @asynccontextmanager
 async def sink_at(root: Path, **settings: object) -> AsyncIterator[Sink]:
     sink = SinkSettings.model_validate(settings)
-    pace = Pace(span_s=0.1, least_bytes=1000)
+    pace = DownloadPace(span_s=0.1, least_bytes=1000)
     async with open_fetcher(sink, allow_http=True, pace=pace) as fetcher:
-        yield Sink(LocalStore(root), fetcher, sink, seams())
+        yield Sink(LocalStore(root), fetcher, sink, runtime())
 
 
 async def stored_from(
     handler: Handler, root: Path, **settings: object
-) -> Stored | Expired | Broken:
+) -> Stored | OutputExpired | RejectedOutput:
     async with raw_server(handler) as server, sink_at(root, **settings) as sink:
         return await sink.store(f"{server.url}/out.webp{SECRET}", "ab/job-0")
 
@@ -88,15 +88,15 @@ class Handed:
     def __init__(self, *blocks: bytes) -> None:
         self.blocks = blocks
 
-    async def fetch(self, url: str, take: Take) -> None:
+    async def fetch(self, url: str, take: OnBlock) -> None:
         for block in self.blocks:
             await take(block)
 
 
 def sink_over(
-    fetcher: Fetcher, root: Path, blocking: CountedBlocking | None = None, **settings: object
+    fetcher: Fetcher, root: Path, to_thread: CountedBlocking | None = None, **settings: object
 ) -> Sink:
-    seam = Seams(SystemClock(), Random(1), blocking or CountedBlocking())
+    seam = Runtime(SystemClock(), Random(1), to_thread or CountedBlocking())
     return Sink(LocalStore(root), fetcher, SinkSettings.model_validate(settings), seam)
 
 
@@ -104,10 +104,10 @@ async def test_an_ordinary_image_is_one_blocking_call(tmp_path: Path) -> None:
     """
     Verify, hash, write, sync and rename in a single hop to a thread.
     """
-    blocking = CountedBlocking()
-    stored = await sink_over(Handed(PNG), tmp_path, blocking).store("https://x/y", "a")
+    to_thread = CountedBlocking()
+    stored = await sink_over(Handed(PNG), tmp_path, to_thread).store("https://x/y", "a")
     assert isinstance(stored, Stored)
-    assert blocking.calls == 1
+    assert to_thread.calls == 1
 
 
 async def test_a_large_image_passes_through_a_temporary_file(tmp_path: Path) -> None:
@@ -128,7 +128,9 @@ async def test_a_large_image_that_is_broken_leaves_nothing(tmp_path: Path) -> No
     Its temporary file goes with it.
     """
     blocks = [PNG[:900], PNG[900:-20]]
-    assert isinstance(await sink_over(Handed(*blocks), tmp_path).store("https://x/y", "a"), Broken)
+    assert isinstance(
+        await sink_over(Handed(*blocks), tmp_path).store("https://x/y", "a"), RejectedOutput
+    )
     assert files(tmp_path) == []
 
 
@@ -149,7 +151,7 @@ async def test_a_truncated_image_with_a_right_looking_length_is_broken(tmp_path:
     The length promised is the length that came; only decoding tells.
     """
     outcome = await stored_from(sending(whole(PNG[:-30])), tmp_path)
-    assert isinstance(outcome, Broken)
+    assert isinstance(outcome, RejectedOutput)
     assert "png" in outcome.reason
     assert files(tmp_path) == []
 
@@ -174,7 +176,7 @@ async def test_each_fault_of_a_download_is_broken_with_a_reason(
     Another try may do better; nothing is on the disk, and no token in the reason.
     """
     outcome = await stored_from(sending(answer), tmp_path)
-    assert isinstance(outcome, Broken)
+    assert isinstance(outcome, RejectedOutput)
     assert outcome.reason
     assert "SECRET" not in outcome.reason
     assert files(tmp_path) == []
@@ -193,7 +195,7 @@ async def test_an_endless_drip_is_broken(tmp_path: Path) -> None:
             await anyio.sleep(0.01)
 
     outcome = await stored_from(dripping, tmp_path)
-    assert isinstance(outcome, Broken)
+    assert isinstance(outcome, RejectedOutput)
     assert "too slow" in outcome.reason
 
 
@@ -204,7 +206,7 @@ async def test_an_expired_url_needs_a_fresh_one(tmp_path: Path, status: int) -> 
     """
     answer = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     outcome = await stored_from(sending(answer), tmp_path)
-    assert outcome == Expired(f"127.0.0.1 answered {status}")
+    assert outcome == OutputExpired(f"127.0.0.1 answered {status}")
 
 
 async def test_more_pixels_than_allowed_are_broken(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ async def test_more_pixels_than_allowed_are_broken(tmp_path: Path) -> None:
     The setting is named, so that people can raise it.
     """
     outcome = await sink_over(Handed(PNG), tmp_path, max_pixels=100).store("https://x/y", "a")
-    assert isinstance(outcome, Broken)
+    assert isinstance(outcome, RejectedOutput)
     assert "sink.max_pixels" in outcome.reason
 
 
@@ -235,7 +237,7 @@ async def test_an_unsafe_stem_is_refused_before_anything_is_fetched(
     """
 
     class Unasked:
-        async def fetch(self, url: str, take: Take) -> None:
+        async def fetch(self, url: str, take: OnBlock) -> None:
             raise AssertionError
 
     with pytest.raises(ValueError, match="no plain relative name"):

@@ -16,8 +16,8 @@ import pytest
 
 from fluxbatch.errors import SinkError
 from fluxbatch.sink import LocalStore
-from fluxbatch.sink.store import Landing
-from fluxbatch.sink.temp_file import HalfFile, Written
+from fluxbatch.sink.store import PendingFile
+from fluxbatch.sink.temp_file import TempFile, WrittenFile
 
 
 def put(store: LocalStore, content: bytes, stem: str = "ab/job-0", extension: str = "png") -> str:
@@ -29,8 +29,8 @@ def put(store: LocalStore, content: bytes, stem: str = "ab/job-0", extension: st
         half.discard()
 
 
-def keep(store: LocalStore, half: HalfFile, stem: str, extension: str) -> Written:
-    (kept,) = store.keep([Landing(half, stem, extension)])
+def keep(store: LocalStore, half: TempFile, stem: str, extension: str) -> WrittenFile:
+    (kept,) = store.keep([PendingFile(half, stem, extension)])
     if isinstance(kept, SinkError):
         raise kept
     return kept
@@ -230,7 +230,7 @@ def test_a_folder_where_a_sidecar_must_be_is_told(tmp_path: Path) -> None:
     """
     store, half = LocalStore(tmp_path), LocalStore(tmp_path).begin()
     (tmp_path / "images" / "job_0.json").mkdir(parents=True)
-    (kept,) = store.keep([Landing(half, "job_0", "png", b"{}")])
+    (kept,) = store.keep([PendingFile(half, "job_0", "png", b"{}")])
     half.discard()
 
     assert isinstance(kept, SinkError)

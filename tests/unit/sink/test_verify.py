@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from fluxbatch.sink.verify import NoImage, Verdict, verdict
+from fluxbatch.sink.verify import InvalidImage, VerifiedImage, verify
 from tests.support.pictures import animation, picture
 
 KINDS = ["jpg", "png", "webp", "gif", "avif"]
@@ -19,8 +19,8 @@ PICTURES = {kind: picture(kind) for kind in KINDS}
 ANIMATIONS = {kind: animation(kind) for kind in ("gif", "webp", "png")}
 
 
-def seen(content: bytes, max_pixels: int = 1_000_000) -> Verdict:
-    return verdict(io.BytesIO(content), max_pixels=max_pixels)
+def seen(content: bytes, max_pixels: int = 1_000_000) -> VerifiedImage:
+    return verify(io.BytesIO(content), max_pixels=max_pixels)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_no_image_that_is_cut_short_passes(kind: str, data: st.DataObject) -> No
     """
     whole = PICTURES[kind]
     length = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(NoImage):
+    with pytest.raises(InvalidImage):
         seen(whole[:length])
 
 
@@ -61,7 +61,7 @@ def test_the_last_bytes_count_too(kind: str, missing: int) -> None:
     """
     An end mark, a checksum: every pixel may be there without them.
     """
-    with pytest.raises(NoImage):
+    with pytest.raises(InvalidImage):
         seen(PICTURES[kind][:-missing])
 
 
@@ -73,7 +73,7 @@ def test_no_jpeg_of_any_making_that_is_cut_short_passes(options: dict[str, Any])
     whole = picture("jpg", side=40, **options)
     assert seen(whole).width == 40
     for length in range(0, len(whole), 7):
-        with pytest.raises(NoImage):
+        with pytest.raises(InvalidImage):
             seen(whole[:length])
 
 
@@ -84,7 +84,7 @@ def test_zeros_in_place_of_the_end_are_no_image(kind: str) -> None:
     """
     whole = PICTURES[kind]
     half = len(whole) // 2
-    with pytest.raises(NoImage):
+    with pytest.raises(InvalidImage):
         seen(whole[:half] + bytes(len(whole) - half))
 
 
@@ -95,7 +95,7 @@ def test_every_frame_of_an_animation_is_decoded(kind: str) -> None:
     """
     whole = ANIMATIONS[kind]
     assert seen(whole).width == 16
-    with pytest.raises(NoImage):
+    with pytest.raises(InvalidImage):
         seen(whole[: len(whole) - 400])
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_image_is_named(content: bytes, why: str) -> None:
     """
     The reason tells people what the server sent instead.
     """
-    with pytest.raises(NoImage, match=why):
+    with pytest.raises(InvalidImage, match=why):
         seen(content)
 
 
@@ -129,7 +129,7 @@ def test_more_pixels_than_allowed_are_not_decoded() -> None:
     out = io.BytesIO()
     Image.new("1", (9_000, 9_000)).save(out, format="png")
     assert len(out.getvalue()) < 20_000
-    with pytest.raises(NoImage, match=r"81,000,000 pixels, more than sink\.max_pixels"):
+    with pytest.raises(InvalidImage, match=r"81,000,000 pixels, more than sink\.max_pixels"):
         seen(out.getvalue())
 
 
@@ -151,8 +151,8 @@ def test_nobody_told_pillow_to_load_what_is_truncated() -> None:
 @given(st.sampled_from(KINDS), st.binary(max_size=400), st.integers(0, 200))
 def test_no_bytes_whatever_break_the_look(kind: str, noise: bytes, at: int) -> None:
     """
-    A verdict or `NoImage`, whatever Pillow trips over.
+    A verdict or `InvalidImage`, whatever Pillow trips over.
     """
     spoilt = PICTURES[kind][:at] + noise + PICTURES[kind][at + len(noise) :]
-    with contextlib.suppress(NoImage):
+    with contextlib.suppress(InvalidImage):
         assert seen(spoilt).width > 0

@@ -7,13 +7,13 @@ import pytest
 from fluxbatch.domain.job import FailureClass
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Events
-from fluxbatch.worker.circuit_breaker import FailureCap, FailureGuard
+from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
 from fluxbatch.worker.stop import Stop
 
 
-def _guard(cap: str = "", identical: int = 5) -> tuple[FailureGuard, Stop]:
+def _guard(cap: str = "", identical: int = 5) -> tuple[CircuitBreaker, Stop]:
     stop = Stop(Events())
-    return FailureGuard(stop, FailureCap.parse(cap) if cap else None, identical), stop
+    return CircuitBreaker(stop, FailureCap.parse(cap) if cap else None, identical), stop
 
 
 def _stopped(stop: Stop) -> bool:

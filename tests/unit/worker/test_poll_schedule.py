@@ -6,13 +6,13 @@ import math
 from itertools import pairwise
 from random import Random
 
-from fluxbatch.worker.poll_schedule import PollTiming
+from fluxbatch.worker.poll_schedule import PollSchedule
 
 KIND = (28, "1", 1)
 
 
-def _learned(median_s: float = 10.0, sigma: float = 0.15) -> PollTiming:
-    timing, random = PollTiming(), Random(4)
+def _learned(median_s: float = 10.0, sigma: float = 0.15) -> PollSchedule:
+    timing, random = PollSchedule(), Random(4)
     timing.remember(KIND, [median_s * math.exp(random.gauss(0, sigma)) for _ in range(100)])
     return timing
 
@@ -44,7 +44,7 @@ def test_before_anything_is_known_a_look_comes_after_seconds_and_then_ever_later
     """
     A kind that was never seen is judged by all kinds; with none seen, by nothing but its age.
     """
-    unlearned, random = PollTiming(), Random(1)
+    unlearned, random = PollSchedule(), Random(1)
     ages = [0.0]
     for _ in range(5):
         ages.append(ages[-1] + unlearned.safety_s(KIND, ages[-1], random))

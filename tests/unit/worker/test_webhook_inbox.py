@@ -9,109 +9,109 @@ import pytest
 
 from fluxbatch.domain.job import PredictionId
 from fluxbatch.errors import AmbiguousCreate
-from fluxbatch.infra.runtime import Moment
-from fluxbatch.provider import Attempt, HookAddress, HookNames, Prediction, Status
-from fluxbatch.worker.webhook_inbox import Box, Hooks
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.provider import Prediction, Status, WebhookAddress, WebhookAttempt, WebhookUrls
+from fluxbatch.worker.webhook_inbox import Mailbox, WebhookInbox
 
-AT = Moment(datetime(2026, 8, 1, tzinfo=UTC), "boot", 5.0)
-ATTEMPT = Attempt.of(1, AT)
+AT = Timestamp(datetime(2026, 8, 1, tzinfo=UTC), "boot", 5.0)
+ATTEMPT = WebhookAttempt.of(1, AT)
 SAID = Prediction(PredictionId("p-1"), Status.SUCCEEDED, "succeeded", ("https://o.example/1",))
 
 
-def _opened() -> Hooks:
-    hooks = Hooks()
-    hooks.open(HookNames(b"k" * 32, "https://hooks.example.org"))
-    return hooks
+def _opened() -> WebhookInbox:
+    webhooks = WebhookInbox()
+    webhooks.open(WebhookUrls(b"k" * 32, "https://hooks.example.org"))
+    return webhooks
 
 
 async def test_closed_hooks_name_no_address_and_hear_nothing() -> None:
     """
     A run without `webhook.public_url`.
     """
-    hooks = Hooks()
-    with hooks.expecting(1, AT) as box:
-        hooks.told(ATTEMPT, SAID)
+    webhooks = WebhookInbox()
+    with webhooks.expecting(1, AT) as mailbox:
+        webhooks.deliver(ATTEMPT, SAID)
 
-        assert box.address is None
-        assert hooks.box(1).take() == []
+        assert mailbox.address is None
+        assert webhooks.mailbox(1).take() == []
 
 
 async def test_what_is_told_lies_in_its_own_box_once() -> None:
     """
     Repeats are nothing new, and nobody gets another's.
     """
-    hooks = _opened()
-    with hooks.expecting(1, AT) as box, hooks.expecting(2, AT) as other:
-        hooks.told(ATTEMPT, SAID)
-        hooks.told(ATTEMPT, SAID)
-        hooks.told(Attempt(1, 99), SAID)
+    webhooks = _opened()
+    with webhooks.expecting(1, AT) as mailbox, webhooks.expecting(2, AT) as other:
+        webhooks.deliver(ATTEMPT, SAID)
+        webhooks.deliver(ATTEMPT, SAID)
+        webhooks.deliver(WebhookAttempt(1, 99), SAID)
 
-        assert box.address is not None
-        assert hooks.box(1) is box
-        await box.filled()
-        assert box.take() == [SAID]
-        assert box.take() == other.take() == []
+        assert mailbox.address is not None
+        assert webhooks.mailbox(1) is mailbox
+        await mailbox.filled()
+        assert mailbox.take() == [SAID]
+        assert mailbox.take() == other.take() == []
 
 
 async def test_a_flood_fills_no_memory() -> None:
     """
     Whoever knew the address could fill it; the first ones stay.
     """
-    box = Box()
+    mailbox = Mailbox()
     for number in range(10_000):
-        box.put(Prediction(PredictionId(f"p-{number}"), Status.FAILED, "failed"))
-        box.put(None)
-    assert 1 < len(box.take()) <= 16
+        mailbox.put(Prediction(PredictionId(f"p-{number}"), Status.FAILED, "failed"))
+        mailbox.put(None)
+    assert 1 < len(mailbox.take()) <= 16
 
-    hooks = _opened()
+    webhooks = _opened()
     for _ in range(10_000):
-        hooks.told(ATTEMPT, SAID)
-        hooks.told(ATTEMPT, None)
-    assert len(hooks.take_late()) <= 1_000
+        webhooks.deliver(ATTEMPT, SAID)
+        webhooks.deliver(ATTEMPT, None)
+    assert len(webhooks.take_late()) <= 1_000
 
 
 async def test_what_nobody_waits_for_any_more_is_late() -> None:
     """
     Told apart from what could not be read: that says nothing about anything.
     """
-    hooks = _opened()
-    with hooks.expecting(1, AT):
-        assert hooks.is_expected(ATTEMPT)
-    hooks.told(ATTEMPT, SAID)
-    hooks.told(ATTEMPT, None)
+    webhooks = _opened()
+    with webhooks.expecting(1, AT):
+        assert webhooks.is_expected(ATTEMPT)
+    webhooks.deliver(ATTEMPT, SAID)
+    webhooks.deliver(ATTEMPT, None)
 
-    assert not hooks.is_expected(ATTEMPT)
+    assert not webhooks.is_expected(ATTEMPT)
     with anyio.fail_after(1):
-        await hooks.late_words()
-    assert hooks.take_late() == [(ATTEMPT, SAID)]
+        await webhooks.late_words()
+    assert webhooks.take_late() == [(ATTEMPT, SAID)]
 
 
 async def test_what_nobody_looked_at_in_time_is_late_too() -> None:
     """
     A create may be declared absent in the very moment in which its webhook proves it.
     """
-    hooks = _opened()
-    with hooks.expecting(1, AT):
-        hooks.told(ATTEMPT, None)
-        hooks.told(ATTEMPT, SAID)
+    webhooks = _opened()
+    with webhooks.expecting(1, AT):
+        webhooks.deliver(ATTEMPT, None)
+        webhooks.deliver(ATTEMPT, SAID)
 
-    assert hooks.take_late() == [(ATTEMPT, SAID)]
+    assert webhooks.take_late() == [(ATTEMPT, SAID)]
 
 
-def _address() -> HookAddress:
-    return HookAddress("https://hooks.example.org/1", "secret")
+def _address() -> WebhookAddress:
+    return WebhookAddress("https://hooks.example.org/1", "secret")
 
 
 async def test_a_webhook_before_the_answer_gives_the_id_and_stays_to_be_read() -> None:
     """
     The create is not waited for any longer; the end that was told is still in the box.
     """
-    box = Box(_address())
-    box.put(None)
+    mailbox = Mailbox(_address())
+    mailbox.put(None)
     given_up = anyio.Event()
 
     async def never() -> str:
-        box.put(SAID)
+        mailbox.put(SAID)
         try:
             await anyio.sleep_forever()
         finally:
@@ -119,36 +119,36 @@ async def test_a_webhook_before_the_answer_gives_the_id_and_stays_to_be_read() -
         return ""
 
     with anyio.fail_after(1):
-        assert await box.unless_named(never) == "p-1"
+        assert await mailbox.unless_named(never) == "p-1"
     assert given_up.is_set()
-    assert box.take() == [None, SAID]
+    assert mailbox.take() == [None, SAID]
 
 
 async def test_an_answer_that_is_there_counts_more_than_a_webhook() -> None:
     """
     It comes from whom we asked.
     """
-    box = Box(_address())
-    box.put(SAID)
+    mailbox = Mailbox(_address())
+    mailbox.put(SAID)
 
     async def at_once() -> str:
         return "its own"
 
-    assert await box.unless_named(at_once) == "its own"
+    assert await mailbox.unless_named(at_once) == "its own"
 
 
 async def test_a_create_that_fails_fails_as_itself() -> None:
     """
     Not as a group of errors; and what came instead of its id is no id.
     """
-    box = Box(_address())
-    box.put(None)
+    mailbox = Mailbox(_address())
+    mailbox.put(None)
 
     async def fails() -> str:
         raise AmbiguousCreate("reset")
 
     with pytest.raises(AmbiguousCreate, match="reset"):
-        await box.unless_named(fails)
+        await mailbox.unless_named(fails)
 
 
 async def test_webhooks_that_get_lost_are_not_waited_for_until_they_come_again() -> None:
@@ -156,37 +156,42 @@ async def test_webhooks_that_get_lost_are_not_waited_for_until_they_come_again()
     Five of the latest twenty are too many. Whoever waits is woken to ask; a run of good ones
     makes up for it.
     """
-    hooks = _opened()
-    with hooks.expecting(1, AT) as box:
+    webhooks = _opened()
+    with webhooks.expecting(1, AT) as mailbox:
         for told in (False, True, False, False, True, False):
-            hooks.ended(was_told=told)
-        before = (hooks.are_silent, box.take())
-        hooks.ended(was_told=False)
-        then = (hooks.are_silent, box.take())
+            webhooks.ended(was_told=told)
+        before = (webhooks.are_silent, mailbox.take())
+        webhooks.ended(was_told=False)
+        then = (webhooks.are_silent, mailbox.take())
         for _ in range(20):
-            hooks.ended(was_told=True)
+            webhooks.ended(was_told=True)
 
         assert before == (False, [])
         assert then == (True, [None])
-        assert not hooks.are_silent
+        assert not webhooks.are_silent
 
 
 async def test_doubt_is_as_good_as_losses_until_good_ones_come() -> None:
     """
     Where nobody answers at the public address, nothing is waited for.
     """
-    hooks = _opened()
-    hooks.doubt()
-    assert hooks.are_silent
+    webhooks = _opened()
+    webhooks.distrust()
+    assert webhooks.are_silent
 
-    assert not any(hooks.ended(was_told=True) for _ in range(20))
-    assert [hooks.are_silent] == [False]
+    assert not any(webhooks.ended(was_told=True) for _ in range(20))
+    assert [webhooks.are_silent] == [False]
 
 
 async def test_the_first_success_of_a_kind_is_read_for_its_cost() -> None:
     """
     And no other: webhooks tell no cost, and a price that is wrong is wrong for all alike.
     """
-    hooks = Hooks()
+    webhooks = WebhookInbox()
 
-    assert [hooks.wants_cost(kind) for kind in ("a", "b", "a", "b")] == [True, True, False, False]
+    assert [webhooks.wants_cost(kind) for kind in ("a", "b", "a", "b")] == [
+        True,
+        True,
+        False,
+        False,
+    ]

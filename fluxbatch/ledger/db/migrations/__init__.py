@@ -16,7 +16,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from fluxbatch.ledger.db.migrations import to_version_2, to_version_3
-from fluxbatch.ledger.db.sql import DialectName
+from fluxbatch.ledger.db.sql import SqlDialect
 
 _STEPS: Mapping[int, Callable[[Operations], None]] = {
     2: to_version_2.upgrade,
@@ -37,7 +37,7 @@ class _Statements(list[str]):
         """Nothing is held back."""
 
 
-def upgrade_statements(name: DialectName, version: int) -> Sequence[str]:
+def upgrade_statements(name: SqlDialect, version: int) -> Sequence[str]:
     """What turns a ledger of schema *version* into one of today's, in order."""
     written = _Statements()
     context = MigrationContext.configure(
