@@ -1,6 +1,7 @@
 """A picture of each result: `python -m benchmarks.plot` draws all that are kept.
 
-Owns what of a benchmark is shown, beside which goal. Source of the goals: design.md, bars.
+Owns what of a benchmark is shown, beside which goal.
+Source of the goals: docs/design/decisions.md "Goals".
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 
 class ExitCode(IntEnum):
-    """What the process says at its end. Source: design.md, command line."""
+    """What the process says at its end. Source: docs/guide/exit-codes.md "Exit codes"."""
 
     DONE = 0
     ERROR = 1

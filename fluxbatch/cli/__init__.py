@@ -11,7 +11,10 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; answers the process's exit code. Source of the codes: design.md."""
+    """Run one command; answers the process's exit code.
+
+    Source of the codes: docs/guide/exit-codes.md "Exit codes".
+    """
     from fluxbatch.cli.app import invoke
     from fluxbatch.cli.console import Console
 

@@ -2,7 +2,7 @@
 
 Owns the only copies of the keys' texts. A key prints as its label and a short
 fingerprint; its text is handed out by one method, to the code that writes the
-request header. Source of the names: design.md, command line.
+request header. Source of the names: docs/design/decisions.md "Environment".
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Budget(Section):
 
 
 class Reconcile(Section):
-    """How long a create without an answer is looked for. Source: protocol.md 3."""
+    """How long a create without an answer is looked for. Source: docs/design/protocol.md 3."""
 
     lag: Seconds = Field(default=30.0, ge=0)
     """Seconds the provider may be late in accepting or listing a create."""

@@ -1,7 +1,7 @@
 """A dataset: a folder that holds images and one ledger.
 
 Owns where things lie in it and who may write: one process at a time, by a lock that
-dies with its holder. Source: design.md, words.
+dies with its holder. Source: docs/glossary.md.
 """
 
 from __future__ import annotations

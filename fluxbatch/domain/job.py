@@ -34,7 +34,7 @@ UPLOAD_PREFIX = "sha256:"
 
 
 class PredictionState(StrEnum):
-    """Source: protocol.md 2, predictions."""
+    """Source: docs/design/protocol.md 2.1."""
 
     SUBMITTING = "submitting"
     UNKNOWN = "unknown"
@@ -58,7 +58,7 @@ LIVE = (PredictionState.SUBMITTING, PredictionState.UNKNOWN, PredictionState.RUN
 
 
 class JobState(StrEnum):
-    """Source: protocol.md 2, jobs."""
+    """Source: docs/design/protocol.md 2.2."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -68,7 +68,7 @@ class JobState(StrEnum):
 
 
 class OutputState(StrEnum):
-    """Source: protocol.md 2, outputs."""
+    """Source: docs/design/protocol.md 2.3."""
 
     WANTED = "wanted"
     STORED = "stored"
@@ -76,7 +76,7 @@ class OutputState(StrEnum):
 
 
 class FailureClass(StrEnum):
-    """Why a job failed; decides whether it is tried again. Source: protocol.md 6."""
+    """Why a job failed; decides whether it is tried again. Source: docs/design/protocol.md 6."""
 
     NETWORK = "network"
     PROVIDER_ERROR = "provider_error"
@@ -163,7 +163,7 @@ class Row(NamedTuple):
 def job_id(model: str, given: Mapping[str, Json], repeat: int = 0) -> JobId:
     """The job's name: the first 16 bytes of sha256 over its canonical JSON.
 
-    Source: protocol.md 1. Golden values in the tests: this can never change.
+    Source: docs/design/protocol.md 1. Golden values in the tests: this can never change.
     """
     return hash_of(model, canonical_json(given), repeat)
 

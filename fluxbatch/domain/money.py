@@ -52,7 +52,7 @@ def as_usd(amount: Micros) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """One cap and what counts against it. Source: protocol.md 5."""
+    """One cap and what counts against it. Source: docs/design/protocol.md 5."""
 
     scope: Scope
     key: str

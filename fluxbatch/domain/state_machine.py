@@ -3,7 +3,7 @@
 Owns which event moves which state where, and what that does to the slot, the
 money and the job's attempts. A cell that is not here does not exist: asking for
 it raises `IllegalTransition`. Knows nothing of how anything is stored or sent.
-Source: protocol.md 2.
+Source: docs/design/protocol.md 2.
 """
 
 from __future__ import annotations

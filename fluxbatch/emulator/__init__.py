@@ -1,4 +1,6 @@
-"""A faithful local provider: the whole contract of `provider-api.md`, served from this machine.
+"""A faithful local provider: the whole contract, served from this machine.
+
+Source: docs/design/provider-api.md.
 
 For the demo, the tests and the benchmarks. It imports nothing of the engine, so that a
 misunderstanding in the engine cannot repeat itself here; the import-linter says the same.

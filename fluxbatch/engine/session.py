@@ -311,7 +311,7 @@ class RunSession:
         )
 
     async def summary(self) -> RunSummary:
-        """How it ended. Source of the codes' order: protocol.md 6."""
+        """How it ended. Source of the codes' order: docs/design/protocol.md 6."""
         run, dataset, jobs = await self._sums()
         code, reason = self._exit(jobs)
         seconds = self.context.now_s() - self._opened.began_s

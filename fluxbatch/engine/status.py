@@ -79,7 +79,7 @@ class RunSummary:
     seconds: float
 
     def as_json(self) -> dict[str, object]:
-        """The last line of `run --json`. Source: design.md, command line."""
+        """The last line of `run --json`. Source: docs/design/decisions.md "Command line"."""
         jobs = self.jobs
         done, failed = jobs.of(JobState.DONE), jobs.of(JobState.FAILED) + jobs.invalid
         total = jobs.total + jobs.invalid

@@ -1,7 +1,7 @@
 """Webhooks of one run: the key behind their addresses, the listener, and a look from outside.
 
 Owns what becomes of a run when any of these fails: it goes on by asking, and says so once.
-Source: protocol.md 7.
+Source: docs/design/protocol.md 7.
 """
 
 from __future__ import annotations

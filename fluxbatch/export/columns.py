@@ -2,7 +2,7 @@
 
 Owns the columns: their names, order and types are the same in every format, every file and
 every row, and a column never changes its meaning. What is absent is None, what is empty is
-empty. Source of the names: field-notes.md 2, "Results Parquet".
+empty. Source of the names: docs/design/decisions.md "Results Parquet".
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Owns the names. A sample's is its row's and the number of the image, `lamp-3_0`. The row's is the
 user's id where that is plain, else what is plain of it and a hash; without an id, 16 digits of
 the job's. There is never a dot: WebDataset ends a key at the first. Case never makes the
-difference: half of all file systems ignore it. Source: field-notes.md 2.
+difference: half of all file systems ignore it.
+Source: docs/design/decisions.md "Sample keys".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the three seams that `engine` passes in everywhere and their real
 implementations. The simulation swaps all three: virtual time, a seeded
-generator, and blocking calls run inline. Source: protocol.md 8.
+generator, and blocking calls run inline. Source: docs/design/protocol.md 8.
 """
 
 from __future__ import annotations

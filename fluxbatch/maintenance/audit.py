@@ -2,7 +2,7 @@
 
 Owns the reading of the whole listing, account by account and part by part, and what each row
 means for a prediction we know. What no prediction bears is left to `orphans`.
-Source: protocol.md 5; design.md, `reconcile`.
+Source: docs/design/protocol.md 5; docs/design/decisions.md "Reconcile".
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Audit:
             await self._not_alive(one, f"the provider says {prediction.word!r}")
 
     async def _recovered(self, one: KnownPrediction, prediction: Prediction) -> None:
-        """A success found later. Source: protocol.md 2."""
+        """A success found later. Source: docs/design/protocol.md 2.1."""
         facts = Evidence(
             urls=prediction.urls,
             cost=prediction.cost,

@@ -1,7 +1,8 @@
 """`cancel`: the provider is asked to stop what runs, and what comes of it is kept.
 
 Owns who is asked about. What was found by its input alone may be a colleague's and is spared.
-Money stays reserved until the provider says how a prediction ended. Source: protocol.md 2.
+Money stays reserved until the provider says how a prediction ended.
+Source: docs/design/protocol.md 2.1.
 """
 
 from __future__ import annotations

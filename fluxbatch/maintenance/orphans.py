@@ -2,7 +2,7 @@
 
 Owns telling them apart: one whose input is that of a job of this dataset is an orphan, paid
 and without a home; all others are only counted. Adopted, an orphan is one more prediction of
-its job, its cost booked and its outputs fetched. Source: protocol.md 2, "found later", and 3.4.
+its job, its cost booked and its outputs fetched. Source: docs/design/protocol.md 2.1 and 3.4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What the upkeep verbs tell: to people through the command line, to programs as JSON.
 
-Owns the shapes and each verb's exit code. Source of the codes: design.md, command line.
+Owns the shapes and each verb's exit code.
+Source of the codes: docs/guide/exit-codes.md "Exit codes".
 """
 
 from __future__ import annotations

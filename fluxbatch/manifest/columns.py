@@ -2,7 +2,8 @@
 
 Owns the names a manifest may use. A record is taken apart by its layout, worked out once for
 each set of names and kept, because rows come by the million. Whether an input's value is any
-good is the model card's to say. Source: field-notes.md 2, "Manifest columns".
+good is the model card's to say.
+Source: docs/design/decisions.md "Manifest columns".
 """
 
 from __future__ import annotations

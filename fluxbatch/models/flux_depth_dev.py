@@ -1,7 +1,7 @@
 """The card of `flux-depth-dev`: a prompt and a control image in, one to four images out.
 
 Owns the ten inputs with their types, ranges and defaults, and the price. Source:
-provider-api.md, "flux-depth-dev input (card)". Rows by the million pass through
+docs/design/provider-api.md "flux-depth-dev input". Rows by the million pass through
 `check`, so the good ones see only pydantic's compiled validator; whatever that
 refuses is looked at again, slowly, to coerce what is rare and to explain the rest.
 """

@@ -3,7 +3,7 @@
 Owns how a row's values become the schema's types and in which words they are refused. Jobs are
 named by the outcome, so it has one form: text where the schema takes text, else the number,
 boolean, list or object the text stands for; 10.0 is 10 wherever it stands; absent stays absent.
-Source: provider-api.md, `GET /model`.
+Source: docs/design/provider-api.md "GET /model".
 """
 
 from __future__ import annotations

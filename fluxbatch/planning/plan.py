@@ -93,7 +93,7 @@ class Plan:
     """More jobs than `MOST_EXPANDED`: the first of them were looked at, nothing was compared."""
 
     def as_json(self) -> dict[str, object]:
-        """The last line of `plan --json`. Source: design.md, command line."""
+        """The last line of `plan --json`. Source: docs/design/decisions.md "Command line"."""
         jobs = self.jobs
         return {
             "jobs": {

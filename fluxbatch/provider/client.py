@@ -258,7 +258,8 @@ def not_after(
 ) -> BeforeSend:
     """For `create`: holds the request back after *send_by_boot_s*, else tells *left* that it left.
 
-    By the boot clock, which counts on while the machine sleeps. Source: protocol.md 3.2.
+    By the boot clock, which counts on while the machine sleeps.
+    Source: docs/design/protocol.md 3.2.
     """
 
     def leaves() -> None:

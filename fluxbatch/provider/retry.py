@@ -1,6 +1,7 @@
 """How long a read is tried again: bounded, jittered, as told by `Retry-After`.
 
-The one place of the client where requests repeat. Creates never come here. Source: protocol.md 6.
+The one place of the client where requests repeat. Creates never come here.
+Source: docs/design/protocol.md 6.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A create and a read translate the same code differently, because only one of them spends
 money: what leaves a create's fate open is `AmbiguousCreate`, and only that. Source:
-provider-api.md, errors; protocol.md 2.
+docs/design/provider-api.md "Errors"; docs/design/protocol.md 2.1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One local control image to the provider's storage.
 
 Owns the check that what is sent is the image the manifest named: a file may have changed
-since it was read, and a file named `.png` may hold anything. Source: provider-api.md.
+since it was read, and a file named `.png` may hold anything.
+Source: docs/design/provider-api.md "Uploads".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns the addresses' secrets: they are derived from a key that lies in the dataset, so that
 nothing but the key must be kept and a restart knows them all. Decides without waiting
 for anything; sockets are `listener`'s, and what an end means to a job is the worker's.
-Source: protocol.md 7 and the contract.
+Source: docs/design/protocol.md 7; docs/design/provider-api.md "Webhook".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns who may create next and on which lane, decided synchronously over plain state:
 a slot and a place in the window are granted together, so no slot is held while a
 window fills and no place goes stale. Greedy: whatever may leave now leaves now.
-Knows nothing of jobs, HTTP or the ledger. Source: protocol.md 4.
+Knows nothing of jobs, HTTP or the ledger. Source: docs/design/protocol.md 4.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Lanes:
         self._waiters: deque[_Waiter] = deque()
         self._changed = anyio.Event()
         self._closed = False
-        # The second guard beneath the window; it never waits first (protocol.md 4).
+        # The second guard beneath the window; it never waits first (docs/design/protocol.md 4).
         self._buckets = {
             lane.account: AsyncLimiter(limits.burst or limits.creates, _refill_s(limits))
             for lane in lanes

@@ -3,7 +3,7 @@
 Owns one SQLite file per account and host under the user's state folder, locked while
 a process holds the lane, so that two datasets never break the limits of a shared key.
 It outlives a killed process, not a power cut: then the window has passed as well.
-Deleted, the lane waits one window. Source: protocol.md 4.
+Deleted, the lane waits one window. Source: docs/design/protocol.md 4.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns one account's creates of the last window, as plain state with time passed in.
 Knows nothing of HTTP, jobs or tasks: a limiter that can see a request starts making
-exceptions. Source: protocol.md 4.
+exceptions. Source: docs/design/protocol.md 4.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Owns the one judgement of how old a recorded moment is. Same boot: boot time decides.
 Otherwise UTC, and the future counts as now; but UTC may have jumped while the machine was
-down, and what an earlier boot did is only known to be as old as this boot. Source: protocol.md 4.
+down, and what an earlier boot did is only known to be as old as this boot.
+Source: docs/design/protocol.md 4.
 """
 
 from __future__ import annotations

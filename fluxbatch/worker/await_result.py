@@ -3,7 +3,7 @@
 Owns what each answer to a poll and each webhook means and how long to go on asking. Reads
 only: nothing here spends, and the one thing it ever asks for is a stop, once, of what
 outlived `provider.deadline`. A webhook is the answer only where asking could add nothing;
-any other is a hint to ask now. Source: protocol.md 2, 4 and 6.
+any other is a hint to ask now. Source: docs/design/protocol.md 2, 4 and 6.
 """
 
 from __future__ import annotations
@@ -285,7 +285,10 @@ class _Watch:
             self._context.notice_once(f"a late prediction could not be cancelled: {exc}")
 
     async def _missing(self, exc: NotFound) -> PredictionEnd | None:
-        """404: a moment's delay right after the create, or gone for good. Source: protocol.md 2."""
+        """404: a moment's delay right after the create, or gone for good.
+
+        Source: docs/design/protocol.md 2.1.
+        """
         now = self._context.now_s()
         self._missing_since = now if self._missing_since is None else self._missing_since
         if now - self._missing_since < 2 * self._context.settings.reconcile.lag:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 _SOON_S = 1.0
 SEND_WITHIN_S = 5.0
-"""How long after its intent a create may still leave. Source: protocol.md 3."""
+"""How long after its intent a create may still leave. Source: docs/design/protocol.md 3.1."""
 
 
 class Read(Protocol):
@@ -152,7 +152,7 @@ class WorkerContext:
         return self.runtime.clock.monotonic()
 
     def budget_day(self) -> str:
-        """The day a create of this moment counts to. Source: protocol.md 5."""
+        """The day a create of this moment counts to. Source: docs/design/protocol.md 5."""
         return self.runtime.clock.now().utc.astimezone(self.settings.zone).date().isoformat()
 
     def slot_is_wanted(self, account: str) -> bool:

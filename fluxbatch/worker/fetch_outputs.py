@@ -4,7 +4,7 @@ Owns the tries: thirty-two an output, with fresh URLs, free of charge and never 
 of the job. (Eight, as first written down, lost 6 of 300 paid outputs when each of nine
 download faults struck one time in ten; with thirteen of them twenty would lose one more.)
 What cannot be fetched is lost with its reason and stays `repair`'s to fetch. Runs outside
-the slot. Source: protocol.md 6 and 9.
+the slot. Source: docs/design/protocol.md 6 and 9.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Webhooks of predictions that nobody waits for any more.
 
 Owns what a late word still changes: a create that counted as absent and was made after all is
-taken up, a success that was given up is fetched. All else is no news. Source: protocol.md 2.
+taken up, a success that was given up is fetched. All else is no news.
+Source: docs/design/protocol.md 2.1.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns the first minutes of a start: intents without an answer become unknown, running
 predictions are adopted with their slots, generated ones are fetched from a freshly
 read prediction, lanes remember their last window. Nothing is bought here.
-Source: protocol.md 2 to 4.
+Source: docs/design/protocol.md 2 to 4.
 """
 
 from __future__ import annotations

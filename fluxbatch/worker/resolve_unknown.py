@@ -3,7 +3,7 @@
 Owns the search for them while a run goes on. Nothing here ever creates: a job comes
 back to the queue only when two late enough, complete listings lack its create.
 Strangers' predictions are told apart by their input; what cannot be told stays
-unknown, its money reserved. Source: protocol.md 3.4 to 3.6.
+unknown, its money reserved. Source: docs/design/protocol.md 3.4 to 3.6.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Why a run buys no more.
 
 Owns the one reason a run stops early and its exit code; when several hold, the code
-that comes first in protocol.md 6 wins. Stopping only ends creates: what runs is
+that comes first in docs/design/protocol.md 6 wins. Stopping only ends creates: what runs is
 awaited, what is generated is downloaded.
 """
 

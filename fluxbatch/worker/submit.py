@@ -3,7 +3,7 @@
 Owns the order that keeps money safe: control image, slot and window, intent, create,
 wait. Cancellation may strike at any await: the ledger already says what was about to
 happen, so nothing is undone here and nothing is cancelled remotely.
-Source: protocol.md 2 and 3.
+Source: docs/design/protocol.md 2 and 3.
 """
 
 from __future__ import annotations
@@ -287,8 +287,10 @@ class Submitter:
         return answer, PredictionEvent.FOUND, evidence
 
     def _refused(self, permit: Permit, exc: ApiError) -> tuple[PredictionEvent, Evidence]:
-        """What an unsuccessful create means for the lane, and the event it is. Source: the
-        contract's error table."""
+        """What an unsuccessful create means for the lane, and the event it is.
+
+        Source: docs/design/provider-api.md "Errors".
+        """
         context, lane = self._context, permit.lane
         reason = str(exc)
         if exc.status is not None and exc.status < 500:

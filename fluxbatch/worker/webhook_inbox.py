@@ -2,7 +2,7 @@
 
 Owns a box for every prediction that may still be told of, and the count of ends that no
 webhook told. What is in a box is verified and nothing more: whoever waits for the
-prediction judges it. Bounded, whatever is sent. Source: protocol.md 2 and 3.
+prediction judges it. Bounded, whatever is sent. Source: docs/design/protocol.md 2 and 3.
 """
 
 from __future__ import annotations

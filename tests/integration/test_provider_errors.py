@@ -1,4 +1,7 @@
-"""The error table of the contract, row by row, as a run meets it. Source: provider-api.md."""
+"""The error table of the contract, row by row, as a run meets it.
+
+Source: docs/design/provider-api.md "Errors".
+"""
 
 from __future__ import annotations
 

@@ -254,7 +254,10 @@ def assert_agrees(db: Database) -> None:
 def _assert_job_follows(
     job: dict[str, Any], predictions: list[dict[str, Any]], outputs: list[dict[str, Any]]
 ) -> None:
-    """A job's state is derived from its predictions and outputs. Source: protocol.md 2."""
+    """A job's state is derived from its predictions and outputs.
+
+    Source: docs/design/protocol.md 2.
+    """
     state = JobState(job["state"])
     alive = any(PredictionState(row["state"]) in LIVE for row in predictions)
     assert job["predictions"] == len(predictions)

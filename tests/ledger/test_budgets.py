@@ -1,4 +1,4 @@
-"""What a prediction's end costs, and in whose books. Source: protocol.md 5."""
+"""What a prediction's end costs, and in whose books. Source: docs/design/protocol.md 5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Opening and closing a ledger: versions, disks, the write-ahead log. Source: protocol.md 7."""
+"""Opening and closing a ledger: versions, disks, the write-ahead log.
+
+Source: docs/design/protocol.md 7.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The intent: claim, caps, money and row in one transaction. Source: protocol.md 3.1 and 5."""
+"""The intent: claim, caps, money and row in one transaction.
+
+Source: docs/design/protocol.md 3.1 and 5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A real process, really killed: what it was told is durable is there. Source: protocol.md 7."""
+"""A real process, really killed: what it was told is durable is there.
+
+Source: docs/design/protocol.md 7.
+"""
 
 from __future__ import annotations
 

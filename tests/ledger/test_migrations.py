@@ -1,4 +1,6 @@
-"""An older ledger is copied, migrated in one transaction, and loses nothing. Source: protocol.md 7.
+"""An older ledger is copied, migrated in one transaction, and loses nothing.
+
+Source: docs/design/protocol.md 7.
 
 `version_1/sqlite.sql` is the dump of a ledger that version 1 of the schema wrote in four real
 runs; `version_1/postgresql.sql` is that version's schema for PostgreSQL.

@@ -1,4 +1,7 @@
-"""Outputs: wanted, stored, lost, and what they make of their job. Source: protocol.md 1 and 2."""
+"""Outputs: wanted, stored, lost, and what they make of their job.
+
+Source: docs/design/protocol.md 1 and 2.3.
+"""
 
 from __future__ import annotations
 

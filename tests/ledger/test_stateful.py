@@ -1,7 +1,7 @@
 """Random lives of a ledger beside a small model of it: whatever happens, money and states agree.
 
 The model knows predictions by their money and jobs by their state, and was written from
-protocol.md, not from the code. PostgreSQL plays the same machine for fewer rounds.
+docs/design/protocol.md, not from the code. PostgreSQL plays the same machine for fewer rounds.
 """
 
 from __future__ import annotations

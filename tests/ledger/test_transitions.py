@@ -1,4 +1,7 @@
-"""What each event does to prediction, job, money and attempts. Source: protocol.md 2 and 5."""
+"""What each event does to prediction, job, money and attempts.
+
+Source: docs/design/protocol.md 2 and 5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views with plain names, read with any tool. Source: issue 1, Ledger."""
+"""Views with plain names, read with any tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The one writer: groups, failures, cancellation, other programs. Source: protocol.md 7."""
+"""The one writer: groups, failures, cancellation, other programs.
+
+Source: docs/design/protocol.md 7.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Owns the crash: from that instant no byte reaches ledger, disk or network, whatever any
 `finally` does. Every place where a process may die is a *step* with a name; which one is
-its last is decided by its doom. Source: protocol.md 8.
+its last is decided by its doom. Source: docs/design/protocol.md 8.
 """
 
 from __future__ import annotations

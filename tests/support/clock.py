@@ -2,7 +2,7 @@
 
 Owns the loop that leaps to its next timer whenever every task is blocked, and the clock
 that the engine is given under it. No thread may work here: a second of its time would be a
-leap of hours. Source: style.md, example 7; protocol.md 8.
+leap of hours. Source: docs/design/protocol.md 8.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 `SPLIT/000000/` holds a shard: the images, `control/` with their control images, and
 `metadata.parquet`, whose `file_name` and `control_file_name` become the image columns `image` and
 `control`. Parquet, because a reader of CSV or JSON lines guesses a type anew in every file, and a
-column that is empty in one of them then has another type than in the next. Source: field-notes.md
-2, "Hugging Face imagefolder".
+column that is empty in one of them then has another type than in the next.
+Source: docs/design/decisions.md "Hugging Face imagefolder".
 """
 
 from __future__ import annotations

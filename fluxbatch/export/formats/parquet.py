@@ -2,7 +2,7 @@
 
 Owns the schema that the other formats' tables have too, and pyarrow, which is an extra: it is
 imported when a table is written and not before. What is nested is JSON text, because its shape
-differs from row to row. Source: field-notes.md 2, "Results Parquet".
+differs from row to row. Source: docs/design/decisions.md "Results Parquet".
 """
 
 from __future__ import annotations

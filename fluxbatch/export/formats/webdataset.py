@@ -3,7 +3,7 @@
 A sample's members stand together, always in this order: `KEY.png` (or jpg, webp), `KEY.txt` with
 the prompt, `KEY.json` with the record, and `KEY.control.png` where there is one. Beside a shard
 lie its records as `.parquet` and its figures as `_stats.json`; the latter is written last and says
-that the shard is done. Source: field-notes.md 2, "WebDataset".
+that the shard is done. Source: docs/design/decisions.md "WebDataset".
 """
 
 from __future__ import annotations

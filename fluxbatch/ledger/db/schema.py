@@ -5,7 +5,7 @@ texts of fixed width, so that they sort and any tool can read them; what must
 survive a clock jump stands beside as (boot id, microseconds since boot). Money is
 integer micro-dollars. Column names never change their meaning. Foreign keys are
 PostgreSQL's to enforce: on SQLite they would cost an import a tenth of its time, and
-the tests run every operation on both. Source: protocol.md 7.
+the tests run every operation on both. Source: docs/design/protocol.md 7.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the step from a Core construct to the text and the parameters that a DBAPI
 takes; results come back as plain tuples. The engine never pays for
-SQLAlchemy at run time: on SQLite that was five times the cost (protocol.md 7).
+SQLAlchemy at run time: on SQLite that was five times the cost (docs/design/protocol.md 7).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the `budgets` table. Every change of a prediction's money changes its run's,
 its day's and the dataset's line in the same transaction; `audit` compares them
-with the sum over the predictions. Source: protocol.md 5.
+with the sum over the predictions. Source: docs/design/protocol.md 5.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the one way a prediction comes to be. When `Intend` has answered with an
 `Intent`, the money is reserved and the row durable, and only then may a byte leave.
-Source: protocol.md 3.1.
+Source: docs/design/protocol.md 3.1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the changes that `repair`, `reconcile` and `cancel` make beyond the state tables' own
 events. Nothing here reserves money for something that is still to be bought: what an
-orphan cost was spent already. Source: protocol.md 2 and 3.4.
+orphan cost was spent already. Source: docs/design/protocol.md 2 and 3.4.
 """
 
 from __future__ import annotations

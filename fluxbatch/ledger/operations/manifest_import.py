@@ -2,7 +2,7 @@
 
 Owns `manifests`, `rows`, `files` and the birth of jobs. An import may be cut short
 anywhere: it starts over and changes nothing that is there. Only jobs whose
-`listed_in` is the run's manifest are ever submitted. Source: protocol.md 1.
+`listed_in` is the run's manifest are ever submitted. Source: docs/design/protocol.md 1.
 """
 
 from __future__ import annotations

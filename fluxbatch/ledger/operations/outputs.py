@@ -2,7 +2,7 @@
 
 Owns the `outputs` table. A job is done when everything one prediction of it made is
 stored and is all that was asked for; while an output of it is still wanted it has
-not failed. Source: protocol.md 1 and 2.
+not failed. Source: docs/design/protocol.md 1 and 2.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def end_reason(db: Database, job_seq: int, failure: FailureClass) -> str | None:
 
 
 def amounts_after(move: MoneyMove, before: Before, cost: Micros | None) -> Amounts:
-    """The amounts once *move* is done. Source: protocol.md 5."""
+    """The amounts once *move* is done. Source: docs/design/protocol.md 5."""
     if move is MoneyMove.UNCHANGED:
         return Amounts(before.reserved, before.cost, before.estimated)
     if move is MoneyMove.RESERVED:

@@ -3,7 +3,7 @@
 Owns the one deliberate way to buy again, and the one way to end a job unbought. Jobs
 with a prediction that may be alive stay, and those whose prediction timed out or was
 lost until it has been read again; jobs whose paid output could not be fetched are
-`repair`'s, for nothing. Source: protocol.md 2.
+`repair`'s, for nothing. Source: docs/design/protocol.md 2.
 """
 
 from __future__ import annotations

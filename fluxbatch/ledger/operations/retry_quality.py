@@ -2,7 +2,7 @@
 
 Owns that one way from done to pending. The image that is there stays, as an earlier edition. A job
 whose row gives the seed would only buy the same image again, and one with a prediction that
-may be alive could be paid twice: both stay. Source: protocol.md 1 and 2.
+may be alive could be paid twice: both stay. Source: docs/design/protocol.md 1 and 2.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the `runs` table. Exits 0, 3, 4, 5 and 7 end a run; any other leaves it open,
 and the next invocation with the same manifest continues it: same id, same spent
-total, the caps the latest given. Source: protocol.md 5.
+total, the caps the latest given. Source: docs/design/protocol.md 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A prediction's every change of state, with what it does to its job and its money.
 
 Owns the transaction behind the two state tables: `states` says what happens, this
-file makes it durable, all of it or nothing. Source: protocol.md 2 and 5.
+file makes it durable, all of it or nothing. Source: docs/design/protocol.md 2 and 5.
 """
 
 from __future__ import annotations

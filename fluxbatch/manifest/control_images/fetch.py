@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from obstore.store import HTTPStore, ObjectStore
 
 MAX_FETCHED_BYTES = 50_000_000
-"""A control image may have at most so many. Source: provider-api.md."""
+"""A control image may have at most so many.
+
+Source: docs/design/provider-api.md "Uploads".
+"""
 _AT_ONCE = 8
 _TIMEOUT_S = 180.0
 _PATIENCE_S = 20.0

@@ -1,4 +1,7 @@
-"""The state tables, cell by cell, against an independent grid. Source: protocol.md 2."""
+"""The state tables, cell by cell, against an independent grid.
+
+Source: docs/design/protocol.md 2.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Owns the order of the steps. Alembic only writes: the statements run on the ledger's own
 connection, in one transaction with the version they lead to, so that a step happens whole or
-not at all. Imported, and alembic with it, only where a ledger is older. Source: protocol.md 7.
+not at all. Imported, and alembic with it, only where a ledger is older.
+Source: docs/design/protocol.md 7.
 
 A new step is a module `to_version_N` with `upgrade(op)`, named in `_STEPS`. A step that has been
 released never changes, so it names its columns itself and imports nothing of `tables`.
