@@ -106,10 +106,10 @@ class Recovery:
         deadline_s = context.settings.provider.deadline
         until_s = context.now_s() + (deadline_s if kept.provider_id is None else 2 * deadline_s)
         async with context.lanes.held(lane):
-            record_ended = False
-            while not record_ended and context.now_s() < until_s:
+            has_ended = False
+            while not has_ended and context.now_s() < until_s:
                 await anyio.sleep(context.jittered(_STRANGER_POLL_S))
-                record_ended = await self._has_ended(lane, kept)
+                has_ended = await self._has_ended(lane, kept)
         context.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
 
     async def _has_ended(self, lane: Lane, kept: KeptCreate) -> bool:
@@ -174,7 +174,7 @@ def seed_lane(
         # The file was there when these left, and somebody has removed it since.
         close_for_a_window(lane.window, monotonic)
     file.forget_before(Timestamp(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
-    return [create for create in kept if create.state != "record_ended"]
+    return [create for create in kept if create.state != "ended"]
 
 
 def watched_of(one: LivePrediction, provider_id: str) -> TrackedPrediction:
