@@ -21,8 +21,8 @@ from fluxbatch.errors import (
     NotSent,
     TransientApiError,
 )
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import Clock, Runtime
-from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.provider import responses, status_errors
 from fluxbatch.provider.json_fields import MalformedResponse
 from fluxbatch.provider.request import RequestSender, quote_path
