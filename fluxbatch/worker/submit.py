@@ -107,7 +107,7 @@ class Submitter:
             self._upload_failed(claim, exc)
             return None
         async with self._context.lanes.permit() as permit:
-            if permit is None or not await self._may_buy():
+            if permit is None or not await self._may_submit():
                 claim.release()
                 return None
             intent_at = self._context.runtime.clock.now()
@@ -120,14 +120,14 @@ class Submitter:
                 self._context.creates_left += 1
                 return None  # the job needs no create any more
             with self._context.webhooks.expecting(intent.prediction_seq, intent_at):
-                return await self._buy(claim, job, permit, intent, control_url, intent_at)
+                return await self._submit(claim, job, permit, intent, control_url, intent_at)
 
     def _upload_no_more(self) -> None:
         """Nothing more is bought, so nobody waits for an upload that may never come."""
         for scope in self._uploading:
             scope.cancel()
 
-    async def _buy(
+    async def _submit(
         self,
         claim: Claim,
         job: QueuedJob,
@@ -214,7 +214,7 @@ class Submitter:
         mailbox = context.webhooks.mailbox(intent.prediction_seq)
         hook = mailbox.address
         create = partial(
-            context.clients[permit.key.fingerprint].create, job.model, sent, leaves=guard,
+            context.clients[permit.key.fingerprint].create, job.model, sent, before_send=guard,
             webhook_url=hook.url if hook else None,
             webhook_secret=hook.secret if hook else None,
         )  # fmt: skip
@@ -245,7 +245,7 @@ class Submitter:
         )
         return _Submitted(moved, tracked if moved.state is PredictionState.RUNNING else None)
 
-    async def _may_buy(self) -> bool:
+    async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
         context = self._context
         if not await context.has_room():
