@@ -31,12 +31,12 @@ def _by(operation: str, faults: Mapping[str, float] | None = None, **session: An
 
 
 def _moved(event: E, **faults: float) -> Scenario:
-    return _by(f"Move {event.value}", faults)
+    return _by(f"Transition {event.value}", faults)
 
 
 SCENARIOS = [
     _by("Intend"),
-    _by(f"Move {E.NOT_SENT.value}", outage=(0.0, 4.0)),
+    _by(f"Transition {E.NOT_SENT.value}", outage=(0.0, 4.0)),
     _moved(E.OVER_LIMIT, create_429_rate=0.7),
     _moved(E.UNPAID, create_402=0.7),
     _moved(E.KEY_REFUSED, create_401=0.7),
@@ -101,6 +101,6 @@ def test_every_event_that_moves_a_prediction_is_among_the_scenarios() -> None:
     """
     Polls without news are no transition, and costs are learned by `reconcile` alone.
     """
-    moved = {name.removeprefix("Move ") for name in NAMES if name.startswith("Move ")}
+    moved = {name.removeprefix("Transition ") for name in NAMES if name.startswith("Transition ")}
 
     assert moved == {event.value for event in E} - {E.NOT_FINISHED.value, E.COST_LEARNED.value}
