@@ -1,4 +1,4 @@
-"""Images that end together share a trip, and nothing else."""
+"""Batched writing: images that end together share a thread call, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes for what webhooks say, the race with a create's answer, and when not to rely on them."""
+"""Mailboxes of webhooks, the race with a create's answer, and when not to rely on them."""
 
 from __future__ import annotations
 
