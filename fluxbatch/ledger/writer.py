@@ -1,4 +1,4 @@
-"""The ledger's one writer: operations in, answers out, one commit for many.
+"""The single writer of the ledger: operations in, answers out, one commit for many.
 
 Owns the order of all writes. Operations that wait together share a transaction
 and one trip through the `to_thread` seam, and are answered once it is durable. An

@@ -1,4 +1,4 @@
-"""What kind of disk a ledger would lie on: file locks and fsync must mean something there."""
+"""The check of a ledger's disk: file locks and fsync must work there."""
 
 from __future__ import annotations
 

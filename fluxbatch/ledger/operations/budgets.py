@@ -1,4 +1,4 @@
-"""The books of money: what each cap has reserved, settled and estimated.
+"""The budget lines of each cap: what is reserved, settled and estimated.
 
 Owns the `budgets` table. Every change of a prediction's money changes its run's,
 its day's and the dataset's line in the same transaction; `audit` compares them

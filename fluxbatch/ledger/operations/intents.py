@@ -1,6 +1,6 @@
 """The intent: claim, caps, money and the prediction's row in one transaction.
 
-Owns the one way a prediction comes to be. When `Intend` has answered with an
+Owns the one way a prediction is created. When `Intend` has answered with an
 `Intent`, the money is reserved and the row durable, and only then may a byte leave.
 Source: docs/design/protocol.md 3.1.
 """

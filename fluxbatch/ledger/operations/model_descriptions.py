@@ -1,6 +1,6 @@
 """Models as the provider described them, with the time of that.
 
-Owns the `models` table. What a description means is the model cards' to say.
+Owns the `models` table. The model cards say what a description means.
 """
 
 from __future__ import annotations

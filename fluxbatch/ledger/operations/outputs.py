@@ -1,4 +1,4 @@
-"""What becomes of each output: wanted, then stored with its file or lost with a reason.
+"""The state of each output: wanted, then stored with its file or lost with a reason.
 
 Owns the `outputs` table. A job is done when everything one prediction of it made is
 stored and is all that was asked for; while an output of it is still wanted it has

@@ -1,6 +1,6 @@
-"""A prediction's row: as it was before an event, and as the event leaves it.
+"""The row of a prediction, before an event and after it.
 
-Owns the `predictions` table after the intent. Amounts change here and in the books
+Owns the `predictions` table after the intent. Amounts change here and in the lines
 of `budgets` alike; what was learned once is not erased by an event that knows less.
 """
 

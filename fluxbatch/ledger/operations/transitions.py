@@ -1,6 +1,6 @@
-"""A prediction's every change of state, with what it does to its job and its money.
+"""The transitions of a prediction, with what each does to its job and its money.
 
-Owns the transaction behind the two state tables: `states` says what happens, this
+Owns the transaction behind the two state tables: `state_machine` says what happens, this
 file makes it durable, all of it or nothing. Source: docs/design/protocol.md 2 and 5.
 """
 

@@ -1,5 +1,4 @@
-"""What an audit reads: predictions as the provider's listing is compared with them, files as
-the folder is.
+"""The reads of an audit: predictions for the provider's listing, files for the folder.
 
 Owns no state and changes none; runs on a reader's own connection. Whatever may be long comes
 in pages, in the order of its numbers.

@@ -1,4 +1,4 @@
-"""What the engine reads from the ledger: the queue's next jobs, and what a start must pick up.
+"""The reads of recovery: what a start must pick up, and the queue's next jobs.
 
 Owns no state and changes none; runs on a reader's own connection.
 """

@@ -1,4 +1,4 @@
-"""Rows with what became of them, page by page: what a manifest asked for and what there is.
+"""The results of a manifest, page by page: its rows with their jobs and outputs.
 
 Owns no state and changes none; runs on a reader's own connection. Each page is one query,
 so a million rows are never held.

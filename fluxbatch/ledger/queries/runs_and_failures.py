@@ -1,4 +1,4 @@
-"""What people read one by one: manifests, runs, failures with their rows, results.
+"""The lists that people read: manifests, runs, failures with their rows, results.
 
 Owns no state and changes none; runs on a reader's own connection. Whatever may be long is
 bounded or paged by the caller. Money is micro-dollars.

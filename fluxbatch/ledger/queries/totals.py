@@ -1,4 +1,4 @@
-"""What people are told: counts, money, failures.
+"""The totals of a ledger: counts, money, failures.
 
 Owns no state and changes none; runs on a reader's own connection. Totals are sums
 over rows, never counters. Money is micro-dollars.
