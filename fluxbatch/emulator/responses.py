@@ -1,4 +1,4 @@
-"""A prediction in the provider's words, with freshly signed URLs.
+"""A prediction as the provider's response body, with freshly signed URLs.
 
 Joins the dialect and the storage; decides nothing about either.
 """
