@@ -1,4 +1,4 @@
-"""One run in the foreground: asked for, watched, and summed up."""
+"""One run in the foreground: requested, shown, and summed up."""
 
 from __future__ import annotations
 

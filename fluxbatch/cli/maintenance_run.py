@@ -1,4 +1,4 @@
-"""A verb that looks after a dataset: how it is asked for, run and told."""
+"""The common entry of the maintenance verbs: their request, their run, their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags that several verbs share, each worded once, and how a verb gets its voice."""
+"""Flags that several verbs share, each worded once, and the console they configure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Settings that are addresses: the provider's, where webhooks come, whoever is told of a run,
-where images are kept.
+"""Settings that are addresses: the provider, webhooks, notifications, the image store.
 
 Owns which of them may be used: nothing that carries a key or a secret leaves unencrypted,
 unless it stays on this machine.

@@ -1,4 +1,4 @@
-"""How long a run will still take, and how far that can be trusted.
+"""The estimate of a run's remaining time, with its uncertainty.
 
 Owns the pace: jobs ended over the last minutes, and the creates the limits still allow. An
 estimate is a range as wide as its doubt, and says what the doubt is.

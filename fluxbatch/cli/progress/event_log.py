@@ -1,4 +1,4 @@
-"""What happened, a line each, in a file or on stderr: for whoever looks later.
+"""The event log: one line for each event, in a file or on stderr.
 
 Owns the two formats. Every line passes the one redaction, `Console.redact`; ids of the run,
 job and prediction are in it, so that a line finds its row in the ledger.

@@ -1,6 +1,6 @@
-"""What is shown while a run goes on: a live screen, or plain lines where nobody can look.
+"""The progress display of a run: a live screen, or plain lines where there is no terminal.
 
-Owns when something is shown; what it looks like is `screen`'s. Hears events and statuses,
+Owns when something is shown; what it looks like is `screen`'s. Receives events and statuses,
 reads nothing, and counts nothing: every number comes from a status.
 """
 

@@ -1,7 +1,7 @@
-"""The live screen: one status and the latest troubles as something calm to look at.
+"""The live screen: one status and the latest problems, drawn as text.
 
 Owns the layout and nothing else: a pure function of what it is given, at most as tall as it
-is told. Everything is readable without colour. Texts of other programs come in cleaned.
+is allowed. Everything is readable without colour. Texts of other programs come in cleaned.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What an image tells of itself, without its dataset: from its sidecar, or out of its own file.
+"""The facts an image carries without its dataset, from its sidecar or its own file.
 
-Owns where that is looked for, and how it is said.
+Owns where they are looked for, and how they are printed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One result in full, as lines and as an object.
+"""The output of `show`: one result in full, as lines and as an object.
 
-Owns what `show` says, and what `show` and `why` both begin with.
+Owns also the lines that `show` and `why` both begin with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows as `ls` shows them."""
+"""The lines of `ls`, one for each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command line writes estimates, counts and failures. Pure functions on plain values."""
+"""The text form of estimates, counts and failures. Pure functions on plain values."""
 
 from __future__ import annotations
 
