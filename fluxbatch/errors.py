@@ -1,4 +1,4 @@
-"""Every exception fluxbatch raises on purpose, and the exit codes.
+"""The tree of exceptions that fluxbatch raises on purpose, and the exit codes.
 
 FluxbatchError
 ├── ConfigError            the run never started; exit code 2

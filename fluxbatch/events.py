@@ -1,6 +1,6 @@
-"""What happened, told to whoever listens: the terminal, the log, the metrics.
+"""The events of a run, for its listeners: the terminal, the log, the metrics.
 
-Owns the vocabulary and the one way to hear it. Events are immutable facts told
+Owns the vocabulary and the one way to listen. Events are immutable facts, published
 after they are durable; nobody may steer the engine by them, and a listener
 that raises is a bug that ends the run rather than a silence.
 """

@@ -1,7 +1,7 @@
-"""Which job is next: the ledger's pending jobs in line, and those that wait for another try.
+"""The queue of a run: the ledger's pending jobs in order, and those that wait for a retry.
 
-Owns what was handed out and not ended. Jobs come in pages, so a million of them cost
-no memory; one that is given back comes again after its pause. Closed, it hands out
+Owns the jobs that are handed out and not yet ended. Jobs come in pages, so a million of them cost
+no memory; one that is released comes again after its pause. Closed, it hands out
 nothing more. Knows nothing of lanes, money or HTTP.
 """
 

@@ -1,4 +1,4 @@
-"""Which job somebody means: `#12`, an id of theirs, the start of one of ours, or a file.
+"""The lookup of a job by name: `#12`, a user's id, the start of a job id, or a file.
 
 Owns the order in which a name is tried, and what is said of one that fits nothing or too much.
 """

@@ -1,9 +1,9 @@
-"""Which card a dataset goes by: a model's typed one, or the one its provider's schema gives.
+"""The model card of a dataset: a typed one, or one made from the provider's schema.
 
 Owns when the provider is asked what a model takes: never for a typed card, once a day for any
 other, and what it said is kept in the ledger and good enough where it cannot be asked again.
 The price is the config's, else the card's, else the most one execution has cost in this
-dataset; what the provider's page says is told to people, and no cap rests on it.
+dataset; what the provider's page says is shown to people, and no cap rests on it.
 """
 
 from __future__ import annotations

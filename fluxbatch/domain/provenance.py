@@ -1,6 +1,6 @@
-"""What an image says of itself wherever it goes: how it was asked for, made and stored.
+"""The provenance of an image: how it was requested, made and stored.
 
-Owns the words of a sidecar and of the facts embedded in a file, both ways. What may be a token (a
+Owns the fields of a sidecar and of the facts embedded in a file, both ways. What may be a token (a
 URL's query) never gets in, and nothing else that is secret is known here. Touches no disk.
 """
 

@@ -1,6 +1,6 @@
-"""The dataset card: a README.md that says what this is, how it was made and what it cost.
+"""The dataset card: a README.md on the dataset's content, making and cost.
 
-Owns the words and the YAML header by which Hugging Face finds the splits. There is no date in it
+Owns the text and the YAML header by which Hugging Face finds the splits. There is no date in it
 and no path: the same dataset gives the same card.
 """
 

@@ -1,4 +1,4 @@
-"""Where an export lies: every file is there whole under its name, or not at all.
+"""The folder of an export: every file is there whole under its name, or not at all.
 
 Owns the folder: who may write in it, the drafts of what is on its way, the marks of what is done.
 A mark says what a shard was made of and the hash of each of its files: a shard whose mark and

@@ -1,4 +1,4 @@
-"""Which split a row belongs to: by a share of the jobs, or by what the row says of itself.
+"""The split of a row: by a share of the jobs, or by a column of the row.
 
 Owns the choice. By shares a job's id decides, so a job is in the same split in every export,
 whatever else is added, and all rows and images of one job stay together.

@@ -1,6 +1,6 @@
-"""What the first and last bytes of a file say: which type of image it is, and whether it ends.
+"""Image types by magic bytes, and whether the end of the file is there.
 
-Owns that reading, for images that are sent and for those that are bought. Decodes nothing: what is
+Owns that reading, for images that are sent and for those that are received. Decodes nothing: what is
 between is for whoever uses the image to look at.
 """
 

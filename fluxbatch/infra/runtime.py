@@ -1,4 +1,4 @@
-"""Where the engine touches what a test must hold still: time, chance, blocking work.
+"""The runtime seams that a test must control: time, chance, blocking work.
 
 Owns the three seams that `engine` passes in everywhere and their real
 implementations. The simulation swaps all three: virtual time, a seeded

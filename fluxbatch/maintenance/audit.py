@@ -1,7 +1,7 @@
-"""The ledger beside the provider's listing: costs settled, differences noted.
+"""The comparison of the ledger with the provider's listing: costs settled, differences noted.
 
 Owns the reading of the whole listing, account by account and part by part, and what each row
-means for a prediction we know. What no prediction bears is left to `orphans`.
+means for a prediction we know. An execution without a prediction is left to `orphans`.
 Source: docs/design/protocol.md 5; docs/design/decisions.md "Reconcile".
 """
 

@@ -1,4 +1,4 @@
-"""Executions that no prediction of the ledger bears: strangers', or ours and unknown.
+"""Executions without a prediction in the ledger: other programs', or ours and unknown.
 
 Owns telling them apart: one whose input is that of a job of this dataset is an orphan, paid
 and without a home; all others are only counted. Adopted, an orphan is one more prediction of

@@ -1,4 +1,4 @@
-"""How the provider is reached for a dataset: as its latest run was told, unless told otherwise.
+"""The settings by which a dataset's provider is reached, remembered from its latest run.
 
 A verb that takes a folder alone must find the endpoint, the dialect and the keys' names again.
 A ledger may have come from somebody else, so it may not send the key to an address of its own.

@@ -1,7 +1,7 @@
-"""A dataset at work without buying: the engine's parts, its queue closed from the start.
+"""A maintenance session: the engine's parts on one dataset, with the queue closed.
 
-No manifest is read, no run begins, no lane is taken: predictions are booked on the runs that
-bought them, and reads need no slot. The dataset's lock is held all the same.
+No manifest is read, no run begins, no lane is taken: predictions are billed to the runs that
+created them, and reads need no slot. The dataset's lock is held all the same.
 """
 
 from __future__ import annotations

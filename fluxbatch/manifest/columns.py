@@ -1,8 +1,8 @@
-"""What the columns of a manifest mean: inputs, aliases, ids, repeats, meta.
+"""The columns of a manifest: inputs, aliases, ids, repeats, meta.
 
 Owns the names a manifest may use. A record is taken apart by its layout, worked out once for
-each set of names and kept, because rows come by the million. Whether an input's value is any
-good is the model card's to say.
+each set of names and kept, because rows come by the million. The model card checks
+the values of inputs.
 Source: docs/design/decisions.md "Manifest columns".
 """
 

@@ -1,4 +1,4 @@
-"""A stranger's JSON Schema, read so that it can do no harm.
+"""The safe reader of a JSON Schema from another server.
 
 Owns what a schema may cost us: its size, the steps one check may take, patterns that never
 backtrack, references that never leave the document. What cannot be checked within that (a

@@ -1,6 +1,6 @@
-"""Any model, by the request schema its provider publishes: a `ModelCard` without code.
+"""The card of any model, made from the request schema its provider publishes, without code.
 
-Owns how a row's values become the schema's types and in which words they are refused. Jobs are
+Owns how a row's values become the schema's types and by which messages they are refused. Jobs are
 named by the outcome, so it has one form: text where the schema takes text, else the number,
 boolean, list or object the text stands for; 10.0 is 10 wherever it stands; absent stays absent.
 Source: docs/design/provider-api.md "GET /model".

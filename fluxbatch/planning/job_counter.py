@@ -1,7 +1,7 @@
-"""A manifest's rows counted as they pass: what is new, done, changed, and what it would ask for.
+"""The counter of a plan's jobs, row by row: new, done, changed, and their requests.
 
 Owns the comparison with what a dataset has. Memory grows by some bytes a job, never by a
-row; a dataset is only read. Prices and times are `planning`'s.
+row; a dataset is only read. Prices and times belong to `plan` and `estimate`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Whether the control images that rows name by URL can be had, asked of their servers.
+"""The check that control images given by URL can be read, by asking their servers.
 
-Owns that look and nothing else: the provider fetches them itself, so a URL that works from
+Owns that check and nothing else: the provider fetches them itself, so a URL that works from
 here may still not work from there, and the other way round. Only `plan --check-urls` asks.
 """
 

@@ -1,7 +1,7 @@
 """The provider's API as typed calls: one method is one request, answers become values or errors.
 
 Owns the request side of the contract: paths, the key's header, request ids. Creates are sent
-once, whatever happens; reads are patient. What it raises carries the request id and
+once, whatever happens; reads are retried. What it raises carries the request id and
 never the key. Knows nothing of jobs, limits or the ledger.
 """
 

@@ -1,7 +1,7 @@
-"""Why the provider says something failed, in its words and as a failure class.
+"""The provider's reasons for a failure, as text and as a failure class.
 
 Owns the documented tables below. Retries depend on the class, so it comes from the structured
-`error_code` first; words of the reason decide only where that says nothing.
+`error_code` first; the text of the reason decides only where there is none.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One request of one key and its answer: identified, sent, and judged by its status.
 
-Owns what every call shares: the key's header, request ids, the patience of reads, and the
+Owns what every call shares: the key's header, request ids, the retries of reads, and the
 rule that a create is sent once. What it raises carries the request id and never the key.
 """
 

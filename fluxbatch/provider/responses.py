@@ -1,7 +1,7 @@
-"""What the provider's bodies mean, whichever dialect wrote them.
+"""The parsing of the provider's response bodies, whichever dialect wrote them.
 
 Owns the union of both dialects: status words, output shapes, names of ids. Every
-function takes bytes of a stranger and returns a value or raises `MalformedResponse`; nothing else
+function takes untrusted bytes and returns a value or raises `MalformedResponse`; nothing else
 ever leaves, however odd the bytes. Knows nothing of HTTP or of what a bad answer costs.
 """
 

@@ -1,4 +1,4 @@
-"""How long a read is tried again: bounded, jittered, as told by `Retry-After`.
+"""The retry policy of reads: bounded, jittered, obeying `Retry-After`.
 
 The one place of the client where requests repeat. Creates never come here.
 Source: docs/design/protocol.md 6.

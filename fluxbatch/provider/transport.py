@@ -1,4 +1,4 @@
-"""One HTTP request, and the only two ways it can fail.
+"""The transport of one HTTP request, and the only two ways it can fail.
 
 Owns the line between "no byte left" and "it may have arrived": everything that is
 safe about creates rests on it. aiohttp's own errors stop here; nothing above may

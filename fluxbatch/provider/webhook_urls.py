@@ -1,8 +1,8 @@
-"""Webhooks: an address of its own for every attempt, and what a call there is worth.
+"""The secret webhook URL of every attempt, and the check of a call there.
 
 Owns the addresses' secrets: they are derived from a key that lies in the dataset, so that
-nothing but the key must be kept and a restart knows them all. Decides without waiting
-for anything; sockets are `listener`'s, and what an end means to a job is the worker's.
+only the key must be kept and a restart knows them all. Decides without waiting
+for anything; `webhook_listener` has the sockets, the worker decides what an end means to a job.
 Source: docs/design/protocol.md 7; docs/design/provider-api.md "Webhook".
 """
 

@@ -1,6 +1,6 @@
 """Charts as inline SVG, made by hand: a line under its limit, steps of money, a histogram.
 
-Owns the geometry and the words a screen reader hears. Colours are classes, so that the page's
+Owns the geometry and the text for screen readers. Colours are classes, so that the page's
 light and dark suit them. Pure functions on figures; every text is escaped.
 """
 

@@ -1,4 +1,4 @@
-"""A report written whole: the page put together from ledger, charts and gallery.
+"""The writing of a report: the page put together from ledger, charts and gallery.
 
 Owns the order of reading (the gallery streams through, page by page) and the page's own security:
 one script and one style sheet, allowed by their hashes; nothing else runs, nothing is fetched. The

@@ -1,4 +1,4 @@
-"""What each run bought, when, and how long it took: figures for the charts and tables.
+"""The figures of each run for charts and tables: creates, money, times.
 
 Owns the sums over one run's predictions, taken in one pass. The rate is what the limit counts:
 the creates of the last window, at every moment. Money is micro-dollars, times are seconds since

@@ -1,8 +1,8 @@
 """A lane: one account at work in this process. Its slots, its window, its keys, its health.
 
-Owns who may create next and on which lane, decided synchronously over plain state:
-a slot and a place in the window are granted together, so no slot is held while a
-window fills and no place goes stale. Greedy: whatever may leave now leaves now.
+Owns which waiter may create next and on which lane, decided synchronously over plain state:
+a slot and an entry in the window are granted together, so no slot is held while a
+window fills and no entry goes stale. Greedy: whatever may leave now leaves now.
 Knows nothing of jobs, HTTP or the ledger. Source: docs/design/protocol.md 4.
 """
 

@@ -1,4 +1,4 @@
-"""What a lane must not forget when its process dies: lock, last creates, what still runs.
+"""The state file of a lane, for its next process: lock, last creates, what still runs.
 
 Owns one SQLite file per account and host under the user's state folder, locked while
 a process holds the lane, so that two datasets never break the limits of a shared key.

@@ -1,8 +1,8 @@
-"""Arrived bytes made into verified, durable files, many on one trip to a thread.
+"""The batched writing of downloads into verified, durable files, many in one thread call.
 
 Owns the grouping: downloads that end together share a thread, and files of one folder
-share its fsync. A trip answers when every file of it is durable; one bad image or one
-full disk is the trouble of its own parcel. Knows nothing of URLs.
+share its fsync. A batch returns when every file of it is durable; one bad image or one
+full disk fails its own item only. Knows nothing of URLs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A bucket as the place of images: an object is there whole and verified, or not at all.
+"""The image store in a bucket: an object is there whole and verified, or not at all.
 
-Owns `images/` below the store's URL, and what its errors mean to users. Half files stay in the
+Owns `images/` below the store's URL, and what its errors mean to users. Temporary files stay in the
 dataset's folder. An object is put in one request, whose bytes the server checks; then it is asked
 what it has, and only what is the same counts as kept.
 """

@@ -1,4 +1,4 @@
-"""Facts inside an image's file: a text chunk of a png, an XMP packet of a jpg or a webp.
+"""Metadata inside an image's file: a text chunk of a png, an XMP packet of a jpg or a webp.
 
 Owns the containers' bytes, in and out. No pixel is touched: what was delivered stays as it was,
 byte by byte, and something is put in between. What cannot take it as the format's own rules say is

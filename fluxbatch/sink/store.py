@@ -1,7 +1,7 @@
-"""Where images are kept, and the dataset's folder as such a place: a file is there whole, or not.
+"""The protocol of image stores: a file is there whole, or not at all.
 
-Owns `images/` and `tmp/` below the dataset. Everything here blocks: call it through the
-`to_thread` seam. Any failure to write is a `SinkError` that names the path and what to do.
+Owns what every store must do. All of it blocks: call it through the `to_thread` seam. Any
+failure to write is a `SinkError` that names the path and what to do.
 """
 
 from __future__ import annotations

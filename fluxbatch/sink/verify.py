@@ -1,7 +1,7 @@
-"""Whether bytes are a whole image, and which.
+"""The verification of an image: whole or not, and of which type.
 
 Owns the verdict: the type by the first bytes (never by name or Content-Type), the end
-by the last ones, and every pixel decoded (and looked at, by `looks`). Blocks, and is where
+by the last ones, and every pixel decoded (and assessed, by `quality`). Blocks, and is where
 most of the CPU goes. Uses Pillow's format classes by themselves: `Image.open` consults
 process-wide settings (its pixel limit, its warnings) that belong to whoever embeds us.
 """

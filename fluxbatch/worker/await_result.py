@@ -1,4 +1,4 @@
-"""From a running prediction to its end, by asking and by being told.
+"""The wait for a prediction's end, by polls and by webhooks.
 
 Owns what each answer to a poll and each webhook means and how long to go on asking. Reads
 only: nothing here spends, and the one thing it ever asks for is a stop, once, of what

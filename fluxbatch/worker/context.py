@@ -1,7 +1,7 @@
-"""What every worker of one run shares.
+"""The context that all workers of one run share.
 
-Owns nothing that must survive: the parts a worker needs, who may be asked with which
-key, and what was noticed of the provider meanwhile. Built once by `engine`.
+Owns nothing that must survive: the parts a worker needs, which account is asked with which
+key, and what was noticed of the provider meanwhile. Built once by `engine.session`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a generated prediction to stored files.
+"""The fetch of a generated prediction's outputs into files.
 
 Owns the tries: thirty-two an output, with fresh URLs, free of charge and never an attempt
 of the job. (Eight, as first written down, lost 6 of 300 paid outputs when each of nine

@@ -1,7 +1,7 @@
-"""Webhooks of predictions that nobody waits for any more.
+"""Late webhooks: those of predictions that no task waits for any more.
 
-Owns what a late word still changes: a create that counted as absent and was made after all is
-taken up, a success that was given up is fetched. All else is no news.
+Owns what a late webhook still changes: a create that counted as absent and was made after all is
+adopted, a success that was given up is fetched. Anything else changes nothing.
 Source: docs/design/protocol.md 2.1.
 """
 

@@ -1,4 +1,4 @@
-"""When to ask next whether a prediction has ended.
+"""The poll schedule: the times to ask whether a prediction has ended.
 
 Owns the durations seen so far, by what a prediction's duration depends on, and the
 placing of polls: dense where ends are likely, rare elsewhere. The density that wastes
@@ -6,7 +6,7 @@ least time for its number of polls is proportional to the square root of the haz
 (how likely the end is now, given that it has not come); it is scaled so that an
 average prediction takes `_EAGER_POLLS` polls, or `_LAZY_POLLS` where nobody waits for
 its slot. Where a webhook is expected, polls look only after those that got lost. Pure
-but for what it has been told; seconds throughout.
+but for the durations it has observed; seconds throughout.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What an earlier process left behind, taken up again.
+"""The recovery of what an earlier process left behind.
 
 Owns the first minutes of a start: intents without an answer become unknown, running
 predictions are adopted with their slots, generated ones are fetched from a freshly
-read prediction, lanes remember their last window. Nothing is bought here.
+read prediction, lanes remember their last window. Nothing is submitted here.
 Source: docs/design/protocol.md 2 to 4.
 """
 

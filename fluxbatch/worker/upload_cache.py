@@ -1,4 +1,4 @@
-"""Where the provider finds a job's control image.
+"""The upload cache: the provider's URL of each control image.
 
 Owns the uploads of this run: one per content, a few at a time, kept in the ledger
 until it expires, done before a slot is taken. A URL the user gave is passed on as

@@ -1,7 +1,7 @@
-"""What webhooks say of this run's predictions, and how far that is to be relied on.
+"""The inbox of verified webhooks for this run's predictions, and how far to rely on them.
 
-Owns a box for every prediction that may still be told of, and the count of ends that no
-webhook told. What is in a box is verified and nothing more: whoever waits for the
+Owns a mailbox for every prediction that a webhook may still report, and the count of ends
+that none reported. What is in a mailbox is verified and nothing more: whoever waits for the
 prediction judges it. Bounded, whatever is sent. Source: docs/design/protocol.md 2 and 3.
 """
 

@@ -1,8 +1,8 @@
 """Sweeps: axes to vary, as numbered cells that nobody has to write down.
 
 Owns the pinned shape of a sweep in the config (issue 5). A cell is worked out from its number by
-arithmetic, so a billion of them cost nothing until they are asked for. Which jobs a cell makes is
-the manifest's to say.
+arithmetic, so a billion of them cost nothing until they are asked for. The manifest
+decides which jobs a cell makes.
 
 `sample` draws without replacement; a larger N with the same seed keeps what a smaller one drew.
 The sweeps of `nested` are axes too: a product in a product is one product, of any other the cells
