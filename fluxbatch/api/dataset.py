@@ -24,15 +24,13 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobId
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.notify import with_notifications
-from fluxbatch.engine.run import RunRequest
-from fluxbatch.engine.run import execute_run as execute_run
+from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.events import Events, Listener
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput, row_results
-from fluxbatch.planning.plan import Plan
-from fluxbatch.planning.plan import make_plan as make_plan
+from fluxbatch.planning.plan import Plan, make_plan
 from fluxbatch.sink import Images
 
 __all__ = ["Dataset", "Image", "Options", "Plan", "Result", "RunSummary", "plan", "run"]

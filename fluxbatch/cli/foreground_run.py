@@ -22,12 +22,11 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.notify import with_notifications
-from fluxbatch.engine.run import Canary, RunRequest
-from fluxbatch.engine.run import execute_run as execute_run
+from fluxbatch.engine.run import Canary, RunRequest, execute_run
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.events import Events
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import loop_options
-from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.ledger.queries.runs_and_failures import latest_images
 from fluxbatch.planning.plan import Plan, make_plan
 

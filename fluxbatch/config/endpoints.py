@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from fluxbatch.config.types import Seconds, Section
-from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.infra.loopback import is_loopback
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 

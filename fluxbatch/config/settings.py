@@ -27,7 +27,7 @@ from fluxbatch.config.endpoints import Notify, Provider, Webhook, store_address
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.config.types import Bytes, Cap, Seconds, Section
 from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, path_template
-from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.infra.loopback import is_loopback
 
 _PREFIX = "FLUXBATCH_"
 

@@ -7,15 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.engine.session import OpenDataset
 from fluxbatch.errors import HeldElsewhere
 from fluxbatch.events import Events, Noticed
-from fluxbatch.ledger.queries.recovery import (
-    dataset_id,
-)
+from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.scheduler.lane_state_file import LaneFile
 
 _LANE_POLL_S = 0.5
@@ -24,7 +21,7 @@ _LANE_POLL_S = 0.5
 @asynccontextmanager
 async def lane_files(
     keys: Sequence[ApiKey],
-    opened: OpenDataset,
+    dataset: OpenDataset,
     place: Path | None,
     no_wait: bool,
     events: Events,
@@ -35,12 +32,12 @@ async def lane_files(
     """
     async with AsyncExitStack() as stack:
         files: dict[str, LaneFile] = {}
-        dataset, where = dataset_id(opened.db), opened.folder.name
+        name, where = dataset_id(dataset.db), dataset.folder.name
         told = False
         while not files:
             for account in dict.fromkeys(key.account for key in keys):
                 try:
-                    files[account] = LaneFile(account, dataset, where, place)
+                    files[account] = LaneFile(account, name, where, place)
                 except HeldElsewhere as exc:
                     if no_wait:
                         raise

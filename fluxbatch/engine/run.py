@@ -34,9 +34,9 @@ from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed, RunEnded
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.proxies import environment_proxies
 from fluxbatch.infra.runtime import Runtime, real_runtime
-from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.runs import EndRun
@@ -117,15 +117,15 @@ async def _run(
     handle_signals: bool,
 ) -> RunSummary:
     async with (
-        _open_dataset(request, events, runtime, network, db) as opened,
-        lane_files(request.keys, opened, network.lanes_folder, request.no_wait, events) as files,
+        _open_dataset(request, events, runtime, network, db) as dataset,
+        lane_files(request.keys, dataset, network.lanes_folder, request.no_wait, events) as files,
     ):
-        execute_run = await open_run(opened, runtime)
+        run = await open_run(dataset)
         session = RunSession(
-            opened, execute_run, request.keys, files, runtime, events, network, request.max_failures
+            dataset, run, request.keys, files, events, network, request.max_failures
         )
         session.context.creates_left = math.inf if request.limit is None else request.limit
-        events.emit(await session.started())
+        events.emit(await session.reader.started())
         try:
             await serve(
                 session,
@@ -135,10 +135,10 @@ async def _run(
                 ends_at=request.ends_at,
             )
         except Exception as exc:
-            _keep_error(db, execute_run.seq, runtime, exc)
+            _keep_error(db, run.seq, runtime, exc)
             raise
-        summary = await session.summary()
-        end = EndRun(runtime.clock.now(), execute_run.seq, summary.exit_code, summary.reason)
+        summary = await session.reader.summary()
+        end = EndRun(runtime.clock.now(), run.seq, summary.exit_code, summary.reason)
         await runtime.to_thread(lambda: commit(db, end))
         await runtime.to_thread(partial(budgets.audit, db))
     events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
@@ -159,14 +159,16 @@ async def _open_dataset(
     claimed = partial(claim_images, folder, db, sink.store, timeout_s=sink.timeout)
     images = await runtime.to_thread(claimed)
     most, controls = request.most_jobs, folder.controls.absolute()
-    intake = ManifestImporter(
+    importer = ManifestImporter(
         settings, card, db, runtime, events, most_jobs=most, controls=controls
     )
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
-    manifest = await intake.read(path, skip_invalid=request.skip_invalid)
+    manifest = await importer.read(path, skip_invalid=request.skip_invalid)
     with folder.reader() as reader:
         others = await runtime.to_thread(partial(kept_cards, db))
-        yield OpenDataset(folder, images, settings, card, db, reader, manifest.seq, began_s, others)
+        yield OpenDataset(
+            folder, images, settings, card, db, reader, manifest.seq, runtime, began_s, others
+        )
 
 
 def _keep_error(db: SqliteDatabase, run_seq: int, runtime: Runtime, exc: Exception) -> None:
@@ -207,15 +209,15 @@ async def serve(
     with anyio.CancelScope(shield=True):
         await session.flush()
     if on_status is not None:
-        on_status(await session.status())
+        on_status(await session.reader.status())
 
 
 async def _jobs(session: RunSession, request: RunRequest, network: Network) -> None:
     """Everything there is to do, a canary before the rest, and an ear for webhooks meanwhile."""
     queue, canary, failed_before = session.context.queue, request.canary, 0
     if canary is not None:
-        failed_before = (await session.summary()).jobs.of(JobState.FAILED)
-        queue.begin_with(await session.sampled(canary.jobs))
+        failed_before = (await session.reader.summary()).jobs.of(JobState.FAILED)
+        queue.begin_with(await session.dataset.sampled(canary.jobs))
     async with webhook_service(session.context, request.folder, network.transport, network.listen):
         await _work_off(session, recovering=True)
         if canary is not None and await _passes(session, canary, failed_before):
@@ -227,7 +229,7 @@ async def _work_off(session: RunSession, *, recovering: bool = False) -> None:
     """Buyers, collectors, and what an earlier process left behind."""
     async with fetching_outputs(session) as (work, deliver):
         if recovering:
-            await session.recover(work, deliver)
+            await session.recovery.take_up(work, deliver)
         work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
         for number in range(session.submitters_wanted()):
             work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
@@ -237,7 +239,7 @@ async def _passes(session: RunSession, canary: Canary, failed_before: int) -> bo
     """Whether the rest is to be bought; where nothing is left or money is short, nobody is
     asked."""
     stop = session.context.stop
-    summary = await session.summary()
+    summary = await session.reader.summary()
     if stop.code is not None or session.context.queue.starved_by is not None:
         return False
     if not summary.jobs.of(JobState.PENDING):
@@ -271,10 +273,10 @@ async def fetching_outputs(
 
 async def _report_status(session: RunSession, on_status: OnStatus) -> None:
     with anyio.move_on_after(_STATUS_S):  # what was bought before holds its slots again
-        await session.recovered.wait()
+        await session.recovery.done.wait()
     while True:
         began_s = session.context.now_s()
-        on_status(await session.status())
+        on_status(await session.reader.status())
         # Sums over a large ledger take their time: looking on may not become the work.
         took_s = session.context.now_s() - began_s
         await anyio.sleep(max(_STATUS_S, _STATUS_REST * took_s))

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
@@ -21,12 +20,9 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import ExportRecord, Sample, samples_of
 from fluxbatch.export.dataset_card import NAME, Contents, card
 from fluxbatch.export.filter import EVERYTHING, Filter
+from fluxbatch.export.formats import open_format
 from fluxbatch.export.formats.base import ExportFormat, Spool, Stem
-from fluxbatch.export.formats.csv import Csv
-from fluxbatch.export.formats.imagefolder import ImageFolder
-from fluxbatch.export.formats.jsonl import Jsonl, line_of
-from fluxbatch.export.formats.parquet import Parquet
-from fluxbatch.export.formats.webdataset import WebDataset
+from fluxbatch.export.formats.jsonl import line_of
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, OutputDir, explained, held_place, mark_of
 from fluxbatch.export.sample_keys import SampleKeys
@@ -36,8 +32,6 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
 
-ExportFormatName = Literal["jsonl", "csv", "parquet", "imagefolder", "webdataset"]
-EXPORT_FORMATS: tuple[ExportFormatName, ...] = get_args(ExportFormatName)
 FAILED_ROWS = "failed.jsonl"
 """Where failed rows go if the format cannot hold a row without an image."""
 
@@ -49,7 +43,8 @@ class ExportRequest:
     """What is to be exported, how and where."""
 
     folder: Folder
-    format: ExportFormatName
+    format: str
+    """As in `formats.EXPORT_FORMATS`."""
     to: Path | None = None
     """A folder; for jsonl, csv and parquet also a file with that ending. None: in the dataset."""
     where: Filter = EVERYTHING
@@ -114,17 +109,7 @@ def write_export(request: ExportRequest) -> Exported:
 def _format(request: ExportRequest, images: SampleImages) -> ExportFormat:
     if request.embed_images and request.format != "parquet":
         raise ConfigError(f"--embed-images is for parquet, not for {request.format}")
-    match request.format:
-        case "jsonl":
-            made: ExportFormat = Jsonl()
-        case "csv":
-            made = Csv()
-        case "parquet":
-            made = Parquet(images, embed=request.embed_images)
-        case "imagefolder":
-            made = ImageFolder(images)
-        case "webdataset":
-            made = WebDataset(images)
+    made = open_format(request.format, images, embed=request.embed_images)
     size = request.shard_size
     if size is not None and (size < 1 or (made.most is not None and size > made.most)):
         most = f"at most {made.most:,}" if made.most is not None else "any more"

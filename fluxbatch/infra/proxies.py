@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.infra.loopback import is_loopback
 
 ProxyFor = Callable[[str], str | None]
 """The proxy to reach a URL by; None: directly."""

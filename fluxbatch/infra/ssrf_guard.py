@@ -89,14 +89,3 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         if carried is not None:
             return is_public(carried)
     return address.is_global and not address.is_multicast
-
-
-def is_loopback(url: str) -> bool:
-    """Whether *url* names this machine, the one place where plain http may carry a key."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -14,12 +14,13 @@ from functools import partial
 from fluxbatch.domain.job import PredictionId, PredictionState
 from fluxbatch.domain.money import Micros
 from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.engine.session import RunSession
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
 from fluxbatch.ledger.operations.maintenance import RecordRead
 from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.audit import KnownPrediction, Span, buying_span, known_predictions
 from fluxbatch.maintenance.reports import ReconcileReport
-from fluxbatch.maintenance.session import MaintenanceSession, for_each, tracked
+from fluxbatch.maintenance.session import each_prediction, for_each, tracked
 from fluxbatch.provider import Execution, Listing, Prediction, Status
 from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
 
@@ -39,7 +40,7 @@ _BILLED = (_P.SUCCEEDED, *_FAILED)
 class Audit:
     """One audit of one dataset."""
 
-    def __init__(self, session: MaintenanceSession, report: ReconcileReport) -> None:
+    def __init__(self, session: RunSession, report: ReconcileReport) -> None:
         self._session = session
         self._context = session.context
         self._report = report
@@ -56,7 +57,7 @@ class Audit:
 
     async def run(self) -> None:
         """Read every account's listing, settle what it tells, and look into what differs."""
-        span = await self._session.read(partial(buying_span, every=_CREATES_A_PART))
+        span = await self._session.context.read(partial(buying_span, every=_CREATES_A_PART))
         if span is None:
             return
         self._seen = bytearray(span.highest_seq + 1)
@@ -86,7 +87,7 @@ class Audit:
 
     async def _take(self, listing: Listing, account: str) -> None:
         rows = {row.prediction_id: row for row in listing.rows}
-        known = await self._session.read(partial(known_predictions, ids=rows.keys()))
+        known = await self._session.context.read(partial(known_predictions, ids=rows.keys()))
         for one in known.values():
             self._seen[one.seq] = 1
             if one.state in _FAILED and rows[one.provider_id].status is Status.SUCCEEDED:
@@ -126,7 +127,7 @@ class Audit:
     async def _read_again(self) -> None:
         """Ask about what timed out or was lost, and about what succeeded after all."""
         again = dict(self._suspects)
-        async for one in self._session.predictions():
+        async for one in each_prediction(self._session):
             if one.state in _MAY_LIVE and not one.was_read_again:
                 again[one.seq] = one
         await for_each(again.values(), self._read_one_again)
@@ -178,7 +179,7 @@ class Audit:
         """What we booked and no listing has is asked for by its id before it is called missing."""
         unlisted = [
             one
-            async for one in self._session.predictions()
+            async for one in each_prediction(self._session)
             # What is lost was missed before; its money stays an estimate.
             if one.state in _BILLED
             and one.cost

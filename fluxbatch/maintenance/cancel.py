@@ -11,21 +11,17 @@ from collections.abc import Sequence
 from functools import partial
 
 from fluxbatch.domain.job import PredictionId, PredictionState
-from fluxbatch.engine.session import Network
+from fluxbatch.engine.session import Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
+from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import BY_INPUT, RecordCancelRequest
 from fluxbatch.ledger.queries.audit import count_images, live_now, states_of
 from fluxbatch.ledger.queries.recovery import LivePrediction, live_predictions
 from fluxbatch.ledger.queries.totals import totals
 from fluxbatch.maintenance.reports import CancelReport
-from fluxbatch.maintenance.session import (
-    MaintenanceRequest,
-    MaintenanceSession,
-    for_each,
-    open_session,
-)
+from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, for_each, open_session
 
 WAIT_S = 60.0
 """How long what was asked to stop is followed: a provider that ignores it needs some 10 s."""
@@ -57,20 +53,20 @@ async def cancel_dataset(
     )
 
 
-async def _cancel(session: MaintenanceSession, report: CancelReport, *, wait_s: float) -> None:
-    await session.audit_books()
-    images_before, _ = await session.read(count_images)
-    live = [one for one in await session.read(live_predictions) if one.state is _P.RUNNING]
+async def _cancel(session: RunSession, report: CancelReport, *, wait_s: float) -> None:
+    await session.context.read(budgets.audit)
+    images_before, _ = await session.context.read(count_images)
+    live = [one for one in await session.context.read(live_predictions) if one.state is _P.RUNNING]
     await for_each([one for one in live if one.adopted != BY_INPUT], partial(_ask, session, report))
     report.spared = sum(one.adopted == BY_INPUT for one in live)
-    was_cut = await session.follow(adopting=(_P.RUNNING,), patience_s=wait_s)
+    was_cut = await follow_live(session, adopting=(_P.RUNNING,), patience_s=wait_s)
     await _count(session, report, [one.seq for one in live])
     report.no_key = report.running > 0 and not was_cut
-    images, report.unfetched = await session.read(count_images)
+    images, report.unfetched = await session.context.read(count_images)
     report.fetched = images - images_before
 
 
-async def _ask(session: MaintenanceSession, report: CancelReport, one: LivePrediction) -> None:
+async def _ask(session: RunSession, report: CancelReport, one: LivePrediction) -> None:
     """By the key that made it, else another of its account."""
     context = session.context
     if one.provider_id is None or context.stop.code is not None:
@@ -93,13 +89,13 @@ async def _ask(session: MaintenanceSession, report: CancelReport, one: LivePredi
     report.refused.append(refusal)
 
 
-async def _count(session: MaintenanceSession, report: CancelReport, asked: Sequence[int]) -> None:
+async def _count(session: RunSession, report: CancelReport, asked: Sequence[int]) -> None:
     """What became of them, and what there is now."""
-    states = await session.read(partial(states_of, seqs=asked))
+    states = await session.context.read(partial(states_of, seqs=asked))
     report.cancelled = states.count(_P.CANCELLED)
     report.finished = states.count(_P.SUCCEEDED)
     report.running = states.count(_P.RUNNING)
     report.failed = len(states) - report.cancelled - report.finished - report.running
-    now = await session.read(live_now)
+    now = await session.context.read(live_now)
     report.unknown = sum(one.state is not _P.RUNNING for one in now)
-    report.totals = await session.read(totals)
+    report.totals = await session.context.read(totals)

@@ -24,13 +24,14 @@ from fluxbatch.domain.job import (
 )
 from fluxbatch.domain.money import ZERO, Micros, as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.engine.session import RunSession
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.operations.maintenance import BY_INPUT, AdoptOrphan
 from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.audit import JobInput, contents_of, jobs_after, never_created
 from fluxbatch.maintenance.reports import Orphan, ReconcileReport
-from fluxbatch.maintenance.session import MaintenanceSession, for_each
+from fluxbatch.maintenance.session import for_each
 from fluxbatch.provider import Execution, Status
 from fluxbatch.worker.resolve_unknown import is_same_input
 
@@ -58,7 +59,7 @@ class _Match(NamedTuple):
 class Orphans:
     """The unborne executions of one audit."""
 
-    def __init__(self, session: MaintenanceSession, report: ReconcileReport) -> None:
+    def __init__(self, session: RunSession, report: ReconcileReport) -> None:
         self._session = session
         self._context = session.context
         self._report = report
@@ -83,7 +84,7 @@ class Orphans:
         """What was spent already is booked above a cap too."""
         context = self._context
         query = partial(read_lines, run_id=context.run.run_id, day=context.budget_day())
-        for line in await self._session.read(query):
+        for line in await self._session.context.read(query):
             if line.cap is not None and line.committed > line.cap:
                 words = f"${as_usd(line.committed)} of ${as_usd(line.cap)}"
                 context.notice_once(
@@ -113,7 +114,7 @@ class Orphans:
             return []
         urls = {str(value) for paid in self._paid for name, value in paid.input.items()
                 if name in self._context.card_of(paid.row.model).file_inputs}  # fmt: skip
-        contents = await self._session.read(partial(contents_of, urls=urls))
+        contents = await self._session.context.read(partial(contents_of, urls=urls))
         by_prompt: dict[tuple[str, str], list[_Paid]] = {}
         for paid in self._paid:
             by_prompt.setdefault(_mark(paid.row.model, paid.input), []).append(paid)
@@ -129,7 +130,7 @@ class Orphans:
         for model in sorted({paid.row.model for paid in self._paid}):
             after = -1
             read = partial(jobs_after, model=model)
-            while page := await self._session.read(partial(read, after=after)):
+            while page := await self._session.context.read(partial(read, after=after)):
                 for job in page:
                     yield job
                 after = page[-1].seq
@@ -162,7 +163,7 @@ class Orphans:
     async def _adopt(self, match: _Match) -> bool:
         """As a create of the job that got no id, else as one more prediction."""
         context, row = self._context, match.paid.row
-        waiting = await self._session.read(partial(never_created, job_seq=match.job.seq))
+        waiting = await self._session.context.read(partial(never_created, job_seq=match.job.seq))
         created = row.created_at or context.runtime.clock.now().utc
         fitting = [
             one.seq

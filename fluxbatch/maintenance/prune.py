@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fluxbatch.engine.session import Network
+from fluxbatch.engine.session import Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
@@ -21,12 +21,7 @@ from fluxbatch.ledger.operations.uploads import (
     unused_uploads,
 )
 from fluxbatch.maintenance.reports import PruneReport
-from fluxbatch.maintenance.session import (
-    MaintenanceRequest,
-    MaintenanceSession,
-    for_each,
-    open_session,
-)
+from fluxbatch.maintenance.session import MaintenanceRequest, for_each, open_session
 
 
 async def prune_uploads(
@@ -52,13 +47,13 @@ async def prune_uploads(
     )
 
 
-async def _prune(session: MaintenanceSession, report: PruneReport) -> None:
-    unused = await session.read(unused_uploads)
+async def _prune(session: RunSession, report: PruneReport) -> None:
+    unused = await session.context.read(unused_uploads)
     await for_each(unused, partial(_delete, session, report))
-    report.kept = await session.read(count_uploads) - len(report.refused)
+    report.kept = await session.context.read(count_uploads) - len(report.refused)
 
 
-async def _delete(session: MaintenanceSession, report: PruneReport, one: UnusedUpload) -> None:
+async def _delete(session: RunSession, report: PruneReport, one: UnusedUpload) -> None:
     """By the key that uploaded it, else any other that may."""
     context = session.context
     if context.stop.code is not None:

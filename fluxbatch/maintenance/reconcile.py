@@ -11,16 +11,17 @@ from functools import partial
 import anyio
 
 from fluxbatch.domain.job import PredictionState
-from fluxbatch.engine.session import Network
+from fluxbatch.engine.session import Network, RunSession
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
+from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.queries.audit import Live, count_images, live_now, price_drift, states_of
 from fluxbatch.ledger.queries.totals import totals
 from fluxbatch.maintenance.audit import Audit
 from fluxbatch.maintenance.orphans import Orphans
 from fluxbatch.maintenance.reports import ReconcileReport
-from fluxbatch.maintenance.session import MaintenanceRequest, MaintenanceSession, open_session
+from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, open_session
 
 _P = PredictionState
 
@@ -49,40 +50,40 @@ async def reconcile_dataset(
     )
 
 
-async def _reconcile(session: MaintenanceSession, report: ReconcileReport, *, adopt: bool) -> None:
+async def _reconcile(session: RunSession, report: ReconcileReport, *, adopt: bool) -> None:
     context = session.context
     if not await _books_agree(session, report):
         return
-    images_before, _ = await session.read(count_images)
-    live = await session.read(live_now)
+    images_before, _ = await session.context.read(count_images)
+    live = await session.context.read(live_now)
     patience_s = context.settings.reconcile.patience
-    was_cut = await session.follow(patience_s=patience_s)
+    was_cut = await follow_live(session, patience_s=patience_s)
     if context.stop.code is None:
         with anyio.CancelScope() as auditing:
             context.stop.on_stop(auditing.cancel)
             await _audit(session, report, adopt=adopt)
     if report.recovered or any(orphan.was_adopted for orphan in report.orphans):
-        was_cut |= await session.follow(
-            adopting=(_P.RUNNING,), patience_s=patience_s, sweeping=False
+        was_cut |= await follow_live(
+            session, adopting=(_P.RUNNING,), patience_s=patience_s, sweeping=False
         )
     await _count(session, report, live)
     report.no_key |= report.running > 0 and not was_cut
-    images, report.unfetched = await session.read(count_images)
+    images, report.unfetched = await session.context.read(count_images)
     report.fetched = images - images_before
     await _books_agree(session, report)
 
 
-async def _audit(session: MaintenanceSession, report: ReconcileReport, *, adopt: bool) -> None:
+async def _audit(session: RunSession, report: ReconcileReport, *, adopt: bool) -> None:
     audit = Audit(session, report)
     await audit.run()
     orphans = Orphans(session, report)
     await orphans.run(audit.unborne, adopt=adopt)
-    report.drift = await session.read(price_drift)
+    report.drift = await session.context.read(price_drift)
 
 
-async def _books_agree(session: MaintenanceSession, report: ReconcileReport) -> bool:
+async def _books_agree(session: RunSession, report: ReconcileReport) -> bool:
     try:
-        await session.audit_books()
+        await session.context.read(budgets.audit)
     except DatabaseFailed:
         raise
     except LedgerError as exc:
@@ -90,13 +91,13 @@ async def _books_agree(session: MaintenanceSession, report: ReconcileReport) -> 
     return report.books is None
 
 
-async def _count(session: MaintenanceSession, report: ReconcileReport, live: list[Live]) -> None:
+async def _count(session: RunSession, report: ReconcileReport, live: list[Live]) -> None:
     """What became of the creates whose outcome was unknown, and what there is now."""
     unsure = [one.seq for one in live if one.state is not _P.RUNNING]
-    states = await session.read(partial(states_of, seqs=unsure))
+    states = await session.context.read(partial(states_of, seqs=unsure))
     report.absent = states.count(_P.ABSENT)
     report.found = sum(state not in {_P.UNKNOWN, _P.SUBMITTING, _P.ABSENT} for state in states)
-    now = [one.state for one in await session.read(live_now)]
+    now = [one.state for one in await session.context.read(live_now)]
     report.running = now.count(_P.RUNNING)
     report.unknown = len(now) - report.running
-    report.totals = await session.read(totals)
+    report.totals = await session.context.read(totals)

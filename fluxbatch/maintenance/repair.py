@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
 
-from fluxbatch.engine.session import Network
+from fluxbatch.engine.session import Network, RunSession
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
+from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import RequeueOutputs
 from fluxbatch.ledger.queries.audit import (
     StoredFile,
@@ -25,12 +26,7 @@ from fluxbatch.ledger.queries.audit import (
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.maintenance.file_check import Fault, faults
 from fluxbatch.maintenance.reports import RepairReport
-from fluxbatch.maintenance.session import (
-    MaintenanceRequest,
-    MaintenanceSession,
-    for_each,
-    open_session,
-)
+from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, for_each, open_session
 from fluxbatch.maintenance.sidecars import without_sidecars, write_missing
 
 _READERS = 4
@@ -61,26 +57,26 @@ async def repair_dataset(
     )
 
 
-async def _repair(session: MaintenanceSession, report: RepairReport) -> None:
+async def _repair(session: RunSession, report: RepairReport) -> None:
     context, to_thread = session.context, session.context.runtime.to_thread
-    await session.audit_books()
-    dataset = await session.read(dataset_id)
-    images = session.images
+    await session.context.read(budgets.audit)
+    dataset = await session.context.read(dataset_id)
+    images = session.dataset.images
     await to_thread(lambda: images.claim(dataset))
     await to_thread(images.sweep)
     broken = await _broken(session, report)
-    lost = await session.read(lost_outputs)
+    lost = await session.context.read(lost_outputs)
     report.lost = len(lost)
-    _, wanted = await session.read(count_images)
+    _, wanted = await session.context.read(count_images)
     if not session.keys:
         report.unfetched = len(broken) + wanted
         report.no_key = report.unfetched > 0
     elif context.stop.code is None:
         again = [(one.file.output_seq, one.file.job_seq, one.words) for one in broken] + lost
         await _want_again(session, again)
-        _, before = await session.read(count_images)
-        await session.follow(adopting=(), patience_s=math.inf, sweeping=False)
-        _, report.unfetched = await session.read(count_images)
+        _, before = await session.context.read(count_images)
+        await follow_live(session, adopting=(), patience_s=math.inf, sweeping=False)
+        _, report.unfetched = await session.context.read(count_images)
         report.fetched = before - report.unfetched
     else:
         report.unfetched = len(broken) + wanted
@@ -89,9 +85,9 @@ async def _repair(session: MaintenanceSession, report: RepairReport) -> None:
         report.sidecars = await write_missing(session)
 
 
-async def _broken(session: MaintenanceSession, report: RepairReport) -> list[Fault]:
+async def _broken(session: RunSession, report: RepairReport) -> list[Fault]:
     """Every stored output whose file is not whole."""
-    context, images = session.context, session.images
+    context, images = session.context, session.dataset.images
     broken: list[Fault] = []
 
     async def check(files: Sequence[StoredFile]) -> None:
@@ -108,14 +104,14 @@ async def _broken(session: MaintenanceSession, report: RepairReport) -> list[Fau
     return broken
 
 
-async def _stored(session: MaintenanceSession) -> AsyncIterator[list[StoredFile]]:
+async def _stored(session: RunSession) -> AsyncIterator[list[StoredFile]]:
     after = -1
-    while page := await session.read(partial(stored_after, after=after)):
+    while page := await session.context.read(partial(stored_after, after=after)):
         yield page
         after = page[-1].output_seq
 
 
-async def _want_again(session: MaintenanceSession, outputs: Sequence[tuple[int, int, str]]) -> None:
+async def _want_again(session: RunSession, outputs: Sequence[tuple[int, int, str]]) -> None:
     """Output, job and why, job by job."""
     context = session.context
     by_job: dict[int, list[tuple[int, str]]] = {}
@@ -128,10 +124,10 @@ async def _want_again(session: MaintenanceSession, outputs: Sequence[tuple[int, 
     await for_each(by_job.items(), want, at_once=64)
 
 
-async def _strays(session: MaintenanceSession) -> list[str]:
+async def _strays(session: RunSession) -> list[str]:
     """Files in `images/` that no output names."""
     found: list[str] = []
-    paths = session.images.paths()
+    paths = session.dataset.images.paths()
     while page := await session.context.runtime.to_thread(lambda: list(islice(paths, _PATHS))):
-        found += await session.read(partial(unnamed, paths=page))
+        found += await session.context.read(partial(unnamed, paths=page))
     return found

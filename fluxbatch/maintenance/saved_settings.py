@@ -15,7 +15,7 @@ from fluxbatch.config.loading import load_settings
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError
-from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.ledger.queries.audit import latest_run
 
 _KEPT = ("model", "price", "limits", "budget", "provider", "reconcile", "sink", "inputs", "keys")

@@ -28,14 +28,11 @@ from fluxbatch.engine.shutdown import unwrap_errors
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime, real_runtime
-from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
-from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import BY_INPUT
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.queries.audit import KnownPrediction, latest_run, predictions_after
 from fluxbatch.maintenance.reports import CancelledEnd
-from fluxbatch.sink import ImageStore
 from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.context import TrackedPrediction, WorkerContext
 
@@ -53,65 +50,45 @@ class MaintenanceRequest:
     folder: Folder
 
 
-@dataclass(frozen=True, slots=True)
-class MaintenanceSession:
-    """What a verb works with."""
+async def each_prediction(session: RunSession) -> AsyncIterator[KnownPrediction]:
+    """Every prediction with an id, in the order of their numbers."""
+    after = -1
+    while page := await session.context.read(partial(predictions_after, after=after)):
+        for one in page:
+            yield one
+        after = page[-1].seq
 
-    session: RunSession
-    keys: tuple[ApiKey, ...]
-    folder: Folder
-    images: ImageStore
 
-    @property
-    def context(self) -> WorkerContext:
-        return self.session.context
+async def follow_live(
+    session: RunSession,
+    *,
+    adopting: Collection[PredictionState] = LIVE,
+    patience_s: float,
+    sweeping: bool = True,
+) -> bool:
+    """Follow what may be alive, for *patience_s* at most; fetch all that is generated.
 
-    async def read(self, query: Callable[[Database], _T], /) -> _T:
-        """Run a query on the reader's connection."""
-        return await self.session.read(query)
-
-    async def predictions(self) -> AsyncIterator[KnownPrediction]:
-        """Every prediction with an id, in the order of their numbers."""
-        after = -1
-        while page := await self.read(partial(predictions_after, after=after)):
-            for one in page:
-                yield one
-            after = page[-1].seq
-
-    async def audit_books(self) -> None:
-        """Raise `LedgerError` where a cap's line is not the sum of its predictions."""
-        await self.read(budgets.audit)
-
-    async def follow(
-        self,
-        *,
-        adopting: Collection[PredictionState] = LIVE,
-        patience_s: float,
-        sweeping: bool = True,
-    ) -> bool:
-        """Follow what may be alive, for *patience_s* at most; fetch all that is generated.
-
-        Whatever says stop ends it early; what is being fetched then is still stored. Answers
-        whether something was left before its end for want of time.
-        """
-        stop = self.context.stop
-        async with (
-            fetching_outputs(self.session) as (_, deliver),
-            anyio.create_task_group() as fetching,
-        ):
-            stop.on_stop(fetching.cancel_scope.cancel)
-            if stop.code is not None:
-                return True
-            async with anyio.create_task_group() as following:
-                await self.session.recover(
-                    fetching,
-                    deliver,
-                    following=following,
-                    adopting=adopting,
-                    sweeping=sweeping,
-                )
-                following.cancel_scope.deadline = anyio.current_time() + patience_s
-        return following.cancel_scope.cancelled_caught or stop.code is not None
+    Whatever says stop ends it early; what is being fetched then is still stored. Answers
+    whether something was left before its end for want of time.
+    """
+    stop = session.context.stop
+    async with (
+        fetching_outputs(session) as (_, deliver),
+        anyio.create_task_group() as fetching,
+    ):
+        stop.on_stop(fetching.cancel_scope.cancel)
+        if stop.code is not None:
+            return True
+        async with anyio.create_task_group() as following:
+            await session.recovery.take_up(
+                fetching,
+                deliver,
+                following=following,
+                adopting=adopting,
+                sweeping=sweeping,
+            )
+            following.cancel_scope.deadline = anyio.current_time() + patience_s
+    return following.cancel_scope.cancelled_caught or stop.code is not None
 
 
 class MaintenanceReport(Protocol):
@@ -128,7 +105,7 @@ _R = TypeVar("_R", bound=MaintenanceReport)
 async def open_session(
     request: MaintenanceRequest,
     events: Events,
-    work: Callable[[MaintenanceSession, _R], Awaitable[None]],
+    work: Callable[[RunSession, _R], Awaitable[None]],
     report: _R,
     *,
     runtime: Runtime | None = None,
@@ -157,7 +134,7 @@ async def open_session(
 async def _held(
     request: MaintenanceRequest,
     events: Events,
-    work: Callable[[MaintenanceSession], Awaitable[None]],
+    work: Callable[[RunSession], Awaitable[None]],
     *,
     runtime: Runtime,
     network: Network | None,
@@ -175,11 +152,7 @@ async def _held(
                 session = await _session(request, events, runtime, network, db, reader)
                 if session is None:
                     return None
-                await serve(
-                    session.session,
-                    partial(work, session),
-                    handle_signals=handle_signals,
-                )
+                await serve(session, partial(work, session), handle_signals=handle_signals)
                 return _interrupted(session.context)
 
 
@@ -190,13 +163,13 @@ async def _session(
     network: Network,
     db: SqliteDatabase,
     reader: SqliteDatabase,
-) -> MaintenanceSession | None:
+) -> RunSession | None:
     run = await runtime.to_thread(partial(latest_run, reader))
     if run is None:
         return None
     timeout_s = request.settings.sink.timeout
     images = await runtime.to_thread(partial(open_images, request.folder, db, timeout_s=timeout_s))
-    opened = OpenDataset(
+    dataset = OpenDataset(
         request.folder,
         images,
         request.settings,
@@ -204,16 +177,17 @@ async def _session(
         db,
         reader,
         run.manifest_seq,
+        runtime,
         runtime.clock.monotonic(),
         await runtime.to_thread(partial(kept_cards, db)),
     )
     again = OpenedRun(run.seq, run.run_id, continued=True, highest_cost=Micros(0))
-    session = RunSession(opened, again, request.keys, {}, runtime, events, network)
+    session = RunSession(dataset, again, request.keys, {}, events, network)
     context = session.context
     context.queue.close()
     # Failures stop a run from buying on; here they are what is being looked at.
     context.guard = CircuitBreaker(context.stop, None, sys.maxsize)
-    return MaintenanceSession(session, request.keys, request.folder, images)
+    return session
 
 
 async def for_each(

@@ -21,6 +21,7 @@ from fluxbatch.domain.provenance import (
     matches,
     read_facts,
 )
+from fluxbatch.engine.session import RunSession
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.audit import unnamed
 from fluxbatch.ledger.queries.provenance import (
@@ -29,37 +30,36 @@ from fluxbatch.ledger.queries.provenance import (
     provenance_of,
     stored_images,
 )
-from fluxbatch.maintenance.session import MaintenanceSession
 from fluxbatch.sink import ENDINGS, ImageStore
 
 _PAGE = 1_000
 _JOB_CHARS = 32
 
 
-async def write_missing(session: MaintenanceSession) -> int:
+async def write_missing(session: RunSession) -> int:
     """Write every sidecar anew that is not whole; how many. Images that are gone get none."""
-    images, to_thread = session.images, session.context.runtime.to_thread
+    images, to_thread = session.dataset.images, session.context.runtime.to_thread
     after, written = -1, 0
-    while page := await session.read(partial(stored_images, after=after, most=_PAGE)):
+    while page := await session.context.read(partial(stored_images, after=after, most=_PAGE)):
         after = page[-1].seq
         for image in await to_thread(partial(_untold, images, page)):
-            facts = await session.read(partial(_facts, image=image))
+            facts = await session.context.read(partial(_facts, image=image))
             content = as_sidecar(facts)
             await to_thread(partial(images.put_sidecar, sidecar_path(image.path), content))
             written += 1
     return written
 
 
-async def without_sidecars(session: MaintenanceSession, strays: Iterable[str]) -> list[str]:
+async def without_sidecars(session: RunSession, strays: Iterable[str]) -> list[str]:
     """Those of *strays* that are no sidecars of ours; a sidecar without an image is removed."""
     return [path for path in strays if not await _is_sidecar(session, path)]
 
 
-async def _is_sidecar(session: MaintenanceSession, path: str) -> bool:
-    images, to_thread = session.images, session.context.runtime.to_thread
+async def _is_sidecar(session: RunSession, path: str) -> bool:
+    images, to_thread = session.dataset.images, session.context.runtime.to_thread
     if not path.endswith(".json") or stem_of_path(path) is None:
         return False
-    named = await session.read(partial(_image_of, path=path))
+    named = await session.context.read(partial(_image_of, path=path))
     if named is not None and await to_thread(partial(images.has, named)):
         return True
     return await to_thread(partial(_removed_orphan, images, path))

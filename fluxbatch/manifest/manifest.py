@@ -18,7 +18,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.domain.job import Input, Row
 from fluxbatch.errors import ConfigError, ManifestError
-from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.manifest.columns import Columns, RowParts
 from fluxbatch.manifest.control_images.fetch import RemoteImages
 from fluxbatch.manifest.control_images.resolve import (

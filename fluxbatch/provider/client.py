@@ -21,8 +21,8 @@ from fluxbatch.errors import (
     NotSent,
     TransientApiError,
 )
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import Clock, Runtime
-from fluxbatch.infra.ssrf_guard import is_loopback
 from fluxbatch.provider import responses, status_errors
 from fluxbatch.provider.json_fields import MalformedResponse
 from fluxbatch.provider.request import RequestSender, quote_path
@@ -79,16 +79,16 @@ class ProviderClient:
         model: str,
         inputs: Mapping[str, object],
         *,
-        leaves: BeforeSend | None = None,
+        before_send: BeforeSend | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
     ) -> Created:
         """Ask for one prediction. Spends money; never call it twice for one intent.
 
-        *leaves* is called synchronously just before the request is written; when it raises
+        *before_send* is called synchronously just before the request is written; when it raises
         `NotSent`, nothing is sent (`not_after` makes one from a `send_by`). Raises
         `AmbiguousCreate` whenever the provider may have accepted; any other `ApiError` says
-        that nothing was created. Cancelled after *leaves*, the outcome is unknown.
+        that nothing was created. Cancelled after *before_send*, the outcome is unknown.
         """
         body: dict[str, object] = {"model": model, "input": dict(inputs)}
         if webhook_url is not None:
@@ -97,7 +97,7 @@ class ProviderClient:
             body["webhook_secret"] = webhook_secret
         path = "prediction/" if self._settings.dialect == "card" else "prediction"
         sender = self._sender
-        request = sender.request("POST", path, content=body, leaves=leaves)
+        request = sender.request("POST", path, content=body, before_send=before_send)
         answer = await sender.send_create(request)
         request_id = sender.request_id(request, answer)
         error = status_errors.create_error(
@@ -262,14 +262,14 @@ def not_after(
     Source: docs/design/protocol.md 3.2.
     """
 
-    def leaves() -> None:
+    def before_send() -> None:
         late_s = clock.now().boot_s - send_by_boot_s
         if late_s > 0:
             raise NotSent(f"{late_s:.1f} s later than it had to be sent")
         if left is not None:
             left()
 
-    return leaves
+    return before_send
 
 
 def _is_last(page: responses.ExecutionsPage, seen: int) -> bool:

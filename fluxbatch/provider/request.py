@@ -130,7 +130,7 @@ class RequestSender:
         *,
         content: Mapping[str, object] | None = None,
         query: Mapping[str, str] | None = None,
-        leaves: BeforeSend | None = None,
+        before_send: BeforeSend | None = None,
     ) -> HttpRequest:
         """A request with our key, where there is one, and an id of its own."""
         headers = {
@@ -148,7 +148,7 @@ class RequestSender:
             headers["Content-Type"] = "application/json"
             body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
         url = f"{self._settings.base_url}/{path}"
-        return HttpRequest(method, url, headers, query or {}, body, leaves)
+        return HttpRequest(method, url, headers, query or {}, body, before_send)
 
     def request_id(self, request: HttpRequest, answer: HttpResponse | None = None) -> str:
         """The provider's name for the request where it gave one, else ours."""

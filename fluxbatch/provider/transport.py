@@ -44,7 +44,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
-    leaves: BeforeSend | None = field(default=None, repr=False)
+    before_send: BeforeSend | None = field(default=None, repr=False)
     timeout_s: float | None = None
     """None: the transport's own."""
 
@@ -91,7 +91,7 @@ class LeavingRequest(aiohttp.ClientRequest):
     the question is asked in that task: nothing can come between the answer and the write.
     """
 
-    leaves: BeforeSend | None = None
+    before_send: BeforeSend | None = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if not self.body:
@@ -118,8 +118,8 @@ class LeavingRequest(aiohttp.ClientRequest):
         if transport is None or transport.is_closing():
             # A pooled connection that the server closed a moment ago; provably nothing was sent.
             raise NotSent("the connection was closed before the request was written")
-        if self.leaves is not None:
-            self.leaves()
+        if self.before_send is not None:
+            self.before_send()
 
 
 class AiohttpTransport:
@@ -133,7 +133,7 @@ class AiohttpTransport:
         self._proxy_for = proxy_for
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        trip = _Trip(request.leaves)
+        trip = _Trip(request.before_send)
         total_s = self._timeout_s if request.timeout_s is None else request.timeout_s
         failure = ""
         try:
@@ -165,8 +165,8 @@ class AiohttpTransport:
 class _Trip:
     """How far one request got."""
 
-    def __init__(self, leaves: BeforeSend | None) -> None:
-        self._leaves = leaves
+    def __init__(self, before_send: BeforeSend | None) -> None:
+        self._before_send = before_send
         self.left = False
         self.status: int | None = None
 
@@ -175,12 +175,12 @@ class _Trip:
     ) -> aiohttp.ClientResponse:
         if not isinstance(request, LeavingRequest):
             raise TypeError("the session was not opened by `open_http_session`")
-        request.leaves = self._leave
+        request.before_send = self._leave
         return await handler(request)
 
     def _leave(self) -> None:
-        if self._leaves is not None:
-            self._leaves()
+        if self._before_send is not None:
+            self._before_send()
         self.left = True
 
 

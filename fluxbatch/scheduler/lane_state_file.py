@@ -26,7 +26,7 @@ from platformdirs import user_state_path
 from fluxbatch.errors import FluxbatchError, HeldElsewhere
 from fluxbatch.infra.runtime import Timestamp, ToThread
 
-CreateState = Literal["left", "running", "record_ended"]
+CreateState = Literal["left", "running", "ended"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS creates (
@@ -161,7 +161,7 @@ def record_running(prediction: int, at: Timestamp, provider_id: str | None, file
 
 def record_uncounted(prediction: int, at: Timestamp, file: LaneFile) -> None:
     """It did not leave, or the provider does not count it."""
-    file.put(prediction, "record_ended", at, counted=False)
+    file.put(prediction, "ended", at, counted=False)
 
 
 def record_ended(prediction: int, file: LaneFile) -> None:

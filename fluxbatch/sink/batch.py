@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import anyio
 
-from fluxbatch.config.settings import SinkSettings as SinkSettings
+from fluxbatch.config.settings import SinkSettings
 from fluxbatch.domain.provenance import (
     Delivered,
     Provenance,

@@ -19,7 +19,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from fluxbatch._version import __version__
-from fluxbatch.config.settings import SinkSettings as SinkSettings
+from fluxbatch.config.settings import SinkSettings
 from fluxbatch.infra.proxies import ProxyFor
 from fluxbatch.infra.ssrf_guard import Forbidden, GuardedResolver, check_url
 from fluxbatch.infra.url_redaction import host_of, sanitize_url

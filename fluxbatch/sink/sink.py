@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fluxbatch.config.settings import SinkSettings as SinkSettings
+from fluxbatch.config.settings import SinkSettings
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.sink.batch import BatchWriter, Download, OutputRef, RejectedOutput, Stored
 from fluxbatch.sink.download import DownloadFailed, Fetcher, UrlExpired

@@ -8,16 +8,17 @@ Source: docs/design/protocol.md 2 to 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fluxbatch.domain.job import JobState, PredictionId, PredictionState, as_sent
+from fluxbatch.domain.job import LIVE, JobState, PredictionId, PredictionState, as_sent
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError
 from fluxbatch.infra.runtime import Timestamp
@@ -28,25 +29,82 @@ from fluxbatch.ledger.queries.recovery import (
     LivePrediction,
     RecentCreate,
     UnfinishedOutput,
+    live_predictions,
+    recent_creates,
+    recent_durations,
+    unfinished_outputs,
 )
 from fluxbatch.provider import Status
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, record_ended
 from fluxbatch.scheduler.window_recovery import SeenCreate, close_for_a_window, counts_from_s
+from fluxbatch.sink import ImageStore
 from fluxbatch.worker.context import SEND_WITHIN_S, OutputsToFetch, TrackedPrediction, WorkerContext
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
 from fluxbatch.worker.submit import backoff_s, follow, sent_seed
 
 _STRANGER_POLL_S = 2.0
+_DURATIONS = 200
+_RECENT_WINDOWS = 20
+"""More than one: a create given up counts later than those made after it, and refused ones not."""
 
 
 class Recovery:
     """Takes up predictions that were alive when an earlier process ended."""
 
-    def __init__(self, context: WorkerContext, resolver: UnknownResolver) -> None:
+    def __init__(
+        self, context: WorkerContext, resolver: UnknownResolver, images: ImageStore
+    ) -> None:
         self._context = context
         self._resolver = resolver
+        self._images = images
+        self.done = anyio.Event()
+        """What an earlier process left behind is taken up."""
+
+    async def take_up(
+        self,
+        work: TaskGroup,
+        deliver: MemoryObjectSendStream[OutputsToFetch],
+        *,
+        following: TaskGroup | None = None,
+        adopting: Collection[PredictionState] = LIVE,
+        sweeping: bool = True,
+    ) -> None:
+        """Take up what an earlier process left behind; it goes on in *work*.
+
+        Predictions in a state of *adopting* are followed there too, or in *following*.
+        """
+        context = self._context
+        live = await context.read(live_predictions)
+        unfinished = await context.read(unfinished_outputs)
+        if sweeping:
+            await context.runtime.to_thread(partial(self._sweep, unfinished))
+        durations = partial(recent_durations, model=context.card.slug, most=_DURATIONS)
+        for given, duration_s in await context.read(durations):
+            context.timing.remember(kind_of(given), [duration_s])
+        for lane in context.lanes.all:
+            most = _RECENT_WINDOWS * lane.creates.limit
+            recent = await context.read(partial(recent_creates, account=lane.account, most=most))
+            seed = partial(seed_lane, context, lane, recent)
+            for kept in await context.runtime.to_thread(seed):
+                work.start_soon(self.watch_stranger, lane, kept, name="stranger")
+        await self.mark_unanswered(live)
+        for one in live:
+            if one.state in adopting:
+                group, name = following or work, f"adopted-{one.seq}"
+                group.start_soon(self.adopt, one, deliver.clone(), name=name)
+        for delivery in unfinished_deliveries(context, unfinished, context.runtime.clock.now()):
+            work.start_soon(_send, delivery, deliver.clone(), name="unfinished")
+        # The adopted hold their slots before anything new is submitted.
+        await anyio.lowlevel.checkpoint()
+        self.done.set()
+
+    def _sweep(self, unfinished: Sequence[UnfinishedOutput]) -> None:
+        """Temporary files, and files a crash kept out of the ledger: both are fetched again."""
+        self._images.sweep()
+        for one in unfinished:
+            self._images.discard(one.stem)
 
     async def mark_unanswered(self, live: Sequence[LivePrediction]) -> None:
         """An intent without an answer may have left: from now on it is unknown."""
@@ -106,10 +164,10 @@ class Recovery:
         deadline_s = context.settings.provider.deadline
         until_s = context.now_s() + (deadline_s if kept.provider_id is None else 2 * deadline_s)
         async with context.lanes.held(lane):
-            record_ended = False
-            while not record_ended and context.now_s() < until_s:
+            has_ended = False
+            while not has_ended and context.now_s() < until_s:
                 await anyio.sleep(context.jittered(_STRANGER_POLL_S))
-                record_ended = await self._has_ended(lane, kept)
+                has_ended = await self._has_ended(lane, kept)
         context.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
 
     async def _has_ended(self, lane: Lane, kept: KeptCreate) -> bool:
@@ -174,7 +232,7 @@ def seed_lane(
         # The file was there when these left, and somebody has removed it since.
         close_for_a_window(lane.window, monotonic)
     file.forget_before(Timestamp(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
-    return [create for create in kept if create.state != "record_ended"]
+    return [create for create in kept if create.state != "ended"]
 
 
 def watched_of(one: LivePrediction, provider_id: str) -> TrackedPrediction:
@@ -195,13 +253,6 @@ def watched_of(one: LivePrediction, provider_id: str) -> TrackedPrediction:
 
 def _end_other(prediction: int, dataset: str, file: LaneFile) -> None:
     file.end(prediction, dataset)
-
-
-_DURATIONS = 200
-
-
-_RECENT_WINDOWS = 20
-"""More than one: a create given up counts later than those made after it, and refused ones not."""
 
 
 async def _send(delivery: OutputsToFetch, deliver: MemoryObjectSendStream[OutputsToFetch]) -> None:

@@ -18,7 +18,6 @@ from fluxbatch.domain.job import (
     FailureClass,
     Input,
     JobState,
-    PredictionId,
     PredictionState,
     as_sent,
     derived_seed,
@@ -27,14 +26,9 @@ from fluxbatch.domain.job import (
 from fluxbatch.domain.money import as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import (
-    AmbiguousCreate,
     ApiError,
-    BalanceTooLow,
-    EndpointWrong,
     ExitCode,
     KeyRefused,
-    NotSent,
-    QuotaExceeded,
     RejectedRequest,
     TransientApiError,
 )
@@ -42,29 +36,25 @@ from fluxbatch.events import PredictionMoved
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, OverBudget
 from fluxbatch.ledger.operations.retry import RefuseJob
-from fluxbatch.ledger.operations.transitions import Evidence, TransitionResult
+from fluxbatch.ledger.operations.transitions import TransitionResult
 from fluxbatch.ledger.queries.queue import QueuedJob
-from fluxbatch.provider import Created, not_after
+from fluxbatch.provider import not_after
 from fluxbatch.queue import Claim
 from fluxbatch.scheduler.budget import admit
 from fluxbatch.scheduler.lane import Permit
 from fluxbatch.scheduler.lane_state_file import (
     record_ended,
     record_left,
-    record_running,
-    record_uncounted,
 )
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
 from fluxbatch.worker.context import SEND_WITHIN_S, OutputsToFetch, TrackedPrediction, WorkerContext
+from fluxbatch.worker.create_outcome import PAUSE_UNREACHABLE_S, accepted, note_outcome, refused
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
 from fluxbatch.worker.upload_cache import UploadCache
-from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
 _BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
-_PAUSE_429_S = 2.0
-_PAUSE_UNREACHABLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +107,7 @@ class Submitter:
             self._upload_failed(claim, exc)
             return None
         async with self._context.lanes.permit() as permit:
-            if permit is None or not await self._may_buy():
+            if permit is None or not await self._may_submit():
                 claim.release()
                 return None
             intent_at = self._context.runtime.clock.now()
@@ -130,14 +120,14 @@ class Submitter:
                 self._context.creates_left += 1
                 return None  # the job needs no create any more
             with self._context.webhooks.expecting(intent.prediction_seq, intent_at):
-                return await self._buy(claim, job, permit, intent, control_url, intent_at)
+                return await self._submit(claim, job, permit, intent, control_url, intent_at)
 
     def _upload_no_more(self) -> None:
         """Nothing more is bought, so nobody waits for an upload that may never come."""
         for scope in self._uploading:
             scope.cancel()
 
-    async def _buy(
+    async def _submit(
         self,
         claim: Claim,
         job: QueuedJob,
@@ -224,18 +214,18 @@ class Submitter:
         mailbox = context.webhooks.mailbox(intent.prediction_seq)
         hook = mailbox.address
         create = partial(
-            context.clients[permit.key.fingerprint].create, job.model, sent, leaves=guard,
+            context.clients[permit.key.fingerprint].create, job.model, sent, before_send=guard,
             webhook_url=hook.url if hook else None,
             webhook_secret=hook.secret if hook else None,
         )  # fmt: skip
         try:
             answer = await mailbox.unless_named(create)
         except ApiError as exc:
-            event, evidence = self._refused(permit, exc)
+            event, evidence = refused(context, permit, exc)
         else:
             permit.answered()
             context.reached()
-            name, event, evidence = self._accepted(lane.account, answer)
+            name, event, evidence = accepted(context, lane.account, answer)
             tracked = TrackedPrediction(
                 intent.prediction_seq, name, job.job_id, lane.account, permit.key.fingerprint,
                 permit.key.label, intent_at.utc, kind=kind_of(job.input),
@@ -249,83 +239,13 @@ class Submitter:
             answered=None if given_up else answered,
             given_up=answered if given_up else None,
         )
-        self._note(lane.account, intent.prediction_seq, event, evidence, answered)
+        note_outcome(context, lane.account, intent.prediction_seq, event, evidence, answered)
         moved = await context.move(
             intent.prediction_seq, event, evidence, job=job.job_id, lane=lane.label
         )
         return _Submitted(moved, tracked if moved.state is PredictionState.RUNNING else None)
 
-    def _note(
-        self,
-        account: str,
-        prediction: int,
-        event: PredictionEvent,
-        evidence: Evidence,
-        at: Timestamp,
-    ) -> None:
-        """Tell the lane's file what it has to know for the next process."""
-        journal = self._context.journals[account]
-        if event in {PredictionEvent.ACCEPTED, PredictionEvent.FOUND}:
-            journal.note(partial(record_running, prediction, at, evidence.provider_id))
-        elif event in {
-            PredictionEvent.OVER_LIMIT,
-            PredictionEvent.UNPAID,
-            PredictionEvent.NOT_SENT,
-        }:
-            journal.note(partial(record_uncounted, prediction, at))
-
-    def _accepted(
-        self, account: str, answer: Created | PredictionId
-    ) -> tuple[PredictionId, PredictionEvent, Evidence]:
-        """By the create's own answer, or by a webhook that came before it."""
-        if isinstance(answer, Created):
-            self._context.saw_date(account, answer.date)
-            evidence = Evidence(provider_id=answer.prediction_id, request_id=answer.request_id)
-            return answer.prediction_id, PredictionEvent.ACCEPTED, evidence
-        reason = "its webhook came before the create's answer"
-        evidence = Evidence(provider_id=answer, adopted=BY_WEBHOOK, reason=reason)
-        return answer, PredictionEvent.FOUND, evidence
-
-    def _refused(self, permit: Permit, exc: ApiError) -> tuple[PredictionEvent, Evidence]:
-        """What an unsuccessful create means for the lane, and the event it is.
-
-        Source: docs/design/provider-api.md "Errors".
-        """
-        context, lane = self._context, permit.lane
-        reason = str(exc)
-        if exc.status is not None and exc.status < 500:
-            context.reached()
-        if isinstance(exc, AmbiguousCreate):
-            permit.given_up()
-            event = PredictionEvent.NO_ANSWER
-        elif isinstance(exc, NotSent):
-            permit.withdraw()
-            context.unreachable(reason)
-            context.lanes.pause(lane, context.jittered(_PAUSE_UNREACHABLE_S), reason)
-            event = PredictionEvent.NOT_SENT
-        elif isinstance(exc, QuotaExceeded):
-            permit.withdraw()
-            pause_s = exc.retry_after_s if exc.retry_after_s is not None else _PAUSE_429_S
-            context.lanes.refused(lane, pause_s, reason, by_concurrency=exc.by_concurrency)
-            event = PredictionEvent.OVER_LIMIT
-        elif isinstance(exc, BalanceTooLow):
-            permit.withdraw()
-            context.lanes.await_balance(lane, permit.key, reason)
-            event = PredictionEvent.UNPAID
-        elif isinstance(exc, KeyRefused):
-            permit.answered()
-            context.lanes.key_out(lane, permit.key, reason)
-            event = PredictionEvent.KEY_REFUSED
-        elif isinstance(exc, EndpointWrong):
-            permit.answered()
-            context.stop(ExitCode.ERROR, reason)
-            event = PredictionEvent.ENDPOINT_WRONG
-        else:
-            permit.answered()
-            event = PredictionEvent.REJECTED
-        return event, Evidence(reason=reason, request_id=exc.request_id)
-
-    async def _may_buy(self) -> bool:
+    async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
         context = self._context
         if not await context.has_room():
@@ -353,7 +273,7 @@ class Submitter:
         )
 
     def _upload_failed(self, claim: Claim, exc: TransientApiError) -> None:
-        claim.retry_after(self._context.jittered(2 * _PAUSE_UNREACHABLE_S))
+        claim.retry_after(self._context.jittered(2 * PAUSE_UNREACHABLE_S))
         if isinstance(exc, KeyRefused):
             self._controls.refused(exc)
         else:
@@ -370,7 +290,7 @@ async def follow(
 ) -> tuple[TransitionResult, OutputsToFetch | None]:
     """From running to the end: what became of it, and what there is to fetch."""
     try:
-        record_ended = await until_ended(context, tracked)
+        end = await until_ended(context, tracked)
     except NoKeyWorks:
         context.notice_once(
             f"no key may ask about predictions of key {tracked.key_label!r}; they stay running"
@@ -379,14 +299,14 @@ async def follow(
     lane = context.lanes.lane(tracked.account)
     moved = await context.move(
         tracked.prediction_seq,
-        record_ended.event,
-        record_ended.evidence,
+        end.event,
+        end.evidence,
         job=tracked.job_id,
         lane=lane.label if lane else tracked.key_label,
     )
     if moved.wanted is None:
         return moved, None
-    return moved, OutputsToFetch.of(tracked, moved.wanted, moved.attempt, record_ended.urls)
+    return moved, OutputsToFetch.of(tracked, moved.wanted, moved.attempt, end.urls)
 
 
 def sent_input(context: WorkerContext, job: QueuedJob, control_url: str | None) -> Input:

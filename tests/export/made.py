@@ -12,7 +12,7 @@ from typing import Any
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import ControlFile, FailureClass, Job, JobState, Row, job_id
 from fluxbatch.errors import ExitCode
-from fluxbatch.export.export import Exported, ExportFormatName, ExportRequest, write_export
+from fluxbatch.export.export import Exported, ExportRequest, write_export
 from fluxbatch.export.filter import EVERYTHING, parse_filter
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.outputs import StoreOutput
@@ -124,7 +124,7 @@ def control_file(path: Path) -> ControlFile:
     return ControlFile(str(path), hashlib.sha256(data).hexdigest(), len(data), "image/png")
 
 
-def exported(root: Path, form: ExportFormatName, to: Path | None = None, **more: Any) -> Exported:
+def exported(root: Path, form: str, to: Path | None = None, **more: Any) -> Exported:
     """One export of the dataset at *root*."""
     where = parse_filter(more.pop("where")) if "where" in more else EVERYTHING
     return write_export(ExportRequest(Folder(root), form, to, where, **more))

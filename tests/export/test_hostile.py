@@ -18,7 +18,6 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import Row
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import COLUMNS, samples_of
-from fluxbatch.export.export import ExportFormatName
 from fluxbatch.export.formats.base import Spool, Stem
 from fluxbatch.export.output_dir import ExportFailed
 from fluxbatch.ledger.queries.results import row_results
@@ -213,7 +212,7 @@ def test_webdataset_has_plain_members_in_the_same_order(hostile: Hostile, tmp_pa
 
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
 def test_an_image_that_is_not_what_it_was_ends_the_export(
-    hostile: Hostile, tmp_path: Path, form: ExportFormatName
+    hostile: Hostile, tmp_path: Path, form: str
 ) -> None:
     """
     Naming the file and the remedy; once mended, the export goes on.

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from fluxbatch.errors import ConfigError, HeldElsewhere
-from fluxbatch.export.export import ExportFormatName
 from fluxbatch.export.output_dir import Draft, ExportFailed
 from tests.export.made import exported, files_of, made_dataset, row
 
@@ -49,7 +48,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
 def test_killed_at_every_step_it_leaves_only_whole_files(
-    dataset: Path, tmp_path: Path, form: ExportFormatName
+    dataset: Path, tmp_path: Path, form: str
 ) -> None:
     """
     SIGKILL right before each rename: what has its name is what it will be, and the next goes on.
@@ -94,9 +93,7 @@ def test_a_kept_shard_is_not_written_again_and_a_damaged_one_is(
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "imagefolder", "webdataset"])
-def test_shards_that_are_no_more_are_removed(
-    dataset: Path, tmp_path: Path, form: ExportFormatName
-) -> None:
+def test_shards_that_are_no_more_are_removed(dataset: Path, tmp_path: Path, form: str) -> None:
     """
     Fewer shards, another filter, no test split: as if it had been exported so at first.
     """
@@ -162,7 +159,7 @@ sys.exit(main(sys.argv[2:]))
     ("form", "limit"), [("csv", 33_000), ("webdataset", 40_000), ("webdataset", 90_000)]
 )
 def test_a_full_disk_is_told_and_leaves_only_whole_files(
-    dataset: Path, tmp_path: Path, form: ExportFormatName, limit: int
+    dataset: Path, tmp_path: Path, form: str, limit: int
 ) -> None:
     """
     Here no file may grow above a limit: in the table, in the spool, in the shard.

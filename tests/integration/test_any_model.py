@@ -270,7 +270,7 @@ async def test_two_models_share_a_dataset_and_each_finds_its_lost_creates(tmp_pa
     second = bench(tmp_path, "flux-dev-t2i")
     async with provider() as emulator:
         emulator.core.faults.merge({"create_reset_after": 1, "list_500": 1})
-        first.settings = {**first.settings, "reconcile_dataset": {"lag": 0.3, "patience": 0.0}}
+        first.settings = {**first.settings, "reconcile": {"lag": 0.3, "patience": 0.0}}
         lost = await first.run(emulator.base_url, first.write([{"prompt": "a door"}], "one.jsonl"))
         assert first.query("SELECT state FROM predictions") == [("unknown",)]
         emulator.core.faults.merge({"create_reset_after": 0, "list_500": 0})

@@ -46,8 +46,8 @@ class SimTransport:
         total_s = self._timeout_s if request.timeout_s is None else request.timeout_s
         took_s = await self._connect(total_s)
         self._life.step("wire: leave")
-        if request.leaves is not None:
-            request.leaves()
+        if request.before_send is not None:
+            request.before_send()
         letter = self._provider.post(
             request.method, request.url, request.query, request.headers, request.body or b""
         )

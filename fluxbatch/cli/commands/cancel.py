@@ -38,7 +38,7 @@ def cancel_command(
 
     from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance, wait_s
     from fluxbatch.cli.render.maintenance import cancel_lines
-    from fluxbatch.maintenance import cancel_dataset as cancel_dataset
+    from fluxbatch.maintenance import cancel_dataset
 
     patience_s = wait_s(wait)
     request = maintenance_request(console, folder, base_url)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, WhereOption, console_for
+from fluxbatch.export.formats import EXPORT_FORMATS
 
-
-class FormatChoice(StrEnum):
-    """The formats, as typer shows them."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    IMAGEFOLDER = "imagefolder"
-    WEBDATASET = "webdataset"
+if TYPE_CHECKING:
+    FormatChoice = str
+else:
+    FormatChoice = StrEnum("FormatChoice", {name.upper(): name for name in EXPORT_FORMATS})
 
 
 def export_command(
@@ -64,14 +60,13 @@ def export_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.export import export_json, export_lines
     from fluxbatch.dataset.folder import Folder
-    from fluxbatch.export.export import ExportRequest
-    from fluxbatch.export.export import write_export as write_export
+    from fluxbatch.export.export import ExportRequest, write_export
     from fluxbatch.export.filter import EVERYTHING, parse_filter
 
     done = write_export(
         ExportRequest(
             folder=Folder(folder),
-            format=form.value,
+            format=str(form),
             to=to,
             where=parse_filter(where) if where else EVERYTHING,
             splits=split or (),
@@ -84,7 +79,7 @@ def export_command(
     for line in export_lines(done):
         console.info(line)
     if as_json:
-        console.object(export_json(done, form.value))
+        console.object(export_json(done, str(form)))
     else:
         console.print(str(done.path))
     return 0

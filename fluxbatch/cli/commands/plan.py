@@ -51,7 +51,7 @@ def plan_command(
     from fluxbatch.cli.render.url_check import unfit_urls
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ExitCode
-    from fluxbatch.planning.plan import make_plan as make_plan
+    from fluxbatch.planning.plan import make_plan
 
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     folder = Folder(typed.out) if typed.out is not None else None

@@ -38,7 +38,7 @@ def reconcile_command(
 
     from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance
     from fluxbatch.cli.render.maintenance import reconcile_lines
-    from fluxbatch.maintenance import reconcile_dataset as reconcile_dataset
+    from fluxbatch.maintenance import reconcile_dataset
 
     request = maintenance_request(console, folder, base_url)
     verb = partial(reconcile_dataset, request, adopt=adopt, handle_signals=True)

@@ -32,7 +32,7 @@ def repair_command(
 
     from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance
     from fluxbatch.cli.render.maintenance import repair_lines
-    from fluxbatch.maintenance import repair_dataset as repair_dataset
+    from fluxbatch.maintenance import repair_dataset
 
     request = maintenance_request(console, folder, base_url, needs_key=False)
     verb = partial(repair_dataset, request, handle_signals=True)

@@ -201,7 +201,7 @@ def _file_state(shown: ResultView, output: OutputEntry) -> str:
 
 def job_json(shown: ResultView) -> dict[str, Any]:
     """What `show --json` and `why --json` have in common."""
-    rows = [{"number": r.number, "label_line": r.line or None, "id": r.user_id} for r in shown.rows]
+    rows = [{"number": r.number, "line": r.line or None, "id": r.user_id} for r in shown.rows]
     if shown.job is None:
         (row,) = shown.rows
         return {"job": None, "state": "invalid", "reason": row.error, "rows": rows}

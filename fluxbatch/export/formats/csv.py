@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fluxbatch.export.columns import COLUMNS, ColumnType, Sample
 from fluxbatch.export.formats.base import Stem
+from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, mark_of
 
 _FORMULA = ("=", "+", "-", "@", "'", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -31,6 +32,9 @@ class Csv:
     needs_image: Final = False
     patterns: Final = ("*-??????.csv", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT-*.csv"
+
+    def __init__(self, images: SampleImages | None = None, *, embed: bool = False) -> None:
+        """Of text alone: it needs neither."""
 
     def mark(self, stem: Stem) -> str:
         return mark_of(str(stem))

@@ -35,7 +35,7 @@ class ImageFolder:
     patterns: Final = ("*/[0-9][0-9][0-9][0-9][0-9][0-9]", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT/**"
 
-    def __init__(self, images: SampleImages) -> None:
+    def __init__(self, images: SampleImages, *, embed: bool = False) -> None:
         require_pyarrow(self.name)
         self._images = images
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from fluxbatch.export.columns import ExportRecord, Sample
 from fluxbatch.export.formats.base import Stem
+from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, mark_of
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -31,6 +32,9 @@ class Jsonl:
     needs_image: Final = False
     patterns: Final = ("*-??????.jsonl", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT-*.jsonl"
+
+    def __init__(self, images: SampleImages | None = None, *, embed: bool = False) -> None:
+        """Of text alone: it needs neither."""
 
     def mark(self, stem: Stem) -> str:
         return mark_of(str(stem))

@@ -122,7 +122,7 @@ class Parquet:
     patterns: Final = ("*-??????.parquet", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT-*.parquet"
 
-    def __init__(self, images: SampleImages, *, embed: bool) -> None:
+    def __init__(self, images: SampleImages, *, embed: bool = False) -> None:
         require_pyarrow(self.name)
         self._images = images
         self._embed = embed

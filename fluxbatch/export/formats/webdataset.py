@@ -39,7 +39,7 @@ class WebDataset:
     patterns: Final = ("*-??????.tar", "*-??????.parquet", "*-??????_stats.json")
     data_files: Final = "SPLIT-*.tar"
 
-    def __init__(self, images: SampleImages) -> None:
+    def __init__(self, images: SampleImages, *, embed: bool = False) -> None:
         require_pyarrow(self.name)
         self._images = images
 

@@ -10,7 +10,7 @@ from fluxbatch.config.endpoints import DEFAULT_BASE_URL
 from fluxbatch.config.loading import environment, load_settings, setting_names
 from fluxbatch.config.settings import Settings
 from fluxbatch.errors import ConfigError
-from fluxbatch.infra.ssrf_guard import is_loopback
+from fluxbatch.infra.loopback import is_loopback
 
 
 def written(folder: Path, text: str, name: str = "c.yaml") -> Path:

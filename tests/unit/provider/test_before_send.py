@@ -52,7 +52,7 @@ async def test_a_create_that_is_late_sends_not_one_byte() -> None:
     """
     async with raw_server(answering) as server, client_of(server.url) as client:
         with pytest.raises(NotSent, match="later than it had to be sent"):
-            await client.create("m", {}, leaves=not_after(StoppedClock(10.5), 10.0))
+            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), 10.0))
         await anyio.sleep(0.02)
     assert len(server.conversations) == 1
     assert server.received == b""
@@ -66,7 +66,7 @@ async def test_a_late_create_on_a_pooled_connection_sends_nothing_either() -> No
         await client.create("m", {})
         before = server.received
         with pytest.raises(NotSent):
-            await client.create("m", {}, leaves=not_after(StoppedClock(10.5), 10.0))
+            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), 10.0))
         await client.create("m", {})
     assert server.received.count(b"POST ") == 2
     assert server.received.startswith(before)
@@ -84,8 +84,8 @@ async def test_a_create_in_time_tells_that_it_left_before_the_server_has_it() ->
         await conversation.answer(CREATED)
 
     async with raw_server(handler) as server, client_of(server.url) as client:
-        leaves = not_after(StoppedClock(10.0), 10.0, lambda: order.append("left"))
-        created = await client.create("m", {}, leaves=leaves)
+        before_send = not_after(StoppedClock(10.0), 10.0, lambda: order.append("left"))
+        created = await client.create("m", {}, before_send=before_send)
     assert order == ["left", "arrived"]
     assert created.prediction_id == "p-1"
 
@@ -95,12 +95,12 @@ async def test_a_check_that_fails_by_itself_sends_nothing_and_is_not_hidden() ->
     A bug in the caller's check surfaces as itself instead of as a network error.
     """
 
-    def leaves() -> None:
+    def before_send() -> None:
         raise ZeroDivisionError
 
     async with raw_server(answering) as server, client_of(server.url) as client:
         with pytest.raises(ZeroDivisionError):
-            await client.create("m", {}, leaves=leaves)
+            await client.create("m", {}, before_send=before_send)
         await anyio.sleep(0.02)
     assert server.received == b""
 

@@ -1,0 +1,82 @@
+"""The reader of a run's status: sums of the ledger, lanes as they stand.
+
+Owns no figure: each is asked for again. Knows nothing of who shows it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fluxbatch.domain.job import JobState
+from fluxbatch.engine.exit_code import decide_exit
+from fluxbatch.engine.status import LaneStatus, RunStatus, RunSummary
+from fluxbatch.events import RunStarted
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.budgets import read_lines
+from fluxbatch.ledger.queries.runs_and_failures import latest_failed
+from fluxbatch.ledger.queries.totals import JobCounts, Totals, count_jobs, totals_of_run
+from fluxbatch.worker.context import WorkerContext
+
+_Sums = tuple[Totals, Totals, JobCounts]
+"""Of the run, of the dataset, of the manifest's jobs."""
+
+
+class StatusReader:
+    """What can be said of one run, from its start to its end."""
+
+    def __init__(self, context: WorkerContext, manifest_seq: int, began_s: float) -> None:
+        self._context = context
+        self._manifest_seq = manifest_seq
+        self._began_s = began_s
+        self._done_before = 0
+        self._at_start: _Sums | None = None
+        """What `started` has just summed up, for the first status."""
+
+    async def started(self) -> RunStarted:
+        self._at_start = run, dataset, jobs = await self._sums()
+        self._done_before = jobs.of(JobState.DONE)
+        opened = self._context.run
+        return RunStarted(
+            opened.run_id, opened.continued, jobs.total, self._done_before, run.spent, dataset.spent
+        )
+
+    async def status(self) -> RunStatus:
+        """The run at this moment."""
+        context = self._context
+        at_start, self._at_start = self._at_start, None
+        run, dataset, jobs = at_start or await self._sums()
+        day = context.budget_day()
+        lines = await context.read(partial(read_lines, run_id=context.run.run_id, day=day))
+        latest = partial(latest_failed, manifest_seq=self._manifest_seq)
+        failures = await context.read(latest) if jobs.of(JobState.FAILED) else []
+        now = context.now_s()
+        return RunStatus(
+            run_id=context.run.run_id,
+            elapsed_s=now - self._began_s,
+            jobs=jobs,
+            run=run,
+            dataset=dataset,
+            budgets=tuple(lines),
+            lanes=tuple(LaneStatus.of(lane, now) for lane in context.lanes.all),
+            done_before=self._done_before,
+            stopping=context.stop.reason,
+            failures=tuple(failures),
+        )
+
+    async def summary(self) -> RunSummary:
+        """The run as it has ended."""
+        run, dataset, jobs = await self._sums()
+        stop, opened = self._context.stop, self._context.run
+        code, reason = decide_exit(jobs, stop.code, stop.reason, self._context.queue.starved_by)
+        seconds = self._context.now_s() - self._began_s
+        return RunSummary(
+            opened.run_id, code, reason, opened.continued, jobs, run, dataset, seconds
+        )
+
+    async def _sums(self) -> _Sums:
+        manifest_seq, run_seq = self._manifest_seq, self._context.run.seq
+
+        def query(db: Database) -> _Sums:
+            return *totals_of_run(db, run_seq), count_jobs(db, manifest_seq)
+
+        return await self._context.read(query)
