@@ -1,7 +1,7 @@
 """Image types by magic bytes, and whether the end of the file is there.
 
-Owns that reading, for images that are sent and for those that are received. Decodes nothing: what is
-between is for whoever uses the image to look at.
+Owns that reading, for images that are sent and for those that are received. Decodes nothing: the
+code that uses the image checks what is between.
 """
 
 from __future__ import annotations

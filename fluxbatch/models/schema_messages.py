@@ -2,7 +2,7 @@
 
 Owns the flat view of a schema: references followed, combinations taken apart, as far as a
 person would. It is for coercion, tables and messages; `json_schema` decides
-whether a value is right. A schema from elsewhere may refer to itself, so every walk here has an end.
+whether a value is right. A schema from elsewhere may refer to itself, so every walk ends.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Owns where that may lead: the host the manifest names may be anywhere, because the user wrote
 it, but a redirect is the server's and leads to public addresses only. Addresses are checked when
-they are connected to, so that a name cannot change its address in between. Sends no key and no cookie.
+they are connected to, so that a name cannot change its address in between. Sends no key and no
+cookie.
 """
 
 from __future__ import annotations
