@@ -54,8 +54,8 @@ def run_maintenance(
     console: Console, verb: Callable[[Events], Awaitable[_R]], lines: Callable[[_R], Iterator[str]]
 ) -> int:
     """Run the verb, tell its report; answers the exit code."""
-    heard = Events(partial(_hear, console))
-    report = anyio.run(partial(verb, heard), backend_options=loop_options())
+    events = Events(partial(_hear, console))
+    report = anyio.run(partial(verb, events), backend_options=loop_options())
     if console.json:
         console.object(report.as_json())
     else:

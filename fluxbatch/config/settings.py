@@ -127,7 +127,7 @@ class SinkSettings(Section):
         return text
 
     @property
-    def tells(self) -> bool:
+    def writes_metadata(self) -> bool:
         """Whether images say how they were made, in one place or the other."""
         return self.sidecar or self.embed
 

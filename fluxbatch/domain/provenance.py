@@ -77,7 +77,7 @@ class Delivered(NamedTuple):
 def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
     """Everything an image says of itself, what is not known left out."""
     row = {"number": made.row, "id": made.row_id, "axes": made.axes or None}
-    told: Metadata = {
+    facts: Metadata = {
         _MARK: _FORMAT,
         "prompt": made.input.get("prompt"),
         "seed": made.seed,
@@ -100,7 +100,7 @@ def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
         "height": image.height,
         "tool": f"fluxbatch {__version__}",
     }
-    return _known(told)
+    return _known(facts)
 
 
 def as_sidecar(facts: Metadata) -> bytes:

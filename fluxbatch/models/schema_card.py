@@ -219,19 +219,19 @@ class SchemaCard:
     def _problems(
         self, errors: Sequence[ValidationError], checked: Input, refused: set[str]
     ) -> Iterator[Problem]:
-        told = set(refused)
+        reported = set(refused)
         for error in errors:
             path = list(error.absolute_path)
-            if path and (name := str(path[0])) not in told:
-                told.add(name)
+            if path and (name := str(path[0])) not in reported:
+                reported.add(name)
                 yield Problem(name, self._reason(name, path[1:], error, checked[name]))
             elif not path and error.validator == "required":
                 for name in _texts(error.validator_value):
-                    if name not in checked and name not in told:
-                        told.add(name)
+                    if name not in checked and name not in reported:
+                        reported.add(name)
                         yield Problem(name, "is required and not given")
-            elif not path and error.validator != "additionalProperties" and "" not in told:
-                told.add("")
+            elif not path and error.validator != "additionalProperties" and "" not in reported:
+                reported.add("")
                 rule = str(error.validator)[:40]
                 yield Problem(
                     "", f"the inputs do not go together by the model's schema ({rule!r});"

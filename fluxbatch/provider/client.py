@@ -119,10 +119,10 @@ class ProviderClient:
         """Read one prediction. Raises `NotFound` on a 404."""
 
         def read(body: bytes) -> responses.Prediction:
-            told = responses.prediction(body, self._sender.clean)
-            if told.prediction_id not in {None, prediction_id}:
+            prediction = responses.prediction(body, self._sender.clean)
+            if prediction.prediction_id not in {None, prediction_id}:
                 raise MalformedResponse("the answer is about another prediction")
-            return told
+            return prediction
 
         return await self._sender.read(f"prediction/{quote_path(prediction_id)}", read)
 

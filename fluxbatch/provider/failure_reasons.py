@@ -50,8 +50,8 @@ def failure_of(answer: Mapping[str, object], clean: Clean) -> Failure:
     output = answer.get("output")
     said = [*_error_objects(output), *_error_objects(answer.get("error"))]
     code = next((text for error in said if (text := _code(error))), "")
-    told = next((text for error in said if (text := _message(error))), "")
-    reason = told or failure_text(answer) or _last_line(answer.get("logs"))
+    message = next((text for error in said if (text := _message(error))), "")
+    reason = message or failure_text(answer) or _last_line(answer.get("logs"))
     if not reason and isinstance(output, str):
         reason = output
     if code and code not in reason:

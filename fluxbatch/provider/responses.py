@@ -154,10 +154,10 @@ def prediction(body: bytes, clean: Clean = sanitize) -> Prediction:
 
 def webhook(body: bytes, clean: Clean = sanitize) -> Prediction:
     """What a webhook delivers; always with an id."""
-    told = _prediction(object_of(body), clean)
-    if told.prediction_id is None:
+    parsed = _prediction(object_of(body), clean)
+    if parsed.prediction_id is None:
         raise MalformedResponse("no prediction id in the delivery")
-    return told
+    return parsed
 
 
 def executions(body: bytes) -> ExecutionsPage:

@@ -116,9 +116,9 @@ OnWebhook = Callable[[WebhookAttempt, responses.Prediction | None], None]
 class WebhookReceiver:
     """What stands at the public address, without its sockets."""
 
-    def __init__(self, names: WebhookUrls, told: OnWebhook) -> None:
+    def __init__(self, names: WebhookUrls, on_webhook: OnWebhook) -> None:
         self._names = names
-        self._told = told
+        self._on_webhook = on_webhook
 
     def authorize(self, method: str, path: str, secret: str) -> WebhookVerdict:
         """Whether a request is one of ours; before a byte of its body is read."""
@@ -134,11 +134,11 @@ class WebhookReceiver:
 
     def receive(self, attempt: WebhookAttempt, body: bytes | None) -> None:
         """Hand on what was delivered for *attempt*; None for a body that did not come whole."""
-        told: responses.Prediction | None = None
+        prediction: responses.Prediction | None = None
         if body is not None:
             with suppress(MalformedResponse):  # the end it meant to tell is found by asking
-                told = responses.webhook(body)
-        self._told(attempt, told)
+                prediction = responses.webhook(body)
+        self._on_webhook(attempt, prediction)
 
 
 def _last_two(path: str) -> tuple[str, str]:

@@ -180,10 +180,10 @@ class BucketStore:
             kind = {"Content-Type": mime}
             # In one request: an upload in parts that is cut off leaves parts nobody sees.
             obstore.put(bucket, path, content, attributes=kind, use_multipart=False)
-            told = obstore.head(bucket, path)
-            if told["size"] == len(content):
+            head = obstore.head(bucket, path)
+            if head["size"] == len(content):
                 md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-                if (told["e_tag"] or "").strip('"') == md5:
+                if (head["e_tag"] or "").strip('"') == md5:
                     return
                 # Encrypted with a key of one's own, or no S3: the tag is not of the content.
                 if bytes(obstore.get(bucket, path).bytes()) == content:

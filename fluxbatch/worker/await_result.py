@@ -218,7 +218,11 @@ class _Watch:
     def _tell_of_end(self) -> None:
         """Count whether it was told, or found by asking."""
         webhooks = self._context.webhooks
-        if self._has_webhook and not self._is_adopted and webhooks.ended(was_told=self._was_told):
+        if (
+            self._has_webhook
+            and not self._is_adopted
+            and webhooks.ended(was_notified=self._was_told)
+        ):
             self._context.notice_once("webhooks do not come; ends are found by asking for them")
 
     async def ask(self) -> PredictionEnd | None:

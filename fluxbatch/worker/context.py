@@ -137,7 +137,7 @@ class WorkerContext:
     def keeping(self) -> Keeping:
         """How outputs are named, and whether they tell how they were made."""
         sink = self.settings.sink
-        return Keeping(sink.path_template, tells=sink.tells)
+        return Keeping(sink.path_template, writes_metadata=sink.writes_metadata)
 
     @property
     def models(self) -> frozenset[str]:

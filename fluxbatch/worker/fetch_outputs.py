@@ -52,7 +52,7 @@ class OutputFetcher:
 
     async def _made(self, delivery: OutputsToFetch) -> Provenance | None:
         """What its images say of themselves, where they do."""
-        if delivery.provenance is not None or not self._context.settings.sink.tells:
+        if delivery.provenance is not None or not self._context.settings.sink.writes_metadata:
             return delivery.provenance
         seq, edition = delivery.tracked.prediction_seq, delivery.edition
         return await self._context.read(partial(provenance_of, prediction_seq=seq, edition=edition))

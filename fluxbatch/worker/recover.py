@@ -123,8 +123,8 @@ class Recovery:
     ) -> None:
         """Follow one prediction to its end, its slot held."""
         context, lane = self._context, self._context.lanes.lane(one.account)
-        hearing = context.webhooks.expecting(one.seq, one.intended)
-        with context.queue.busy(), deliver, hearing:
+        mailbox = context.webhooks.expecting(one.seq, one.intended)
+        with context.queue.busy(), deliver, mailbox:
             async with AsyncExitStack() as slot:
                 if lane is not None and not one.at_risk:
                     await slot.enter_async_context(context.lanes.held(lane))

@@ -156,13 +156,13 @@ class WebhookInbox:
         self._any_late = anyio.Event()
         return claim
 
-    def ended(self, *, was_told: bool) -> bool:
+    def ended(self, *, was_notified: bool) -> bool:
         """A prediction that had a webhook has ended, and it was told in time or not.
 
         True where that is one too many that was not.
         """
         relied = not self.are_silent
-        self._told.append(was_told)
+        self._told.append(was_notified)
         if not relied or not self.are_silent:
             return False
         for mailbox in self._boxes.values():
@@ -172,7 +172,7 @@ class WebhookInbox:
     def distrust(self) -> None:
         """There is reason to think that none will come; so many good ones prove otherwise."""
         for _ in range(_MISSES):
-            self.ended(was_told=False)
+            self.ended(was_notified=False)
 
     @property
     def are_silent(self) -> bool:

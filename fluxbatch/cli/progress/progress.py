@@ -146,11 +146,11 @@ class PlainProgress:
                 return reading_words(event)
             case JobFailed():
                 self._failures[event.failure] += 1
-                told = self._failures[event.failure]
-                if told > _SAME_SHOWN and not self._console.verbose:
+                seen = self._failures[event.failure]
+                if seen > _SAME_SHOWN and not self._console.verbose:
                     return None
                 more = " (further ones like this are counted at the end)"
-                return failure_words(event) + (more if told == _SAME_SHOWN else "")
+                return failure_words(event) + (more if seen == _SAME_SHOWN else "")
             case _:
                 words = event_words(event)
                 return words or (_detail(event) if self._console.verbose else None)

@@ -97,7 +97,7 @@ class Keeping(NamedTuple):
 
     template: str = DEFAULT_TEMPLATE
     """`sink.path_template`."""
-    tells: bool = False
+    writes_metadata: bool = False
 
 
 AS_BEFORE = Keeping()
@@ -136,7 +136,7 @@ def want_outputs(
     template = path_template(keeping.template)
     made = None
     named = NameFields(bytes(job).hex(), edition)
-    if keeping.tells or template.needs_record:
+    if keeping.writes_metadata or template.needs_record:
         made = provenance_of(db, prediction_seq, edition)
         named = made.named(0)
     wanted = []

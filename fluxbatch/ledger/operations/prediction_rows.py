@@ -122,9 +122,9 @@ def amounts_after(move: MoneyMove, before: Before, cost: Micros | None) -> Amoun
         return Amounts(before.reserved or before.price, None, 0)
     if move is MoneyMove.RELEASED:
         return Amounts(0, None, 0)
-    told = before.cost if cost is None and not before.estimated else cost
-    guessed = told is None and move is MoneyMove.BY_COST
-    return Amounts(0, before.price if told is None else told, int(guessed))
+    known = before.cost if cost is None and not before.estimated else cost
+    guessed = known is None and move is MoneyMove.BY_COST
+    return Amounts(0, before.price if known is None else known, int(guessed))
 
 
 def book_amounts(db: Database, before: Before, after: Amounts) -> None:
