@@ -269,7 +269,7 @@ class ImportRows:
     manifest_seq: int
     rows: Sequence[Row]
     shuffle: int | None = None
-    """As its `BeginImport` was told."""
+    """As given to its `BeginImport`."""
 
     def apply(self, db: Database) -> None:
         db.take_time()

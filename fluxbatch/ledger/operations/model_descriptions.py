@@ -108,7 +108,7 @@ _NAMED = Statement(
 
 
 def models_named(db: Database) -> list[str]:
-    """Every model that a manifest of this dataset was read for: no other can have been bought."""
+    """Every model that a manifest of this dataset was read for: no other can have been used."""
     return [model for (model,) in db.run(_NAMED)]
 
 

@@ -93,7 +93,7 @@ _TALLY = Statement(
 
 
 class Keeping(NamedTuple):
-    """How a dataset's outputs are to be named, and whether they tell how they were made."""
+    """The naming of a dataset's outputs, and whether they carry metadata."""
 
     template: str = DEFAULT_TEMPLATE
     """`sink.path_template`."""

@@ -109,7 +109,7 @@ def another_lives(db: Database, job_seq: int, prediction_seq: int) -> bool:
 
 
 def end_reason(db: Database, job_seq: int, failure: FailureClass) -> str | None:
-    """The words of the job's latest prediction that failed so."""
+    """The reason of the job's latest prediction that failed so."""
     found = db.run(_REASON, {"job_seq": job_seq, "failed_of": failure})
     return found[0][0] if found else None
 
@@ -128,7 +128,7 @@ def amounts_after(move: MoneyMove, before: Before, cost: Micros | None) -> Amoun
 
 
 def book_amounts(db: Database, before: Before, after: Amounts) -> None:
-    """Move the difference in the books of the prediction's own run and day."""
+    """Move the difference in the budget lines of the prediction's own run and day."""
     was = Amounts(before.reserved, before.cost, before.estimated).parts
     reserved, settled, estimated = (new - old for new, old in zip(after.parts, was, strict=True))
     if reserved or settled or estimated:

@@ -183,7 +183,7 @@ def shown_runs(db: Database) -> list[ShownRun]:
 
 
 def shown_predictions(db: Database, run_seq: int) -> Iterator[ShownPrediction]:
-    """All that a run bought, oldest first."""
+    """All predictions of a run, oldest first."""
     after = 0
     place = {"run_seq": run_seq, "most": _PREDICTIONS}
     while records := db.run(_BOUGHT, {**place, "after": after}):

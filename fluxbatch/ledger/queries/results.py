@@ -183,7 +183,7 @@ _STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")
 
 
 def job_state(db: Database, name: JobId) -> JobState | None:
-    """None for a job the dataset never heard of."""
+    """None for a job the dataset does not know."""
     found = db.run(_STATE, {"job_id": name})
     return JobState(found[0][0]) if found else None
 
