@@ -90,7 +90,7 @@ class OutputFetcher:
     async def _not_an_image(
         self, delivery: OutputsToFetch, output: WantedOutput, reason: str
     ) -> None:
-        """It stays `repair`'s, for a fluxbatch that stores such things; no more of it is bought."""
+        """It is left to `repair` of a version that stores it; no more of it is submitted."""
         context = self._context
         await self._lost(delivery, output, reason)
         if not context.queue.is_closed:

@@ -116,7 +116,7 @@ class _Learned:
         return self._plans[polls]
 
     def surely_s(self) -> float:
-        """When almost every prediction has ended and been told of."""
+        """When almost every prediction has ended and its webhook has come."""
         middle_s, sigma = self._fit()
         return 1.1 * middle_s * math.exp(_SURELY_SIGMAS * sigma) + _WEBHOOK_LATE_S
 
@@ -157,7 +157,7 @@ class PollSchedule:
             self.saw(kind, duration_s, duration_s)
 
     def drain_s(self, unseen_s: float) -> float:
-        """How long what is bought now is likely to take to its stored file; *unseen_s* stands in
+        """How long what is submitted now is likely to take to its stored file; *unseen_s* stands in
         for a prediction's duration before one was seen."""
         longest = max(self._all.recent, default=unseen_s)
         return longest * 1.2 + _FETCH_S

@@ -82,7 +82,7 @@ async def test_what_nobody_waits_for_any_more_is_late() -> None:
 
     assert not webhooks.is_expected(ATTEMPT)
     with anyio.fail_after(1):
-        await webhooks.late_words()
+        await webhooks.late_arrived()
     assert webhooks.take_late() == [(ATTEMPT, SAID)]
 
 
