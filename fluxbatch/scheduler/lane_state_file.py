@@ -75,7 +75,7 @@ class LaneFile:
     """One account's file, locked from `open` to `close`. Synchronous; one thread at a time."""
 
     def __init__(self, account: str, dataset: str, where: str, folder: Path | None = None) -> None:
-        """*dataset* is the ledger's own name, *where* what other processes are told."""
+        """*dataset* is the ledger's own name, *where* what other processes are shown."""
         place = folder or lanes_folder()
         try:
             place.mkdir(parents=True, exist_ok=True)

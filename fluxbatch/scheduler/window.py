@@ -40,7 +40,7 @@ class CreateWindow:
         return self._answered[place] + self.window_s - now
 
     def leave(self) -> None:
-        """A place is taken, before the create leaves."""
+        """Take an entry, before the create leaves."""
         self.unanswered += 1
 
     def withdraw(self) -> None:
