@@ -41,7 +41,7 @@ _Opener = Callable[[], IO[bytes]]
 
 
 class Options(ShapeOptions, total=False):
-    """What a run may be told beside its source."""
+    """The options of a run beside its source."""
 
     skip_invalid: bool
     no_wait: bool

@@ -35,7 +35,7 @@ _R = TypeVar("_R", bound=PrintedReport)
 def maintenance_request(
     console: Console, folder: Path, base_url: str, *, needs_key: bool = True
 ) -> MaintenanceRequest:
-    """The dataset, the keys, and the provider as its latest run was told."""
+    """The dataset, the keys, and the provider as its latest run was configured."""
     dataset = Folder(folder)
     environ = environment()
     flags = {"provider": {"base_url": base_url}} if base_url else {}
@@ -53,7 +53,7 @@ def maintenance_request(
 def run_maintenance(
     console: Console, verb: Callable[[Events], Awaitable[_R]], lines: Callable[[_R], Iterator[str]]
 ) -> int:
-    """Run the verb, tell its report; answers the exit code."""
+    """Run the verb and print its report; answers the exit code."""
     events = Events(partial(_hear, console))
     report = anyio.run(partial(verb, events), backend_options=loop_options())
     if console.json:

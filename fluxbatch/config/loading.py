@@ -1,6 +1,6 @@
 """The loading of settings: file, environment, `.env` and flags into one `Settings`.
 
-Owns the precedence and the words for what is wrong. Knows no setting's meaning.
+Owns the precedence and the error messages. Knows no setting's meaning.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _SPREAD = 0.5
 
 
 class Eta:
-    """Hears every status; answers in words."""
+    """Receives every status; answers in words."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()

@@ -122,6 +122,6 @@ def event_fields(event: Event) -> dict[str, Any]:
 
 
 def _text(event: Event) -> str:
-    """A sentence where there is one, then the facts that it does not tell."""
+    """A sentence where there is one, then the facts that it does not name."""
     facts = " ".join(f"{name}={value}" for name, value in event_fields(event).items())
     return event_words(event) or f"{_NAMES[type(event)]} {facts}"

@@ -284,7 +284,7 @@ def failure_words(event: JobFailed) -> str:
 
 
 def event_words(event: Event) -> str | None:
-    """What every watcher is told, or None for what only matters in sum."""
+    """The line every watcher is shown, or None for what only matters in sum."""
     match event:
         case RunStarted(run_id=run_id, continued=True):
             return (

@@ -20,7 +20,7 @@ from fluxbatch.ledger.queries.runs_and_failures import FailedJob
 
 _LABEL_COLUMNS = 10
 _WIDEST = 140
-"""Bars wider than that tell no more; texts take what there is."""
+"""Bars wider than that show no more; texts take what there is."""
 _NARROW = 60
 _ROOMY = 30
 """Lines from which on a single lane at work has a line too."""

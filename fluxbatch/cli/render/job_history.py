@@ -1,7 +1,7 @@
 """The history of one job in words, and what to do next.
 
 Owns the sentence for every event of the state tables. A line of the ledger whose event has no
-sentence here is told by its name and its states: nothing is left out.
+sentence here is shown by its name and its states: nothing is left out.
 """
 
 from __future__ import annotations
