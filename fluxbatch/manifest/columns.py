@@ -110,7 +110,7 @@ class Columns:
             )
         if not layout.problems:
             return
-        # One name alone may be a whole line, told apart by another sign than commas.
+        # One name alone may be a whole line, separated by another sign than commas.
         is_near = len(names) > 1 and any("did you mean" in why for _, why in layout.problems)
         if len(layout.problems) == len(names) and not is_near:
             raise ManifestError(_no_header(names, self._inputs))

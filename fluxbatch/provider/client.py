@@ -52,7 +52,7 @@ class Listing:
     unreadable: int
     """Rows without an id: what they were cannot be known, so such a listing proves no absence."""
     began: datetime | None
-    """A moment, by the provider's clock, before it began to answer; None if it tells no time."""
+    """A moment, by the provider's clock, before it began to answer; None if it gives no time."""
 
     @property
     def is_complete(self) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fluxbatch.domain.job import FailureClass
 
 Clean = Callable[[str], str]
-"""Makes other people's words fit for our messages, this client's key taken out."""
+"""Redacts text from other programs for our messages, this client's key included."""
 
 _CODE_CLASSES: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
     (re.compile(r"invalid input|validation|bad request"), FailureClass.INVALID_INPUT),
@@ -30,7 +30,7 @@ _WORD_CLASSES: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
         FailureClass.FILTERED,
     ),
 )
-"""What the words of a code or a reason say; the first match wins, none is `provider_error`."""
+"""The class by the text of a code or a reason; the first match wins, none: `provider_error`."""
 
 _MAX_DEPTH = 6
 _MAX_ITEMS = 8

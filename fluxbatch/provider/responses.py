@@ -55,7 +55,7 @@ _MAX_WORD_CHARS = 40
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One prediction as the provider tells it; URLs and input are not printed."""
+    """One prediction as the provider reports it; URLs and input are not printed."""
 
     prediction_id: PredictionId | None
     status: Status

@@ -130,7 +130,7 @@ def _common(response: HttpResponse, request_id: str, words: str, now: datetime) 
 
 
 def detail(response: HttpResponse, clean: Clean) -> str:
-    """`: ` and the provider's words, or nothing."""
+    """`: ` and the provider's message, or nothing."""
     tidy = clean(_words(response))
     return f": {tidy}" if tidy else ""
 

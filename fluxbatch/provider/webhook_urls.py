@@ -44,7 +44,7 @@ class WebhookAttempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WebhookAddress:
-    """Where one attempt's end is to be told, and by what word; neither is printed."""
+    """The URL for one attempt's end, and its secret; neither is printed."""
 
     url: str = field(repr=False)
     secret: str = field(repr=False)
@@ -110,7 +110,7 @@ class WebhookVerdict:
 _NOT_FOUND, _NOT_ALLOWED, _FORBIDDEN = WebhookVerdict(404), WebhookVerdict(405), WebhookVerdict(403)
 
 OnWebhook = Callable[[WebhookAttempt, responses.Prediction | None], None]
-"""Hears a verified delivery; None: it could not be read. Must not block."""
+"""Receives a verified delivery; None: it could not be read. Must not block."""
 
 
 class WebhookReceiver:
@@ -136,7 +136,7 @@ class WebhookReceiver:
         """Hand on what was delivered for *attempt*; None for a body that did not come whole."""
         prediction: responses.Prediction | None = None
         if body is not None:
-            with suppress(MalformedResponse):  # the end it meant to tell is found by asking
+            with suppress(MalformedResponse):  # the end it meant to report is found by polling
                 prediction = responses.webhook(body)
         self._on_webhook(attempt, prediction)
 

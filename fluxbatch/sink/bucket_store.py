@@ -45,7 +45,7 @@ _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist",
 
 
 class BucketStore:
-    """Objects below *url*, half files below *root*.
+    """Objects below *url*, temporary files below *root*.
 
     *timeout_s* is for one try of an upload; it is repeated for twice as long.
     """
@@ -114,7 +114,7 @@ class BucketStore:
         return self._local.sweep()
 
     def has_room(self, min_free: int) -> bool:
-        """For half files; a bucket has no end."""
+        """For temporary files; a bucket has no end."""
         return self._local.has_room(min_free)
 
     def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:

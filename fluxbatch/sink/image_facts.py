@@ -27,7 +27,7 @@ class ImageFacts:
 
 
 def read_image_facts(path: Path) -> ImageFacts | None:
-    """What the file at *path* tells, or its sidecar beside it; None where nothing does.
+    """The metadata in the file at *path*, or in its sidecar beside it; None without any.
 
     Raises `ConfigError` where it cannot be read.
     """

@@ -56,7 +56,7 @@ class ImageStore(Images, Protocol):
     """Where a dataset's images are put. All of it blocks; a failure is a `SinkError`."""
 
     def claim(self, dataset: str) -> None:
-        """Make sure, before anything is bought, that images of that dataset can be kept here.
+        """Make sure, before anything is submitted, that images of that dataset can be kept here.
 
         Raises `SinkError` where they cannot, `ConfigError` where others' are.
         """

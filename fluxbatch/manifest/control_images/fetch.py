@@ -150,7 +150,7 @@ class RemoteImages:
             raise SinkError(f"cannot keep control images in {place!r}: {exc.strerror}") from exc
 
     def _make_place(self) -> None:
-        """The folder, without the halves that a killed process has left in it."""
+        """The folder, without the temporary files that a killed process has left in it."""
         with self._lock:
             if self._is_swept:
                 return

@@ -50,7 +50,7 @@ class Page:
     """An answer whose body has not been read yet."""
 
     version: str
-    """What tells it from the same address' other contents; empty where the server does not say."""
+    """What distinguishes this content from others at the address; empty if the server is silent."""
     size: int | None
     _answer: HTTPResponse
 

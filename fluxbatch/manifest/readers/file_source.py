@@ -161,7 +161,7 @@ class FileSource:
 
 
 class _Seen:
-    """A file that tells how far it was read, and keeps the digest of that."""
+    """A file that knows how far it was read, and keeps the digest of that."""
 
     def __init__(self, file: BinaryIO, digest: hashlib._Hash, source: FileSource) -> None:
         self._file = file

@@ -238,7 +238,7 @@ def _require_equal_lengths(axes: Sequence[Axis]) -> None:
 def _count_left(axes: Sequence[Axis], excluded: Sequence[Mapping[str, Json]]) -> int:
     """Cells of the product that no partial cell covers.
 
-    Axis by axis, only the positions that some partial cell names are told apart; what is left of
+    Axis by axis, only the positions that some partial cell names are distinguished; what is left of
     an axis counts as one case. Equal cases are counted once.
     """
     known: dict[tuple[int, frozenset[int]], int] = {}
