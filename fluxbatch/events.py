@@ -46,7 +46,7 @@ class PredictionMoved:
     prediction: int
     """The ledger's number of the prediction."""
     provider_id: str | None
-    """The prediction's id at the provider, once it has told it."""
+    """The prediction's id at the provider, once it is known."""
     state: PredictionState
     job_state: JobState
     lane: str
@@ -94,7 +94,7 @@ class LaneChanged:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """No more is bought from here on; what runs is finished."""
+    """No more is submitted from here on; what runs is finished."""
 
     reason: str
 

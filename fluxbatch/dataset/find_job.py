@@ -98,7 +98,7 @@ def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) 
 
 
 def _output_by_facts(db: Database, path: Path) -> tuple[int, int] | None:
-    """By what it tells: a sidecar, or an image that somebody has saved anew with its facts."""
+    """By the metadata it carries: a sidecar, or an image saved anew with its facts."""
     from fluxbatch.sink.image_facts import read_image_facts  # what else is asked for reads no image
 
     image = read_image_facts(path)

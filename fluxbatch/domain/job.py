@@ -50,7 +50,7 @@ class PredictionState(StrEnum):
 
     @property
     def is_live(self) -> bool:
-        """It may be alive at the provider, so nothing else may be bought for its job."""
+        """It may be alive at the provider, so nothing else may be submitted for its job."""
         return self in LIVE
 
 

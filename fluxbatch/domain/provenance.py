@@ -19,7 +19,7 @@ from fluxbatch.domain.filenames import NameFields
 _FORMAT = 1
 _MARK = "fluxbatch"
 MAX_METADATA_BYTES = 16 * 1024 * 1024
-"""Facts that are longer are none: reading a stranger's file has an end."""
+"""Facts that are longer are ignored: the reading of an untrusted file is bounded."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 Metadata = dict[str, Any]
@@ -41,7 +41,7 @@ class Provenance(NamedTuple):
     seed: int | None
     run_id: str
     created_at: str
-    """RFC 3339: when it was about to be bought."""
+    """RFC 3339: when its create was about to be sent."""
     row: int | None = None
     """The first row that names the job, in the manifest that named it last."""
     row_id: str | None = None

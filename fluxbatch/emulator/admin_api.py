@@ -38,7 +38,7 @@ def handle_admin(core: ProviderCore, call: Call, name: str) -> Reply:
 
 
 def stats(core: ProviderCore) -> dict[str, Any]:
-    """The books and the witness in one flat object (`accounts` apart)."""
+    """The billing and the witness in one flat object (`accounts` apart)."""
     now = core.advance()
     billing, uploads, counts = core.executor.billing, core.storage.uploads, core.counts
     return {

@@ -91,7 +91,7 @@ def html_page(status: int, title: str) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class WebhookPost:
-    """One webhook POST to make; tell `ProviderCore.delivered` how it went."""
+    """One webhook POST to make; `ProviderCore.delivered` takes its outcome."""
 
     prediction_id: str
     url: str

@@ -45,5 +45,5 @@ class ResponseBuilder:
         return empty[prediction.serial % 3] if prediction.state is State.SUCCEEDED else None
 
     def webhook(self, prediction: EmulatedPrediction) -> dict[str, Any]:
-        """The payload that tells of an end."""
+        """The payload that reports an end."""
         return self._dialect.webhook(prediction, self.output(prediction))

@@ -20,7 +20,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a card tells of."""
+    """The content of a card."""
 
     title: str
     format_name: str

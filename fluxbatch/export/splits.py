@@ -22,7 +22,7 @@ _MOST_SPLITS = 100
 
 
 def parse_splits(given: Sequence[str]) -> Split:
-    """From the words of `--split`; raise `ConfigError` (exit 2) for what is neither.
+    """From the text of `--split`; raise `ConfigError` (exit 2) for what is neither.
 
     None: the manifest's own `split` column, `train` where a row has none. One word: another
     column. `NAME=SHARE` once or more: the shares are fractions or percents and make up 1.

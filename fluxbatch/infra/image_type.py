@@ -17,7 +17,7 @@ _TAIL_BYTES = 65_536
 
 
 def sniff(head: bytes) -> str | None:
-    """The type that the first bytes tell; None where it is no image known here."""
+    """The type that the first bytes show; None where it is no image known here."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):

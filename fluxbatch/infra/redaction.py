@@ -28,7 +28,7 @@ def sanitize(text: str, *, limit: int = MAX_CHARS) -> str:
 
 
 def strip_markup(text: str) -> str:
-    """The words of an HTML page, for gateways that answer with one."""
+    """The text of an HTML page, for gateways that answer with one."""
     return _MARKUP.sub(" ", text)
 
 

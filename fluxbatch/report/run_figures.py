@@ -32,7 +32,7 @@ class RunFigures:
     run: ShownRun
     totals: Totals
     jobs: int
-    """That it bought something for."""
+    """That it submitted something for."""
     seconds: float
     """From its start to the last thing that happened in it."""
     limit: int
@@ -43,7 +43,7 @@ class RunFigures:
     rate: tuple[TimePoint, ...]
     spent: tuple[TimePoint, ...]
     durations: tuple[float, ...]
-    """Of successes, sorted; as the provider tells them, else from its answer to the end seen."""
+    """Of successes, sorted; as the provider reports them, else from its answer to the end seen."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class _Sums:
 
 
 def run_figures(db: Database, run: ShownRun) -> RunFigures:
-    """Read all that *run* bought."""
+    """Read all predictions of *run*."""
     began = parse_utc(run.started_at).timestamp()
     sums = _Sums()
     for one in shown_predictions(db, run.seq):
