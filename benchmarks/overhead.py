@@ -1,4 +1,4 @@
-"""What the engine itself costs: limits off, 50 ms jobs, 500 in flight, 64 x 64 jpg outputs.
+"""The cost of the engine itself: limits off, 50 ms jobs, 500 in flight, 64 x 64 jpg outputs.
 
 Both programs download and decode; only the engine keeps a durable ledger and files.
 """

@@ -1,4 +1,4 @@
-"""What a good user writes without an engine: gather, a semaphore, a limiter, a poll every 2 s.
+"""A good script without an engine: gather, a semaphore, a limiter, a poll every 2 s.
 
 The yardstick of every benchmark. It downloads and decodes what it made and keeps no ledger.
 """

@@ -1,4 +1,4 @@
-"""From the command to the first create: a manifest never seen, and one seen and half done.
+"""The time to the first create: a manifest never seen, and one seen and half done.
 
 `python -m benchmarks.startup [ROWS]`. What is measured is the command itself, imports and all; the
 moment of a create is the emulator's. The half that is done is the first job's own prediction and

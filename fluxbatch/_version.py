@@ -1,4 +1,4 @@
-"""The version, alone, so that every layer may read it."""
+"""The version, in a module of its own so that every layer may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every exception fluxbatch raises on purpose, and the exit codes.
+"""The tree of exceptions that fluxbatch raises on purpose, and the exit codes.
 
 FluxbatchError
 ├── ConfigError            the run never started; exit code 2
@@ -120,7 +120,7 @@ class NotSent(TransientApiError):
 
 
 class QuotaExceeded(TransientApiError):
-    """The provider says we are over a limit, whatever our own books say."""
+    """The provider says we are over a limit, whatever our own count says."""
 
     def __init__(
         self,
@@ -172,4 +172,4 @@ class IllegalTransition(LedgerError):
 
 
 class SinkError(FluxbatchError):
-    """A result could not be made durable, so no more may be bought."""
+    """A result could not be made durable, so no more may be submitted."""

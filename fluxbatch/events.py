@@ -1,6 +1,6 @@
-"""What happened, told to whoever listens: the terminal, the log, the metrics.
+"""The events of a run, for its listeners: the terminal, the log, the metrics.
 
-Owns the vocabulary and the one way to hear it. Events are immutable facts told
+Owns the vocabulary and the one way to listen. Events are immutable facts, published
 after they are durable; nobody may steer the engine by them, and a listener
 that raises is a bug that ends the run rather than a silence.
 """
@@ -46,7 +46,7 @@ class PredictionMoved:
     prediction: int
     """The ledger's number of the prediction."""
     provider_id: str | None
-    """The prediction's id at the provider, once it has told it."""
+    """The prediction's id at the provider, once it is known."""
     state: PredictionState
     job_state: JobState
     lane: str
@@ -94,7 +94,7 @@ class LaneChanged:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """No more is bought from here on; what runs is finished."""
+    """No more is submitted from here on; what runs is finished."""
 
     reason: str
 

@@ -1,7 +1,7 @@
-"""Which job is next: the ledger's pending jobs in line, and those that wait for another try.
+"""The queue of a run: the ledger's pending jobs in order, and those that wait for a retry.
 
-Owns what was handed out and not ended. Jobs come in pages, so a million of them cost
-no memory; one that is given back comes again after its pause. Closed, it hands out
+Owns the jobs that are handed out and not yet ended. Jobs come in pages, so a million of them cost
+no memory; one that is released comes again after its pause. Closed, it hands out
 nothing more. Knows nothing of lanes, money or HTTP.
 """
 
@@ -27,19 +27,19 @@ _LOW = 200
 class Claim:
     """A job in a worker's hands; `job` is None when there will be no more."""
 
-    __slots__ = ("again_after_s", "at_front", "job")
+    __slots__ = ("at_front", "job", "retry_after_s")
 
     def __init__(self, job: QueuedJob | None) -> None:
         self.job = job
-        self.again_after_s: float | None = None
+        self.retry_after_s: float | None = None
         self.at_front = False
 
     def retry_after(self, after_s: float = 0.0) -> None:
         """Hand it out once more, not earlier than *after_s* from now."""
-        self.again_after_s = after_s
+        self.retry_after_s = after_s
 
     def release(self) -> None:
-        """Put it back in its place: nothing happened to it."""
+        """Put it back at the front: nothing happened to it."""
         self.at_front = True
 
 
@@ -52,7 +52,7 @@ class JobQueue:
         self._ready: deque[QueuedJob] = deque()
         self._paused: list[tuple[float, int, QueuedJob]] = []
         self._pauses = 0
-        self._place = QUEUE_START
+        self._cursor = QUEUE_START
         self._exhausted = False
         self._reading = anyio.Lock()
         self._busy = 0
@@ -76,7 +76,7 @@ class JobQueue:
 
     def go_on(self) -> None:
         """Whatever is pending now, from the first page on."""
-        self._place, self._exhausted, self.is_closed = QUEUE_START, False, False
+        self._cursor, self._exhausted, self.is_closed = QUEUE_START, False, False
         self._wake()
 
     def block(self, reason: str) -> None:
@@ -97,7 +97,7 @@ class JobQueue:
             yield claim
         finally:
             if claim.job is not None:
-                self._give_back(claim, claim.job)
+                self._return(claim, claim.job)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -109,13 +109,13 @@ class JobQueue:
             self._busy -= 1
             self._wake()
 
-    def _give_back(self, claim: Claim, job: QueuedJob) -> None:
+    def _return(self, claim: Claim, job: QueuedJob) -> None:
         self._busy -= 1
         if claim.at_front:
             self._ready.appendleft(job)
-        elif claim.again_after_s is not None:
+        elif claim.retry_after_s is not None:
             self._pauses += 1
-            due = self._clock.monotonic() + claim.again_after_s
+            due = self._clock.monotonic() + claim.retry_after_s
             heapq.heappush(self._paused, (due, self._pauses, job))
         self._wake()
 
@@ -163,7 +163,7 @@ class JobQueue:
         async with self._reading:
             if len(self._ready) >= _LOW or self._exhausted:
                 return
-            jobs, self._place = await self._read_page(self._place, _PAGE)
+            jobs, self._cursor = await self._read_page(self._cursor, _PAGE)
             self._ready.extend(jobs)
             self._exhausted = len(jobs) < _PAGE
 

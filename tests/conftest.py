@@ -1,4 +1,4 @@
-"""What every test gets: asyncio as the loop, and a home and environment of its own."""
+"""The setup of every test: asyncio as the loop, and a home and environment of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The Python API: the command line's verbs as functions and values.
+"""The functions and values of the Python API: the command line's verbs for programs.
 
-Owns what is promised to programs: `Dataset`, `run`, `plan` and the plain values they hand
-out. Everything is done by the engine, the planner and the ledger; a refusal is the exception
+Owns what is promised to programs: `Dataset`, `run`, `plan` and the plain values they
+return. Everything is done by the engine, the planner and the ledger; a refusal is the exception
 they raise, an outcome is the summary's exit code.
 """
 
@@ -41,7 +41,7 @@ _Opener = Callable[[], IO[bytes]]
 
 
 class Options(ShapeOptions, total=False):
-    """What a run may be told beside its source."""
+    """The options of a run beside its source."""
 
     skip_invalid: bool
     no_wait: bool

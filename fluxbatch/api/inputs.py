@@ -1,4 +1,4 @@
-"""What Python callers give, made into what the engine takes.
+"""The inputs of the Python API, turned into a manifest, settings and keys for the engine.
 
 Owns the reading of sources, settings and keys for the API, and the manifest that rows become:
 a JSONL file named by its content, so that the same rows are the same manifest again.

@@ -1,4 +1,4 @@
-"""The verbs, put together. Importing this costs little more than typer itself: a test measures."""
+"""The command-line application: all verbs in one typer app, cheap to import (a test measures)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where an invocation's words go: data to stdout, talk to stderr, keys to neither.
+"""The console of one invocation: data to stdout, messages to stderr, keys to neither.
 
-Owns both streams and the one redaction: whatever is written passes `clean`, which takes out
+Owns both streams and the one redaction: whatever is written passes `redact`, which takes out
 every known key, what a URL or a header has of credentials, and every control character. A reader
 that went away (`| head`) ends its stream and nothing else: a run must not die of a closed pipe.
 """

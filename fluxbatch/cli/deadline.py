@@ -1,4 +1,4 @@
-"""When a run has to be over: `--max-duration` and `--deadline` as one moment."""
+"""The moment a run must end: `--max-duration` and `--deadline` as one time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exception in words for people, and in an exit code for programs. Once, here.
+"""The translation of an exception into a message for people and an exit code for programs.
 
 Errors of ours speak for themselves. Anything else is a bug: its traceback goes to a file
 (and to stderr for who asked), because the screen is no place to keep it.

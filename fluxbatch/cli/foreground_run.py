@@ -1,4 +1,4 @@
-"""One run in the foreground: asked for, watched, and summed up."""
+"""One run in the foreground: requested, shown, and summed up."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def run_batch(
             request = replace(request, canary=Canary(canary, goes_on))
         events = Events(shown.hear, *([logged.hear] if logged is not None else []))
         run = partial(execute_run, request, events, on_status=shown.show, handle_signals=True)
-        told = partial(
+        notified_run = partial(
             with_notifications, request.settings.notify, str(request.folder.root), events, run
         )
-        summary = anyio.run(told, backend_options=loop_options())
+        summary = anyio.run(notified_run, backend_options=loop_options())
     tell_summary(console, summary, request.folder, again)
     if console.json:
         console.object(summary.as_json())

@@ -1,4 +1,4 @@
-"""A verb that looks after a dataset: how it is asked for, run and told."""
+"""The common entry of the maintenance verbs: their request, their run, their output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _R = TypeVar("_R", bound=PrintedReport)
 def maintenance_request(
     console: Console, folder: Path, base_url: str, *, needs_key: bool = True
 ) -> MaintenanceRequest:
-    """The dataset, the keys, and the provider as its latest run was told."""
+    """The dataset, the keys, and the provider as its latest run was configured."""
     dataset = Folder(folder)
     environ = environment()
     flags = {"provider": {"base_url": base_url}} if base_url else {}
@@ -53,9 +53,9 @@ def maintenance_request(
 def run_maintenance(
     console: Console, verb: Callable[[Events], Awaitable[_R]], lines: Callable[[_R], Iterator[str]]
 ) -> int:
-    """Run the verb, tell its report; answers the exit code."""
-    heard = Events(partial(_hear, console))
-    report = anyio.run(partial(verb, heard), backend_options=loop_options())
+    """Run the verb and print its report; answers the exit code."""
+    events = Events(partial(_hear, console))
+    report = anyio.run(partial(verb, events), backend_options=loop_options())
     if console.json:
         console.object(report.as_json())
     else:

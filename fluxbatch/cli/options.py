@@ -1,4 +1,4 @@
-"""Flags that several verbs share, each worded once, and how a verb gets its voice."""
+"""Flags that several verbs share, each worded once, and the console they configure."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class _Library(logging.Handler):
 def console_for(
     ctx: typer.Context, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
 ) -> Console:
-    """The invocation's voice, told of the verb's flags."""
+    """The invocation's console, set by the verb's flags."""
     console = ctx.obj if isinstance(ctx.obj, Console) else Console()
-    # What libraries have to say passes the same redaction as our own words.
+    # The messages of libraries pass the same redaction as our own.
     logging.lastResort = _Library(console)
     console.json = as_json
     console.quiet = quiet

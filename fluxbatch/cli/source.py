@@ -1,4 +1,4 @@
-"""From what was typed to settings and keys: flag over environment over `.env` over file."""
+"""The settings and keys of one invocation: flag over environment over `.env` over file."""
 
 from __future__ import annotations
 

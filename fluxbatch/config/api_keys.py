@@ -1,4 +1,4 @@
-"""API keys: where they come from, what they are called, who shares limits.
+"""API keys: their sources, their labels, and which of them share limits.
 
 Owns the only copies of the keys' texts. A key prints as its label and a short
 fingerprint; its text is handed out by one method, to the code that writes the

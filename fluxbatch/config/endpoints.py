@@ -1,5 +1,4 @@
-"""Settings that are addresses: the provider's, where webhooks come, whoever is told of a run,
-where images are kept.
+"""Settings that are addresses: the provider, webhooks, notifications, the image store.
 
 Owns which of them may be used: nothing that carries a key or a secret leaves unencrypted,
 unless it stays on this machine.
@@ -47,7 +46,7 @@ class Provider(Section):
 
 
 class Webhook(Section):
-    """How the provider tells of ends. Without `public_url` it is asked alone."""
+    """Webhooks: the provider reports ends. Without `public_url` it is only polled."""
 
     public_url: str | None = None
     """What the provider calls, as it sees it; port 0: the one that `listen` got."""
@@ -72,7 +71,7 @@ class Webhook(Section):
 
 
 class Notify(Section):
-    """Who is told of a run that nobody watches. An address may be `env:NAME`: it is a secret."""
+    """The addresses notified of an unattended run. An address may be `env:NAME`: it is a secret."""
 
     url: str | None = None
     """Gets the run's end as a JSON POST; `text` is a sentence, as chat programs take it."""

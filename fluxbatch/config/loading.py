@@ -1,6 +1,6 @@
 """The loading of settings: file, environment, `.env` and flags into one `Settings`.
 
-Owns the precedence and the words for what is wrong. Knows no setting's meaning.
+Owns the precedence and the error messages. Knows no setting's meaning.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def load_settings(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     *,
-    beneath: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Read the file at *path* (yaml or toml) under *environ* under *flags* (nested like the file).
 
-    Without a file *beneath* stands for it. *environ* is what `environment()` gives. Raises
+    Without a file *base* stands for it. *environ* is what `environment()` gives. Raises
     `ConfigError` naming every bad setting.
     """
     surroundings = environment() if environ is None else environ
-    from_file = _read_file(path) if path is not None else dict(beneath or {})
+    from_file = _read_file(path) if path is not None else dict(base or {})
     if path is not None:
         _anchor(from_file, path.parent)
     given = dict(flags or {})

@@ -97,7 +97,7 @@ class SinkSettings(Section):
     """Pixels one output may have."""
 
     min_free: Bytes = Field(default=2 * 1024**3, ge=0)
-    """Bytes of free disk below which nothing more is bought."""
+    """Bytes of free disk below which nothing more is submitted."""
 
     downloads: int = Field(default=16, ge=1)
     """Downloads at the same time."""
@@ -127,7 +127,7 @@ class SinkSettings(Section):
         return text
 
     @property
-    def tells(self) -> bool:
+    def writes_metadata(self) -> bool:
         """Whether images say how they were made, in one place or the other."""
         return self.sidecar or self.embed
 
@@ -140,7 +140,7 @@ class Inputs(Section):
 
 
 class Queue(Section):
-    """In which order jobs are bought: higher `priority` first, then the manifest's order."""
+    """The order in which jobs are submitted: higher `priority` first, then the manifest's order."""
 
     shuffle: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     """A seed: jobs of one priority come in an order it decides, so that a part of a run is a
@@ -148,7 +148,7 @@ class Queue(Section):
 
 
 class StopSettings(Section):
-    """When a run that is going wrong buys no more."""
+    """The failures after which a run submits no more."""
 
     identical_failures: int = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
@@ -174,7 +174,7 @@ class KeyEntry(Section):
 
 
 class Settings(BaseSettings):
-    """Everything a run can be told, one section per concern. Build it with `load_settings`."""
+    """All settings of a run, one section per concern. Build it with `load_settings`."""
 
     model_config = SettingsConfigDict(
         frozen=True,

@@ -1,4 +1,4 @@
-"""The settings that say which jobs there are: a manifest's format, a sweep, templates.
+"""The settings that define the jobs: a manifest's format, a sweep, templates.
 
 Owns their shape, pinned for users; what they mean is `fluxbatch.manifest`'s to work out.
 """

@@ -1,4 +1,4 @@
-"""Which job somebody means: `#12`, an id of theirs, the start of one of ours, or a file.
+"""The lookup of a job by name: `#12`, a user's id, the start of a job id, or a file.
 
 Owns the order in which a name is tried, and what is said of one that fits nothing or too much.
 """
@@ -88,7 +88,7 @@ def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) 
     digest = _digest(path)
     if digest is None:
         return None
-    output = lookup.output_of_bytes(db, digest) or _told_output(db, path)
+    output = lookup.output_of_bytes(db, digest) or _output_by_facts(db, path)
     if output is None:
         raise ConfigError(
             f"{name!r} is no image of this dataset: the ledger knows neither its path nor its"
@@ -97,12 +97,12 @@ def _by_file(db: Database, manifest: ListedManifest, folder: Folder, name: str) 
     return JobRef(manifest, output[0], output_seq=output[1])
 
 
-def _told_output(db: Database, path: Path) -> tuple[int, int] | None:
-    """By what it tells: a sidecar, or an image that somebody has saved anew with its facts."""
+def _output_by_facts(db: Database, path: Path) -> tuple[int, int] | None:
+    """By the metadata it carries: a sidecar, or an image saved anew with its facts."""
     from fluxbatch.sink.image_facts import read_image_facts  # what else is asked for reads no image
 
-    told = read_image_facts(path)
-    if told is None or not isinstance(digest := told.facts.get("sha256"), str):
+    image = read_image_facts(path)
+    if image is None or not isinstance(digest := image.facts.get("sha256"), str):
         return None
     return lookup.output_of_bytes(db, digest)
 

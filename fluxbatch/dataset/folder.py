@@ -51,7 +51,7 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """How other processes are told of it."""
+        """The name by which other processes are shown it."""
         return str(self.root.absolute())
 
     def make(self) -> None:

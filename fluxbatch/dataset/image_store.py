@@ -1,4 +1,4 @@
-"""A dataset's images, wherever its ledger says they are.
+"""The image store of a dataset, as recorded in its ledger.
 
 Owns which store that is. A run names it and the ledger remembers; everyone else goes by the
 ledger alone, so that a dataset is found whole without its config.

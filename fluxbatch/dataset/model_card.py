@@ -1,9 +1,9 @@
-"""Which card a dataset goes by: a model's typed one, or the one its provider's schema gives.
+"""The model card of a dataset: a typed one, or one made from the provider's schema.
 
 Owns when the provider is asked what a model takes: never for a typed card, once a day for any
 other, and what it said is kept in the ledger and good enough where it cannot be asked again.
 The price is the config's, else the card's, else the most one execution has cost in this
-dataset; what the provider's page says is told to people, and no cap rests on it.
+dataset; what the provider's page says is shown to people, and no cap rests on it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fluxbatch.provider import ModelInfo, Transport
 
 FRESH = timedelta(days=1)
-"""How long a model's description is taken without asking again."""
+"""How long a model's description is used without asking again."""
 
 _TRIES = 2
 
@@ -126,7 +126,7 @@ def describe(
 
 
 def kept_card(db: Database, slug: str, price: Micros | None = None) -> ModelCard:
-    """The card of a model this dataset has bought from; contacts nobody."""
+    """The card of a model this dataset has used; contacts nobody."""
     if slug in known_models():
         return find_card(slug, price)
     kept = find_model(db, slug)
@@ -136,7 +136,7 @@ def kept_card(db: Database, slug: str, price: Micros | None = None) -> ModelCard
 
 
 def kept_cards(db: Database) -> dict[str, ModelCard]:
-    """Every model this dataset may have bought from, by slug."""
+    """Every model this dataset may have used, by slug."""
     return {slug: kept_card(db, slug) for slug in models_named(db)}
 
 

@@ -1,4 +1,4 @@
-"""The numbers of `fluxbatch status`: where a dataset stands, read from its ledger."""
+"""The numbers of `fluxbatch status`, read from a dataset's ledger."""
 
 from __future__ import annotations
 

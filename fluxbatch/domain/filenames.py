@@ -1,6 +1,6 @@
-"""What an image is called below `images/`, without its ending: its stem.
+"""The file name of an output below `images/`, without its extension.
 
-Owns `sink.path_template`, how words become parts of a path, and why two outputs never share a
+Owns `sink.path_template`, how text becomes part of a path, and why two outputs never share a
 name: whatever the template says, a name ends in its job, edition and number, and nothing before
 that matters. Text that somebody wrote (a prompt, an id) arrives as letters, digits and `-`, in
 lower case, so names also differ where case does not count. Touches no disk.

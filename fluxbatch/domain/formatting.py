@@ -1,6 +1,6 @@
-"""How money, times and sizes are written for people, on a terminal and on a page.
+"""The text form of money, times and sizes, for terminals and pages.
 
-Owns the figures; the words around them are each leaf's own. Pure functions on plain values.
+Owns the figures; the words around them belong to each renderer. Pure functions on plain values.
 """
 
 from __future__ import annotations

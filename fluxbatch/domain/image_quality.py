@@ -1,4 +1,4 @@
-"""Which images are nearly the same as an earlier one, by their fingerprints (`sink.looks`).
+"""The search for near-duplicate images by their fingerprints (`sink.quality`).
 
 Owns the thresholds and the search. An image is compared with those that were kept before it, never
 with every other: two dHashes that differ in three bits are equal in two of five bands, colours

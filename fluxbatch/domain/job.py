@@ -1,4 +1,4 @@
-"""What flows through the engine: rows, jobs, predictions and outputs as plain data.
+"""The engine's data: rows, jobs, predictions and outputs as plain values.
 
 Owns the names of all states and what makes two jobs the same job. A job's id
 never changes for the same input: people keep datasets for years and pay again
@@ -50,7 +50,7 @@ class PredictionState(StrEnum):
 
     @property
     def is_live(self) -> bool:
-        """It may be alive at the provider, so nothing else may be bought for its job."""
+        """It may be alive at the provider, so nothing else may be submitted for its job."""
         return self in LIVE
 
 

@@ -1,6 +1,6 @@
-"""What an image says of itself wherever it goes: how it was asked for, made and stored.
+"""The provenance of an image: how it was requested, made and stored.
 
-Owns the words of a sidecar and of the facts embedded in a file, both ways. What may be a token (a
+Owns the fields of a sidecar and of the facts embedded in a file, both ways. What may be a token (a
 URL's query) never gets in, and nothing else that is secret is known here. Touches no disk.
 """
 
@@ -19,7 +19,7 @@ from fluxbatch.domain.filenames import NameFields
 _FORMAT = 1
 _MARK = "fluxbatch"
 MAX_METADATA_BYTES = 16 * 1024 * 1024
-"""Facts that are longer are none: reading a stranger's file has an end."""
+"""Facts that are longer are ignored: the reading of an untrusted file is bounded."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 Metadata = dict[str, Any]
@@ -41,7 +41,7 @@ class Provenance(NamedTuple):
     seed: int | None
     run_id: str
     created_at: str
-    """RFC 3339: when it was about to be bought."""
+    """RFC 3339: when its create was about to be sent."""
     row: int | None = None
     """The first row that names the job, in the manifest that named it last."""
     row_id: str | None = None
@@ -77,7 +77,7 @@ class Delivered(NamedTuple):
 def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
     """Everything an image says of itself, what is not known left out."""
     row = {"number": made.row, "id": made.row_id, "axes": made.axes or None}
-    told: Metadata = {
+    facts: Metadata = {
         _MARK: _FORMAT,
         "prompt": made.input.get("prompt"),
         "seed": made.seed,
@@ -100,7 +100,7 @@ def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
         "height": image.height,
         "tool": f"fluxbatch {__version__}",
     }
-    return _known(told)
+    return _known(facts)
 
 
 def as_sidecar(facts: Metadata) -> bytes:

@@ -1,6 +1,6 @@
-"""The state tables: what may become of a prediction, of a job and of an output.
+"""The state tables of predictions, jobs and outputs.
 
-Owns which event moves which state where, and what that does to the slot, the
+Owns which event changes which state to which, and what that does to the slot, the
 money and the job's attempts. A cell that is not here does not exist: asking for
 it raises `IllegalTransition`. Knows nothing of how anything is stored or sent.
 Source: docs/design/protocol.md 2.

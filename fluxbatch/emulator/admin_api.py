@@ -1,6 +1,6 @@
 """`/_emulator/*`: what tests and demos switch and read while the emulator runs.
 
-    GET  stats         the books, the witness, the counts
+    GET  stats         the billing, the witness, the counts
     GET  predictions   every prediction with its input, end and cost
     GET  faults        what is switched on, the knobs, every known name with its meaning
     POST faults        {name: probability | {"chance", "times", "match"} | knob's value}; merges
@@ -11,7 +11,7 @@
     POST reset         a provider that was never called, at the same address
 
 Injected 429s and 402s are not counted as refused: those counts are the limits' own.
-No part of the provider's API. Reads the core's books and turns its switches; a request it
+No part of the provider's API. Reads the core's billing and turns its switches; a request it
 does not understand is a 400 that says why, never a silent success.
 """
 
@@ -38,7 +38,7 @@ def handle_admin(core: ProviderCore, call: Call, name: str) -> Reply:
 
 
 def stats(core: ProviderCore) -> dict[str, Any]:
-    """The books and the witness in one flat object (`accounts` apart)."""
+    """The billing and the witness in one flat object (`accounts` apart)."""
     now = core.advance()
     billing, uploads, counts = core.executor.billing, core.storage.uploads, core.counts
     return {

@@ -1,6 +1,6 @@
 """The thin HTTP layer: carries out what the core decided, and decides nothing.
 
-Owns sockets, the trip times, the painting threads and the webhook POSTs. Every task lives
+Owns sockets, the wire's delays, the painting threads and the webhook POSTs. Every task lives
 in the one task group that the application opens at its start and leaves at its end.
 """
 

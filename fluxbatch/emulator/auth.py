@@ -1,4 +1,4 @@
-"""Which keys are valid, and whose they are."""
+"""The API keys of the provider: which are valid, and whose they are."""
 
 from __future__ import annotations
 

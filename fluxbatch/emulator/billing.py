@@ -1,4 +1,4 @@
-"""What was billed, to whom, and what was billed twice.
+"""The billing of predictions: what was charged, to whom, and what was charged twice.
 
 When a prediction is charged: at its end, whatever the end. A success costs its price; an
 error costs it only under `bill_errors`, a cancelled one only under `bill_cancelled`, read

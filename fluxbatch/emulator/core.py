@@ -166,7 +166,7 @@ class ProviderCore:
         return Reply(200, {"status": "cancelled"})
 
     def executions(self, key: str | None, query: Mapping[str, str]) -> Reply:
-        """`GET /executions`: everybody's history, strangers' included."""
+        """`GET /executions`: everybody's history, other programs' included."""
         self.advance()
         self.counts["lists"] += 1
         refusal = self._refusal_of(key)
@@ -268,7 +268,7 @@ class ProviderCore:
             self.hooks.schedule(again, now + self._seconds("webhook_retry_seconds"))
 
     def transit_s(self) -> float:
-        """How long one trip over the wire takes, drawn anew each time."""
+        """The delay of the wire in one direction, drawn anew each time."""
         latency, jitter = self.faults.knob("latency"), self.faults.knob("jitter")
         if jitter:
             latency += jitter * self._rng.random()

@@ -1,4 +1,4 @@
-"""The provider's shop floor: predictions begin here, run, end and are charged.
+"""The executor of predictions: they begin here, run, end and are charged.
 
 Owns every prediction and the accounts they count against. Nothing runs by itself: the
 owner calls `advance` with the time, and ends happen in their order, at their own time.

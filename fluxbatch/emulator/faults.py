@@ -1,4 +1,4 @@
-"""Which faults are switched on, how likely, and the seeded dice that decide.
+"""The faults that are switched on, their probabilities, and the seeded dice that decide.
 
 Owns every fault's and knob's name: a misspelt one is refused, because a fault that is
 never injected makes a test pass for nothing. Knows nothing of what a fault does.

@@ -1,4 +1,4 @@
-"""The values that cross the emulator's border: a call, its reply, and the reply's fate.
+"""The values that cross the emulator's border: a call, its reply, and the fault on the wire.
 
 The core decides everything and says it in these; whoever carries a reply out (the HTTP
 layer, or a simulation in the same process) decides nothing. Knows no sockets, no tasks.
@@ -91,7 +91,7 @@ def html_page(status: int, title: str) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class WebhookPost:
-    """One webhook POST to make; tell `ProviderCore.delivered` how it went."""
+    """One webhook POST to make; `ProviderCore.delivered` takes its outcome."""
 
     prediction_id: str
     url: str

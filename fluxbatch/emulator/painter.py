@@ -1,4 +1,4 @@
-"""Paints the provider's images: a fake depth map of the control image, in the prompt's colours.
+"""The painter of the provider's images: a fake depth map in the prompt's colours.
 
 Pure functions of a `Picture`, so equal pictures have equal bytes; seed and index move the
 light, turn the palette and are written into a barcode, so that no two outputs are equal.

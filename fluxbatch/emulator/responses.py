@@ -1,4 +1,4 @@
-"""A prediction in the provider's words, with freshly signed URLs.
+"""A prediction as the provider's response body, with freshly signed URLs.
 
 Joins the dialect and the storage; decides nothing about either.
 """
@@ -45,5 +45,5 @@ class ResponseBuilder:
         return empty[prediction.serial % 3] if prediction.state is State.SUCCEEDED else None
 
     def webhook(self, prediction: EmulatedPrediction) -> dict[str, Any]:
-        """The payload that tells of an end."""
+        """The payload that reports an end."""
         return self._dialect.webhook(prediction, self.output(prediction))

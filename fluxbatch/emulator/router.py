@@ -1,4 +1,4 @@
-"""Which call is which endpoint: HTTP requests as values onto the core and back.
+"""The router of HTTP requests, as values, onto the core and back.
 
 Pure, so that a simulation can put it behind a fake transport. Owns paths, methods and
 what every response carries (`Date`, `X-Request-Id`); decides nothing else.

@@ -1,4 +1,4 @@
-"""What the emulator is told once, at its start.
+"""The settings of the emulator, given once at its start.
 
 Times are nominal seconds, as the contract states them; `speed` divides every one of them
 at the moment it is used, in the core and nowhere else.

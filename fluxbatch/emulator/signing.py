@@ -1,4 +1,4 @@
-"""URLs that carry their own permission: a path, an end and a signature over both.
+"""Signed URLs: a path, an end and a signature over both.
 
 The same for presigned uploads and for outputs. Times are UNIX seconds of the provider.
 """

@@ -1,4 +1,4 @@
-"""What lies behind the provider's file URLs: uploads in, images out.
+"""The storage behind the provider's file URLs: uploads in, images out.
 
 Owns the signed URLs and the download faults. An image is handed on as a `Picture`, not
 painted here: painting is slow and belongs to whoever carries the reply out.

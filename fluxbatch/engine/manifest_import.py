@@ -1,4 +1,4 @@
-"""A manifest into the ledger: read, validated, imported in batches, in one pass.
+"""The import of a manifest into the ledger: read, validated, in batches, in one pass.
 
 Owns the order of that: nothing is submitted before the last row was read, a manifest
 with bad rows leaves nothing behind, and one that was imported before is not read

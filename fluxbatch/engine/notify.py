@@ -1,7 +1,7 @@
-"""Telling somebody who is asleep: a healthcheck's pings, and a message at the end of a run.
+"""Notifications of a run: a healthcheck's pings, and a message at the end.
 
 Owns what leaves for `notify.healthcheck` and `notify.url`, and that it never matters to the
-run: a few bounded tries, then a note. The addresses are secrets: they are told to nobody.
+run: a few bounded tries, then a note. The addresses are secrets and are never printed.
 """
 
 from __future__ import annotations

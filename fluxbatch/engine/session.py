@@ -1,6 +1,6 @@
-"""One invocation of `run`: its parts, built and put together, and what they say of themselves.
+"""The session of one invocation of `run`: its parts, built and put together.
 
-Owns the desk and everything that sits at it. Starts no task: `engine` does that.
+Owns the worker context and the parts in it. Starts no task: `engine.run` does that.
 """
 
 from __future__ import annotations

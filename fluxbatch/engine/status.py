@@ -1,6 +1,6 @@
-"""Where a dataset or a run stands, as values: for the terminal, `--json` and the Python API.
+"""The status of a dataset or a run as values, for the terminal, `--json` and the Python API.
 
-Owns the shapes people and programs are told. Filled from the ledger's sums and, while
+Owns the fields that people and programs are shown. Filled from the ledger's sums and, while
 a run goes on, from its lanes; never counted along the way.
 """
 

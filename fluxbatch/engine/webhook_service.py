@@ -1,6 +1,6 @@
-"""Webhooks of one run: the key behind their addresses, the listener, and a look from outside.
+"""The webhook service of one run: the key of its addresses, the listener, a self-check.
 
-Owns what becomes of a run when any of these fails: it goes on by asking, and says so once.
+Owns what becomes of a run when any of these fails: it goes on by polling, and says so once.
 Source: docs/design/protocol.md 7.
 """
 

@@ -1,5 +1,5 @@
-"""Exports: what a dataset holds, in the formats other tools read.
+"""Exports: a dataset in the formats other tools read.
 
-A leaf room: nothing of the engine imports it. One file a format (`jsonl`, `csv`, `parquet`,
-`imagefolder`, `webdataset`); `record` has the columns they share, `exporting` puts it together.
+A leaf: nothing of the engine imports it. One file a format (`formats`); `columns` has the
+columns they share, `export` puts an export together.
 """

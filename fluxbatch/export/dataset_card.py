@@ -1,6 +1,6 @@
-"""The dataset card: a README.md that says what this is, how it was made and what it cost.
+"""The dataset card: a README.md on the dataset's content, making and cost.
 
-Owns the words and the YAML header by which Hugging Face finds the splits. There is no date in it
+Owns the text and the YAML header by which Hugging Face finds the splits. There is no date in it
 and no path: the same dataset gives the same card.
 """
 
@@ -20,7 +20,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a card tells of."""
+    """The content of a card."""
 
     title: str
     format_name: str

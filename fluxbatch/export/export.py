@@ -287,8 +287,8 @@ class _Shards:
         else:
             with self._place.draft() as draft:
                 self._made.write(spool.read(), draft, stem)
-                told = {"made_of": spool.made_of, "samples": spool.samples}
-                self._place.commit(draft, mark, told)
+                content = {"made_of": spool.made_of, "samples": spool.samples}
+                self._place.commit(draft, mark, content)
             self._done.written += 1
         self._files |= self._place.names(mark)
         del self._open[stem.split]

@@ -1,7 +1,7 @@
-"""The filter of `--where`: which rows, said in a few words.
+"""The filter of `--where`: a condition on rows, in a few words.
 
-Owns the grammar, and that a mistake is told with its place. Nothing of it ever becomes SQL: it
-is parsed to a tree and asked of one record after another.
+Owns the grammar, and that a mistake is reported with its position. Nothing of it ever becomes
+SQL: it is parsed to a tree and asked of one record after another.
 
     filter      or
     or          and { "or" and }

@@ -1,4 +1,4 @@
-"""Where an export lies: every file is there whole under its name, or not at all.
+"""The folder of an export: every file is there whole under its name, or not at all.
 
 Owns the folder: who may write in it, the drafts of what is on its way, the marks of what is done.
 A mark says what a shard was made of and the hash of each of its files: a shard whose mark and
@@ -120,14 +120,14 @@ class OutputDir:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def commit(self, draft: Draft, mark: str, told: Mapping[str, Any]) -> None:
+    def commit(self, draft: Draft, mark: str, content: Mapping[str, Any]) -> None:
         """Give everything in *draft* its name, then say so in the mark."""
         folder = self._drafts / "shard"
         with explained(self.root):
             (self.root / mark).unlink(missing_ok=True)
             for name in dict.fromkeys(_unit(name) for name in draft.files):
                 self._move(folder / name, self.root / name)
-        self.write(mark, {**told, "files": draft.files})
+        self.write(mark, {**content, "files": draft.files})
 
     def _move(self, draft: Path, final: Path) -> None:
         final.parent.mkdir(parents=True, exist_ok=True)

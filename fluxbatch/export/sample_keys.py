@@ -1,4 +1,4 @@
-"""What each sample is called: a name that is safe in every file system and unique in the export.
+"""The keys of samples: names that are safe in every file system and unique in the export.
 
 Owns the names. A sample's is its row's and the number of the image, `lamp-3_0`. The row's is the
 user's id where that is plain, else what is plain of it and a hash; without an id, 16 digits of

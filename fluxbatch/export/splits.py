@@ -1,4 +1,4 @@
-"""Which split a row belongs to: by a share of the jobs, or by what the row says of itself.
+"""The split of a row: by a share of the jobs, or by a column of the row.
 
 Owns the choice. By shares a job's id decides, so a job is in the same split in every export,
 whatever else is added, and all rows and images of one job stay together.
@@ -22,7 +22,7 @@ _MOST_SPLITS = 100
 
 
 def parse_splits(given: Sequence[str]) -> Split:
-    """From the words of `--split`; raise `ConfigError` (exit 2) for what is neither.
+    """From the text of `--split`; raise `ConfigError` (exit 2) for what is neither.
 
     None: the manifest's own `split` column, `train` where a row has none. One word: another
     column. `NAME=SHARE` once or more: the shares are fractions or percents and make up 1.

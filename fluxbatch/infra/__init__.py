@@ -1,1 +1,1 @@
-"""The ground the rest stands on: files, clocks, threads, addresses, words of strangers."""
+"""The infrastructure: files, clocks, threads, network addresses, redaction."""

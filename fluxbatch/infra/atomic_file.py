@@ -1,4 +1,4 @@
-"""Files that have their name only when they are whole and on the disk.
+"""Atomic files: each has its name only when it is whole and on the disk.
 
 Owns the order that a power loss cannot break: written beside, synced, renamed. What a file is
 called and what is said where it cannot be written is for whoever writes it.

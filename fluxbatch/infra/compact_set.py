@@ -1,4 +1,4 @@
-"""What a pass over a manifest has met before, in memory that a million rows cannot fill.
+"""Compact memory of the keys a pass over a manifest has met, sized for a million rows.
 
 Owns tables of 64-bit hashes. A Python set of a million texts takes about 150 MB, this takes 24;
 the price is that two different keys look equal once in some 40 million manifests of a million rows.

@@ -1,7 +1,7 @@
-"""What the first and last bytes of a file say: which type of image it is, and whether it ends.
+"""Image types by magic bytes, and whether the end of the file is there.
 
-Owns that reading, for images that are sent and for those that are bought. Decodes nothing: what is
-between is for whoever uses the image to look at.
+Owns that reading, for images that are sent and for those that are received. Decodes nothing: the
+code that uses the image checks what is between.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TAIL_BYTES = 65_536
 
 
 def sniff(head: bytes) -> str | None:
-    """The type that the first bytes tell; None where it is no image known here."""
+    """The type that the first bytes show; None where it is no image known here."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -1,4 +1,4 @@
-"""Other people's words, made fit for our messages.
+"""The redaction of text from other programs, for our messages.
 
 What the provider, a gateway or aiohttp says ends up in terminals, logs, the ledger
 and reports. Owns what is taken out of it: control characters, URLs' query strings and
@@ -28,7 +28,7 @@ def sanitize(text: str, *, limit: int = MAX_CHARS) -> str:
 
 
 def strip_markup(text: str) -> str:
-    """The words of an HTML page, for gateways that answer with one."""
+    """The text of an HTML page, for gateways that answer with one."""
     return _MARKUP.sub(" ", text)
 
 

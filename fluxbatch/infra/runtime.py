@@ -1,4 +1,4 @@
-"""Where the engine touches what a test must hold still: time, chance, blocking work.
+"""The runtime seams that a test must control: time, chance, blocking work.
 
 Owns the three seams that `engine` passes in everywhere and their real
 implementations. The simulation swaps all three: virtual time, a seeded
@@ -87,5 +87,5 @@ def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        # Elsewhere no two boots can be told apart, so every restart of the process is a new one.
+        # Elsewhere two boots look the same, so every restart of the process counts as a new one.
         return f"process-{time.time_ns()}"

@@ -1,9 +1,9 @@
-"""Where a download may go: the public internet, and nothing behind our own door.
+"""The SSRF guard: downloads go to the public internet, never to a private address.
 
-Output URLs and redirects are a stranger's words; following one to a private
+Output URLs and redirects come from other programs; following one to a private
 address would fetch, and store, what only this machine can see. Owns that decision, for
 addresses in URLs and for addresses that names resolve to (the very ones connected to,
-so a name cannot change its mind in between).
+so a name cannot change its address in between).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stranger's words and addresses, made fit for our messages: no secrets, one line, not long."""
+"""The redaction of URLs and of text from other programs: no secrets, one line, not long."""
 
 from __future__ import annotations
 

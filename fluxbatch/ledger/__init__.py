@@ -1,1 +1,1 @@
-"""Everything that must survive: rows, jobs, predictions, outputs, money, and their history."""
+"""The ledger: everything that must survive of rows, jobs, predictions, outputs and money."""

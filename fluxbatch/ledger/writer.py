@@ -1,7 +1,7 @@
-"""The ledger's one writer: operations in, answers out, one commit for many.
+"""The single writer of the ledger: operations in, answers out, one commit for many.
 
 Owns the order of all writes. Operations that wait together share a transaction
-and one trip through the `to_thread` seam, and are answered once it is durable. An
+and one call through the `to_thread` seam, and are answered once it is durable. An
 operation that raises is rolled back alone; a commit that fails fails every
 operation in it, and no later one is tried: the run must stop and start anew.
 """
@@ -88,7 +88,7 @@ class LedgerWriter:
         return result
 
     async def run(self) -> None:
-        """Commit what comes, until cancelled. What then still waits is told so."""
+        """Commit what comes, until cancelled. What then still waits gets an error."""
         try:
             while True:
                 await self._wake.wait()

@@ -1,4 +1,4 @@
-"""Work on a finished or broken-off dataset: settle, audit, repair, cancel. Buys nothing, ever.
+"""Maintenance of a finished or interrupted dataset: settle, audit, repair, cancel. Never buys.
 
 Each verb takes a `MaintenanceRequest` and answers a report that knows its exit code and its JSON.
 """

@@ -1,7 +1,7 @@
-"""The ledger beside the provider's listing: costs settled, differences noted.
+"""The comparison of the ledger with the provider's listing: costs settled, differences noted.
 
 Owns the reading of the whole listing, account by account and part by part, and what each row
-means for a prediction we know. What no prediction bears is left to `orphans`.
+means for a prediction we know. An execution without a prediction is left to `orphans`.
 Source: docs/design/protocol.md 5; docs/design/decisions.md "Reconcile".
 """
 
@@ -56,7 +56,7 @@ class Audit:
         """Accounts whose listing was read to its end."""
 
     async def run(self) -> None:
-        """Read every account's listing, settle what it tells, and look into what differs."""
+        """Read every account's listing, settle what it shows, and look into what differs."""
         span = await self._session.context.read(partial(buying_span, every=_CREATES_A_PART))
         if span is None:
             return
@@ -176,7 +176,7 @@ class Audit:
             self._report.not_alive += 1
 
     async def _look_for_missing(self) -> None:
-        """What we booked and no listing has is asked for by its id before it is called missing."""
+        """What we recorded and no listing has is read by its id before it is called missing."""
         unlisted = [
             one
             async for one in each_prediction(self._session)
@@ -221,7 +221,7 @@ class Audit:
 def _parts(span: Span, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """From the first intent to now, in parts that a listing can hold.
 
-    To now and not to the last intent: a ledger from a backup has forgotten what it bought since.
+    To now and not to the last intent: a ledger from a backup does not know the creates since.
     """
     began = span.began - _MARGIN
     for until in (*span.cuts, now + _MARGIN):

@@ -1,4 +1,4 @@
-"""The dataset's files beside the ledger's word: there, of that size, of those bytes.
+"""The comparison of the dataset's files with the ledger: there, of that size, of those bytes.
 
 Owns what counts as whole. Reads files and changes none. Blocks.
 """

@@ -1,8 +1,8 @@
-"""Executions that no prediction of the ledger bears: strangers', or ours and unknown.
+"""Executions without a prediction in the ledger: other programs', or ours and unknown.
 
-Owns telling them apart: one whose input is that of a job of this dataset is an orphan, paid
+Owns the distinction: one whose input is that of a job of this dataset is an orphan, paid
 and without a home; all others are only counted. Adopted, an orphan is one more prediction of
-its job, its cost booked and its outputs fetched. Source: docs/design/protocol.md 2.1 and 3.4.
+its job, its cost recorded and its outputs fetched. Source: docs/design/protocol.md 2.1 and 3.4.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Orphans:
             await self._say_if_over_a_cap()
 
     async def _say_if_over_a_cap(self) -> None:
-        """What was spent already is booked above a cap too."""
+        """What was spent already is recorded above a cap too."""
         context = self._context
         query = partial(read_lines, run_id=context.run.run_id, day=context.budget_day())
         for line in await self._session.context.read(query):
@@ -148,7 +148,7 @@ class Orphans:
         return None
 
     def _seeds(self, job: JobInput) -> Iterator[int | None]:
-        """What the job may have been bought with, the latest first."""
+        """The inputs the job may have been created with, the latest first."""
         if "seed" in job.input:
             yield given_seed(job.input)
         elif (

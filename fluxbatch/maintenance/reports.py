@@ -1,6 +1,6 @@
-"""What the upkeep verbs tell: to people through the command line, to programs as JSON.
+"""The reports of the maintenance verbs, for the command line and as JSON.
 
-Owns the shapes and each verb's exit code.
+Owns their fields and each verb's exit code.
 Source of the codes: docs/guide/exit-codes.md "Exit codes".
 """
 

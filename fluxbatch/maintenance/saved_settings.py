@@ -1,4 +1,4 @@
-"""How the provider is reached for a dataset: as its latest run was told, unless told otherwise.
+"""The settings by which a dataset's provider is reached, remembered from its latest run.
 
 A verb that takes a folder alone must find the endpoint, the dialect and the keys' names again.
 A ledger may have come from somebody else, so it may not send the key to an address of its own.
@@ -32,12 +32,12 @@ def saved_settings(
     """
     with folder.reader() as reader:
         run = latest_run(reader)
-    told: dict[str, Any] = json.loads(run.settings_json) if run is not None else {}
-    beneath = {name: told[name] for name in _KEPT if name in told}
+    saved: dict[str, Any] = json.loads(run.settings_json) if run is not None else {}
+    base = {name: saved[name] for name in _KEPT if name in saved}
     if run is not None:
         # A dataset of before there were sidecars has none; `repair` is not what brings them in.
-        beneath["sink"] = {"sidecar": False, **beneath.get("sink", {})}
-    settings = load_settings(None, flags, environ, beneath=beneath)
+        base["sink"] = {"sidecar": False, **base.get("sink", {})}
+    settings = load_settings(None, flags, environ, base=base)
     address = settings.provider.base_url
     is_ours = address == DEFAULT_BASE_URL or is_loopback(address)
     if not is_ours and address != load_settings(None, flags, environ).provider.base_url:

@@ -1,7 +1,7 @@
-"""A dataset at work without buying: the engine's parts, its queue closed from the start.
+"""A maintenance session: the engine's parts on one dataset, with the queue closed.
 
-No manifest is read, no run begins, no lane is taken: predictions are booked on the runs that
-bought them, and reads need no slot. The dataset's lock is held all the same.
+No manifest is read, no run begins, no lane is taken: predictions are billed to the runs that
+created them, and reads need no slot. The dataset's lock is held all the same.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def follow_live(
 
 
 class MaintenanceReport(Protocol):
-    """What every verb's report tells beside its own findings."""
+    """The part of a report that all verbs share, beside their own findings."""
 
     interrupted: CancelledEnd | None
     """Why the work was cut short; None where it was not."""
@@ -185,7 +185,7 @@ async def _session(
     session = RunSession(dataset, again, request.keys, {}, events, network)
     context = session.context
     context.queue.close()
-    # Failures stop a run from buying on; here they are what is being looked at.
+    # Failures stop a run; here they are what is being looked at.
     context.guard = CircuitBreaker(context.stop, None, sys.maxsize)
     return session
 

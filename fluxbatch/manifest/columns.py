@@ -1,8 +1,8 @@
-"""What the columns of a manifest mean: inputs, aliases, ids, repeats, meta.
+"""The columns of a manifest: inputs, aliases, ids, repeats, meta.
 
 Owns the names a manifest may use. A record is taken apart by its layout, worked out once for
-each set of names and kept, because rows come by the million. Whether an input's value is any
-good is the model card's to say.
+each set of names and kept, because rows come by the million. The model card checks
+the values of inputs.
 Source: docs/design/decisions.md "Manifest columns".
 """
 
@@ -110,7 +110,7 @@ class Columns:
             )
         if not layout.problems:
             return
-        # One name alone may be a whole line, told apart by another sign than commas.
+        # One name alone may be a whole line, separated by another sign than commas.
         is_near = len(names) > 1 and any("did you mean" in why for _, why in layout.problems)
         if len(layout.problems) == len(names) and not is_near:
             raise ManifestError(_no_header(names, self._inputs))

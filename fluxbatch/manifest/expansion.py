@@ -1,8 +1,8 @@
-"""What one record becomes: the cells of the sweep, and in each the prompts of its templates.
+"""The expansion of one record: the cells of the sweep, and in each the prompts of its templates.
 
 Owns what templates can name (the row's columns, the defaults, the cell's values), the order of the
 two grammars (Jinja first; what it puts out is no grammar), and the count of it all without making
-it. A draw is decided by the seed and what the row itself says, not by its place or its cell: rows
+it. A draw is decided by the seed and the row's own content, not by its place or its cell: rows
 added above change nothing, and all cells of a row compare the same prompts.
 """
 

@@ -80,7 +80,7 @@ class Manifest:
     """The rows of a file, a sweep, or a sweep over every row of a file.
 
     Precedence for one input: the sweep's cell, then the row, then the defaults. A row that gives
-    an input the sweep varies is refused, because one of the two would be lost without a word.
+    an input the sweep varies is refused, because one of the two would be lost silently.
     A sweep draws the same cells for every row. Rows of a sweep alone are of line 0.
     """
 
@@ -201,7 +201,7 @@ class Manifest:
     def rows(self, on_bad: OnBad | None = None) -> Iterator[Row]:
         """Every row, each once; one that cannot become a job has `job=None` and an `error`.
 
-        *on_bad* hears of every bad field before its row is yielded. Raises `ManifestError` when
+        *on_bad* receives every bad field before its row is yielded. Raises `ManifestError` when
         the file as a whole cannot be used, at the latest after the last row: nothing may be spent
         before the end, and `SinkError` where a fetched image cannot be kept. Blocks for disk reads
         and for what it fetches.
@@ -265,7 +265,7 @@ def _folder_of(path: Path | None) -> Path:
 
 
 def _located(on_bad: OnBad | None, records: Records | None) -> OnBad | None:
-    """*on_bad*, told of the file too where there are many."""
+    """*on_bad*, given the file's name too where there are many."""
     if on_bad is None or not isinstance(records, ManyFiles):
         return on_bad
     return lambda bad: on_bad(bad._replace(reason=f"{bad.reason} ({records.where(bad.line)})"))

@@ -1,4 +1,4 @@
-"""One pass over the records of a manifest: each becomes rows with jobs, or a row that says why not.
+"""The builder of rows: one pass over a manifest's records, each into rows with jobs or an error.
 
 Owns the order and the numbers of rows. It works in batches, one step over the whole batch and
 then the next, because a million rows wait for it: row by row the steps drive each other out of

@@ -1,4 +1,4 @@
-"""Model cards: what a model takes and what it costs."""
+"""Model cards: the inputs of a model and its price."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is known of a model before anything is bought: its inputs and its price.
+"""The model card: a model's inputs and price, known before anything is bought.
 
-Owns the contract every model card keeps and the words in which an input is
+Owns the contract every model card keeps and the messages by which an input is
 refused. A card checks what a row gives and hands back what may be sent; it
 never adds an input nobody gave, because an absent input and its default are
 two different jobs. Knows nothing of files, URLs, rows or the provider.

@@ -1,4 +1,4 @@
-"""A stranger's JSON Schema, read so that it can do no harm.
+"""The safe reader of a JSON Schema from another server.
 
 Owns what a schema may cost us: its size, the steps one check may take, patterns that never
 backtrack, references that never leave the document. What cannot be checked within that (a
@@ -75,7 +75,7 @@ class SchemaRules:
         """Values found right before, by property; of plain properties their types."""
 
     def are_known_right(self, values: Mapping[str, Any]) -> bool:
-        """Whether nothing is wrong with *values*, as far as earlier ones tell.
+        """Whether nothing is wrong with *values*, as far as earlier ones show.
 
         Rows come by the million and their columns repeat: the long way costs four times as much.
         """
@@ -121,7 +121,7 @@ class SchemaRules:
         except RecursionError:
             raise UnusableSchema("it refers to itself without end") from None
         except Exception as exc:
-            # A stranger's schema may trip the library anywhere.
+            # A schema from elsewhere may make the library fail anywhere.
             raise UnusableSchema(f"it cannot be worked through: {type(exc).__name__}") from exc
         return found
 
@@ -152,7 +152,7 @@ def _draft_of(schema: Schema) -> Any:
         except SchemaError as exc:
             where = "/".join(map(str, exc.absolute_path)) or "its top"
             reason = reason or f"{where[:80]!r} is not valid by {draft.__name__}"
-        except Exception as exc:  # noqa: BLE001  # a stranger's words, whatever they trip
+        except Exception as exc:  # noqa: BLE001  # an untrusted schema, whatever fails
             reason = reason or f"it cannot be read: {type(exc).__name__}"
         else:
             return draft

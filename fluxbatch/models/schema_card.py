@@ -1,6 +1,6 @@
-"""Any model, by the request schema its provider publishes: a `ModelCard` without code.
+"""The card of any model, made from the request schema its provider publishes, without code.
 
-Owns how a row's values become the schema's types and in which words they are refused. Jobs are
+Owns how a row's values become the schema's types and by which messages they are refused. Jobs are
 named by the outcome, so it has one form: text where the schema takes text, else the number,
 boolean, list or object the text stands for; 10.0 is 10 wherever it stands; absent stays absent.
 Source: docs/design/provider-api.md "GET /model".
@@ -219,19 +219,19 @@ class SchemaCard:
     def _problems(
         self, errors: Sequence[ValidationError], checked: Input, refused: set[str]
     ) -> Iterator[Problem]:
-        told = set(refused)
+        reported = set(refused)
         for error in errors:
             path = list(error.absolute_path)
-            if path and (name := str(path[0])) not in told:
-                told.add(name)
+            if path and (name := str(path[0])) not in reported:
+                reported.add(name)
                 yield Problem(name, self._reason(name, path[1:], error, checked[name]))
             elif not path and error.validator == "required":
                 for name in _texts(error.validator_value):
-                    if name not in checked and name not in told:
-                        told.add(name)
+                    if name not in checked and name not in reported:
+                        reported.add(name)
                         yield Problem(name, "is required and not given")
-            elif not path and error.validator != "additionalProperties" and "" not in told:
-                told.add("")
+            elif not path and error.validator != "additionalProperties" and "" not in reported:
+                reported.add("")
                 rule = str(error.validator)[:40]
                 yield Problem(
                     "", f"the inputs do not go together by the model's schema ({rule!r});"

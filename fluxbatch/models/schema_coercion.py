@@ -1,6 +1,6 @@
-"""A row's values as JSON, by the types a schema allows.
+"""The coercion of a row's values to JSON, by the types a schema allows.
 
-Owns what a table's text stands for, and the one form of a value that names a job
+Owns the meaning of a table's text, and the one form of a value that names a job
 (docs/design/protocol.md 1):
 an integral number has no point, wherever it stands. Nothing is lost on the way: what has no
 exact form is refused.

@@ -1,8 +1,8 @@
-"""What a JSON Schema says of one value, in types and in words.
+"""The description of one schema value in types and in words.
 
 Owns the flat view of a schema: references followed, combinations taken apart, as far as a
-person would. It is for coercion, tables and messages; whether a value is right is `schema`'s to
-say. A stranger's schema may turn in circles, so every walk here has an end.
+person would. It is for coercion, tables and messages; `json_schema` decides
+whether a value is right. A schema from elsewhere may refer to itself, so every walk ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A manifest's rows counted as they pass: what is new, done, changed, and what it would ask for.
+"""The counter of a plan's jobs, row by row: new, done, changed, and their requests.
 
 Owns the comparison with what a dataset has. Memory grows by some bytes a job, never by a
-row; a dataset is only read. Prices and times are `planning`'s.
+row; a dataset is only read. Prices and times belong to `plan` and `estimate`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class PlannedJobs:
     """A manifest's jobs, each counted once; together they are the total."""
 
     new: int
-    """To be bought: not in the dataset, or still waiting there."""
+    """To be submitted: not in the dataset, or still waiting there."""
     changed: int
-    """To be bought: their row named another job when the dataset last saw it."""
+    """To be submitted: their row named another job when the dataset last saw it."""
     done: int
     begun: int
-    """Bought already, not on disk yet; the run takes them up for nothing."""
+    """Submitted already, not on disk yet; the run adopts them for nothing."""
     failed: int
     """In the dataset; left alone until `retry`."""
     invalid: int
@@ -87,7 +87,7 @@ class JobCounter:
         self.duplicates = 0
         self.images = 0
         self.kinds: Counter[Hashable] = Counter()
-        """Of the jobs to be bought: what their durations depend on."""
+        """Of the jobs to be submitted: what their durations depend on."""
         self.uploads = CompactMap()
         self.upload_bytes = 0
         self.first_rows: list[PlannedRow] = []
@@ -97,7 +97,7 @@ class JobCounter:
         self.control_notes: dict[str, tuple[str, ...]] = {}
         """By the path of a control image read for the first time."""
         self.seed_siblings = 0
-        """Single images to be bought that differ from an earlier one by their seed alone."""
+        """Single images to be submitted that differ from an earlier one by their seed alone."""
         self._but_for_seed = CompactMap()
         self._digest = hashlib.sha256()
 

@@ -48,7 +48,7 @@ class BudgetCheck:
     committed: Micros
     """Counts against it already."""
     jobs: int
-    """How many of the jobs to be bought it pays for."""
+    """How many of the jobs to be submitted it pays for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Plan:
     """Rows that name a job an earlier row names."""
     jobs: PlannedJobs
     images: int
-    """That the jobs to be bought ask for."""
+    """That the jobs to be submitted ask for."""
     price: Micros | None
     """Of one execution; None where nobody knows it."""
     cost: Micros | None
@@ -72,7 +72,7 @@ class Plan:
     accounts: int
     """Whose limits the seconds assume."""
     execution_s: float
-    """That an execution holds its slot, on average over the jobs to be bought."""
+    """That an execution holds its slot, on average over the jobs to be submitted."""
     is_observed: bool
     """`execution_s` is what this dataset has seen, not an assumption."""
     uploads: int
@@ -86,7 +86,7 @@ class Plan:
     control_notes: Mapping[str, tuple[str, ...]]
     """What a model may take otherwise than meant, by the path of a file seen for the first time."""
     seed_siblings: int
-    """Of the jobs to be bought: single images that differ from another by the seed alone."""
+    """Of the jobs to be submitted: single images that differ from another by the seed alone."""
     urls: Mapping[str, runs_and_failures.RowName] = field(default_factory=dict, repr=False)
     """Control images by URL, where they were asked for, each with the first row that names it."""
     is_only_counted: bool = False
@@ -124,7 +124,7 @@ def make_plan(
     *folder* is the dataset to compare with; one that does not exist yet has nothing done. Raises
     `ConfigError` where no row can mend it. Blocks for disk reads; for a model without a typed
     card and a fresh description in *folder*, for one question to the provider as well (with *key*
-    where it tells nobody else), and raises `ApiError` where that has no answer.
+    where it answers nobody else), and raises `ApiError` where that has no answer.
     """
     card = describe(settings, folder, key).card
     path = manifest or (Path(settings.manifest) if settings.manifest else None)

@@ -1,4 +1,4 @@
-"""A plan kept in a file: what was agreed to, so that a run can refuse anything else.
+"""The saved plan: the agreed work in a file, so that a run can refuse anything else.
 
 Owns the file's shape, and how it fills in what was not typed. It holds no key; what it compares
 is a digest over every job in the manifest's order, which covers rows, settings, templates and the

@@ -1,6 +1,6 @@
-"""Whether the control images that rows name by URL can be had, asked of their servers.
+"""The check that control images given by URL can be read, by asking their servers.
 
-Owns that look and nothing else: the provider fetches them itself, so a URL that works from
+Owns that check and nothing else: the provider fetches them itself, so a URL that works from
 here may still not work from there, and the other way round. Only `plan --check-urls` asks.
 """
 
@@ -34,7 +34,7 @@ class CheckedUrl:
 async def check_urls(
     urls: Iterable[str], settings: Settings, tell: Callable[[CheckedUrl], None]
 ) -> None:
-    """Fetch and decode each, some at a time; *tell* hears of each as it ends."""
+    """Fetch and decode each, some at a time; *tell* is called with each as it ends."""
     local = is_loopback(settings.provider.base_url)
     limits = settings.sink.model_copy(
         update={"max_bytes": MAX_FETCHED_BYTES, "timeout": _TIMEOUT_S, "downloads": _AT_ONCE}

@@ -1,4 +1,4 @@
-"""The provider's API: everything that is sent to it, and what its answers mean.
+"""The provider's API: all requests to it, and the meaning of its answers.
 
 `ProviderClient` over a `Transport` is the whole of it: real runs take `open_transport`, a
 simulation brings its own. Raises the `ApiError` tree and nothing else.

@@ -1,7 +1,7 @@
 """The provider's API as typed calls: one method is one request, answers become values or errors.
 
 Owns the request side of the contract: paths, the key's header, request ids. Creates are sent
-once, whatever happens; reads are patient. What it raises carries the request id and
+once, whatever happens; reads are retried. What it raises carries the request id and
 never the key. Knows nothing of jobs, limits or the ledger.
 """
 
@@ -52,7 +52,7 @@ class Listing:
     unreadable: int
     """Rows without an id: what they were cannot be known, so such a listing proves no absence."""
     began: datetime | None
-    """A moment, by the provider's clock, before it began to answer; None if it tells no time."""
+    """A moment, by the provider's clock, before it began to answer; None if it gives no time."""
 
     @property
     def is_complete(self) -> bool:
@@ -119,10 +119,10 @@ class ProviderClient:
         """Read one prediction. Raises `NotFound` on a 404."""
 
         def read(body: bytes) -> responses.Prediction:
-            told = responses.prediction(body, self._sender.clean)
-            if told.prediction_id not in {None, prediction_id}:
+            prediction = responses.prediction(body, self._sender.clean)
+            if prediction.prediction_id not in {None, prediction_id}:
                 raise MalformedResponse("the answer is about another prediction")
-            return told
+            return prediction
 
         return await self._sender.read(f"prediction/{quote_path(prediction_id)}", read)
 

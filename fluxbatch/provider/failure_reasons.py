@@ -1,7 +1,7 @@
-"""Why the provider says something failed, in its words and as a failure class.
+"""The provider's reasons for a failure, as text and as a failure class.
 
 Owns the documented tables below. Retries depend on the class, so it comes from the structured
-`error_code` first; words of the reason decide only where that says nothing.
+`error_code` first; the text of the reason decides only where there is none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fluxbatch.domain.job import FailureClass
 
 Clean = Callable[[str], str]
-"""Makes other people's words fit for our messages, this client's key taken out."""
+"""Redacts text from other programs for our messages, this client's key included."""
 
 _CODE_CLASSES: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
     (re.compile(r"invalid input|validation|bad request"), FailureClass.INVALID_INPUT),
@@ -30,7 +30,7 @@ _WORD_CLASSES: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
         FailureClass.FILTERED,
     ),
 )
-"""What the words of a code or a reason say; the first match wins, none is `provider_error`."""
+"""The class by the text of a code or a reason; the first match wins, none: `provider_error`."""
 
 _MAX_DEPTH = 6
 _MAX_ITEMS = 8
@@ -50,8 +50,8 @@ def failure_of(answer: Mapping[str, object], clean: Clean) -> Failure:
     output = answer.get("output")
     said = [*_error_objects(output), *_error_objects(answer.get("error"))]
     code = next((text for error in said if (text := _code(error))), "")
-    told = next((text for error in said if (text := _message(error))), "")
-    reason = told or failure_text(answer) or _last_line(answer.get("logs"))
+    message = next((text for error in said if (text := _message(error))), "")
+    reason = message or failure_text(answer) or _last_line(answer.get("logs"))
     if not reason and isinstance(output, str):
         reason = output
     if code and code not in reason:

@@ -1,7 +1,7 @@
-"""Values in a stranger's JSON, read with tolerance.
+"""The tolerant reading of values in JSON from other servers.
 
 Every function answers for any JSON whatever: with a value, with "not there", or with
-`MalformedResponse`. Owns which names and shapes are accepted; what they mean together is `wire`'s.
+`MalformedResponse`. Owns which names and shapes are accepted; `responses` knows their meaning.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One request of one key and its answer: identified, sent, and judged by its status.
 
-Owns what every call shares: the key's header, request ids, the patience of reads, and the
+Owns what every call shares: the key's header, request ids, the retries of reads, and the
 rule that a create is sent once. What it raises carries the request id and never the key.
 """
 
@@ -156,7 +156,7 @@ class RequestSender:
         return self.clean(echoed)[:_MAX_ID_CHARS] or request.headers.get(_REQUEST_ID, "")
 
     def clean(self, text: str) -> str:
-        """Others' words without this key; that first, as cutting could leave a part of it."""
+        """Redacted text without this key; the key first, as cutting could leave a part of it."""
         return sanitize(self._key.redacted(text) if self._key is not None else text)
 
     def utc(self) -> datetime:

@@ -1,7 +1,7 @@
-"""What the provider's bodies mean, whichever dialect wrote them.
+"""The parsing of the provider's response bodies, whichever dialect wrote them.
 
 Owns the union of both dialects: status words, output shapes, names of ids. Every
-function takes bytes of a stranger and returns a value or raises `MalformedResponse`; nothing else
+function takes untrusted bytes and returns a value or raises `MalformedResponse`; nothing else
 ever leaves, however odd the bytes. Knows nothing of HTTP or of what a bad answer costs.
 """
 
@@ -55,7 +55,7 @@ _MAX_WORD_CHARS = 40
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One prediction as the provider tells it; URLs and input are not printed."""
+    """One prediction as the provider reports it; URLs and input are not printed."""
 
     prediction_id: PredictionId | None
     status: Status
@@ -154,10 +154,10 @@ def prediction(body: bytes, clean: Clean = sanitize) -> Prediction:
 
 def webhook(body: bytes, clean: Clean = sanitize) -> Prediction:
     """What a webhook delivers; always with an id."""
-    told = _prediction(object_of(body), clean)
-    if told.prediction_id is None:
+    parsed = _prediction(object_of(body), clean)
+    if parsed.prediction_id is None:
         raise MalformedResponse("no prediction id in the delivery")
-    return told
+    return parsed
 
 
 def executions(body: bytes) -> ExecutionsPage:

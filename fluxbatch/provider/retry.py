@@ -1,4 +1,4 @@
-"""How long a read is tried again: bounded, jittered, as told by `Retry-After`.
+"""The retry policy of reads: bounded, jittered, obeying `Retry-After`.
 
 The one place of the client where requests repeat. Creates never come here.
 Source: docs/design/protocol.md 6.
@@ -36,7 +36,7 @@ class RetryPolicy:
         jittered = ceiling * (0.5 + random.random() / 2)
         if error.retry_after_s is None:
             return jittered
-        # Never earlier than told; the jitter keeps those who were told the same time apart.
+        # Never earlier than asked; the jitter separates clients that were given the same time.
         return None if error.retry_after_s > self.told_s else error.retry_after_s + jittered
 
 

@@ -1,4 +1,4 @@
-"""What a status code means: the error table of the contract, row by row.
+"""The error table of status codes, row by row as in the contract.
 
 A create and a read translate the same code differently, because only one of them spends
 money: what leaves a create's fate open is `AmbiguousCreate`, and only that. Source:
@@ -130,7 +130,7 @@ def _common(response: HttpResponse, request_id: str, words: str, now: datetime) 
 
 
 def detail(response: HttpResponse, clean: Clean) -> str:
-    """`: ` and the provider's words, or nothing."""
+    """`: ` and the provider's message, or nothing."""
     tidy = clean(_words(response))
     return f": {tidy}" if tidy else ""
 

@@ -1,4 +1,4 @@
-"""One HTTP request, and the only two ways it can fail.
+"""The transport of one HTTP request, and the only two ways it can fail.
 
 Owns the line between "no byte left" and "it may have arrived": everything that is
 safe about creates rests on it. aiohttp's own errors stop here; nothing above may
@@ -107,7 +107,7 @@ class LeavingRequest(aiohttp.ClientRequest):
         try:
             self._ask(conn)
         except Exception as exc:  # noqa: BLE001  whatever the caller's check raises
-            # Nobody awaits this task: whoever reads the answer is told instead.
+            # Nobody awaits this task: the reader of the answer gets the error instead.
             if conn.protocol is not None:
                 conn.protocol.set_exception(exc)
             return
@@ -227,7 +227,7 @@ async def open_transport(settings: Provider) -> AsyncIterator[AiohttpTransport]:
 async def open_http_session() -> AsyncIterator[aiohttp.ClientSession]:
     """A session for hundreds of predictions in flight that asks before it writes.
 
-    It is not told to trust the environment: that would read `.netrc` and the proxies anew, in a
+    It does not trust the environment: that would read `.netrc` and the proxies anew, in a
     thread each, for every request, and add `.netrc`'s passwords to presigned requests.
     """
     connector = aiohttp.TCPConnector(

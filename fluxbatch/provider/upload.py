@@ -1,4 +1,4 @@
-"""One local control image to the provider's storage.
+"""The upload of one local control image to the provider's storage.
 
 Owns the check that what is sent is the image the manifest named: a file may have changed
 since it was read, and a file named `.png` may hold anything.

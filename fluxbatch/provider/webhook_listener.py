@@ -1,7 +1,7 @@
-"""The socket behind `webhook.listen`: requests of strangers, cut short and answered at once.
+"""The socket behind `webhook.listen`: untrusted requests, cut short and answered at once.
 
 Owns what a connection may cost: bytes, seconds, and no line in any log, for paths are
-secrets. What a request is worth is `webhooks`' to say. Imported only where webhooks are
+secrets. `webhook_urls` decides which request is accepted. Imported only where webhooks are
 wanted: aiohttp's server side takes a while.
 """
 

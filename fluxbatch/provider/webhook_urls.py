@@ -1,8 +1,8 @@
-"""Webhooks: an address of its own for every attempt, and what a call there is worth.
+"""The secret webhook URL of every attempt, and the check of a call there.
 
 Owns the addresses' secrets: they are derived from a key that lies in the dataset, so that
-nothing but the key must be kept and a restart knows them all. Decides without waiting
-for anything; sockets are `listener`'s, and what an end means to a job is the worker's.
+only the key must be kept and a restart knows them all. Decides without waiting
+for anything; `webhook_listener` has the sockets, the worker decides what an end means to a job.
 Source: docs/design/protocol.md 7; docs/design/provider-api.md "Webhook".
 """
 
@@ -44,7 +44,7 @@ class WebhookAttempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WebhookAddress:
-    """Where one attempt's end is to be told, and by what word; neither is printed."""
+    """The URL for one attempt's end, and its secret; neither is printed."""
 
     url: str = field(repr=False)
     secret: str = field(repr=False)
@@ -110,15 +110,15 @@ class WebhookVerdict:
 _NOT_FOUND, _NOT_ALLOWED, _FORBIDDEN = WebhookVerdict(404), WebhookVerdict(405), WebhookVerdict(403)
 
 OnWebhook = Callable[[WebhookAttempt, responses.Prediction | None], None]
-"""Hears a verified delivery; None: it could not be read. Must not block."""
+"""Receives a verified delivery; None: it could not be read. Must not block."""
 
 
 class WebhookReceiver:
     """What stands at the public address, without its sockets."""
 
-    def __init__(self, names: WebhookUrls, told: OnWebhook) -> None:
+    def __init__(self, names: WebhookUrls, on_webhook: OnWebhook) -> None:
         self._names = names
-        self._told = told
+        self._on_webhook = on_webhook
 
     def authorize(self, method: str, path: str, secret: str) -> WebhookVerdict:
         """Whether a request is one of ours; before a byte of its body is read."""
@@ -134,11 +134,11 @@ class WebhookReceiver:
 
     def receive(self, attempt: WebhookAttempt, body: bytes | None) -> None:
         """Hand on what was delivered for *attempt*; None for a body that did not come whole."""
-        told: responses.Prediction | None = None
+        prediction: responses.Prediction | None = None
         if body is not None:
-            with suppress(MalformedResponse):  # the end it meant to tell is found by asking
-                told = responses.webhook(body)
-        self._told(attempt, told)
+            with suppress(MalformedResponse):  # the end it meant to report is found by polling
+                prediction = responses.webhook(body)
+        self._on_webhook(attempt, prediction)
 
 
 def _last_two(path: str) -> tuple[str, str]:

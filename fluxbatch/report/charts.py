@@ -1,6 +1,6 @@
 """Charts as inline SVG, made by hand: a line under its limit, steps of money, a histogram.
 
-Owns the geometry and the words a screen reader hears. Colours are classes, so that the page's
+Owns the geometry and the text for screen readers. Colours are classes, so that the page's
 light and dark suit them. Pure functions on figures; every text is escaped.
 """
 
@@ -24,14 +24,14 @@ _NOTHING = 1e-6
 
 def line_chart(
     title: str,
-    told: str,
+    summary: str,
     points: Sequence[Point],
     *,
     say: Callable[[float], str],
     limit: tuple[float, str] | None = None,
     steps: bool = False,
 ) -> Markup:
-    """*points* over time as an area; *limit* is a dashed line and its name, *told* the summary."""
+    """*points* over time as an area; *limit* is a dashed line and its name, *summary* its text."""
     last = max((at for at, _ in points), default=0.0) or 1.0
     most = max([value for _, value in points] + ([limit[0]] if limit else []), default=0.0)
     ticks = nice_ticks(most)
@@ -50,13 +50,13 @@ def line_chart(
                 '<text class="limit-name" x="{}" y="{}">{}</text>'
             ).format(_LEFT, _WIDTH - _RIGHT, y, y, _WIDTH - _RIGHT, y - 5, limit[1])
         )
-    return _svg(title, told, parts)
+    return _svg(title, summary, parts)
 
 
-def histogram(title: str, told: str, values: Sequence[float]) -> Markup:
+def histogram(title: str, summary: str, values: Sequence[float]) -> Markup:
     """How often *values* (seconds, sorted) fall where; the slowest hundredth in the last bar."""
     if not values:
-        return _svg(title, told, [])
+        return _svg(title, summary, [])
     most = nice_ticks(values[min(int(len(values) * 0.99), len(values) - 1)])[-1]
     counts = [0] * _BARS
     for value in values:
@@ -69,15 +69,15 @@ def histogram(title: str, told: str, values: Sequence[float]) -> Markup:
         _x_label(scale, most * step / 4, seconds_words(most * step / 4), step / 4)
         for step in range(5)
     ]
-    return _svg(title, told, parts)
+    return _svg(title, summary, parts)
 
 
 def _bar(scale: _Scale, width: float, number: int, count: int) -> Markup:
     left, right, top = scale.x(width * number), scale.x(width * (number + 1)), scale.y(count)
-    told = f"{count:,}: {seconds_words(width * number)} to {seconds_words(width * (number + 1))}"
+    summary = f"{count:,}: {seconds_words(width * number)} to {seconds_words(width * (number + 1))}"
     return Markup(
         '<rect class="bar" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
-    ).format(_plain(left + 1), top, _plain(right - left - 2), _plain(scale.y(0) - top), told)
+    ).format(_plain(left + 1), top, _plain(right - left - 2), _plain(scale.y(0) - top), summary)
 
 
 def nice_ticks(most: float, *, whole: bool = False) -> list[float]:
@@ -145,7 +145,7 @@ def _x_label(scale: _Scale, at: float, words: str, share: float) -> Markup:
     )
 
 
-def _svg(title: str, told: str, parts: Sequence[Markup]) -> Markup:
+def _svg(title: str, summary: str, parts: Sequence[Markup]) -> Markup:
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT, f"{title}. {told}", Markup("").join(parts)
+        _WIDTH, _HEIGHT, f"{title}. {summary}", Markup("").join(parts)
     )

@@ -1,4 +1,4 @@
-"""The gallery's data: a line of JSON for each image, or for a job that has none.
+"""The data of the gallery: a line of JSON for each image, or for a job that has none.
 
 Owns the short names the page's script reads, and what is left out: queries of URLs may be tokens.
 Texts are the ledger's own; nothing here is HTML, and nothing in a line can end the element it

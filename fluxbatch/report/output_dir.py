@@ -1,4 +1,4 @@
-"""Where a report lies, and what in there is ours to replace.
+"""The folder of a report, and the files in it that a new report may replace.
 
 Owns the folder's layout: `index.html` beside `thumbs/`. A folder with anything else in it is not
 touched: nobody's files are lost by a mistyped `--to`.

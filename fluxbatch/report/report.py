@@ -1,4 +1,4 @@
-"""A report written whole: the page put together from ledger, charts and gallery.
+"""The writing of a report: the page put together from ledger, charts and gallery.
 
 Owns the order of reading (the gallery streams through, page by page) and the page's own security:
 one script and one style sheet, allowed by their hashes; nothing else runs, nothing is fetched. The
@@ -213,34 +213,34 @@ def _run(figures: RunFigures) -> dict[str, object]:
     peak = max((value for _, value in figures.rate), default=0.0)
     spent = dollars(figures.totals.spent)
     name = f"limit {figures.limit:,}"
-    rate_told = (
+    rate_summary = (
         f"At most {peak:,.0f} creates in {figures.window_s:g} s; the limit is {figures.limit:,}"
     )
-    took_told = "No job has ended yet"
+    took_summary = "No job has ended yet"
     if took:
-        took_told = f"Half took at most {words.seconds_words(middle)}, nine in ten at most"
-        took_told += f" {words.seconds_words(slow)}"
+        took_summary = f"Half took at most {words.seconds_words(middle)}, nine in ten at most"
+        took_summary += f" {words.seconds_words(slow)}"
     limit = (float(figures.limit), name) if figures.limit else None
     cap = (float(figures.cap), f"cap {dollars(figures.cap)}") if figures.cap else None
-    money_told = f"{spent} in {duration(figures.seconds)}"
+    money_summary = f"{spent} in {duration(figures.seconds)}"
     return {
         "figures": figures,
         "goes_on": figures.run.ended_at is None,
-        "took_told": took_told,
-        "rate_told": rate_told,
-        "money_told": money_told,
+        "took_summary": took_summary,
+        "rate_summary": rate_summary,
+        "money_summary": money_summary,
         "rate": charts.line_chart(
-            "Creates over time", rate_told, figures.rate, say=lambda v: f"{v:,.0f}", limit=limit
+            "Creates over time", rate_summary, figures.rate, say=lambda v: f"{v:,.0f}", limit=limit
         ),
         "money": charts.line_chart(
             "Money over time",
-            money_told,
+            money_summary,
             figures.spent,
             say=lambda v: dollars(round(v)),
             limit=cap,
             steps=True,
         ),
-        "took": charts.histogram("Durations", took_told, took),
+        "took": charts.histogram("Durations", took_summary, took),
     }
 
 

@@ -1,4 +1,4 @@
-"""What each run bought, when, and how long it took: figures for the charts and tables.
+"""The figures of each run for charts and tables: creates, money, times.
 
 Owns the sums over one run's predictions, taken in one pass. The rate is what the limit counts:
 the creates of the last window, at every moment. Money is micro-dollars, times are seconds since
@@ -32,7 +32,7 @@ class RunFigures:
     run: ShownRun
     totals: Totals
     jobs: int
-    """That it bought something for."""
+    """That it submitted something for."""
     seconds: float
     """From its start to the last thing that happened in it."""
     limit: int
@@ -43,7 +43,7 @@ class RunFigures:
     rate: tuple[TimePoint, ...]
     spent: tuple[TimePoint, ...]
     durations: tuple[float, ...]
-    """Of successes, sorted; as the provider tells them, else from its answer to the end seen."""
+    """Of successes, sorted; as the provider reports them, else from its answer to the end seen."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class _Sums:
 
 
 def run_figures(db: Database, run: ShownRun) -> RunFigures:
-    """Read all that *run* bought."""
+    """Read all predictions of *run*."""
     began = parse_utc(run.started_at).timestamp()
     sums = _Sums()
     for one in shown_predictions(db, run.seq):

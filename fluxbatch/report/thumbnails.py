@@ -120,7 +120,7 @@ def _shrink(content: IO[bytes], out: IO[bytes]) -> None:
             upright.thumbnail((_SIDE, _SIDE), reducing_gap=2.0)
     except InvalidImage:
         raise
-    except Exception as exc:  # Pillow raises whatever a format's parser trips over
+    except Exception as exc:  # Pillow raises whatever a format's parser raises
         raise InvalidImage(str(exc)) from exc
     upright.save(out, "WEBP", quality=_QUALITY, method=3)
 

@@ -1,4 +1,4 @@
-"""How the report writes moments and shares. Pure functions on plain values."""
+"""The text form of moments and shares in the report. Pure functions on plain values."""
 
 from __future__ import annotations
 

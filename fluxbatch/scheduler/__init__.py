@@ -1,1 +1,1 @@
-"""Who may create when, and whether the caps allow it: pure decisions on plain state."""
+"""The scheduling of creates within limits and caps: pure decisions on plain state."""

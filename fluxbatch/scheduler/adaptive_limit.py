@@ -1,4 +1,4 @@
-"""How much of a limit a lane uses after the provider said it was too much.
+"""The adaptive share of a limit that a lane uses, cut after each 429.
 
 Owns one number that is cut by a share at a refusal and grows back slowly, so that a key
 that other programs use as well still finishes and takes its room again when they leave.

@@ -1,4 +1,4 @@
-"""Whether the caps allow one more create. Source: docs/design/protocol.md 5."""
+"""The check of the caps before one more create. Source: docs/design/protocol.md 5."""
 
 from __future__ import annotations
 

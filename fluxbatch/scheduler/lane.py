@@ -1,8 +1,8 @@
 """A lane: one account at work in this process. Its slots, its window, its keys, its health.
 
-Owns who may create next and on which lane, decided synchronously over plain state:
-a slot and a place in the window are granted together, so no slot is held while a
-window fills and no place goes stale. Greedy: whatever may leave now leaves now.
+Owns which waiter may create next and on which lane, decided synchronously over plain state:
+a slot and an entry in the window are granted together, so no slot is held while a
+window fills and no entry goes stale. Greedy: whatever may leave now leaves now.
 Knows nothing of jobs, HTTP or the ledger. Source: docs/design/protocol.md 4.
 """
 
@@ -31,7 +31,7 @@ Answer = Literal["pending", "counted", "uncounted"]
 
 
 class Lane:
-    """Plain state; every change tells `Lanes`, which grants what became possible."""
+    """Plain state; every change notifies `Lanes`, which grants what became possible."""
 
     def __init__(self, account: str, keys: Sequence[ApiKey], limits: Limits) -> None:
         self.account = account
@@ -45,18 +45,18 @@ class Lane:
         """Slots: predictions created but not yet ended. May pass the limit when one is found."""
         self.paused_until = 0.0
         """Monotonic seconds."""
-        self.told_pause: tuple[str, float] | None = None
-        """Why and when a pause was last told; the same is told once a window."""
+        self.reported_pause: tuple[str, float] | None = None
+        """Why and when a pause was last reported; the same is reported once a window."""
         self.unpaid: tuple[ApiKey, str] | None = None
-        """402: this key waits until a prediction of the lane settles, and what it was told."""
-        self._turn = 0
+        """402: this key waits until a prediction of the lane settles; with its message."""
+        self._keys_used = 0
 
     @property
     def is_out(self) -> bool:
         return not self.keys
 
     def health(self, now: float) -> str:
-        """One word or two for people."""
+        """One or two words for people."""
         if self.is_out:
             return "out"
         if self.unpaid is not None:
@@ -78,12 +78,12 @@ class Lane:
 
     def next_key(self) -> ApiKey:
         """The keys of an account take turns."""
-        self._turn += 1
-        return self.keys[self._turn % len(self.keys)]
+        self._keys_used += 1
+        return self.keys[self._keys_used % len(self.keys)]
 
 
 class Permit:
-    """A granted slot with a place in its lane's window."""
+    """A granted slot with an entry in its lane's window."""
 
     def __init__(self, lane: Lane, clock: Clock, lag_s: float) -> None:
         self.lane = lane
@@ -132,7 +132,7 @@ class _Waiter:
 
 
 class Lanes:
-    """Every lane of this process, and those who wait for a turn on any of them."""
+    """Every lane of this process, and the waiters for a permit on any of them."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Lanes:
         self._waiters: deque[_Waiter] = deque()
         self._changed = anyio.Event()
         self._closed = False
-        # The second guard beneath the window; it never waits first (docs/design/protocol.md 4).
+        # The second guard below the window; it never waits first (docs/design/protocol.md 4).
         self._buckets = {
             lane.account: AsyncLimiter(limits.burst or limits.creates, _refill_s(limits))
             for lane in lanes
@@ -166,7 +166,7 @@ class Lanes:
         return next((lane for lane in self.all if lane.account == account), None)
 
     async def run(self) -> None:
-        """Grant turns as they become possible, until cancelled."""
+        """Grant permits as they become possible, until cancelled."""
         while True:
             wait_s = self._grant()
             with anyio.move_on_after(math.inf if wait_s is None else wait_s):
@@ -175,7 +175,7 @@ class Lanes:
 
     @asynccontextmanager
     async def permit(self) -> AsyncIterator[Permit | None]:
-        """Wait for a slot and a place in the window; the slot is held until the end.
+        """Wait for a slot and an entry in the window; the slot is held until the end.
 
         None once nothing more may leave.
         """
@@ -197,7 +197,7 @@ class Lanes:
                 self._waiters.remove(waiter)
 
     def close(self) -> None:
-        """Nothing more leaves: whoever waits goes away without a turn."""
+        """Nothing more leaves: all waiters leave without a permit."""
         self._closed = True
         while self._waiters:
             self._waiters.popleft().event.set()
@@ -212,7 +212,7 @@ class Lanes:
             self._free(lane)
 
     def changed(self) -> None:
-        """Something happened that may make a turn possible."""
+        """Something happened that may make a permit possible."""
         self._changed.set()
 
     def pause(self, lane: Lane, seconds: float, reason: str) -> None:
@@ -221,11 +221,11 @@ class Lanes:
         if now + seconds > lane.paused_until:
             lane.paused_until = now + seconds
             if (
-                lane.told_pause is None
-                or lane.told_pause[0] != reason
-                or (now - lane.told_pause[1] >= lane.window.window_s)
+                lane.reported_pause is None
+                or lane.reported_pause[0] != reason
+                or (now - lane.reported_pause[1] >= lane.window.window_s)
             ):
-                lane.told_pause = (reason, now)
+                lane.reported_pause = (reason, now)
                 self._events.emit(LaneChanged(lane.label, "paused", reason, seconds))
             self.changed()
 
@@ -235,8 +235,8 @@ class Lanes:
         now = self._clock.monotonic()
         if allowance.decrease(now, max(pause_s, lane.window.window_s * _SETTLE_WINDOWS)):
             what = "slots" if by_concurrency else "creates a window"
-            words = f"{allowance.allowed(now)} of {allowance.limit} {what} after: {reason}"
-            self._events.emit(LaneChanged(lane.label, "slowed", words))
+            message = f"{allowance.allowed(now)} of {allowance.limit} {what} after: {reason}"
+            self._events.emit(LaneChanged(lane.label, "slowed", message))
         self.pause(lane, pause_s, reason)
 
     def key_out(self, lane: Lane, key: ApiKey, reason: str) -> None:
@@ -272,7 +272,7 @@ class Lanes:
         self.changed()
 
     def _grant(self) -> float | None:
-        """Give turns to whoever waits; seconds until the next is possible, None for unknown."""
+        """Grant permits to the waiters; seconds until the next is possible, None for unknown."""
         now = self._clock.monotonic()
         while self._waiters:
             waits = [(w, lane.held / lane.slots.limit, i) for i, lane in enumerate(self.all)

@@ -1,4 +1,4 @@
-"""What a lane must not forget when its process dies: lock, last creates, what still runs.
+"""The state file of a lane, for its next process: lock, last creates, what still runs.
 
 Owns one SQLite file per account and host under the user's state folder, locked while
 a process holds the lane, so that two datasets never break the limits of a shared key.
@@ -75,7 +75,7 @@ class LaneFile:
     """One account's file, locked from `open` to `close`. Synchronous; one thread at a time."""
 
     def __init__(self, account: str, dataset: str, where: str, folder: Path | None = None) -> None:
-        """*dataset* is the ledger's own name, *where* what other processes are told."""
+        """*dataset* is the ledger's own name, *where* what other processes are shown."""
         place = folder or lanes_folder()
         try:
             place.mkdir(parents=True, exist_ok=True)

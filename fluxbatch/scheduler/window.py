@@ -1,6 +1,7 @@
-"""The strict window: how many creates the provider may still be counting.
+"""The strict sliding window of creates.
 
-Owns one account's creates of the last window, as plain state with time passed in.
+Owns how many creates the provider may still be counting: one account's creates of the last
+window, as plain state with time passed in.
 Knows nothing of HTTP, jobs or tasks: a limiter that can see a request starts making
 exceptions. Source: docs/design/protocol.md 4.
 """
@@ -39,7 +40,7 @@ class CreateWindow:
         return self._answered[place] + self.window_s - now
 
     def leave(self) -> None:
-        """A place is taken, before the create leaves."""
+        """Take an entry, before the create leaves."""
         self.unanswered += 1
 
     def withdraw(self) -> None:

@@ -1,4 +1,4 @@
-"""What a lane takes over from earlier processes: window entries from both clocks.
+"""The recovery of window entries from earlier processes, by both clocks.
 
 Owns the one judgement of how old a recorded moment is. Same boot: boot time decides.
 Otherwise UTC, and the future counts as now; but UTC may have jumped while the machine was

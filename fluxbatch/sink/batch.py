@@ -1,8 +1,8 @@
-"""Arrived bytes made into verified, durable files, many on one trip to a thread.
+"""The batched writing of downloads into verified, durable files, many in one thread call.
 
 Owns the grouping: downloads that end together share a thread, and files of one folder
-share its fsync. A trip answers when every file of it is durable; one bad image or one
-full disk is the trouble of its own parcel. Knows nothing of URLs.
+share its fsync. A batch returns when every file of it is durable; one bad image or one
+full disk fails its own item only. Knows nothing of URLs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fluxbatch.sink.store import ImageStore, PendingFile
 from fluxbatch.sink.temp_file import TempFile, WrittenFile
 from fluxbatch.sink.verify import InvalidImage, NotAnImage, VerifiedImage, verify
 
-_TRIPS = min(max((os.cpu_count() or 1) - 1, 1), 8)
+_BATCHES_AT_A_TIME = min(max((os.cpu_count() or 1) - 1, 1), 8)
 """At once: decoding uses a core each, and the event loop needs one. (More threads than cores
 pass Python's lock around: with two on two cores an image cost 1.3 ms of CPU instead of 0.7.)"""
 _GROUP = 32
@@ -155,10 +155,10 @@ class _Item:
         self.seen: VerifiedImage | None = None
         self.outcome: WrittenFile | RejectedOutput | SinkError | None = None
         self.in_hand = False
-        """On a trip."""
+        """Being written by a batch."""
         self.ended = False
         self.called = anyio.Event()
-        """It has its outcome, or is to lead the next trip."""
+        """It has its outcome, or is to lead the next batch."""
 
     def call(self) -> None:
         self.called.set()
@@ -166,7 +166,7 @@ class _Item:
 
 
 class BatchWriter:
-    """One store's way in. Whoever finds a trip free leads it, for all who wait."""
+    """The writer of one store. A caller that finds a batch free leads it for all that wait."""
 
     def __init__(self, store: ImageStore, runtime: Runtime, settings: SinkSettings) -> None:
         self._store = store
@@ -174,100 +174,100 @@ class BatchWriter:
         self._clock = runtime.clock
         self._settings = settings
         self._waiting: deque[_Item] = deque()
-        self._free = _TRIPS
+        self._free = _BATCHES_AT_A_TIME
 
     async def write(
         self, arrival: Download, stem: str, asked: OutputRef | None = None
     ) -> Stored | RejectedOutput:
         """Verify *arrival* and store it under *stem*, with what it says of itself where *asked*;
         raises `SinkError` when the disk fails."""
-        parcel = _Item(arrival, stem, asked, self._clock.now())
-        self._waiting.append(parcel)
+        item = _Item(arrival, stem, asked, self._clock.now())
+        self._waiting.append(item)
         try:
-            while not parcel.ended:
-                called = parcel.called
-                if self._free and not parcel.in_hand:
-                    await self._trip(parcel)
+            while not item.ended:
+                called = item.called
+                if self._free and not item.in_hand:
+                    await self._run_batch(item)
                 else:
                     await called.wait()
         finally:
-            await self._withdraw(parcel)
-        return _told(parcel)
+            await self._withdraw(item)
+        return _result(item)
 
-    async def _withdraw(self, parcel: _Item) -> None:
+    async def _withdraw(self, item: _Item) -> None:
         """A caller that is cancelled leaves when nobody touches its file any more."""
-        while parcel.in_hand:
+        while item.in_hand:
             with anyio.CancelScope(shield=True):
-                await parcel.called.wait()
-        if parcel in self._waiting:
-            self._waiting.remove(parcel)
+                await item.called.wait()
+        if item in self._waiting:
+            self._waiting.remove(item)
 
-    async def _trip(self, leader: _Item) -> None:
+    async def _run_batch(self, leader: _Item) -> None:
         size = min(-(-len(self._waiting) // self._free), _GROUP)
         group = [self._waiting.popleft() for _ in range(size)]
         self._free -= 1
-        for parcel in group:
-            parcel.in_hand = True
+        for item in group:
+            item.in_hand = True
         try:
             await self._to_thread(partial(self._write_group, group))
         except BaseException:
-            # The leader was cancelled before the trip began: somebody else leads it.
-            self._waiting.extendleft(parcel for parcel in reversed(group) if parcel is not leader)
+            # The leader was cancelled before the batch began: another caller leads it.
+            self._waiting.extendleft(item for item in reversed(group) if item is not leader)
             raise
         else:
-            for parcel in group:
-                parcel.ended = True
+            for item in group:
+                item.ended = True
         finally:
             self._free += 1
-            for parcel in group:
-                parcel.in_hand = False
-                parcel.call()
+            for item in group:
+                item.in_hand = False
+                item.call()
             if self._waiting:
                 self._waiting[0].call()
 
     def _write_group(self, group: Sequence[_Item]) -> None:
         """Verify all, then have all that are whole kept together. Blocks."""
         whole: list[tuple[_Item, PendingFile]] = []
-        for parcel in group:
+        for item in group:
             try:
-                parcel.seen = parcel.arrival.verified(self._settings.max_pixels)
-                whole.append((parcel, self._landing(parcel, parcel.seen)))
+                item.seen = item.arrival.verified(self._settings.max_pixels)
+                whole.append((item, self._landing(item, item.seen)))
             except InvalidImage as exc:
-                parcel.outcome = RejectedOutput(sanitize_url(str(exc)), isinstance(exc, NotAnImage))
+                item.outcome = RejectedOutput(sanitize_url(str(exc)), isinstance(exc, NotAnImage))
             except SinkError as exc:
-                parcel.outcome = exc
+                item.outcome = exc
         kept = self._store.keep([landing for _, landing in whole])
-        for (parcel, _), outcome in zip(whole, kept, strict=True):
-            parcel.outcome = outcome
+        for (item, _), outcome in zip(whole, kept, strict=True):
+            item.outcome = outcome
             if isinstance(outcome, WrittenFile):
-                parcel.arrival.landed()
+                item.arrival.landed()
 
-    def _landing(self, parcel: _Item, seen: VerifiedImage) -> PendingFile:
+    def _landing(self, item: _Item, seen: VerifiedImage) -> PendingFile:
         """The verified image with what it says of itself: within it, beside it or not at all."""
-        arrival, extension = parcel.arrival, seen.kind.extension
-        if parcel.asked is not None and self._settings.embed:
+        arrival, extension = item.arrival, seen.kind.extension
+        if item.asked is not None and self._settings.embed:
             content = arrival.content()
-            delivered = _delivered(parcel, seen, sha256(content).hexdigest(), len(content))
-            facts = as_embedded(image_metadata(*parcel.asked, delivered))
+            delivered = _delivered(item, seen, sha256(content).hexdigest(), len(content))
+            facts = as_embedded(image_metadata(*item.asked, delivered))
             if (whole := embedded(content, facts)) is not None:
-                parcel.delivered = delivered
+                item.delivered = delivered
                 arrival.replace(whole)
-                return arrival.landing(parcel.stem, extension)
-            parcel.is_beside = self._settings.sidecar
-        landing = arrival.landing(parcel.stem, extension)
-        if parcel.asked is None or not self._settings.sidecar:
+                return arrival.landing(item.stem, extension)
+            item.is_beside = self._settings.sidecar
+        landing = arrival.landing(item.stem, extension)
+        if item.asked is None or not self._settings.sidecar:
             return landing
-        delivered = _delivered(parcel, seen, landing.half.sha256, landing.half.bytes)
-        return landing._replace(sidecar=as_sidecar(image_metadata(*parcel.asked, delivered)))
+        delivered = _delivered(item, seen, landing.half.sha256, landing.half.bytes)
+        return landing._replace(sidecar=as_sidecar(image_metadata(*item.asked, delivered)))
 
 
-def _delivered(parcel: _Item, seen: VerifiedImage, digest: str, size: int) -> Delivered:
-    at = parcel.at.utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _delivered(item: _Item, seen: VerifiedImage, digest: str, size: int) -> Delivered:
+    at = item.at.utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return Delivered(digest, size, seen.kind.mime, seen.width, seen.height, at)
 
 
-def _told(parcel: _Item) -> Stored | RejectedOutput:
-    outcome, seen, as_came = parcel.outcome, parcel.seen, parcel.delivered
+def _result(item: _Item) -> Stored | RejectedOutput:
+    outcome, seen, as_came = item.outcome, item.seen, item.delivered
     if isinstance(outcome, SinkError):
         raise outcome
     if isinstance(outcome, RejectedOutput):
@@ -283,7 +283,7 @@ def _told(parcel: _Item) -> Stored | RejectedOutput:
         height=seen.height,
         verify_s=seen.verify_s,
         look=seen.look,
-        at=parcel.at,
+        at=item.at,
         file_sha256=None if as_came is None else outcome.sha256,
-        is_beside=parcel.is_beside,
+        is_beside=item.is_beside,
     )

@@ -1,6 +1,6 @@
-"""A bucket as the place of images: an object is there whole and verified, or not at all.
+"""The image store in a bucket: an object is there whole and verified, or not at all.
 
-Owns `images/` below the store's URL, and what its errors mean to users. Half files stay in the
+Owns `images/` below the store's URL, and what its errors mean to users. Temporary files stay in the
 dataset's folder. An object is put in one request, whose bytes the server checks; then it is asked
 what it has, and only what is the same counts as kept.
 """
@@ -45,7 +45,7 @@ _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist",
 
 
 class BucketStore:
-    """Objects below *url*, half files below *root*.
+    """Objects below *url*, temporary files below *root*.
 
     *timeout_s* is for one try of an upload; it is repeated for twice as long.
     """
@@ -114,7 +114,7 @@ class BucketStore:
         return self._local.sweep()
 
     def has_room(self, min_free: int) -> bool:
-        """For half files; a bucket has no end."""
+        """For temporary files; a bucket has no end."""
         return self._local.has_room(min_free)
 
     def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:
@@ -180,10 +180,10 @@ class BucketStore:
             kind = {"Content-Type": mime}
             # In one request: an upload in parts that is cut off leaves parts nobody sees.
             obstore.put(bucket, path, content, attributes=kind, use_multipart=False)
-            told = obstore.head(bucket, path)
-            if told["size"] == len(content):
+            head = obstore.head(bucket, path)
+            if head["size"] == len(content):
                 md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-                if (told["e_tag"] or "").strip('"') == md5:
+                if (head["e_tag"] or "").strip('"') == md5:
                     return
                 # Encrypted with a key of one's own, or no S3: the tag is not of the content.
                 if bytes(obstore.get(bucket, path).bytes()) == content:

@@ -1,8 +1,8 @@
-"""The bytes behind an output URL, block by block, from a stranger's server.
+"""The download of an output URL, block by block, from an untrusted server.
 
-Owns everything a download can suffer on the wire: size, time, crawling, redirects,
+Owns everything that can go wrong on the wire: size, time, slow servers, redirects,
 addresses it may not visit. Sends no key and no cookie. Whether the bytes are an image is
-not its business. A simulation implements `Fetcher`.
+left to `verify`. A simulation implements `Fetcher`.
 """
 
 from __future__ import annotations

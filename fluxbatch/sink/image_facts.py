@@ -27,13 +27,13 @@ class ImageFacts:
 
 
 def read_image_facts(path: Path) -> ImageFacts | None:
-    """What the file at *path* tells, or its sidecar beside it; None where nothing does.
+    """The metadata in the file at *path*, or in its sidecar beside it; None without any.
 
     Raises `ConfigError` where it cannot be read.
     """
     try:
-        told = path.stat()
-        if told.st_size > _MOST_BYTES or not S_ISREG(told.st_mode):  # a device has no end
+        status = path.stat()
+        if status.st_size > _MOST_BYTES or not S_ISREG(status.st_mode):  # a device has no end
             return None
         content = path.read_bytes()
         if (facts := read_facts(content)) is not None:

@@ -1,4 +1,8 @@
-"""The dataset's own folder as a store of images."""
+"""The image store in the dataset's own folder.
+
+Owns `images/` and `tmp/` below the dataset. Everything here blocks: call it through the
+`to_thread` seam.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Facts inside an image's file: a text chunk of a png, an XMP packet of a jpg or a webp.
+"""Metadata inside an image's file: a text chunk of a png, an XMP packet of a jpg or a webp.
 
 Owns the containers' bytes, in and out. No pixel is touched: what was delivered stays as it was,
 byte by byte, and something is put in between. What cannot take it as the format's own rules say is
-left alone, and the caller told. Sources: PNG 11.3.3.4 (iTXt), XMP part 3 (jpg: APP1; png and webp),
-the WebP container specification (VP8X).
+left alone, and the caller informed. Sources: PNG 11.3.3.4 (iTXt), XMP part 3 (jpg: APP1; png
+and webp), the WebP container specification (VP8X).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RDF_END = b"</rdf:RDF>"
 _FACTS_START, _FACTS_END = b"<fluxbatch:facts>", b"</fluxbatch:facts>"
 _FILL = re.compile(rb"\xff*")
 _MOST_PARTS = 100_000
-"""Chunks or segments of one file: a stranger's may have millions, of nothing."""
+"""Chunks or segments of one file: an untrusted one may have millions of empty ones."""
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

@@ -1,7 +1,7 @@
-"""How a decoded image looks: black, flat, and a fingerprint to find its near-duplicates by.
+"""The quality of a decoded image: black, flat, and a fingerprint to find its near-duplicates by.
 
 Owns two thresholds and the fingerprint. Works on what is decoded anyway, in Pillow's own C
-operations on a grey copy: 0.05 ms for a 64 x 64 image, 2 ms for a megapixel. A look says
+operations on a grey copy: 0.05 ms for a 64 x 64 image, 2 ms for a megapixel. Quality says
 nothing about whether the image may be stored.
 """
 

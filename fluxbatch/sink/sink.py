@@ -38,7 +38,7 @@ class Sink:
     ) -> Stored | OutputExpired | RejectedOutput:
         """Download *url* to `images/<stem>.<what it is>`, replacing a file of that name.
 
-        With *asked* the image tells how it was made, in a sidecar or its own file.
+        With *asked* the image carries its metadata, in a sidecar or its own file.
 
         A file that a crash left there without its ledger entry is simply fetched again. Raises
         `SinkError` when the disk fails, `ValueError` for a stem that is no plain relative name.

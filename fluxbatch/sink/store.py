@@ -1,7 +1,7 @@
-"""Where images are kept, and the dataset's folder as such a place: a file is there whole, or not.
+"""The protocol of image stores: a file is there whole, or not at all.
 
-Owns `images/` and `tmp/` below the dataset. Everything here blocks: call it through the
-`to_thread` seam. Any failure to write is a `SinkError` that names the path and what to do.
+Owns what every store must do. All of it blocks: call it through the `to_thread` seam. Any
+failure to write is a `SinkError` that names the path and what to do.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ImageStore(Images, Protocol):
     """Where a dataset's images are put. All of it blocks; a failure is a `SinkError`."""
 
     def claim(self, dataset: str) -> None:
-        """Make sure, before anything is bought, that images of that dataset can be kept here.
+        """Make sure, before anything is submitted, that images of that dataset can be kept here.
 
         Raises `SinkError` where they cannot, `ConfigError` where others' are.
         """

@@ -1,7 +1,7 @@
-"""Whether bytes are a whole image, and which.
+"""The verification of an image: whole or not, and of which type.
 
 Owns the verdict: the type by the first bytes (never by name or Content-Type), the end
-by the last ones, and every pixel decoded (and looked at, by `looks`). Blocks, and is where
+by the last ones, and every pixel decoded (and assessed, by `quality`). Blocks, and is where
 most of the CPU goes. Uses Pillow's format classes by themselves: `Image.open` consults
 process-wide settings (its pixel limit, its warnings) that belong to whoever embeds us.
 """
@@ -94,7 +94,7 @@ def verify(stream: IO[bytes], *, max_pixels: int) -> VerifiedImage:
 
 
 def sniffed(head: bytes) -> ImageKind:
-    """The type that the first bytes tell."""
+    """The type that the first bytes show."""
     mime = sniff(head)
     if mime is not None:
         return _KINDS[mime]
@@ -140,7 +140,7 @@ def _decode(kind: ImageKind, stream: IO[bytes], max_pixels: int) -> tuple[int, i
         raise
     except MemoryError:
         raise InvalidImage(f"the {kind.extension} does not fit into memory") from None
-    except Exception as exc:  # Pillow raises whatever a format's parser trips over
+    except Exception as exc:  # Pillow raises whatever a format's parser raises
         raise InvalidImage(
             f"the {kind.extension} cannot be decoded: {type(exc).__name__}: {exc}"
         ) from exc

@@ -1,1 +1,1 @@
-"""What is done for one job: bought, awaited, found again, fetched."""
+"""The work on one job: submitted, awaited, resolved, fetched."""

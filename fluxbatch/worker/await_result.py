@@ -1,4 +1,4 @@
-"""From a running prediction to its end, by asking and by being told.
+"""The wait for a prediction's end, by polls and by webhooks.
 
 Owns what each answer to a poll and each webhook means and how long to go on asking. Reads
 only: nothing here spends, and the one thing it ever asks for is a stop, once, of what
@@ -48,7 +48,7 @@ class NoKeyWorks(Exception):
 
 
 async def until_ended(context: WorkerContext, tracked: TrackedPrediction) -> PredictionEnd:
-    """Ask, or be told, until the prediction has ended.
+    """Poll, or wait for its webhook, until the prediction has ended.
 
     Raises `NoKeyWorks`. Cancellation leaves it running; the next start adopts it.
     """
@@ -72,7 +72,7 @@ async def until_ended(context: WorkerContext, tracked: TrackedPrediction) -> Pre
 async def read_prediction(context: WorkerContext, tracked: TrackedPrediction) -> Prediction:
     """One look at a prediction, by the key that made it, else any other that may.
 
-    Raises `NotFound` on the word of its own key alone, `NoKeyWorks`, or `TransientApiError`.
+    Raises `NotFound` on the answer of its own key alone, `NoKeyWorks`, or `TransientApiError`.
     """
     for client, is_own in _clients(context, tracked):
         try:
@@ -124,15 +124,15 @@ class _Watch:
         self._due: float | None = None
         """Of the next poll, monotonic; webhooks bring it nearer and never push it away."""
         self._asks_rarely = False
-        self._was_told = False
+        self._was_notified = False
         self._success: Prediction | None = None
-        """Told in whole, and about to be asked for its cost alone."""
+        """A webhook reported it in whole; only its cost is still to be read."""
         self._hints = 0
         self._hinted_at = -math.inf
 
     @property
     def _waits_for_webhook(self) -> bool:
-        """Not once they get lost; nor for an adopted one, that may have been told to nobody."""
+        """Not once they get lost; nor for an adopted one, whose webhook may have come already."""
         return self._has_webhook and not self._is_adopted and not self._context.webhooks.are_silent
 
     @property
@@ -178,7 +178,7 @@ class _Watch:
             self._hinted()
             return None
         if said.status is not Status.NOT_FINISHED:
-            self._was_told = True
+            self._was_notified = True
         if not self._is_whole(said):
             self._hinted()
             return None
@@ -189,7 +189,7 @@ class _Watch:
         return self._take(said)
 
     def _take(self, said: Prediction) -> PredictionEnd:
-        """The end, as a webhook told it."""
+        """The end, as a webhook reported it."""
         if self._elapsed_s > 0 and not self._is_adopted:  # else it came before we began to wait
             self._context.timing.saw(self._watched.kind, self._elapsed_s, self._elapsed_s)
         self._tell_of_end()
@@ -198,14 +198,14 @@ class _Watch:
     def _is_whole(self, said: Prediction) -> bool:
         """Whether asking could add nothing: a success with all its outputs.
 
-        A failure's class decides whether more is bought and its cost what the caps have room
+        A failure's class decides whether more is submitted and its cost what the caps have room
         for; a webhook has neither the code nor the cost.
         """
         wanted = self._watched.outputs_wanted
         return said.status is Status.SUCCEEDED and len(said.urls) >= max(wanted, 1)
 
     def _hinted(self) -> None:
-        """Ask soon, so often as a stranger who knew the address could do no harm."""
+        """Poll soon, but bounded, so that a sender who knew the address could do no harm."""
         if self._hints >= _HINTS:
             return
         now = self._context.now_s()
@@ -216,9 +216,13 @@ class _Watch:
             self._hints += 1
 
     def _tell_of_end(self) -> None:
-        """Count whether it was told, or found by asking."""
+        """Count whether a webhook reported it, or a poll found it."""
         webhooks = self._context.webhooks
-        if self._has_webhook and not self._is_adopted and webhooks.ended(was_told=self._was_told):
+        if (
+            self._has_webhook
+            and not self._is_adopted
+            and webhooks.ended(was_notified=self._was_notified)
+        ):
             self._context.notice_once("webhooks do not come; ends are found by asking for them")
 
     async def ask(self) -> PredictionEnd | None:
@@ -244,7 +248,7 @@ class _Watch:
         return await self._told(prediction)
 
     def _told_before(self) -> PredictionEnd | None:
-        """A success that was told stands, though its cost cannot be read."""
+        """A success that a webhook reported stands, though its cost cannot be read."""
         return None if self._success is None else self._take(self._success)
 
     async def _told(self, prediction: Prediction) -> PredictionEnd | None:
@@ -254,11 +258,11 @@ class _Watch:
             )
         if prediction.status is not Status.NOT_FINISHED:
             self._learn()
-            if prediction.status is not Status.CANCELLED:  # no webhook tells of those
+            if prediction.status is not Status.CANCELLED:  # no webhook reports those
                 self._tell_of_end()
             return _ended(prediction, self._polls)
         self._asked_s = self._elapsed_s
-        if self._was_told:
+        if self._was_notified:
             self._hinted()  # it has ended, and where this was read that is not known yet
         if self._elapsed_s >= 2 * self._deadline_s:
             return self._overdue()
@@ -271,8 +275,8 @@ class _Watch:
     def _learn(self) -> None:
         """A duration, unless polls were so rare that it is anybody's guess."""
         rare = self._asks_rarely and self._asked_s < _CLOSE * self._elapsed_s
-        if not self._is_adopted and (self._was_told or not rare):
-            since_s = self._elapsed_s if self._was_told else self._asked_s
+        if not self._is_adopted and (self._was_notified or not rare):
+            since_s = self._elapsed_s if self._was_notified else self._asked_s
             self._context.timing.saw(self._watched.kind, since_s, self._elapsed_s)
 
     async def _ask_to_stop(self) -> None:

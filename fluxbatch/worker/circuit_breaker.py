@@ -1,4 +1,4 @@
-"""When failures mean that the run itself is going wrong.
+"""The circuit breaker: the failures that stop a run.
 
 Owns two judgements: too many failed jobs (`--max-failures`), and the same failure over
 and over with no success in between (the circuit breaker). Both stop creates and

@@ -1,7 +1,7 @@
-"""What every worker of one run shares.
+"""The context that all workers of one run share.
 
-Owns nothing that must survive: the parts a worker needs, who may be asked with which
-key, and what was noticed of the provider meanwhile. Built once by `engine`.
+Owns nothing that must survive: the parts a worker needs, which account is asked with which
+key, and what was noticed of the provider meanwhile. Built once by `engine.session`.
 """
 
 from __future__ import annotations
@@ -120,12 +120,12 @@ class WorkerContext:
     stop: Stop
     guard: CircuitBreaker
     has_room: Callable[[], Awaitable[bool]]
-    """Whether the disk has room for what is bought next."""
+    """Whether the disk has room for what is submitted next."""
     timing: PollSchedule = field(default_factory=PollSchedule)
     webhooks: WebhookInbox = field(default_factory=WebhookInbox)
-    """Closed, unless `hearing` opens them."""
+    """Closed, unless `webhook_service` opens them."""
     dates: dict[str, tuple[datetime, Timestamp]] = field(default_factory=dict)
-    """Account to the provider's own time, and the moment it was told so; it may be seconds old."""
+    """Account to the provider's own time, and the moment we read it; it may be seconds old."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
     other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
@@ -135,13 +135,13 @@ class WorkerContext:
 
     @property
     def keeping(self) -> Keeping:
-        """How outputs are named, and whether they tell how they were made."""
+        """How outputs are named, and whether they carry metadata."""
         sink = self.settings.sink
-        return Keeping(sink.path_template, tells=sink.tells)
+        return Keeping(sink.path_template, writes_metadata=sink.writes_metadata)
 
     @property
     def models(self) -> frozenset[str]:
-        """Every model this dataset may have bought from."""
+        """Every model this dataset may have used."""
         return frozenset({self.card.slug, *self.other_cards})
 
     def card_of(self, model: str) -> ModelCard:
@@ -176,7 +176,7 @@ class WorkerContext:
         job: JobId,
         lane: str,
     ) -> TransitionResult:
-        """Make an event durable and tell it; what it frees may be bought with at once."""
+        """Make an event durable and publish it; the money it frees may be spent at once."""
         at = self.runtime.clock.now()
         moved = await self.ledger.apply(
             Transition(at, prediction_seq, event, evidence, self.keeping)
@@ -199,7 +199,7 @@ class WorkerContext:
         if moved.charged > self.reserve and self.card.price is None:
             self.reserve = moved.charged  # nobody knew, so no cap was set that could be broken
         elif moved.charged > self.reserve and not self.queue.is_closed:
-            # Caps were checked with less: nothing more may be bought on the old figure.
+            # Caps were checked with less: nothing more may be submitted on the old figure.
             self.stop(
                 ExitCode.STOPPED,
                 f"a prediction cost ${as_usd(moved.charged)}, more than the"
@@ -250,12 +250,12 @@ class WorkerContext:
             self.stop(ExitCode.ERROR, f"the provider cannot be reached: {reason}")
 
     def saw_date(self, account: str, date: datetime | None) -> None:
-        """The provider told its time."""
+        """The provider gave its time."""
         if date is not None:
             self.dates[account] = (date, self.runtime.clock.now())
 
     def by_provider(self, account: str, then: Timestamp) -> datetime:
-        """*then* by the provider's clock; by ours as long as it has told no time.
+        """*then* by the provider's clock; by ours as long as it has given no time.
 
         Through the boot clock where that can be: the wall clock may have jumped in between.
         """

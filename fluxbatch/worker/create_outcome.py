@@ -95,7 +95,7 @@ def note_outcome(
     evidence: Evidence,
     at: Timestamp,
 ) -> None:
-    """Tell the lane's file what it has to know for the next process."""
+    """Write to the lane's file what the next process must know."""
     journal = context.journals[account]
     if event in {PredictionEvent.ACCEPTED, PredictionEvent.FOUND}:
         journal.note(partial(record_running, prediction, at, evidence.provider_id))

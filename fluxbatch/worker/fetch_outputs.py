@@ -1,4 +1,4 @@
-"""From a generated prediction to stored files.
+"""The fetch of a generated prediction's outputs into files.
 
 Owns the tries: thirty-two an output, with fresh URLs, free of charge and never an attempt
 of the job. (Eight, as first written down, lost 6 of 300 paid outputs when each of nine
@@ -52,7 +52,7 @@ class OutputFetcher:
 
     async def _made(self, delivery: OutputsToFetch) -> Provenance | None:
         """What its images say of themselves, where they do."""
-        if delivery.provenance is not None or not self._context.settings.sink.tells:
+        if delivery.provenance is not None or not self._context.settings.sink.writes_metadata:
             return delivery.provenance
         seq, edition = delivery.tracked.prediction_seq, delivery.edition
         return await self._context.read(partial(provenance_of, prediction_seq=seq, edition=edition))
@@ -90,7 +90,7 @@ class OutputFetcher:
     async def _not_an_image(
         self, delivery: OutputsToFetch, output: WantedOutput, reason: str
     ) -> None:
-        """It stays `repair`'s, for a fluxbatch that stores such things; no more of it is bought."""
+        """It is left to `repair` of a version that stores it; no more of it is submitted."""
         context = self._context
         await self._lost(delivery, output, reason)
         if not context.queue.is_closed:

@@ -1,7 +1,7 @@
-"""Webhooks of predictions that nobody waits for any more.
+"""Late webhooks: those of predictions that no task waits for any more.
 
-Owns what a late word still changes: a create that counted as absent and was made after all is
-taken up, a success that was given up is fetched. All else is no news.
+Owns what a late webhook still changes: a create that counted as absent and was made after all is
+adopted, a success that was given up is fetched. Anything else changes nothing.
 Source: docs/design/protocol.md 2.1.
 """
 
@@ -21,7 +21,7 @@ from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.recovery import LivePrediction, prediction_of
 from fluxbatch.provider import Prediction, Status, WebhookAttempt
 from fluxbatch.worker.context import OutputsToFetch, WorkerContext
-from fluxbatch.worker.recover import Recovery, watched_of
+from fluxbatch.worker.recover import Recovery, tracked_prediction
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
 _P = PredictionState
@@ -31,14 +31,14 @@ _MAY_SUCCEED = (_P.RUNNING, _P.ERRORED, _P.CANCELLED, _P.TIMED_OUT, _P.LOST)
 
 
 class LateWebhooks:
-    """Hears them as long as something may still be bought."""
+    """Receives them as long as something may still be submitted."""
 
     def __init__(self, context: WorkerContext, recovery: Recovery) -> None:
         self._context = context
         self._recovery = recovery
 
     async def serve(self, work: TaskGroup, deliver: MemoryObjectSendStream[OutputsToFetch]) -> None:
-        """Until the queue is closed; what is taken up goes on in *work*."""
+        """Until the queue is closed; what is adopted goes on in *work*."""
         queue = self._context.queue
         with deliver:
             while not queue.is_closed:
@@ -49,7 +49,7 @@ class LateWebhooks:
                         scope.cancel()
 
                     waiting.start_soon(leave, name="no-more-late-words")
-                    await self._context.webhooks.late_words()
+                    await self._context.webhooks.late_arrived()
                     waiting.cancel_scope.cancel()
                 with queue.busy():
                     for attempt, said in self._context.webhooks.take_late():
@@ -65,7 +65,7 @@ class LateWebhooks:
         one = await self._context.read(partial(prediction_of, seq=attempt.prediction_seq))
         if one is None or WebhookAttempt.of(one.seq, one.intended) != attempt:
             return
-        if self._context.webhooks.is_expected(attempt):  # it was told before we had begun to listen
+        if self._context.webhooks.is_expected(attempt):  # it came before we had begun to listen
             self._context.webhooks.deliver(attempt, said)
         elif one.state in _NOT_THERE:
             found = await self._found(one, said)
@@ -104,5 +104,5 @@ class LateWebhooks:
             lane=one.key_label,
         )
         if moved.wanted is not None:
-            tracked = watched_of(one, said.prediction_id)
+            tracked = tracked_prediction(one, said.prediction_id)
             await deliver.send(OutputsToFetch.of(tracked, moved.wanted, moved.attempt, said.urls))

@@ -1,4 +1,4 @@
-"""When to ask next whether a prediction has ended.
+"""The poll schedule: the times to ask whether a prediction has ended.
 
 Owns the durations seen so far, by what a prediction's duration depends on, and the
 placing of polls: dense where ends are likely, rare elsewhere. The density that wastes
@@ -6,7 +6,7 @@ least time for its number of polls is proportional to the square root of the haz
 (how likely the end is now, given that it has not come); it is scaled so that an
 average prediction takes `_EAGER_POLLS` polls, or `_LAZY_POLLS` where nobody waits for
 its slot. Where a webhook is expected, polls look only after those that got lost. Pure
-but for what it has been told; seconds throughout.
+but for the durations it has observed; seconds throughout.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class _Learned:
         return self._plans[polls]
 
     def surely_s(self) -> float:
-        """When almost every prediction has ended and been told of."""
+        """When almost every prediction has ended and its webhook has come."""
         middle_s, sigma = self._fit()
         return 1.1 * middle_s * math.exp(_SURELY_SIGMAS * sigma) + _WEBHOOK_LATE_S
 
@@ -157,7 +157,7 @@ class PollSchedule:
             self.saw(kind, duration_s, duration_s)
 
     def drain_s(self, unseen_s: float) -> float:
-        """How long what is bought now is likely to take to its stored file; *unseen_s* stands in
+        """How long what is submitted now is likely to take to its stored file; *unseen_s* stands in
         for a prediction's duration before one was seen."""
         longest = max(self._all.recent, default=unseen_s)
         return longest * 1.2 + _FETCH_S

@@ -1,8 +1,8 @@
-"""What an earlier process left behind, taken up again.
+"""The recovery of what an earlier process left behind.
 
 Owns the first minutes of a start: intents without an answer become unknown, running
 predictions are adopted with their slots, generated ones are fetched from a freshly
-read prediction, lanes remember their last window. Nothing is bought here.
+read prediction, lanes remember their last window. Nothing is submitted here.
 Source: docs/design/protocol.md 2 to 4.
 """
 
@@ -44,7 +44,7 @@ from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
 from fluxbatch.worker.submit import backoff_s, follow, sent_seed
 
-_STRANGER_POLL_S = 2.0
+_OTHER_DATASET_POLL_S = 2.0
 _DURATIONS = 200
 _RECENT_WINDOWS = 20
 """More than one: a create given up counts later than those made after it, and refused ones not."""
@@ -60,7 +60,7 @@ class Recovery:
         self._resolver = resolver
         self._images = images
         self.done = anyio.Event()
-        """What an earlier process left behind is taken up."""
+        """The recovery of what an earlier process left behind."""
 
     async def take_up(
         self,
@@ -88,7 +88,7 @@ class Recovery:
             recent = await context.read(partial(recent_creates, account=lane.account, most=most))
             seed = partial(seed_lane, context, lane, recent)
             for kept in await context.runtime.to_thread(seed):
-                work.start_soon(self.watch_stranger, lane, kept, name="stranger")
+                work.start_soon(self.watch_other_dataset, lane, kept, name="other-dataset")
         await self.mark_unanswered(live)
         for one in live:
             if one.state in adopting:
@@ -123,8 +123,8 @@ class Recovery:
     ) -> None:
         """Follow one prediction to its end, its slot held."""
         context, lane = self._context, self._context.lanes.lane(one.account)
-        hearing = context.webhooks.expecting(one.seq, one.intended)
-        with context.queue.busy(), deliver, hearing:
+        mailbox = context.webhooks.expecting(one.seq, one.intended)
+        with context.queue.busy(), deliver, mailbox:
             async with AsyncExitStack() as slot:
                 if lane is not None and not one.at_risk:
                     await slot.enter_async_context(context.lanes.held(lane))
@@ -147,7 +147,7 @@ class Recovery:
     ) -> tuple[TransitionResult, TrackedPrediction | None]:
         if one.state is PredictionState.RUNNING and one.provider_id is not None:
             running = TransitionResult(PredictionState.RUNNING, JobState.ACTIVE)
-            return running, watched_of(one, one.provider_id)
+            return running, tracked_prediction(one, one.provider_id)
         return await self._resolver.resolve(self._unanswered(one))
 
     def _unanswered(self, one: LivePrediction) -> UnknownCreate:
@@ -158,7 +158,7 @@ class Recovery:
             one.seq, one.job, sent, one.account, one.key_fingerprint, one.key_label, one.intended
         )
 
-    async def watch_stranger(self, lane: Lane, kept: KeptCreate) -> None:
+    async def watch_other_dataset(self, lane: Lane, kept: KeptCreate) -> None:
         """Another dataset's prediction on this account: its slot is held until it has ended."""
         context = self._context
         deadline_s = context.settings.provider.deadline
@@ -166,7 +166,7 @@ class Recovery:
         async with context.lanes.held(lane):
             has_ended = False
             while not has_ended and context.now_s() < until_s:
-                await anyio.sleep(context.jittered(_STRANGER_POLL_S))
+                await anyio.sleep(context.jittered(_OTHER_DATASET_POLL_S))
                 has_ended = await self._has_ended(lane, kept)
         context.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
 
@@ -229,14 +229,14 @@ def seed_lane(
             counts_from_s(create, now, monotonic, lag_s=lag_s, longest_s=longest_s)
         )
     if file.is_new and any(one.intended.boot_id == now.boot_id for one in recent):
-        # The file was there when these left, and somebody has removed it since.
+        # The file was there when these left, and has been removed since.
         close_for_a_window(lane.window, monotonic)
     file.forget_before(Timestamp(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
     return [create for create in kept if create.state != "ended"]
 
 
-def watched_of(one: LivePrediction, provider_id: str) -> TrackedPrediction:
-    """It, as the worker's readers take it."""
+def tracked_prediction(one: LivePrediction, provider_id: str) -> TrackedPrediction:
+    """The live prediction in the form that the worker follows."""
     return TrackedPrediction(
         one.seq,
         PredictionId(provider_id),

@@ -1,9 +1,9 @@
-"""Creates without an answer: found in the provider's listing, absent from it, or held.
+"""The resolution of creates without an answer: found in the listing, absent, or unknown.
 
 Owns the search for them while a run goes on. Nothing here ever creates: a job comes
 back to the queue only when two late enough, complete listings lack its create.
-Strangers' predictions are told apart by their input; what cannot be told stays
-unknown, its money reserved. Source: docs/design/protocol.md 3.4 to 3.6.
+Other programs' predictions differ by their input; where the input does not decide, the
+create stays unknown, its money reserved. Source: docs/design/protocol.md 3.4 to 3.6.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Why a run buys no more.
+"""The reason a run submits no more, and its exit code.
 
-Owns the one reason a run stops early and its exit code; when several hold, the code
-that comes first in docs/design/protocol.md 6 wins. Stopping only ends creates: what runs is
-awaited, what is generated is downloaded.
+When several reasons hold, the one whose code comes first in docs/design/protocol.md 6 wins.
+Stopping only ends creates: what runs is awaited, what is generated is downloaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One job from the queue to its end at the provider.
+"""The submission of one job: from the queue to its end at the provider.
 
 Owns the order that keeps money safe: control image, slot and window, intent, create,
 wait. Cancellation may strike at any await: the ledger already says what was about to

@@ -1,4 +1,4 @@
-"""Where the provider finds a job's control image.
+"""The upload cache: the provider's URL of each control image.
 
 Owns the uploads of this run: one per content, a few at a time, kept in the ledger
 until it expires, done before a slot is taken. A URL the user gave is passed on as
@@ -54,7 +54,7 @@ class UploadCache:
         return await self._context.read(partial(find_upload, sha256=sha256))
 
     def _expires_soon(self, known: KnownUpload) -> bool:
-        """Whether it might be gone before a prediction that is bought now has read it."""
+        """Whether it might be gone before a prediction that is submitted now has read it."""
         if known.expires_at is None:
             return False
         margin = timedelta(seconds=3 * self._context.settings.provider.deadline)

@@ -1,7 +1,7 @@
-"""What webhooks say of this run's predictions, and how far that is to be relied on.
+"""The inbox of verified webhooks for this run's predictions, and how far to rely on them.
 
-Owns a box for every prediction that may still be told of, and the count of ends that no
-webhook told. What is in a box is verified and nothing more: whoever waits for the
+Owns a mailbox for every prediction that a webhook may still report, and the count of ends
+that none reported. What is in a mailbox is verified and nothing more: whoever waits for the
 prediction judges it. Bounded, whatever is sent. Source: docs/design/protocol.md 2 and 3.
 """
 
@@ -38,22 +38,22 @@ class Mailbox:
 
     def __init__(self, address: WebhookAddress | None = None) -> None:
         self.address = address
-        """None: it is told of by no webhook."""
-        self._said: deque[Notification] = deque()
+        """None: no webhook reports it."""
+        self._unread: deque[Notification] = deque()
         self._arrived = anyio.Event()
 
-    def put(self, said: Notification) -> None:
-        if said in self._said or len(self._said) >= _MOST_KEPT:
+    def put(self, notification: Notification) -> None:
+        if notification in self._unread or len(self._unread) >= _MOST_KEPT:
             return
-        self._said.append(said)
+        self._unread.append(notification)
         self._arrived.set()
 
     def take(self) -> list[Notification]:
         """All that has come, and none of it a second time."""
-        claim = list(self._said)
-        self._said.clear()
+        delivered = list(self._unread)
+        self._unread.clear()
         self._arrived = anyio.Event()
-        return claim
+        return delivered
 
     async def filled(self) -> None:
         """Until something is in it."""
@@ -62,9 +62,9 @@ class Mailbox:
     async def named(self) -> PredictionId:
         """The id under which the provider has it, once a delivery says so; that stays inside."""
         while True:
-            for said in self._said:
-                if said is not None and said.prediction_id is not None:
-                    return said.prediction_id
+            for notification in self._unread:
+                if notification is not None and notification.prediction_id is not None:
+                    return notification.prediction_id
             # Set already where only unreadable ones have come: they would wake us for ever.
             self._arrived = anyio.Event()
             await self._arrived.wait()
@@ -98,13 +98,13 @@ class Mailbox:
 
 
 class WebhookInbox:
-    """Every box of a run. Closed, nothing is expected and nothing comes."""
+    """Every mailbox of a run. Closed, nothing is expected and nothing comes."""
 
     def __init__(self) -> None:
         self._names: WebhookUrls | None = None
         self._boxes: dict[WebhookAttempt, Mailbox] = {}
         self._by_number: dict[int, Mailbox] = {}
-        self._told: deque[bool] = deque(maxlen=_JUDGED_BY)
+        self._notified: deque[bool] = deque(maxlen=_JUDGED_BY)
         self._late: deque[tuple[WebhookAttempt, Prediction]] = deque()
         self._any_late = anyio.Event()
         self._asked_for_cost: set[Hashable] = set()
@@ -115,7 +115,7 @@ class WebhookInbox:
 
     @contextmanager
     def expecting(self, prediction_seq: int, intended: Timestamp) -> Iterator[Mailbox]:
-        """A box for what is told of a prediction, as long as somebody works on it."""
+        """A mailbox for the webhooks of a prediction, as long as a task works on it."""
         if self._names is None:
             yield Mailbox()
             return
@@ -126,43 +126,44 @@ class WebhookInbox:
             yield mailbox
         finally:
             del self._boxes[attempt], self._by_number[prediction_seq]
-            for said in mailbox.take():
-                self.deliver(attempt, said)  # it came while something else was being decided
+            for notification in mailbox.take():
+                # It came while something else was being decided.
+                self.deliver(attempt, notification)
 
     def mailbox(self, prediction_seq: int) -> Mailbox:
-        """The prediction's box; an empty one for what nobody expects."""
+        """The prediction's mailbox; an empty one for what nobody expects."""
         return self._by_number.get(prediction_seq) or Mailbox()
 
-    def deliver(self, attempt: WebhookAttempt, said: Notification) -> None:
+    def deliver(self, attempt: WebhookAttempt, notification: Notification) -> None:
         """A delivery was verified."""
         mailbox = self._boxes.get(attempt)
         if mailbox is not None:
-            mailbox.put(said)
-        elif said is not None and len(self._late) < _MOST_LATE:
-            self._late.append((attempt, said))
+            mailbox.put(notification)
+        elif notification is not None and len(self._late) < _MOST_LATE:
+            self._late.append((attempt, notification))
             self._any_late.set()
 
     def is_expected(self, attempt: WebhookAttempt) -> bool:
         return attempt in self._boxes
 
-    async def late_words(self) -> None:
-        """Until something is told of a prediction that nobody works on."""
+    async def late_arrived(self) -> None:
+        """Wait for a webhook of a prediction that no task works on."""
         await self._any_late.wait()
 
     def take_late(self) -> list[tuple[WebhookAttempt, Prediction]]:
         """All of it, and none of it a second time."""
-        claim = list(self._late)
+        delivered = list(self._late)
         self._late.clear()
         self._any_late = anyio.Event()
-        return claim
+        return delivered
 
-    def ended(self, *, was_told: bool) -> bool:
-        """A prediction that had a webhook has ended, and it was told in time or not.
+    def ended(self, *, was_notified: bool) -> bool:
+        """A prediction that had a webhook has ended, and the webhook came in time or not.
 
         True where that is one too many that was not.
         """
         relied = not self.are_silent
-        self._told.append(was_told)
+        self._notified.append(was_notified)
         if not relied or not self.are_silent:
             return False
         for mailbox in self._boxes.values():
@@ -172,17 +173,17 @@ class WebhookInbox:
     def distrust(self) -> None:
         """There is reason to think that none will come; so many good ones prove otherwise."""
         for _ in range(_MISSES):
-            self.ended(was_told=False)
+            self.ended(was_notified=False)
 
     @property
     def are_silent(self) -> bool:
         """Whether too many get lost to be waited for."""
-        return self._told.count(False) >= _MISSES
+        return self._notified.count(False) >= _MISSES
 
     def wants_cost(self, kind: Hashable) -> bool:
         """Whether a success of this kind is to be read for its cost; the first one is.
 
-        Webhooks tell no cost. Were the price not what we think, every cap would be wrong.
+        Webhooks carry no cost. Were the price not what we think, every cap would be wrong.
         """
         if kind in self._asked_for_cost:
             return False

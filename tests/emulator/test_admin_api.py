@@ -1,4 +1,4 @@
-"""`/_emulator/*`: the switches and the books over the wire."""
+"""`/_emulator/*`: the switches and the billing over the wire."""
 
 from __future__ import annotations
 

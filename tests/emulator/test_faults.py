@@ -1,4 +1,4 @@
-"""What each fault does to the books and to the reply; no socket is needed to see it."""
+"""The effect of each fault on the billing and on the reply, without a socket."""
 
 from __future__ import annotations
 

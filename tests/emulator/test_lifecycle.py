@@ -1,4 +1,4 @@
-"""From a create to its end: states, money, keys, balance, refusals."""
+"""The life of a prediction from its create to its end: states, money, keys, balance, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /executions`: what reconciliation stands on."""
+"""`GET /executions`: the listing that reconciliation relies on."""
 
 from __future__ import annotations
 

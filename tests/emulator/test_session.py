@@ -1,4 +1,4 @@
-"""Long seeded sessions with every fault at once: the books must balance, and repeat exactly."""
+"""Long seeded sessions with every fault at once: the billing must balance, and repeat exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the real readers make of an export, told as JSON: a program, run by `consumed`.
+"""The results of the real readers of an export as JSON: a program, run by `consumed`.
 
 A process of its own, because `datasets` settles its caches and whether it may use the network
 when it is imported.

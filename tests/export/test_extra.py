@@ -1,4 +1,4 @@
-"""Without pyarrow the light formats work and the others name the extra."""
+"""Exports without pyarrow: the light formats work and the others name the extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of `--where`: what they let through, and how a mistake is told."""
+"""The filter of `--where`: what it lets through, and the report of a mistake."""
 
 from __future__ import annotations
 

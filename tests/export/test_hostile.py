@@ -1,4 +1,4 @@
-"""Values that break careless writers come through every format as they were."""
+"""Values that break careless writers, unchanged through every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which split a row is in."""
+"""The split of a row."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The integration tests: whole runs against the emulator."""

@@ -1,4 +1,4 @@
-"""What images are called and what they tell of themselves, after real runs."""
+"""The names and the metadata of images, after real runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an idea to jobs: sweeps, templates and formats, planned and made, to the exact count."""
+"""The way from an idea to jobs: sweeps, templates and formats, to the exact count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that nobody watches: who is told how it ended, and what its log says."""
+"""An unattended run: the notification of its end, and its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `plan` shows as the first rows is, to the byte, what the provider then receives."""
+"""The first rows that `plan` shows: to the byte what the provider then receives."""
 
 from __future__ import annotations
 

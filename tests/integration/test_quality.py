@@ -1,4 +1,4 @@
-"""From an image that is noticed to another in its place, as processes."""
+"""The way from a poor image to another in its place, as processes."""
 
 from __future__ import annotations
 

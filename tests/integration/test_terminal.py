@@ -1,4 +1,4 @@
-"""The live screen as somebody sees it: on a real terminal, during a run, after a kill, with
+"""The live screen as a user sees it: on a real terminal, during a run, after a kill, with
 failures."""
 
 from __future__ import annotations

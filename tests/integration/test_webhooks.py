@@ -1,4 +1,4 @@
-"""Runs that are told of ends: by whom they may be told, and what happens when they are not."""
+"""Runs with webhooks: which senders are accepted, and the fallback when none come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills a real `fluxbatch run` with -9, starts it again, and compares what everybody says.
+"""The kill of a real `fluxbatch run` with -9, its restart, and the comparison of all records.
 
 Times are scaled: the provider's minute lasts six seconds, and with it windows, lags and
 timeouts. What is compared is exact: the ledger, the files and the emulator's own books.

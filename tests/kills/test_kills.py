@@ -1,4 +1,4 @@
-"""Kill it whenever you like: it never pays twice and never loses what was paid."""
+"""Kills at any time: it never pays twice and never loses what was paid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every ledger test meets both databases: a file, and a schema of a real PostgreSQL."""
+"""The two databases of every ledger test: a file, and a schema of a real PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction's end costs, and in whose books. Source: docs/design/protocol.md 5."""
+"""The cost of a prediction's end in the budget lines. Source: docs/design/protocol.md 5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where images are is decided once: before there is any."""
+"""The location of images, decided once: before there is any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `repair`, `reconcile` and `cancel` change and read, on both databases."""
+"""The changes and reads of `repair`, `reconcile` and `cancel`, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests, rows and the birth of jobs. Source: docs/design/protocol.md 1."""
+"""The import of manifests, rows and jobs. Source: docs/design/protocol.md 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of an event beyond its name: ids, times, URLs, words."""
+"""The details kept of an event beyond its name: ids, times, URLs, messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is noticed about images, and `retry --quality`. Source: docs/design/protocol.md 1 and 2."""
+"""The notes on images, and `retry --quality`. Source: docs/design/protocol.md 1 and 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a start picks up, what people are told, and that the indexes are used."""
+"""The reads of recovery and status, and their use of the indexes."""
 
 from __future__ import annotations
 

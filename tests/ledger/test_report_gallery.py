@@ -1,4 +1,4 @@
-"""What a report reads, on both databases."""
+"""The reads of a report, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`retry`, and jobs that end unbought. Source: docs/design/protocol.md 2 and 6."""
+"""`retry`, and jobs that end without a create. Source: docs/design/protocol.md 2 and 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs: begun, continued, ended; and the books' audit. Source: docs/design/protocol.md 5."""
+"""Runs: begun, continued, ended; the audit of budget lines. Source: docs/design/protocol.md 5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each event does to prediction, job, money and attempts.
+"""The effect of each event on prediction, job, money and attempts.
 
 Source: docs/design/protocol.md 2 and 5.
 """

@@ -1,4 +1,4 @@
-"""A dataset in every state a run can leave it in, and the verbs that look after it."""
+"""A dataset in every state a run can leave it in, and the verbs that maintain it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cancel`: what runs is asked to stop, and whatever comes of it is kept and booked."""
+"""`cancel`: what runs is asked to stop, and whatever comes of it is kept and recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report writes: one folder, the same bytes each time, and nothing that is a secret."""
+"""The files of a report: one folder, the same bytes each time, and no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the provider's books and the ledgers must say, at every instant and at the end.
+"""The judge of a simulation: the provider's billing against the ledgers, always and at the end.
 
 Owns the comparison of the two sides. A complaint is kept when it is raised, because what
 raises inside the engine may be taken for an error of the engine's own.

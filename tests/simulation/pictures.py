@@ -1,4 +1,4 @@
-"""Outputs as small as can be, each different: who got whose picture can be told by its hash."""
+"""Outputs as small as can be, each different: its hash shows whose picture it is."""
 
 from __future__ import annotations
 

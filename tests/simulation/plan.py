@@ -1,4 +1,4 @@
-"""Everything that happens in one simulation, derived from its seed.
+"""The plan of one simulation, derived from its seed.
 
 Owns the odds. A plan is plain data and says nothing of how it is carried out, so it can be
 printed, changed by hand, and built by the directed tests.

@@ -1,4 +1,4 @@
-"""What the seeds found, told as plain stories, so that it stays found when the seeds change."""
+"""The faults the seeds found, as plain stories, so that they stay found when the seeds change."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The tests' own support: servers, clocks, processes, pictures."""

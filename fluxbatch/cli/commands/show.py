@@ -65,14 +65,14 @@ def _show_file(console: Console, path: Path, *, as_json: bool) -> None:
         raise ConfigError("of an image in a bucket its dataset knows: fluxbatch show DIR URL")
     if path.is_dir():
         raise ConfigError(f"name a file or a job of {str(path)!r}: fluxbatch show {path} '#1'")
-    told = read_image_facts(path)
-    if told is None:
+    image = read_image_facts(path)
+    if image is None:
         raise ConfigError(
             f"{str(path)!r} does not tell how it was made, and no sidecar lies beside it;"
             " ask its dataset: fluxbatch show DIR FILE"
         )
     if as_json:
-        console.object(facts_json(told))
+        console.object(facts_json(image))
     else:
-        for line in facts_lines(told):
+        for line in facts_lines(image):
             console.print(line)

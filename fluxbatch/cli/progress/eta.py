@@ -1,4 +1,4 @@
-"""How long a run will still take, and how far that can be trusted.
+"""The estimate of a run's remaining time, with its uncertainty.
 
 Owns the pace: jobs ended over the last minutes, and the creates the limits still allow. An
 estimate is a range as wide as its doubt, and says what the doubt is.
@@ -24,7 +24,7 @@ _SPREAD = 0.5
 
 
 class Eta:
-    """Hears every status; answers in words."""
+    """Receives every status; answers in words."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()

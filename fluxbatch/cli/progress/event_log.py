@@ -1,4 +1,4 @@
-"""What happened, a line each, in a file or on stderr: for whoever looks later.
+"""The event log: one line for each event, in a file or on stderr.
 
 Owns the two formats. Every line passes the one redaction, `Console.redact`; ids of the run,
 job and prediction are in it, so that a line finds its row in the ledger.
@@ -122,6 +122,6 @@ def event_fields(event: Event) -> dict[str, Any]:
 
 
 def _text(event: Event) -> str:
-    """A sentence where there is one, then the facts that it does not tell."""
+    """A sentence where there is one, then the facts that it does not name."""
     facts = " ".join(f"{name}={value}" for name, value in event_fields(event).items())
     return event_words(event) or f"{_NAMES[type(event)]} {facts}"

@@ -1,6 +1,6 @@
-"""What is shown while a run goes on: a live screen, or plain lines where nobody can look.
+"""The progress display of a run: a live screen, or plain lines where there is no terminal.
 
-Owns when something is shown; what it looks like is `screen`'s. Hears events and statuses,
+Owns when something is shown; what it looks like is `screen`'s. Receives events and statuses,
 reads nothing, and counts nothing: every number comes from a status.
 """
 
@@ -146,11 +146,11 @@ class PlainProgress:
                 return reading_words(event)
             case JobFailed():
                 self._failures[event.failure] += 1
-                told = self._failures[event.failure]
-                if told > _SAME_SHOWN and not self._console.verbose:
+                seen = self._failures[event.failure]
+                if seen > _SAME_SHOWN and not self._console.verbose:
                     return None
                 more = " (further ones like this are counted at the end)"
-                return failure_words(event) + (more if told == _SAME_SHOWN else "")
+                return failure_words(event) + (more if seen == _SAME_SHOWN else "")
             case _:
                 words = event_words(event)
                 return words or (_detail(event) if self._console.verbose else None)
@@ -284,7 +284,7 @@ def failure_words(event: JobFailed) -> str:
 
 
 def event_words(event: Event) -> str | None:
-    """What every watcher is told, or None for what only matters in sum."""
+    """The line every watcher is shown, or None for what only matters in sum."""
     match event:
         case RunStarted(run_id=run_id, continued=True):
             return (

@@ -1,7 +1,7 @@
-"""The live screen: one status and the latest troubles as something calm to look at.
+"""The live screen: one status and the latest problems, drawn as text.
 
 Owns the layout and nothing else: a pure function of what it is given, at most as tall as it
-is told. Everything is readable without colour. Texts of other programs come in cleaned.
+is allowed. Everything is readable without colour. Texts of other programs come in cleaned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fluxbatch.ledger.queries.runs_and_failures import FailedJob
 
 _LABEL_COLUMNS = 10
 _WIDEST = 140
-"""Bars wider than that tell no more; texts take what there is."""
+"""Bars wider than that show no more; texts take what there is."""
 _NARROW = 60
 _ROOMY = 30
 """Lines from which on a single lane at work has a line too."""

@@ -1,4 +1,4 @@
-"""A run that another process does, watched through its ledger.
+"""A run of another process, watched through its ledger.
 
 Owns how what the ledger shows becomes the status that the live screen draws, and when
 there is nothing more to see. Reads only, once a second, and holds nothing.

@@ -1,1 +1,1 @@
-"""The words and objects that verbs print: pure functions on values."""
+"""The text and the JSON objects that verbs print: pure functions on values."""

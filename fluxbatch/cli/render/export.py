@@ -1,4 +1,4 @@
-"""What an export wrote, in words and as an object."""
+"""The output of `export`: the written files, in words and as an object."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an image tells of itself, without its dataset: from its sidecar, or out of its own file.
+"""The facts an image carries without its dataset, from its sidecar or its own file.
 
-Owns where that is looked for, and how it is said.
+Owns where they are looked for, and how they are printed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from fluxbatch.domain.formatting import size
 from fluxbatch.sink.image_facts import ImageFacts
 
 
-def facts_lines(told: ImageFacts) -> Iterator[str]:
+def facts_lines(image: ImageFacts) -> Iterator[str]:
     """The facts, label by label; whatever is not there is left out."""
-    facts = told.facts
-    where = "in the file itself" if told.source == "embedded" else f"in {told.source}"
-    yield label_line("file", str(told.path))
+    facts = image.facts
+    where = "in the file itself" if image.source == "embedded" else f"in {image.source}"
+    yield label_line("file", str(image.path))
     yield label_line("", f"what it tells is {where}; no ledger was asked")
-    if told.is_whole is False:
+    if image.is_whole is False:
         yield label_line("", "its bytes are NOT those that were delivered")
     edition = f", edition {_plus_one(facts['edition'])}" if "edition" in facts else ""
     yield label_line("job", f"{facts['job']}, image {_plus_one(facts.get('number'))}{edition}")
@@ -45,13 +45,13 @@ def facts_lines(told: ImageFacts) -> Iterator[str]:
     yield label_line("stored at", f"{local_time(_text(facts.get('stored_at', '')))} UTC")
 
 
-def facts_json(told: ImageFacts) -> dict[str, Any]:
+def facts_json(image: ImageFacts) -> dict[str, Any]:
     """The object of `show FILE --json`."""
     return {
-        "file": str(told.path),
-        "source": told.source,
-        "is_whole": told.is_whole,
-        "facts": told.facts,
+        "file": str(image.path),
+        "source": image.source,
+        "is_whole": image.is_whole,
+        "facts": image.facts,
     }
 
 

@@ -1,7 +1,7 @@
 """The history of one job in words, and what to do next.
 
 Owns the sentence for every event of the state tables. A line of the ledger whose event has no
-sentence here is told by its name and its states: nothing is left out.
+sentence here is shown by its name and its states: nothing is left out.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ from fluxbatch.domain.state_machine import JobEvent, OutputEvent, PredictionEven
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
 from fluxbatch.ledger.queries.job_history import HistoryEntry, JobHistory, PredictionEntry
 
-P, J, O = PredictionEvent, JobEvent, OutputEvent  # noqa: E741  # as `states` calls them
+_P, _J, _O = PredictionEvent, JobEvent, OutputEvent
 
 PREDICTION_WORDS: Mapping[str, str] = {
     "intent committed": "to be bought: {price} reserved, with key {key}, run {run}",
-    P.NOT_SENT: "never left this machine; nothing is paid",
-    P.OVER_LIMIT: "refused: over the provider's limit (429); nothing is paid, no attempt is lost",
-    P.UNPAID: "refused: the balance was too low (402); nothing is paid, no attempt is lost",
-    P.KEY_REFUSED: "refused: the key is not good (401, 403); nothing is paid",
-    P.REJECTED: "refused: the provider does not take this input; nothing is paid",
-    P.ENDPOINT_WRONG: "refused: no such model or address there; nothing is paid",
-    P.ACCEPTED: "accepted by the provider as {id}",
-    P.NO_ANSWER: "left, but no clear answer came: it may be billed, so it is looked for and not"
+    _P.NOT_SENT: "never left this machine; nothing is paid",
+    _P.OVER_LIMIT: "refused: over the provider's limit (429); nothing is paid, no attempt is lost",
+    _P.UNPAID: "refused: the balance was too low (402); nothing is paid, no attempt is lost",
+    _P.KEY_REFUSED: "refused: the key is not good (401, 403); nothing is paid",
+    _P.REJECTED: "refused: the provider does not take this input; nothing is paid",
+    _P.ENDPOINT_WRONG: "refused: no such model or address there; nothing is paid",
+    _P.ACCEPTED: "accepted by the provider as {id}",
+    _P.NO_ANSWER: "left, but no clear answer came: it may be billed, so it is looked for and not"
     " sent again",
-    P.FOUND: "found at the provider as {id}{adopted}",
-    P.ABSENT: "proven absent at the provider; nothing is paid",
-    P.GIVEN_UP: "not found in time; its money stays reserved, at risk",
-    P.NOT_FINISHED: "still at work",
-    P.SUCCEEDED: "succeeded{took}{cost}",
-    P.SUCCEEDED_EMPTY: "succeeded without an image{took}{cost}",
-    P.FAILED: "failed at the provider{cost}",
-    P.CANCELLED: "cancelled{cost}",
-    P.GONE: "lost: the provider no longer knows it{cost}",
-    P.OVERDUE: "given up as timed out: it never ended{cost}",
-    P.COST_LEARNED: "its cost is known now{cost}",
+    _P.FOUND: "found at the provider as {id}{adopted}",
+    _P.ABSENT: "proven absent at the provider; nothing is paid",
+    _P.GIVEN_UP: "not found in time; its money stays reserved, at risk",
+    _P.NOT_FINISHED: "still at work",
+    _P.SUCCEEDED: "succeeded{took}{cost}",
+    _P.SUCCEEDED_EMPTY: "succeeded without an image{took}{cost}",
+    _P.FAILED: "failed at the provider{cost}",
+    _P.CANCELLED: "cancelled{cost}",
+    _P.GONE: "lost: the provider no longer knows it{cost}",
+    _P.OVERDUE: "given up as timed out: it never ended{cost}",
+    _P.COST_LEARNED: "its cost is known now{cost}",
     "adopted": "found in the provider's record as {id} and adopted",
     "asked to stop": "the provider was asked to stop it",
     "read again": "read again at the provider",
 }
 JOB_WORDS: Mapping[str, str] = {
-    J.INTENDED: "taken to be bought",
-    J.FOUND: "bought after all: an earlier attempt was found",
-    J.UNUSABLE: "failed before anything was bought: its control image cannot be used",
-    J.GENERATED: "generated; its images are to be fetched",
-    J.WAITS: "waits to be tried again",
-    J.FAILED: "failed",
-    J.REFRESHED: "its images have a fresh URL",
-    J.STORED: "done: every image is stored",
-    J.OUTPUT_FAILED: "failed: not every image is there",
-    J.REPAIRED: "its images are to be fetched again, for nothing",
-    J.RETRIED: "sent back by `retry`",
-    J.RESEEDED: "sent back for another image, with a new seed",
+    _J.INTENDED: "taken to be bought",
+    _J.FOUND: "bought after all: an earlier attempt was found",
+    _J.UNUSABLE: "failed before anything was bought: its control image cannot be used",
+    _J.GENERATED: "generated; its images are to be fetched",
+    _J.WAITS: "waits to be tried again",
+    _J.FAILED: "failed",
+    _J.REFRESHED: "its images have a fresh URL",
+    _J.STORED: "done: every image is stored",
+    _J.OUTPUT_FAILED: "failed: not every image is there",
+    _J.REPAIRED: "its images are to be fetched again, for nothing",
+    _J.RETRIED: "sent back by `retry`",
+    _J.RESEEDED: "sent back for another image, with a new seed",
 }
 OUTPUT_WORDS: Mapping[str, str] = {
-    O.STORED: "stored: {path}",
-    O.LOST: "could not be fetched",
-    O.WANTED: "to be fetched again",
+    _O.STORED: "stored: {path}",
+    _O.LOST: "could not be fetched",
+    _O.WANTED: "to be fetched again",
 }
 _SAYS_ITSELF = frozenset(
-    {P.NOT_FINISHED, P.COST_LEARNED, P.GIVEN_UP, "asked to stop", "read again"}
+    {_P.NOT_FINISHED, _P.COST_LEARNED, _P.GIVEN_UP, "asked to stop", "read again"}
 )
 """Events that leave the state as it is; any other that does so came too late."""
 

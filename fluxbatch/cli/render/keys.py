@@ -1,4 +1,4 @@
-"""Asking the provider whether keys work, without spending anything."""
+"""The output of `keys --check`: each key's state at the provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `reconcile`, `repair` and `cancel` did, in words. Pure functions on their reports."""
+"""The output of `reconcile`, `repair` and `cancel`. Pure functions on their reports."""
 
 from __future__ import annotations
 

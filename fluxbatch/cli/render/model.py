@@ -133,8 +133,8 @@ def _price_line(described: ModelDescription) -> str:
         return f"{dollars(card.price)} an execution"
     if described.told_price is None:
         return "price unknown; `price:` in the config sets it"
-    told = dollars(described.told_price)
-    return f"{told} an execution by the provider's page; caps need `price:` in the config"
+    price = dollars(described.told_price)
+    return f"{price} an execution by the provider's page; caps need `price:` in the config"
 
 
 def _price(amount: Any) -> str | None:

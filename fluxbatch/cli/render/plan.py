@@ -1,4 +1,4 @@
-"""A plan in words."""
+"""The output of `plan`, in words."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One result in full, as lines and as an object.
+"""The output of `show`: one result in full, as lines and as an object.
 
-Owns what `show` says, and what `show` and `why` both begin with.
+Owns also the lines that `show` and `why` both begin with.
 """
 
 from __future__ import annotations
@@ -221,16 +221,16 @@ def job_json(shown: ResultView) -> dict[str, Any]:
 
 def result_json(shown: ResultView) -> dict[str, Any]:
     """The object of `show --json`."""
-    told = job_json(shown)
+    fields = job_json(shown)
     if shown.job is None:
-        return told
+        return fields
     job = shown.job.job
     given: Mapping[str, Any] = {
         name: _url(value) if name == _CONTROL and isinstance(value, str) else value
         for name, value in job.input.items()
     }
     return {
-        **told,
+        **fields,
         "model": job.model,
         "input": given,
         "repeat_index": job.repeat,

@@ -1,4 +1,4 @@
-"""The user's `retry`, applied to a dataset's ledger and told."""
+"""The output of `retry`: what it put back, what it left, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as `ls` shows them."""
+"""The lines of `ls`, one for each row."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _files(row: RowResult) -> str:
 
 def json_line(row: RowResult) -> str:
     """One row as programs get it."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "number": row.number,
         "line": row.line or None,
         "id": row.user_id,
@@ -83,4 +83,4 @@ def json_line(row: RowResult) -> str:
         "cost_is_estimated": row.cost_is_estimated,
         "files": [output.path for output in row.outputs],
     }
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(fields, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""Where a dataset stands, in words: what failed and why, what it cost, what to run next.
+"""The output of `status`: the state of a dataset, its failures, its cost, the next command.
 
-Owns what `status` and the end of `run` both say. Reads the ledger on a reader's connection,
+Owns the lines that `status` and the end of `run` share. Reads the ledger on a reader's connection,
 so it is right while another process is at work.
 """
 

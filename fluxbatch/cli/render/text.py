@@ -1,4 +1,4 @@
-"""How the command line writes estimates, counts and failures. Pure functions on plain values."""
+"""The text form of estimates, counts and failures. Pure functions on plain values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def about(seconds: float) -> str:
 
 
 def about_between(least_s: float, most_s: float) -> str:
-    """`4 to 6 min`, `45 s to 1½ min`; `5 min` where both ends, told so coarsely, are the same."""
+    """`4 to 6 min`, `45 s to 1½ min`; `5 min` where both ends round to the same."""
     least, most = about(least_s), about(most_s)
     if least == most:
         return most
@@ -96,7 +96,7 @@ def folded(label_line: str, width: int | None, hang: int = 0) -> list[str]:
 
 
 def stopping_words(reason: str) -> str:
-    """That nothing more is bought, and why; what a second Ctrl-C would do."""
+    """That nothing more is submitted, and why; what a second Ctrl-C would do."""
     if reason.startswith("SIG"):
         return "finishing what runs; Ctrl-C again leaves at once"
     return f"finishing what runs, buying no more: {reason}"

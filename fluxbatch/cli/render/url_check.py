@@ -1,4 +1,4 @@
-"""What `plan --check-urls` says."""
+"""The output of `plan --check-urls`."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class ExportFormat(Protocol):
         ...
 
     def mark(self, stem: Stem) -> str:
-        """Where it is told that a shard is done."""
+        """The mark that a shard is done."""
         ...
 
     def write(self, samples: Iterable[Sample], draft: Draft, stem: Stem) -> None:
@@ -119,6 +119,6 @@ class Spool:
                 yield Sample(record, image, Control(**control) if control else None)
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk has been told of; nothing here is wanted any more
+        with suppress(OSError):  # a full disk is reported already; nothing here is wanted any more
             self._file.close()
         self._path.unlink(missing_ok=True)

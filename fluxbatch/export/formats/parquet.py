@@ -175,10 +175,10 @@ def _schema(pa: Any, *, embed: bool) -> pa.Schema:
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fields = [(name, picture) for name in IMAGE_COLUMNS] if embed else []
     fields += [(name, types[_DTYPES[kind]]) for name, kind in COLUMNS.items()]
-    told = {"fluxbatch.version": __version__, "fluxbatch.schema": str(PARQUET_SCHEMA_VERSION)}
+    metadata = {"fluxbatch.version": __version__, "fluxbatch.schema": str(PARQUET_SCHEMA_VERSION)}
     if embed:  # so that `datasets` shows them as images
-        told["huggingface"] = json.dumps({"info": {"features": _features()}})
-    return pa.schema(fields, metadata=told)
+        metadata["huggingface"] = json.dumps({"info": {"features": _features()}})
+    return pa.schema(fields, metadata=metadata)
 
 
 def _features() -> dict[str, Any]:

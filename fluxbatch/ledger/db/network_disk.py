@@ -1,4 +1,4 @@
-"""What kind of disk a ledger would lie on: file locks and fsync must mean something there."""
+"""The check of a ledger's disk: file locks and fsync must work there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def refuse_network_disk(folder: Path) -> None:
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return  # only Linux tells
+        return  # only Linux shows it
     kind = file_system_of(os.path.realpath(folder), mounts)
     if is_network(kind):
         raise LedgerError(
@@ -35,7 +35,7 @@ def is_network(kind: str) -> bool:
 def file_system_of(place: str, mounts: str) -> str:
     """The type of the file system that holds *place*; *mounts* is the text of `mountinfo`.
 
-    Empty where it does not tell. Of two mounts on one point the later covers the earlier.
+    Empty where it does not say. Of two mounts on one point the later covers the earlier.
     """
     best, kind = "", ""
     for line in mounts.splitlines():

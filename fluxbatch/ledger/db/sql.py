@@ -95,7 +95,7 @@ def insert_all(dialects: Dialects, table: Table, *, but: Sequence[str] = ()) -> 
 def insert_numbered(dialects: Dialects, table: Table, names: Sequence[str]) -> sqlite.Insert:
     """An insert of the columns *names* for `Database.insert`, which answers the row's `seq`.
 
-    SQLite tells it by itself, in half the time of RETURNING.
+    SQLite gives it by itself, in half the time of RETURNING.
     """
     statement = dialects.insert(table).values({name: bindparam(name) for name in names})
     if dialects.name == "sqlite":

@@ -1,6 +1,6 @@
-"""How moments are written in the ledger.
+"""The text form of times in the ledger.
 
-Owns the one text form of a time (RFC 3339, UTC, microseconds, fixed width: texts
+Owns that form (RFC 3339, UTC, microseconds, fixed width: texts
 sort as times do) and the boot clock's integer microseconds.
 """
 

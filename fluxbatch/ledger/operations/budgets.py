@@ -1,4 +1,4 @@
-"""The books of money: what each cap has reserved, settled and estimated.
+"""The budget lines of each cap: what is reserved, settled and estimated.
 
 Owns the `budgets` table. Every change of a prediction's money changes its run's,
 its day's and the dataset's line in the same transaction; `audit` compares them
@@ -95,7 +95,7 @@ _NOTHING = (0, 0, 0)
 
 
 def _lines(_: Dialects) -> CompoundSelect[Any]:
-    """Every line as booked, and beside them what the predictions of a run and a day sum up to."""
+    """Every line as recorded, and beside them what the predictions of a run and a day sum up to."""
     settled = func.sum(case((_p.estimated == constant(0), _p.cost)))
     estimated = func.sum(case((_p.estimated == constant(1), _p.cost)))
     sums = [func.coalesce(one, constant(0)) for one in (func.sum(_p.reserved), settled, estimated)]
@@ -103,7 +103,7 @@ def _lines(_: Dialects) -> CompoundSelect[Any]:
     by_run = select(*group, *sums).group_by(*group).subquery("by_run")
     run_seq, _state, _estimated, day, *found = by_run.c
     return union_all(
-        select(constant("booked"), _b.scope, _b.key, _b.reserved, _b.settled, _b.estimated),
+        select(constant("recorded"), _b.scope, _b.key, _b.reserved, _b.settled, _b.estimated),
         select(constant("found"), schema.runs.c.id, day, *found).join_from(
             by_run, schema.runs, schema.runs.c.seq == run_seq
         ),
@@ -118,27 +118,27 @@ def audit(db: Database) -> None:
 
     One statement reads both sides, so a reader may ask while the writer works.
     """
-    booked: dict[tuple[str, str], tuple[int, ...]] = {}
+    recorded: dict[tuple[str, str], tuple[int, ...]] = {}
     found: dict[tuple[str, str], tuple[int, ...]] = {}
     for side, name, detail, *parts in db.run(_AUDIT):
         amounts = tuple(int(part) for part in parts)
-        if side == "booked":
-            booked[name, detail] = amounts
+        if side == "recorded":
+            recorded[name, detail] = amounts
             continue
         for line in (("run", name), ("day", detail), ("dataset", "")):
             found[line] = tuple(map(add, found.get(line, _NOTHING), amounts))
-    for line in (*booked, *found):
-        if booked.get(line, _NOTHING) != found.get(line, _NOTHING):
-            raise _difference(*line, booked.get(line, _NOTHING), found.get(line, _NOTHING))
+    for line in (*recorded, *found):
+        if recorded.get(line, _NOTHING) != found.get(line, _NOTHING):
+            raise _difference(*line, recorded.get(line, _NOTHING), found.get(line, _NOTHING))
 
 
 def _difference(
-    scope: str, key: str, booked: tuple[int, ...], found: tuple[int, ...]
+    scope: str, key: str, recorded: tuple[int, ...], found: tuple[int, ...]
 ) -> LedgerError:
     def words(amounts: tuple[int, ...]) -> str:
         return "/".join(as_usd(Micros(amount)) for amount in amounts)
 
     return LedgerError(
-        f"the books of {scope} {key!r} say {words(booked)} USD reserved/settled/estimated, its"
+        f"the books of {scope} {key!r} say {words(recorded)} USD reserved/settled/estimated, its"
         f" predictions {words(found)}; nothing more is bought. Restore the ledger from a backup"
     )

@@ -1,6 +1,6 @@
-"""Where a dataset's images are: what its ledger remembers of it.
+"""The location of a dataset's images, as its ledger remembers it.
 
-Owns that word, and that it is not changed once there are images. Opens no store.
+Owns that record, and that it does not change once there are images. Opens no store.
 """
 
 from __future__ import annotations

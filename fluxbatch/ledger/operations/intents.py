@@ -1,6 +1,6 @@
 """The intent: claim, caps, money and the prediction's row in one transaction.
 
-Owns the one way a prediction comes to be. When `Intend` has answered with an
+Owns the one way a prediction is created. When `Intend` has answered with an
 `Intent`, the money is reserved and the row durable, and only then may a byte leave.
 Source: docs/design/protocol.md 3.1.
 """
@@ -90,7 +90,7 @@ class Intend:
     job_seq: int
     key_use: KeyUse
     price: Micros
-    """At purchase: what it costs where the provider tells no figure."""
+    """At the create: its cost where the provider gives no figure."""
     caps: Caps
     admit: Admit
     send_within_s: float
@@ -118,8 +118,8 @@ class Intend:
         active = job_step(JobState.PENDING, JobEvent.INTENDED)
         db.run(_CLAIM, {"job_seq": self.job_seq, "to": str(active), "attempt": attempt})
         prediction_seq = db.insert(_INSERT, self._values(attempt))
-        self._remember(db, ("job", self.job_seq), JobEvent.INTENDED, (JobState.PENDING, active))
-        self._remember(db, ("prediction", prediction_seq), "intent committed", (None, _SUBMITTING))
+        self._record(db, ("job", self.job_seq), JobEvent.INTENDED, (JobState.PENDING, active))
+        self._record(db, ("prediction", prediction_seq), "intent committed", (None, _SUBMITTING))
         return Intent(prediction_seq, attempt)
 
     @property
@@ -149,7 +149,7 @@ class Intend:
             "send_by_boot_us": boot_us(send_by),
         }
 
-    def _remember(
+    def _record(
         self,
         db: Database,
         subject: tuple[history.Subject, int],

@@ -1,7 +1,7 @@
-"""A job's row as its state changes; every change leaves its line of history.
+"""The row of a job as its state changes, each change with its line of history.
 
-Owns the one way a job's state is written: asked of the jobs' table in `states`,
-with the class and the words of a failure kept for exactly as long as it is failed.
+Owns the one way a job's state is written: checked by the jobs' table in `state_machine`,
+with the class and the message of a failure kept for exactly as long as it is failed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What becomes of a dataset after its runs: wanted again, adopted, read again, asked to stop.
+"""The changes of maintenance: requeue outputs, adopt, read again, record a cancel request.
 
 Owns the changes that `repair`, `reconcile` and `cancel` make beyond the state tables' own
-events. Nothing here reserves money for something that is still to be bought: what an
+events. Nothing here reserves money for something that is still to be created: what an
 orphan cost was spent already. Source: docs/design/protocol.md 2 and 3.4.
 """
 

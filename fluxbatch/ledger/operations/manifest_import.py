@@ -1,6 +1,6 @@
-"""Manifests and their rows: what was asked for, in the order it was asked.
+"""The import of manifests, their rows and their jobs, in the manifest's order.
 
-Owns `manifests`, `rows`, `files` and the birth of jobs. An import may be cut short
+Owns `manifests`, `rows`, `files` and the insertion of jobs. An import may be cut short
 anywhere: it starts over and changes nothing that is there. Only jobs whose
 `listed_in` is the run's manifest are ever submitted. Source: docs/design/protocol.md 1.
 """
@@ -269,7 +269,7 @@ class ImportRows:
     manifest_seq: int
     rows: Sequence[Row]
     shuffle: int | None = None
-    """As its `BeginImport` was told."""
+    """As given to its `BeginImport`."""
 
     def apply(self, db: Database) -> None:
         db.take_time()

@@ -1,6 +1,6 @@
 """Models as the provider described them, with the time of that.
 
-Owns the `models` table. What a description means is the model cards' to say.
+Owns the `models` table. The model cards say what a description means.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ _NAMED = Statement(
 
 
 def models_named(db: Database) -> list[str]:
-    """Every model that a manifest of this dataset was read for: no other can have been bought."""
+    """Every model that a manifest of this dataset was read for: no other can have been used."""
     return [model for (model,) in db.run(_NAMED)]
 
 

@@ -1,4 +1,4 @@
-"""What becomes of each output: wanted, then stored with its file or lost with a reason.
+"""The state of each output: wanted, then stored with its file or lost with a reason.
 
 Owns the `outputs` table. A job is done when everything one prediction of it made is
 stored and is all that was asked for; while an output of it is still wanted it has
@@ -93,11 +93,11 @@ _TALLY = Statement(
 
 
 class Keeping(NamedTuple):
-    """How a dataset's outputs are to be named, and whether they tell how they were made."""
+    """The naming of a dataset's outputs, and whether they carry metadata."""
 
     template: str = DEFAULT_TEMPLATE
     """`sink.path_template`."""
-    tells: bool = False
+    writes_metadata: bool = False
 
 
 AS_BEFORE = Keeping()
@@ -136,7 +136,7 @@ def want_outputs(
     template = path_template(keeping.template)
     made = None
     named = NameFields(bytes(job).hex(), edition)
-    if keeping.tells or template.needs_record:
+    if keeping.writes_metadata or template.needs_record:
         made = provenance_of(db, prediction_seq, edition)
         named = made.named(0)
     wanted = []

@@ -1,6 +1,6 @@
-"""A prediction's row: as it was before an event, and as the event leaves it.
+"""The row of a prediction, before an event and after it.
 
-Owns the `predictions` table after the intent. Amounts change here and in the books
+Owns the `predictions` table after the intent. Amounts change here and in the lines
 of `budgets` alike; what was learned once is not erased by an event that knows less.
 """
 
@@ -109,7 +109,7 @@ def another_lives(db: Database, job_seq: int, prediction_seq: int) -> bool:
 
 
 def end_reason(db: Database, job_seq: int, failure: FailureClass) -> str | None:
-    """The words of the job's latest prediction that failed so."""
+    """The reason of the job's latest prediction that failed so."""
     found = db.run(_REASON, {"job_seq": job_seq, "failed_of": failure})
     return found[0][0] if found else None
 
@@ -122,13 +122,13 @@ def amounts_after(move: MoneyMove, before: Before, cost: Micros | None) -> Amoun
         return Amounts(before.reserved or before.price, None, 0)
     if move is MoneyMove.RELEASED:
         return Amounts(0, None, 0)
-    told = before.cost if cost is None and not before.estimated else cost
-    guessed = told is None and move is MoneyMove.BY_COST
-    return Amounts(0, before.price if told is None else told, int(guessed))
+    known = before.cost if cost is None and not before.estimated else cost
+    guessed = known is None and move is MoneyMove.BY_COST
+    return Amounts(0, before.price if known is None else known, int(guessed))
 
 
 def book_amounts(db: Database, before: Before, after: Amounts) -> None:
-    """Move the difference in the books of the prediction's own run and day."""
+    """Move the difference in the budget lines of the prediction's own run and day."""
     was = Amounts(before.reserved, before.cost, before.estimated).parts
     reserved, settled, estimated = (new - old for new, old in zip(after.parts, was, strict=True))
     if reserved or settled or estimated:

@@ -1,6 +1,6 @@
 """The user's `retry`: failed jobs back to pending, their attempts forgotten.
 
-Owns the one deliberate way to buy again, and the one way to end a job unbought. Jobs
+Owns the one deliberate way to buy again, and the one way to end a job without a create. Jobs
 with a prediction that may be alive stay, and those whose prediction timed out or was
 lost until it has been read again; jobs whose paid output could not be fetched are
 `repair`'s, for nothing. Source: docs/design/protocol.md 2.

@@ -1,6 +1,6 @@
 """The user's `retry --quality`: done jobs back to pending for another image, with another seed.
 
-Owns that one way from done to pending. The image that is there stays, as an earlier edition. A job
+Owns the only way from done to pending. The image that is there stays, as an earlier edition. A job
 whose row gives the seed would only buy the same image again, and one with a prediction that
 may be alive could be paid twice: both stay. Source: docs/design/protocol.md 1 and 2.
 """

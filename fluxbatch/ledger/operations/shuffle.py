@@ -1,6 +1,6 @@
-"""Where a row's job stands in line: in the manifest's order, or shuffled by a seed.
+"""The position of a row's job in the queue: the manifest's order, or shuffled by a seed.
 
-Owns the arithmetic of `queue.shuffle`. A place is worked out from the row's number alone, without
+Owns the arithmetic of `queue.shuffle`. A position is computed from the row's number alone, without
 knowing how many there are, so a million jobs are shuffled in no memory and the same seed gives
 the same order in every process.
 """

@@ -1,6 +1,6 @@
-"""A prediction's every change of state, with what it does to its job and its money.
+"""The transitions of a prediction, with what each does to its job and its money.
 
-Owns the transaction behind the two state tables: `states` says what happens, this
+Owns the transaction behind the two state tables: `state_machine` says what happens, this
 file makes it durable, all of it or nothing. Source: docs/design/protocol.md 2 and 5.
 """
 
@@ -59,7 +59,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class TransitionResult:
-    """What became of a prediction and its job."""
+    """The new states of a prediction and its job."""
 
     state: PredictionState
     job_state: JobState
@@ -85,8 +85,8 @@ class TransitionResult:
         return self.wanted.outputs if self.wanted is not None else ()
 
 
-class _Seen(NamedTuple):
-    """The event as it was judged."""
+class _JudgedEvent(NamedTuple):
+    """An event with its cell of the state table."""
 
     event: PredictionEvent
     evidence: Evidence
@@ -110,23 +110,23 @@ class Transition:
         event, evidence = self._judged(db)
         cell = step(before.state, event)
         if cell is None:
-            self._remember(db, before, before.state, event, evidence)
-            return replace(_named(before, evidence), passed=True)
+            self._record(db, before, before.state, event, evidence)
+            return replace(_unchanged(before, evidence), passed=True)
         failure = cell.failure or evidence.failure
         if cell.counts and failure is None:
             failure = FailureClass.PROVIDER_ERROR
-        seen = _Seen(event, evidence, cell, failure)
+        judged = _JudgedEvent(event, evidence, cell, failure)
         amounts = prediction_rows.amounts_after(cell.money, before, evidence.cost)
         prediction_rows.book_amounts(db, before, amounts)
-        values = {**self._values(before, seen), **amounts._asdict()}
+        values = {**self._values(before, judged), **amounts._asdict()}
         prediction_rows.write(db, self.prediction_seq, values, evidence.polls)
-        self._remember(db, before, cell.to, event, evidence)
-        name = _named(before, evidence)
+        self._record(db, before, cell.to, event, evidence)
+        known = _unchanged(before, evidence)
         return replace(
-            self._job_moved(db, before, seen),
+            self._job_moved(db, before, judged),
             charged=Micros(amounts.cost or 0),
-            attempt=name.attempt,
-            provider_id=name.provider_id,
+            attempt=known.attempt,
+            provider_id=known.provider_id,
         )
 
     def _judged(self, db: Database) -> tuple[PredictionEvent, Evidence]:
@@ -136,20 +136,20 @@ class Transition:
             raise LedgerError("no cost was learned, so nothing can be settled by it")
         if event is PredictionEvent.SUCCEEDED and not evidence.urls:
             event = PredictionEvent.SUCCEEDED_EMPTY
-        taken = evidence.provider_id
-        if taken is None or not prediction_rows.is_anothers(db, taken, self.prediction_seq):
+        given_id = evidence.provider_id
+        if given_id is None or not prediction_rows.is_anothers(db, given_id, self.prediction_seq):
             return event, evidence
-        # An id that another prediction bears proves nothing about this one.
-        words = f"the provider gave {taken!r}, the id of another prediction"
-        return PredictionEvent.NO_ANSWER, replace(evidence, provider_id=None, reason=words)
+        # An id that another prediction has proves nothing about this one.
+        reason = f"the provider gave {given_id!r}, the id of another prediction"
+        return PredictionEvent.NO_ANSWER, replace(evidence, provider_id=None, reason=reason)
 
-    def _values(self, before: Before, seen: _Seen) -> dict[str, object]:
+    def _values(self, before: Before, judged: _JudgedEvent) -> dict[str, object]:
         """The columns that change, but for the amounts."""
-        evidence, to = seen.evidence, seen.cell.to
+        evidence, to = judged.evidence, judged.cell.to
         changed = to is not before.state
         learned: dict[str, object] = {
             "provider_id": evidence.provider_id,
-            "failure": seen.failure,
+            "failure": judged.failure,
             "reason": clean(evidence.reason),
             "request_id": clean(evidence.request_id),
             "adopted": evidence.adopted,
@@ -166,13 +166,13 @@ class Transition:
         values = {name: value for name, value in learned.items() if value is not None}
         if changed and to in _REVIVED and before.state is not PredictionState.SUBMITTING:
             values = {"failure": None, "reason": None, "ended_at": None, **values}
-        if seen.event is PredictionEvent.GIVEN_UP:
+        if judged.event is PredictionEvent.GIVEN_UP:
             values["at_risk"] = 1
         elif changed and before.at_risk:
             values["at_risk"] = 0
         return {"state": str(to), **values} if changed else values
 
-    def _remember(
+    def _record(
         self, db: Database, before: Before, became: str, event: PredictionEvent, evidence: Evidence
     ) -> None:
         history.append(
@@ -187,26 +187,28 @@ class Transition:
             request_id=evidence.request_id,
         )
 
-    def _job_moved(self, db: Database, before: Before, seen: _Seen) -> TransitionResult:
-        to, changed = seen.cell.to, seen.cell.to is not before.state
+    def _job_moved(self, db: Database, before: Before, judged: _JudgedEvent) -> TransitionResult:
+        to, changed = judged.cell.to, judged.cell.to is not before.state
         if to is PredictionState.SUCCEEDED and changed:
             state = self._job(db, before, JobEvent.GENERATED)
-            urls = seen.evidence.urls
+            urls = judged.evidence.urls
             wanted = want_outputs(db, before.job_seq, self.prediction_seq, urls, self.keeping)
             return TransitionResult(to, state, wanted=wanted)
-        if seen.cell.slot is SlotMove.RETAKEN:
+        if judged.cell.slot is SlotMove.RETAKEN:
             return TransitionResult(to, self._job(db, before, JobEvent.FOUND))
         if to.is_live or not changed:
             return TransitionResult(to, before.job_state)
-        return self._after_failure(db, before, seen)
+        return self._after_failure(db, before, judged)
 
-    def _after_failure(self, db: Database, before: Before, seen: _Seen) -> TransitionResult:
+    def _after_failure(
+        self, db: Database, before: Before, judged: _JudgedEvent
+    ) -> TransitionResult:
         """The attempt is over without a result: the job waits, or has failed.
 
         While another prediction of it may be alive it does neither, but what failed is counted:
         the last one to end decides by all of them.
         """
-        to, failure = seen.cell.to, seen.failure if seen.cell.counts else None
+        to, failure = judged.cell.to, judged.failure if judged.cell.counts else None
         if before.job_state is not JobState.ACTIVE:
             return TransitionResult(to, before.job_state, failure=failure)
         attempts = {
@@ -221,12 +223,12 @@ class Transition:
             return TransitionResult(to, before.job_state, failure=failure, attempts=used)
         final = _final(failure, attempts)
         if final is None:
-            state = self._job(db, before, JobEvent.WAITS, reason=seen.evidence.reason)
+            state = self._job(db, before, JobEvent.WAITS, reason=judged.evidence.reason)
         else:
-            words = seen.evidence.reason
+            reason = judged.evidence.reason
             if final is not failure:
-                words = prediction_rows.end_reason(db, before.job_seq, final)
-            state = self._job(db, before, JobEvent.FAILED, failure=final, reason=words)
+                reason = prediction_rows.end_reason(db, before.job_seq, final)
+            state = self._job(db, before, JobEvent.FAILED, failure=final, reason=reason)
         return TransitionResult(to, state, failure=failure, attempts=used)
 
     def _job(
@@ -251,11 +253,11 @@ class Transition:
 
 
 _REVIVED = (PredictionState.RUNNING, PredictionState.SUCCEEDED)
-"""What failed before, or was not known, is no more true in these."""
+"""States in which an earlier failure no longer holds."""
 
 
-def _named(before: Before, evidence: Evidence) -> TransitionResult:
-    """Nothing moved yet, and what it is called."""
+def _unchanged(before: Before, evidence: Evidence) -> TransitionResult:
+    """The states as before, with the prediction's number and id."""
     return TransitionResult(
         before.state,
         before.job_state,

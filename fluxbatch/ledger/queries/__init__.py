@@ -1,1 +1,1 @@
-"""Queries: everything that is read from the ledger. They change nothing."""
+"""Queries: everything that is read from the ledger, and nothing that changes it."""

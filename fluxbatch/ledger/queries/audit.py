@@ -1,5 +1,4 @@
-"""What an audit reads: predictions as the provider's listing is compared with them, files as
-the folder is.
+"""The reads of an audit: predictions for the provider's listing, files for the folder.
 
 Owns no state and changes none; runs on a reader's own connection. Whatever may be long comes
 in pages, in the order of its numbers.
@@ -41,7 +40,7 @@ WITHOUT_ID = (_P.UNKNOWN, _P.ABSENT, _P.UNSENT, _P.REFUSED)
 
 @dataclass(frozen=True, slots=True)
 class LatestRun:
-    """The run that bought last, and what it was told."""
+    """The latest run with creates, and its settings."""
 
     seq: int
     run_id: str
@@ -62,7 +61,7 @@ _LATEST = Statement(
 
 
 def latest_run(db: Database) -> LatestRun | None:
-    """None in a dataset that never ran, where nothing can have been bought."""
+    """None in a dataset that never ran, where nothing can have been submitted."""
     found = db.run(_LATEST)
     return LatestRun(*found[0]) if found else None
 
@@ -169,7 +168,7 @@ def states_of(db: Database, seqs: Iterable[int]) -> list[PredictionState]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a dataset bought, cut into parts that hold about as many creates each."""
+    """The times of a dataset's creates, cut into parts that hold about as many each."""
 
     began: datetime
     highest_seq: int

@@ -1,4 +1,4 @@
-"""All that the ledger has of one job: itself, its predictions, its outputs, its whole history.
+"""The history of one job: itself, its predictions, its outputs, every recorded change.
 
 Owns no state and changes none; runs on a reader's own connection. Money is micro-dollars, times
 are the ledger's own texts. No URL comes with its query: that may hold a token.

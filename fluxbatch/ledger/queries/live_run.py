@@ -1,6 +1,6 @@
-"""What a run does at this moment, as far as its ledger shows it to somebody outside.
+"""The activity of a live run, as far as its ledger shows it to another process.
 
-Owns the questions of one who watches: which invocation is at work, how many creates its
+Owns the queries of `watch`: which invocation is at work, how many creates its
 lanes made lately and how many of their predictions are alive. Changes nothing.
 """
 

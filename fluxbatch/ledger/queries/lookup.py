@@ -1,4 +1,4 @@
-"""From the names people use to rows and jobs: a number, an id of theirs or ours, a file.
+"""The lookup of rows and jobs by a number, an id of the user's or ours, or a file.
 
 Owns no state and changes none; runs on a reader's own connection. Every answer is bounded: two
 are enough to know that a name is ambiguous.

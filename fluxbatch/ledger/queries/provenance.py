@@ -1,5 +1,4 @@
-"""How a prediction's outputs came to be, in one statement: for their names and for what they say
-of themselves.
+"""The provenance of a prediction's outputs in one statement, for file names and sidecars.
 
 Owns no state and changes none.
 """

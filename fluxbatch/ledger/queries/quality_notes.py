@@ -1,7 +1,7 @@
-"""What was noticed about the images a dataset is made of: its done jobs' latest ones.
+"""The quality notes on a dataset's images: the latest ones of its done jobs.
 
 Owns no state and changes none; runs on a reader's own connection. An image that was made anew
-(`retry --quality`) is an earlier edition, and says nothing any more.
+(`retry --quality`) is an earlier edition, and no longer counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pending jobs of a manifest, page by page, in the order they are bought."""
+"""The pending jobs of a manifest, page by page, in the order they are submitted."""
 
 from __future__ import annotations
 

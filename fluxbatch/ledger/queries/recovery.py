@@ -1,4 +1,4 @@
-"""What the engine reads from the ledger: the queue's next jobs, and what a start must pick up.
+"""The reads of recovery: what a start must pick up, and the queue's next jobs.
 
 Owns no state and changes none; runs on a reader's own connection.
 """
@@ -135,7 +135,7 @@ def recent_creates(db: Database, account: str, most: int) -> list[RecentCreate]:
 def _moment(boot_id: str, at: str | None, us: int | None) -> Timestamp | None:
     if at is None:
         return None
-    if us is None:  # seen under another boot than the intent's: only UTC tells
+    if us is None:  # seen under another boot than the intent's: only UTC compares
         return Timestamp(parse_utc(at), "", 0.0)
     return Timestamp(parse_utc(at), boot_id, us / 1_000_000)
 

@@ -1,7 +1,7 @@
-"""What a report shows, page by page: jobs with their rows and images, runs and what they bought.
+"""The data of a report, page by page: jobs with rows and images, and runs with their cost.
 
 Owns no state and changes none; runs on a reader's own connection. A pending job that was never
-bought has nothing to show and is only counted elsewhere. Money is micro-dollars.
+submitted has nothing to show and is only counted elsewhere. Money is micro-dollars.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def shown_runs(db: Database) -> list[ShownRun]:
 
 
 def shown_predictions(db: Database, run_seq: int) -> Iterator[ShownPrediction]:
-    """All that a run bought, oldest first."""
+    """All predictions of a run, oldest first."""
     after = 0
     place = {"run_seq": run_seq, "most": _PREDICTIONS}
     while records := db.run(_BOUGHT, {**place, "after": after}):

@@ -1,4 +1,4 @@
-"""Rows with what became of them, page by page: what a manifest asked for and what there is.
+"""The results of a manifest, page by page: its rows with their jobs and outputs.
 
 Owns no state and changes none; runs on a reader's own connection. Each page is one query,
 so a million rows are never held.
@@ -183,7 +183,7 @@ _STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")
 
 
 def job_state(db: Database, name: JobId) -> JobState | None:
-    """None for a job the dataset never heard of."""
+    """None for a job the dataset does not know."""
     found = db.run(_STATE, {"job_id": name})
     return JobState(found[0][0]) if found else None
 

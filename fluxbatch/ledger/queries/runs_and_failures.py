@@ -1,4 +1,4 @@
-"""What people read one by one: manifests, runs, failures with their rows, results.
+"""The lists that people read: manifests, runs, failures with their rows, results.
 
 Owns no state and changes none; runs on a reader's own connection. Whatever may be long is
 bounded or paged by the caller. Money is micro-dollars.
@@ -68,7 +68,7 @@ def latest_manifest(db: Database) -> ListedManifest | None:
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run and what it bought."""
+    """A run and its predictions, counted."""
 
     run_id: str
     started_at: str
@@ -125,7 +125,7 @@ _CAPS = Statement(
 
 
 def latest_balances(db: Database, run_id: str) -> list[Balance]:
-    """The caps of a run, of the dataset, and of the latest day anything was bought on."""
+    """The caps of a run, of the dataset, and of the latest day with a create."""
     order: tuple[Scope, ...] = ("run", "day", "dataset")
     found = [Balance(*record) for record in db.run(_CAPS, {"run_id": run_id})]
     return sorted(found, key=lambda line: order.index(line.scope))
@@ -221,7 +221,7 @@ def _latest_failed(_: object) -> Select[Any]:
     failed = (
         select(_j.seq, _j.id, _j.failure, _j.reason, _j.ended_at)
         .where(
-            # the words of the partial index first
+            # the condition of the partial index first
             _j.state != constant(JobState.PENDING),
             _j.state == constant(JobState.FAILED),
             _j.listed_in == bindparam("manifest_seq"),
@@ -305,7 +305,7 @@ _UNKNOWN = Statement(
     lambda _: (
         select(_j.id, _p.state, _p.key_label, _p.intended_at, _p.at_risk, _p.reserved)
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
-        # The words of the partial index first, or every prediction is read.
+        # The condition of the partial index first, or every prediction is read.
         .where(one_of(_p.state, LIVE), one_of(_p.state, ("submitting", "unknown")))
         .order_by(_p.seq)
         .limit(bindparam("most"))

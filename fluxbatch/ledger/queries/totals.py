@@ -1,4 +1,4 @@
-"""What people are told: counts, money, failures.
+"""The totals of a ledger: counts, money, failures.
 
 Owns no state and changes none; runs on a reader's own connection. Totals are sums
 over rows, never counters. Money is micro-dollars.
@@ -72,7 +72,7 @@ _COUNT_UNKNOWN = Statement(
         )
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
         .where(
-            one_of(_p.state, LIVE),  # the words of the partial index, or all are read
+            one_of(_p.state, LIVE),  # the condition of the partial index, or all are read
             one_of(_p.state, ("submitting", "unknown")),
             _j.state == constant(JobState.ACTIVE),
             _j.listed_in == bindparam("manifest_seq"),
@@ -168,7 +168,7 @@ def totals(db: Database) -> Totals:
 
 
 def totals_of_run(db: Database, run_seq: int) -> tuple[Totals, Totals]:
-    """Of the predictions that *run_seq* bought, and of all: the money in one pass over it."""
+    """Of the predictions of *run_seq*, and of all: the money in one pass over it."""
     money = db.run(_MONEY)
     (images,) = db.run(_IMAGES_OF_RUN, {"run_seq": run_seq})
     of_run = _totals([record for record in money if record[0] == run_seq], images)

@@ -1,4 +1,4 @@
-"""What readers of control images say of one elsewhere that they cannot have."""
+"""The error of a control image elsewhere that cannot be fetched."""
 
 from __future__ import annotations
 

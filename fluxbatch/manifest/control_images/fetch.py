@@ -1,4 +1,4 @@
-"""Control images that are neither files here nor https URLs: fetched once, and then files.
+"""The fetch of control images that are neither local files nor https URLs, kept as files.
 
 Owns the folder they are kept in. A file there is named by its address and by what its server calls
 this content (ETag, size, time), so a changed object is another file, and one that is there is never
@@ -150,7 +150,7 @@ class RemoteImages:
             raise SinkError(f"cannot keep control images in {place!r}: {exc.strerror}") from exc
 
     def _make_place(self) -> None:
-        """The folder, without the halves that a killed process has left in it."""
+        """The folder, without the temporary files that a killed process has left in it."""
         with self._lock:
             if self._is_swept:
                 return

@@ -1,8 +1,9 @@
-"""Plain http, read from a server that a manifest names.
+"""The reader of plain http URLs that a manifest names.
 
-Owns where that may lead: the host the manifest names may be anywhere, as it is the user's own
-word, but a redirect is a stranger's and leads to public addresses only. Names are looked at where
-they are connected to, so that none can change its mind in between. Sends no key and no cookie.
+Owns where that may lead: the host the manifest names may be anywhere, because the user wrote
+it, but a redirect is the server's and leads to public addresses only. Addresses are checked when
+they are connected to, so that a name cannot change its address in between. Sends no key and no
+cookie.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Page:
     """An answer whose body has not been read yet."""
 
     version: str
-    """What tells it from the same address' other contents; empty where the server does not say."""
+    """What distinguishes this content from others at the address; empty if the server is silent."""
     size: int | None
     _answer: HTTPResponse
 

@@ -1,4 +1,4 @@
-"""The bytes of a manifest file: what they are, and that they stay the same.
+"""The bytes of a manifest file: their hash, and the check that they stay the same.
 
 Owns the one path from disk to lines. The file is read twice, first for its hash and then for
 its rows, and never held whole; a file that changed in between would make rows that no
@@ -161,7 +161,7 @@ class FileSource:
 
 
 class _Seen:
-    """A file that tells how far it was read, and keeps the digest of that."""
+    """A file that knows how far it was read, and keeps the digest of that."""
 
     def __init__(self, file: BinaryIO, digest: hashlib._Hash, source: FileSource) -> None:
         self._file = file

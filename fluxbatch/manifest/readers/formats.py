@@ -1,4 +1,4 @@
-"""From lines to records, CSV and JSONL: cells by column name, or why a line has none.
+"""The conversion of lines to records, CSV and JSONL: cells by column name, or an error.
 
 Owns the two formats. A bad line is a record that says so and reading goes on; only a
 file without a usable header ends it. Knows nothing of the model and its inputs.

@@ -1,4 +1,4 @@
-"""From a manifest's name to its records: a file of any format, a folder of images, or a glob.
+"""The opening of a manifest by name: a file of any format, a folder of images, or a glob.
 
 Owns which reader a manifest gets, and the order of many files: by name, as if they were one, each
 with relative files of its own folder.

@@ -126,7 +126,7 @@ def _is_plain(types: Any, kind: Any) -> bool:
 
 
 def _require_plain(types: Any, name: str, kind: Any) -> None:
-    """Nested data may stand in `meta` and `input`, when JSON has a word for all of it."""
+    """Nested data may stand in `meta` and `input`, when JSON has a form for all of it."""
     if types.is_nested(kind):
         if types.is_map(kind):
             inner = [kind.key_type, kind.item_type]

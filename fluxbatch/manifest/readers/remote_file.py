@@ -1,4 +1,4 @@
-"""A manifest that is no file of this machine: written to one first, because it is read twice.
+"""The local copy of a manifest that is not a file here: a URL or stdin, read twice.
 
 Owns the name of that file, which is its content's, so that the same rows are the same manifest
 again. Relative files of its rows begin in the working directory.

@@ -1,4 +1,4 @@
-"""One axis of a sweep: what its values are, and which of them a partial cell names.
+"""One axis of a sweep: its values, and which of them a partial cell names.
 
 Owns the pinned shape of an axis in the config (issue 5). An axis of numbers is a `range`, so a
 billion values cost nothing. Axes may also go side by side (zip), or be the cells of another sweep.

@@ -1,8 +1,8 @@
 """Sweeps: axes to vary, as numbered cells that nobody has to write down.
 
 Owns the pinned shape of a sweep in the config (issue 5). A cell is worked out from its number by
-arithmetic, so a billion of them cost nothing until they are asked for. Which jobs a cell makes is
-the manifest's to say.
+arithmetic, so a billion of them cost nothing until they are asked for. The manifest
+decides which jobs a cell makes.
 
 `sample` draws without replacement; a larger N with the same seed keeps what a smaller one drew.
 The sweeps of `nested` are axes too: a product in a product is one product, of any other the cells
@@ -238,7 +238,7 @@ def _require_equal_lengths(axes: Sequence[Axis]) -> None:
 def _count_left(axes: Sequence[Axis], excluded: Sequence[Mapping[str, Json]]) -> int:
     """Cells of the product that no partial cell covers.
 
-    Axis by axis, only the positions that some partial cell names are told apart; what is left of
+    Axis by axis, only the positions that some partial cell names are distinguished; what is left of
     an axis counts as one case. Equal cases are counted once.
     """
     known: dict[tuple[int, frozenset[int]], int] = {}

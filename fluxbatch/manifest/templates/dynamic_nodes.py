@@ -1,4 +1,4 @@
-"""A parsed template: what it may become, counted and numbered without making any of it.
+"""The nodes of a parsed template: its expansions, counted and numbered without making any.
 
 Owns counting, the text of a given number, and drawing. A node is shared wherever its template
 names it again, so it may never keep anything of one expansion. Knows nothing of how it was written.

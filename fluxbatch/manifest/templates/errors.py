@@ -1,6 +1,6 @@
-"""What is wrong with a template, and how much one may ask for.
+"""The errors of a template, and the bounds of its work.
 
-Owns the bounds: a text of a manifest is a stranger's program, so neither its output nor the work
+Owns the bounds: a template is a program from somebody else, so neither its output nor the work
 of making it may grow without end.
 """
 

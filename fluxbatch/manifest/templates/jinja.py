@@ -1,4 +1,4 @@
-"""Jinja2 over a row's names, where a text can neither reach out nor go on for ever.
+"""The Jinja2 sandbox over a row's names: no access outside, no endless work.
 
 Owns what of Jinja is allowed: output, conditions, loops, a list of filters. No calls but `range`,
 no attributes but an object's own names, no macros, no includes. Every loop, text and number is

@@ -1,4 +1,4 @@
-"""The text one expansion writes, and the draws it makes. Owns the budget of both."""
+"""The output text of one expansion, its draws, and the budget of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Python callers may give, and the manifest that rows become."""
+"""The inputs of the Python API, and the manifest that rows become."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written, where, and what never is."""
+"""The console: what is written, where, and what never is."""
 
 from __future__ import annotations
 

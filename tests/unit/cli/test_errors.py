@@ -1,4 +1,4 @@
-"""Every exception has its words and its exit code."""
+"""The message and the exit code of every exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time left, and how honestly it is told."""
+"""The estimate of the time left, and its honesty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command line writes numbers."""
+"""The numbers that the command line writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, which wins, and what is said of a wrong one."""
+"""Settings: their sources, their precedence, and the errors of wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which job a name stands for, and what is said of one that stands for none."""
+"""The lookup of a job by name, and the error where there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images are nearly the same as an earlier one."""
+"""The search for near-duplicate images."""
 
 from __future__ import annotations
 

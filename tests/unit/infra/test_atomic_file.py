@@ -1,4 +1,4 @@
-"""A file that has its name is whole."""
+"""Atomic files: one that has its name is whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of manifests share: writing one, and reading it to the end."""
+"""The support of manifest tests: writing a manifest, and reading it to the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a create left: what a server receives, against what the client says."""
+"""The moment a create leaves: what a server receives, against what the client says."""
 
 from __future__ import annotations
 

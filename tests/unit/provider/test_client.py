@@ -1,4 +1,4 @@
-"""What the client sends, what it keeps to itself, and how it pages."""
+"""The client's requests, its secrets, and its paging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bodies mean, in both dialects, and that no body whatever breaks the reading."""
+"""The parsing of bodies in both dialects; no body whatever breaks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract's error table, row by row, as the client tells it."""
+"""The contract's error table, row by row, as the client raises it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listener's sockets under whatever strangers send."""
+"""The listener's sockets under whatever other programs send."""
 
 from __future__ import annotations
 

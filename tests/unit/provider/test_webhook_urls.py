@@ -1,4 +1,4 @@
-"""What a call at a webhook's address is worth, before sockets come into it."""
+"""The check of a call at a webhook's address, before sockets come into it."""
 
 from __future__ import annotations
 

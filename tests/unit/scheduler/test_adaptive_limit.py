@@ -1,4 +1,4 @@
-"""How much of a limit is used after the provider refused."""
+"""The share of a limit that is used after a 429."""
 
 from __future__ import annotations
 

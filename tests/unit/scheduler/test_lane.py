@@ -1,4 +1,4 @@
-"""Lanes: greedy, fair, and never a slot or a place that leaks."""
+"""Lanes: greedy, fair, and never a slot or a window entry that leaks."""
 
 from __future__ import annotations
 

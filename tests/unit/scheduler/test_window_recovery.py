@@ -1,4 +1,4 @@
-"""How old a recorded create is, whatever the clocks did meanwhile."""
+"""The age of a recorded create, whatever the clocks did meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that end together share a trip, and nothing else."""
+"""Batched writing: images that end together share a thread call, and nothing else."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def stowed(
 @pytest.fixture(autouse=True)
 def one_trip(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine of two cores, wherever this runs."""
-    monkeypatch.setattr(batch, "_TRIPS", 1)
+    monkeypatch.setattr(batch, "_BATCHES_AT_A_TIME", 1)
 
 
 def files(root: Path) -> list[str]:

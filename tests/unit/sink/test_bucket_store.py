@@ -1,4 +1,4 @@
-"""What is kept in a bucket is there whole and verified; whatever is wrong with it is said."""
+"""The bucket store: objects are there whole and verified; every fault of it is reported."""
 
 from __future__ import annotations
 

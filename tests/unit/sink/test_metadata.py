@@ -1,4 +1,4 @@
-"""Facts within a file: every pixel and everything else it said stays as it was."""
+"""Metadata within a file: every pixel and everything else it held stays as it was."""
 
 from __future__ import annotations
 

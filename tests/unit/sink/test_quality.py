@@ -1,4 +1,4 @@
-"""What is noticed about an image as it is decoded."""
+"""The quality of an image, found as it is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a URL to a verified file: each ending of a download."""
+"""The sink: from a URL to a verified file, each ending of a download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bytes are a whole image."""
+"""The verification of images: which bytes are a whole one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When failures mean that the run itself is going wrong."""
+"""The circuit breaker: the failures that stop a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to look after a webhook that should have come."""
+"""The poll schedule: when to ask after a webhook that should have come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes for what webhooks say, the race with a create's answer, and when not to rely on them."""
+"""Mailboxes of webhooks, the race with a create's answer, and when not to rely on them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_what_nobody_waits_for_any_more_is_late() -> None:
 
     assert not webhooks.is_expected(ATTEMPT)
     with anyio.fail_after(1):
-        await webhooks.late_words()
+        await webhooks.late_arrived()
     assert webhooks.take_late() == [(ATTEMPT, SAID)]
 
 
@@ -159,12 +159,12 @@ async def test_webhooks_that_get_lost_are_not_waited_for_until_they_come_again()
     webhooks = _opened()
     with webhooks.expecting(1, AT) as mailbox:
         for told in (False, True, False, False, True, False):
-            webhooks.ended(was_told=told)
+            webhooks.ended(was_notified=told)
         before = (webhooks.are_silent, mailbox.take())
-        webhooks.ended(was_told=False)
+        webhooks.ended(was_notified=False)
         then = (webhooks.are_silent, mailbox.take())
         for _ in range(20):
-            webhooks.ended(was_told=True)
+            webhooks.ended(was_notified=True)
 
         assert before == (False, [])
         assert then == (True, [None])
@@ -179,7 +179,7 @@ async def test_doubt_is_as_good_as_losses_until_good_ones_come() -> None:
     webhooks.distrust()
     assert webhooks.are_silent
 
-    assert not any(webhooks.ended(was_told=True) for _ in range(20))
+    assert not any(webhooks.ended(was_notified=True) for _ in range(20))
     assert [webhooks.are_silent] == [False]
 
 

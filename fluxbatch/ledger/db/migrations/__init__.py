@@ -1,4 +1,4 @@
-"""How an older ledger gets today's schema: one file a step, its statements written by alembic.
+"""The migrations of an older ledger: one file a step, its statements written by alembic.
 
 Owns the order of the steps. Alembic only writes: the statements run on the ledger's own
 connection, in one transaction with the version they lead to, so that a step happens whole or
@@ -6,7 +6,7 @@ not at all. Imported, and alembic with it, only where a ledger is older.
 Source: docs/design/protocol.md 7.
 
 A new step is a module `to_version_N` with `upgrade(op)`, named in `_STEPS`. A step that has been
-released never changes, so it names its columns itself and imports nothing of `tables`.
+released never changes, so it names its columns itself and imports nothing of `db.schema`.
 """
 
 from __future__ import annotations
