@@ -27,6 +27,7 @@ from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.events import Events, Listener
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput, row_results
@@ -167,7 +168,11 @@ class Dataset:
         )
         events = Events(listener) if listener is not None else Events()
         work = partial(execute_run, request, events, on_status=options.get("on_status"))
-        return await with_notifications(given.settings.notify, str(self.path), events, work)
+        settings = given.settings
+        local = is_loopback(settings.provider.base_url)
+        return await with_notifications(
+            settings.notify, str(self.path), events, work, anywhere=local
+        )
 
     def plan(self, source: ManifestInput | None = None, **options: Unpack[ShapeOptions]) -> Plan:
         """What a run would make, cost and take. Spends nothing; blocks for disk reads."""

@@ -7,7 +7,12 @@ imported when it runs, so that `fluxbatch --help` answers at once.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fluxbatch.cli.console import Console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,11 +25,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(words)
-    try:
-        return invoke(words, console)
-    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  # the edge: nothing leaves bare
-        from fluxbatch.cli.errors import exit_code_of
+    with warnings.catch_warnings():
+        _hush_libraries(console)
+        try:
+            return invoke(words, console)
+        except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  # the edge: nothing leaves bare
+            from fluxbatch.cli.errors import exit_code_of
 
-        return exit_code_of(exc, console)
-    finally:
-        console.close()
+            return exit_code_of(exc, console)
+        finally:
+            console.close()
+
+
+def _hush_libraries(console: Console) -> None:
+    """A library's warning is for who writes the program: a line at most, to who asked for all."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if console.verbose:
+            console.warn(f"note: {message}")
+
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")  # of an image, which is judged anyway
+    warnings.showwarning = show

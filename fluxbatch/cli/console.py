@@ -1,7 +1,8 @@
 """The console of one invocation: data to stdout, messages to stderr, keys to neither.
 
 Owns both streams and the one redaction: whatever is written passes `redact`, which takes out
-every known key, what a URL or a header has of credentials, and every control character. A reader
+every known key, what a URL or a header has of credentials, and every control character, and makes
+visible what hides. A reader
 that went away (`| head`) ends its stream and nothing else: a run must not die of a closed pipe.
 """
 
@@ -38,8 +39,16 @@ _CREDENTIALS = re.compile(
 )
 """What other programs' words may hold: passwords in URLs, presigned requests, the headers that
 carry a key, and a webhook's address, which ends in a secret of its own."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_CONTROL_BUT_COLOUR = re.compile(rf"(\x1b\[[0-9;]*m)|{_CONTROL.pattern}")
+_INVISIBLE = (
+    r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
+    r"\ud800-\uf8ff\U000f0000-\U0010ffff"
+)
+"""Unicode's formats (Cf, the tags among them), line and paragraph ends, halves of pairs (Cs) and
+private signs (Co): what hides, reorders or imitates what stands beside it."""
+_CONTROL = re.compile(rf"(?P<control>[\x00-\x08\x0b-\x1f\x7f-\x9f])|(?P<invisible>[{_INVISIBLE}])")
+_CONTROL_BUT_COLOUR = re.compile(rf"(?P<colour>\x1b\[[0-9;]*m)|{_CONTROL.pattern}")
 
 
 class Console:
@@ -60,8 +69,9 @@ class Console:
         self._keys.extend(keys)
 
     def redact(self, text: str) -> str:
-        """*text* as it may be shown: no key, no control characters but line ends and tabs."""
-        return _CONTROL.sub(" ", self._redacted(text))
+        """*text* as it may be shown: no key, no control characters but line ends and tabs, and
+        what cannot be seen as JSON escapes it."""
+        return _CONTROL.sub(_visible, self._redacted(text))
 
     def print(self, text: str) -> None:
         """A line of what was asked for."""
@@ -116,7 +126,7 @@ class Console:
         with console.capture() as captured:
             console.print(shown)
         text = self._redacted(captured.get())
-        return _CONTROL_BUT_COLOUR.sub(lambda found: found[1] or " ", text)
+        return _CONTROL_BUT_COLOUR.sub(lambda found: found["colour"] or _visible(found), text)
 
     def _redacted(self, text: str) -> str:
         for key in self._keys:
@@ -127,6 +137,12 @@ class Console:
                 if len(secret) >= _SHORTEST_KEY:
                     text = text.replace(secret, "<key>")
         return _CREDENTIALS.sub(_without_secret, text)
+
+
+def _visible(found: re.Match[str]) -> str:
+    """A blank for a control character; an escape that is as good within JSON as without."""
+    sign = found["invisible"]
+    return " " if sign is None else json.dumps(sign)[1:-1]
 
 
 def _without_secret(found: re.Match[str]) -> str:

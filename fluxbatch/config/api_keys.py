@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fluxbatch.config.settings import KeyEntry
 from fluxbatch.errors import ConfigError
+
+_T = TypeVar("_T")
 
 _SHORTEST_SECRET = 8
 _NAMES = ("EACHLABS_API_KEYS", "EACHLABS_API_KEY", "EACHLABS_API_KEY_FILE")
@@ -42,12 +46,15 @@ class ApiKey:
 
         What is too short to be a secret stays: taking out every `k` would garble all words.
         """
-        if len(self._text) < _SHORTEST_SECRET:
-            return text
-        # As it is, as JSON has it, and as a URL has it.
-        for form in {self._text, json.dumps(self._text)[1:-1], quote(self._text, safe="")}:
+        for form in self.forms():
             text = text.replace(form, f"<key {self.label}>")
         return text
+
+    def forms(self) -> frozenset[str]:
+        """How it may stand in a text: as it is, as JSON has it, and as a URL has it."""
+        if len(self._text) < _SHORTEST_SECRET:
+            return frozenset()
+        return frozenset({self._text, json.dumps(self._text)[1:-1], quote(self._text, safe="")})
 
     def __repr__(self) -> str:
         return f"<key {self.label} {self.fingerprint[:6]}>"
@@ -57,6 +64,49 @@ class ApiKey:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+
+class KeyFilter:
+    """Takes keys out of whatever is about to be kept: what the provider says may hold them."""
+
+    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
+        self._forms = [(form, f"<key {key.label}>") for key in keys for form in key.forms()]
+
+    def text(self, text: str) -> str:
+        """*text* without any of the keys."""
+        for form, name in self._forms:
+            if form in text:
+                text = text.replace(form, name)
+        return text
+
+    def value(self, value: _T) -> _T:
+        """*value* without keys in its texts: those of dataclasses, tuples, lists and mappings."""
+        return self._without(value) if self._forms else value
+
+    def _without(self, value: Any) -> Any:
+        if type(value) is str:
+            return self.text(value)
+        if isinstance(value, tuple):
+            items = [self._without(item) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if isinstance(value, list):
+            return [self._without(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._without(item) for name, item in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            return self._of_dataclass(value)
+        return value
+
+    def _of_dataclass(self, value: Any) -> Any:
+        changed = {}
+        for field in fields(value):
+            before = getattr(value, field.name)
+            if field.init and (after := self._without(before)) != before:
+                changed[field.name] = after
+        return replace(value, **changed) if changed else value
+
+    def __repr__(self) -> str:
+        return f"<filter of {len(self._forms)} forms of keys>"
 
 
 def find_keys(entries: Sequence[KeyEntry], environ: Mapping[str, str]) -> list[ApiKey]:

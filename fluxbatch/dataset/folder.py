@@ -45,6 +45,11 @@ class Folder:
         return self.root / "controls"
 
     @property
+    def unread(self) -> Path:
+        """Paid bodies that could not be read as images, for `repair`."""
+        return self.root / "unread"
+
+    @property
     def webhook_key(self) -> Path:
         """What webhooks' addresses are derived from; readable by its owner alone."""
         return self.root / ".webhook-key"

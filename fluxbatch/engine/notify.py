@@ -1,13 +1,15 @@
 """Notifications of a run: a healthcheck's pings, and a message at the end.
 
 Owns what leaves for `notify.healthcheck` and `notify.url`, and that it never matters to the
-run: a few bounded tries, then a note. The addresses are secrets and are never printed.
+run: a few bounded tries, then a note. The addresses are secrets: they are told to nobody. One that
+stands in a config may be a stranger's, and leads to the public internet only; one that the
+environment holds is the user's own, and may be anywhere.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -20,12 +22,17 @@ from fluxbatch.domain.money import as_usd
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed
+from fluxbatch.infra.connections import PublicConnections
+from fluxbatch.infra.proxies import ProxyFor, environment_proxies
+from fluxbatch.infra.ssrf_guard import Forbidden
 
 RunOutcome = Literal["done", "stopped", "failed"]
 
 _TRIES = 3
 _TRY_S = 10.0
 _PAUSE_S = 1.0
+_CONNECTIONS = 4
+_PRIVATE = "it leads to a private address; put it in the environment and write env:NAME"
 _OUTCOMES: dict[ExitCode, RunOutcome] = {
     ExitCode.DONE: "done",
     ExitCode.STOPPED: "stopped",
@@ -37,10 +44,16 @@ _HEALTHY = frozenset({ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.STOPPED})
 
 
 async def with_notifications(
-    notify: Notify, dataset: str, events: Events, work: Callable[[], Awaitable[RunSummary]]
+    notify: Notify,
+    dataset: str,
+    events: Events,
+    work: Callable[[], Awaitable[RunSummary]],
+    *,
+    anywhere: bool = False,
 ) -> RunSummary:
     """Do *work*, and tell of its start and its end, however it ends.
 
+    *anywhere*: any address may be a private one, as for a provider on this machine.
     Raises what *work* raises, and `ConfigError` where an address cannot be found.
     """
     if notify.url is None and notify.healthcheck is None:
@@ -48,7 +61,9 @@ async def with_notifications(
     message, ping = _address(notify.url, "notify.url"), _address(
         notify.healthcheck, "notify.healthcheck"
     )  # fmt: skip
-    async with _messenger(events) as messenger:
+    pairs = ((notify.url, message), (notify.healthcheck, ping))
+    own = [url for given, url in pairs if given and url and (anywhere or _is_env(given))]
+    async with _messenger(events, own) as messenger:
         if ping is not None:
             await messenger.ping(f"{ping}/start")
         try:
@@ -95,8 +110,12 @@ def _refused(dataset: str, exc: FluxbatchError) -> dict[str, Any]:
     }
 
 
+def _is_env(given: str) -> bool:
+    return given.startswith("env:")
+
+
 def _address(given: str | None, setting: str) -> str | None:
-    if given is None or not given.startswith("env:"):
+    if given is None or not _is_env(given):
         return given and given.rstrip("/")
     name = given.removeprefix("env:")
     if not (found := os.environ.get(name, "").strip()):
@@ -107,19 +126,33 @@ def _address(given: str | None, setting: str) -> str | None:
 
 
 @asynccontextmanager
-async def _messenger(events: Events) -> AsyncIterator[_Messenger]:
+async def _messenger(events: Events, own: Collection[str]) -> AsyncIterator[_Messenger]:
+    """*own* are the user's own addresses: they may be anywhere, and where they redirect to not."""
     timeout = aiohttp.ClientTimeout(total=_TRY_S)
     headers = {"User-Agent": f"fluxbatch/{__version__}"}
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=True) as session:
-        yield _Messenger(session, events)
+    public, proxy_for = PublicConnections(), environment_proxies()
+    for url in own:
+        public.trust(url)
+    async with aiohttp.ClientSession(
+        connector=public.connector(limit=_CONNECTIONS), timeout=timeout, headers=headers
+    ) as session:
+        yield _Messenger(session, events, public, proxy_for)
 
 
 class _Messenger:
     """Sends, and says so where it cannot; never raises, and never quotes an address."""
 
-    def __init__(self, session: aiohttp.ClientSession, events: Events) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        events: Events,
+        public: PublicConnections,
+        proxy_for: ProxyFor,
+    ) -> None:
         self._session = session
         self._events = events
+        self._public = public
+        self._proxy_for = proxy_for
 
     async def ping(self, url: str) -> None:
         await self._send("GET", url, None, "notify.healthcheck")
@@ -135,7 +168,10 @@ class _Messenger:
             if number:
                 await anyio.sleep(_PAUSE_S)
             try:
-                async with self._session.request(method, url, json=message) as answer:
+                self._public.refuse(url)
+                if (proxy := self._proxy_for(url)) is not None:
+                    self._public.trust(proxy)
+                async with self._session.request(method, url, json=message, proxy=proxy) as answer:
                     if answer.status < 300:
                         return
                     failure = f"it answered {answer.status}"
@@ -145,4 +181,7 @@ class _Messenger:
                 failure = f"no answer within {_TRY_S:g} s"
             except (aiohttp.ClientError, OSError, ValueError) as exc:
                 failure = type(exc).__name__  # its words would quote the address
+                if isinstance(getattr(exc, "os_error", exc), Forbidden):
+                    failure = _PRIVATE
+                    break
         self._events.emit(Noticed(f"{setting} could not be told: {failure}"))

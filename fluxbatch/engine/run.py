@@ -27,6 +27,7 @@ from fluxbatch.dataset.image_store import claim_images
 from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.lane_files import lane_files
+from fluxbatch.engine.leaving import leaving
 from fluxbatch.engine.manifest_import import ManifestImporter
 from fluxbatch.engine.session import Network, OpenDataset, RunSession, open_run
 from fluxbatch.engine.shutdown import _STATUS_S, _leaves, stop_in_time, unwrap_errors, watch_signals
@@ -201,13 +202,14 @@ async def serve(
             service.start_soon(stop_in_time, context, ends_at, name="deadline")
         if on_status is not None:
             service.start_soon(_report_status, session, on_status, name="status")
-        with anyio.CancelScope() as work:
-            if handle_signals:
-                await service.start(watch_signals, context.stop, work, name="signals")
-            await jobs()
-        service.cancel_scope.cancel()
-    with anyio.CancelScope(shield=True):
-        await session.flush()
+        with leaving() as leave:
+            with anyio.CancelScope() as work:
+                if handle_signals:
+                    await service.start(watch_signals, context.stop, work, leave, name="signals")
+                await jobs()
+            service.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await session.flush()
     if on_status is not None:
         on_status(await session.reader.status())
 

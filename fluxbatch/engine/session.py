@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 
 from fluxbatch._version import __version__
-from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.api_keys import ApiKey, KeyFilter
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.money import Caps, Micros
@@ -34,7 +34,7 @@ from fluxbatch.provider import ProviderClient, Transport
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lane, Lanes
 from fluxbatch.scheduler.lane_state_file import LaneFile, LaneJournal
-from fluxbatch.sink import Fetcher, ImageStore, Sink
+from fluxbatch.sink import Aside, Fetcher, ImageStore, Sink
 from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
 from fluxbatch.worker.context import T, WorkerContext
 from fluxbatch.worker.fetch_outputs import OutputFetcher
@@ -151,7 +151,8 @@ class RunSession:
         self.recovery = Recovery(self.context, self.resolver, dataset.images)
         self.late = LateWebhooks(self.context, self.recovery)
         self.submitter = Submitter(self.context, self.resolver)
-        sink = Sink(dataset.images, network.fetcher, dataset.settings.sink, dataset.runtime)
+        aside = Aside(dataset.folder.unread)
+        sink = Sink(dataset.images, network.fetcher, dataset.settings.sink, dataset.runtime, aside)
         self.output_fetcher = OutputFetcher(self.context, sink)
         self.reader = StatusReader(self.context, dataset.manifest_seq, dataset.began_s)
 
@@ -195,13 +196,14 @@ def _context(
         key.fingerprint: ProviderClient(network.transport, settings.provider, key, runtime)
         for key in keys
     }
+    without_keys = KeyFilter(keys)
     return WorkerContext(
         run=run,
         settings=settings,
         caps=dataset.caps,
         card=dataset.card,
         reserve=Micros(max(dataset.card.price or 0, run.highest_cost)),
-        ledger=LedgerWriter(dataset.db, runtime.to_thread),
+        ledger=LedgerWriter(dataset.db, runtime.to_thread, without_keys),
         read=dataset.read,
         queue=queue,
         lanes=lanes,
@@ -214,4 +216,5 @@ def _context(
         guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
         has_room=dataset.has_room,
         other_cards=dataset.other_cards,
+        keys=without_keys,
     )

@@ -10,7 +10,9 @@ from datetime import datetime
 import anyio
 from anyio.abc import TaskStatus
 
+from fluxbatch.engine.leaving import Leave
 from fluxbatch.errors import ExitCode, FluxbatchError
+from fluxbatch.sink.decode_process import processes
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.stop import Stop
 
@@ -24,6 +26,7 @@ _DEADLINES_A_JOB = 75
 async def watch_signals(
     stop: Stop,
     work: anyio.CancelScope,
+    leave: Leave,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -32,6 +35,8 @@ async def watch_signals(
         task_status.started()
         async for number in signals:
             if stop.code in codes.values():
+                leave(codes[signal.Signals(number)])
+                processes.end()
                 work.cancel()
             stop(codes[signal.Signals(number)], f"{signal.Signals(number).name} received")
 

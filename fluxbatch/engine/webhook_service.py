@@ -20,6 +20,7 @@ from fluxbatch.config.endpoints import Webhook
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import NotSent, SinkError
 from fluxbatch.events import Noticed
+from fluxbatch.infra.redaction import sanitize
 from fluxbatch.provider import ConnectionLost, HttpRequest, Transport, WebhookReceiver, WebhookUrls
 from fluxbatch.provider.webhook_urls import KEY_BYTES
 from fluxbatch.worker.context import WorkerContext
@@ -44,13 +45,17 @@ async def webhook_service(
         return
     key = await context.runtime.to_thread(partial(webhook_key, folder.webhook_key))
     async with AsyncExitStack() as stack:
-        receiver = WebhookReceiver(WebhookUrls(key), context.webhooks.deliver)
+        receiver = WebhookReceiver(
+            WebhookUrls(key),
+            context.webhooks.deliver,
+            lambda text: sanitize(context.keys.text(text)),
+        )
         host, port = _place(webhook)
         try:
             serving = (listen or _real_listen())(receiver, host, port)
             port = await stack.enter_async_context(serving)
-        except OSError as exc:
-            why = exc.strerror or str(exc)
+        except (OSError, ValueError) as exc:  # a host may be no host
+            why = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
             context.events.emit(
                 Noticed(
                     f"nobody can listen at webhook.listen {webhook.listen!r}: {why};"

@@ -1,22 +1,16 @@
 """The SSRF guard: downloads go to the public internet, never to a private address.
 
-Output URLs and redirects come from other programs; following one to a private
-address would fetch, and store, what only this machine can see. Owns that decision, for
-addresses in URLs and for addresses that names resolve to (the very ones connected to,
-so a name cannot change its address in between).
+Output URLs and redirects are a stranger's words; following one to a private
+address would fetch, and store, what only this machine can see. Owns that decision for
+addresses in URLs; what names resolve to, and what is really connected to, `connections` judges.
 """
 
 from __future__ import annotations
 
 import socket
+import unicodedata
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-
-
-class Forbidden(OSError):
-    """A download may not go there. An `OSError`, as resolvers raise nothing else."""
 
 
 def check_url(url: str, *, allow_http: bool) -> None:
@@ -33,51 +27,61 @@ def check_url(url: str, *, allow_http: bool) -> None:
         raise Forbidden(f"its scheme is {parts.scheme[:20]!r}, not https")
     if not host:
         raise Forbidden("it names no host")
-    if allow_http:
-        return
-    if host == "localhost" or host.endswith(".localhost"):
-        raise Forbidden("it leads to this machine")
-    if is_private_literal(host):  # at what a name stands for `GuardedResolver` looks
-        raise Forbidden("it leads to a private address")
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names, and refuses those that stand for a private address."""
-
-    def __init__(self, inner: AbstractResolver) -> None:
-        self._inner = inner
-        self._trusted: set[str] = set()
-
-    def trust(self, host: str) -> None:
-        """Let *host* be anywhere: the user's own proxy."""
-        self._trusted.add(host)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if host in self._trusted:
-            return found
-        if not all(is_public(ip_address(entry["host"].partition("%")[0])) for entry in found):
-            raise Forbidden("it leads to a private address")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
+    if not allow_http:
+        refuse_private(host)
 
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
+_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
+
+
+class Forbidden(OSError):
+    """A stranger's words may not lead there. An `OSError`, as resolvers raise nothing else."""
+
+
 def is_private_literal(host: str) -> bool:
-    """Whether *host* is an address written as numbers, its zone aside, that is not public.
+    """Whether *host* is an address written as numbers, in any digits and any of the spellings
+    that are connected to, that is not public; its zone does not count.
 
     A name is none: whoever connects looks at what it stands for.
     """
+    address = literal_address(host)
+    return address is not None and not is_public(address)
+
+
+def literal_address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that *host* writes as numbers; None for a name.
+
+    `127.1`, `0x7f000001`, fullwidth or circled digits and ideographic dots all lead to one.
+    """
+    plain = unicodedata.normalize("NFKC", host.partition("%")[0]).translate(_DOTS).rstrip(".")
     try:
-        return not is_public(ip_address(host.partition("%")[0]))
+        return ip_address(plain.strip("[]"))
     except ValueError:
-        return False
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(plain)) if plain and plain[0].isdigit() else None
+    except (OSError, ValueError):
+        return None
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether *host* is this machine by its common name, or by a number."""
+    name = unicodedata.normalize("NFKC", host).translate(_DOTS).rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = literal_address(host)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def refuse_private(host: str) -> None:
+    """Raise `Forbidden` for a host that is, without any resolver, not on the public internet."""
+    if is_this_machine(host):
+        raise Forbidden("it leads to this machine")
+    if is_private_literal(host):
+        raise Forbidden("it leads to a private address")
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

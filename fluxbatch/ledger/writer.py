@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
+from fluxbatch.config.api_keys import KeyFilter
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.infra.runtime import ToThread
 from fluxbatch.ledger.db.database import Database
@@ -58,9 +59,16 @@ class _Waiting(Generic[_R]):
 class LedgerWriter:
     """Takes operations from any task; `run` must be running in the engine's task group."""
 
-    def __init__(self, database: Database, to_thread: ToThread) -> None:
+    def __init__(
+        self,
+        database: Database,
+        to_thread: ToThread,
+        keys: KeyFilter = KeyFilter(),  # noqa: B008  immutable
+    ) -> None:
+        """*keys* are in nothing that is written, whoever's words they stand in."""
         self._database = database
         self._to_thread = to_thread
+        self._keys = keys
         self._queue: deque[_Waiting[Any]] = deque()
         self._group: list[_Waiting[Any]] = []
         self._wake = anyio.Event()
@@ -76,7 +84,7 @@ class LedgerWriter:
             # A caller cancelled together with the writer leaves here, without an error.
             await anyio.lowlevel.checkpoint()
             raise LedgerError(self._stopped)
-        waiting = _Waiting(operation)
+        waiting = _Waiting(self._keys.value(operation))
         self._queue.append(waiting)
         self._wake.set()
         await waiting.done.wait()

@@ -106,7 +106,7 @@ class ProviderClient:
         if error is not None:
             raise error
         try:
-            prediction_id = responses.created(answer.body)
+            prediction_id = responses.created(answer.body, sender.clean)
         except MalformedResponse as exc:
             raise AmbiguousCreate(
                 f"a create was accepted with an answer that cannot be read: {exc}",
@@ -175,7 +175,11 @@ class ProviderClient:
 
     async def model(self, slug: str) -> responses.ModelInfo:
         """A model's description. Raises `NotFound` for an unknown one."""
-        return await self._sender.read("model", responses.model, {"slug": slug})
+
+        def read(body: bytes) -> responses.ModelInfo:
+            return responses.model(self._sender.without_key(body))
+
+        return await self._sender.read("model", read, {"slug": slug})
 
     async def webhook_deliveries(
         self, prediction_id: PredictionId
@@ -199,7 +203,7 @@ class ProviderClient:
                 status=exc.status,
                 request_id=exc.request_id,
             ) from None
-        place = sender.parse(responses.presigned, answer, request)
+        place = sender.parse(lambda body: responses.presigned(body, sender.clean), answer, request)
         if not is_loopback(self._settings.base_url) and not (
             place.presigned_url.lower().startswith("https://")
             and place.public_url.lower().startswith("https://")
@@ -221,6 +225,7 @@ class ProviderClient:
             headers,
             body=content,
             timeout_s=self._settings.timeout + len(content) / _SLOWEST_UPLOAD_BYTES_S,
+            is_strangers=True,
         )
         sender = self._sender
         answer = await sender.send(request)
@@ -247,7 +252,9 @@ class ProviderClient:
             request = sender.request("GET", "executions", query=paged)
             answer = await sender.send_ok(request)
             took = timedelta(seconds=self._clock.monotonic() - asked)
-            page = sender.parse(responses.executions, answer, request)
+            page = sender.parse(
+                lambda body: responses.executions(body, sender.clean), answer, request
+            )
             return page, answer.date - took if answer.date is not None else None
 
         return await sender.with_retry(once)

@@ -1,14 +1,18 @@
-"""The tolerant reading of values in JSON from other servers.
+"""Values in a stranger's JSON, read with tolerance: the one place where they become ours.
 
 Every function answers for any JSON whatever: with a value, with "not there", or with
-`MalformedResponse`. Owns which names and shapes are accepted; `responses` knows their meaning.
+`MalformedResponse`. A value that leaves here is finite, in the range its name allows and of its
+type, so that nothing after it can trip over one; any other is not there. Owns which names and
+shapes are accepted; where an output's URLs stand in it is `output_urls`', what the values mean
+together is `responses`'.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -17,12 +21,18 @@ from fluxbatch.domain.money import Micros, usd
 
 _MAX_ID_CHARS = 256
 _MAX_URL_CHARS = 16_384
-_MAX_URLS = 64
 _MAX_DEPTH = 8
+_MAX_NESTING = 64
+_MAX_INTEGER = 2**64
+_MAX_COUNT = 2**31
+_MAX_SECONDS = 30 * 86_400.0
+_MAX_COST = Micros(10**12)
+"""A million dollars: sums of millions of such still fit into the ledger."""
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_AMOUNT = re.compile(r"\s*\$?[0-9]{1,20}(\.[0-9]{1,40})?\s*", re.ASCII)
 
 _ID_NAMES = ("predictionID", "predictionId", "prediction_id", "exec_id", "id")
 ROW_NAMES = ("executions", "items", "data", "results", "predictions", "rows")
-_URL_NAMES = ("url", "images", "image", "output", "outputs", "urls", "files", "file", "data", "uri")
 
 
 class MalformedResponse(Exception):
@@ -38,12 +48,49 @@ def json_or_none(body: bytes) -> object:
 
 
 def json_of(body: bytes) -> object:
+    """Its numbers are finite, and integers of 64 bits; what is neither is null."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, numbers of 5,000 digits, depth
+        answer: object = json.loads(
+            body, parse_constant=_nothing, parse_float=_finite, parse_int=_integer
+        )
+    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, depth
         raise MalformedResponse(
             "the answer is not JSON" if body else "the answer is empty"
         ) from None
+    if _is_deep(answer):
+        raise MalformedResponse("the answer is nested too deep")
+    return answer
+
+
+def _nothing(_: str) -> None:
+    """For `NaN` and `Infinity`, which are no JSON."""
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _integer(digits: str) -> int | None:
+    if len(digits) > 21:  # Python refuses to read more than 4,300 of them
+        return None
+    number = int(digits)
+    return number if abs(number) <= _MAX_INTEGER else None
+
+
+def _is_deep(answer: object) -> bool:
+    level = [answer]
+    for _ in range(_MAX_NESTING):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def object_of(body: bytes) -> Mapping[str, object]:
@@ -98,31 +145,6 @@ def is_id(text: str) -> bool:
     )
 
 
-def urls_of(output: object) -> tuple[str, ...]:
-    """The URLs in an output of any shape, in its order."""
-    return tuple(url for _, url in zip(range(_MAX_URLS), _urls(output, 0), strict=False))
-
-
-def _urls(value: object, depth: int) -> Iterator[str]:
-    if depth > _MAX_DEPTH:
-        return
-    if isinstance(value, str):
-        text = value.strip()
-        if is_url(text):
-            yield text
-        elif text[:1] in ("[", "{"):  # a list of URLs that was made a string on its way
-            yield from _urls(_nested_json(text), depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _urls(item, depth + 1)
-    elif isinstance(value, Mapping):
-        # One name only: an object with `url` and `thumbnail` is one image, not two.
-        for name in _URL_NAMES:
-            if found := list(_urls(value.get(name), depth + 1)):
-                yield from found
-                return
-
-
 def is_url(text: str) -> bool:
     return (
         text[:8].lower().startswith(("https://", "http://"))
@@ -140,13 +162,24 @@ def moment_of(value: object) -> datetime | None:
     """An RFC 3339 text or Unix seconds as a moment in UTC; None if it is neither."""
     try:
         if isinstance(value, str):
-            parsed = datetime.fromisoformat(value.strip())
-            return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+            return plausible(datetime.fromisoformat(value.strip()))
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
+            return plausible(datetime.fromtimestamp(value, UTC))
     except (ValueError, OverflowError, OSError):
         pass
     return None
+
+
+def plausible(moment: datetime) -> datetime | None:
+    """*moment* in UTC; None where it is none of our times, as zeros and "never" are written.
+
+    With what is left any sum and any time zone is a date.
+    """
+    try:
+        utc = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return utc if _EARLIEST <= utc < _LATEST else None
 
 
 def word_of(value: object) -> str:
@@ -156,30 +189,25 @@ def word_of(value: object) -> str:
 
 
 def micros_of(value: object) -> Micros | None:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
+    """Dollars as micro-dollars; None for what is no amount of at most a million."""
+    is_amount = _AMOUNT.fullmatch(value) if isinstance(value, str) else not isinstance(value, bool)
+    if isinstance(value, str | int | float) and is_amount:
         try:
-            return usd(value)
-        except ValueError:
+            amount = usd(value)
+        except (ValueError, ArithmeticError):
             return None
+        return amount if amount <= _MAX_COST else None
     return None
 
 
 def seconds_of(value: object) -> float | None:
+    """A duration of at most thirty days."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            return None
-        return number if math.isfinite(number) and number >= 0 else None
+        return float(value) if 0 <= value <= _MAX_SECONDS else None
     return None
 
 
 def count_of(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _nested_json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT:
+        return value
+    return None

@@ -159,6 +159,12 @@ class RequestSender:
         """Redacted text without this key; the key first, as cutting could leave a part of it."""
         return sanitize(self._key.redacted(text) if self._key is not None else text)
 
+    def without_key(self, body: bytes) -> bytes:
+        """A body that is kept as a whole, without this key."""
+        if self._key is None:
+            return body
+        return self._key.redacted(body.decode("utf-8", "replace")).encode()
+
     def utc(self) -> datetime:
         return self._runtime.clock.now().utc
 

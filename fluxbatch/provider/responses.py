@@ -28,9 +28,9 @@ from fluxbatch.provider.json_fields import (
     read_id,
     rows_of,
     seconds_of,
-    urls_of,
     word_of,
 )
+from fluxbatch.provider.output_urls import urls_of
 
 
 class Status(StrEnum):
@@ -138,13 +138,20 @@ class WebhookDelivery:
     at: datetime | None
 
 
-def created(body: bytes) -> PredictionId:
+def created(body: bytes, clean: Clean = sanitize) -> PredictionId:
     """The id in the answer to a create."""
     answer = object_of(body)
     found = read_id(answer) or read_id(answer.get("data"))
     if found is None:
         raise MalformedResponse("no prediction id in the answer")
+    if not _may_be_kept(found, clean):
+        raise MalformedResponse("the prediction id in the answer holds a secret")
     return found
+
+
+def _may_be_kept(name: str, clean: Clean) -> bool:
+    """Whether there is nothing to take out of *name*, which goes wherever its job goes."""
+    return clean(name) == name
 
 
 def prediction(body: bytes, clean: Clean = sanitize) -> Prediction:
@@ -154,16 +161,16 @@ def prediction(body: bytes, clean: Clean = sanitize) -> Prediction:
 
 def webhook(body: bytes, clean: Clean = sanitize) -> Prediction:
     """What a webhook delivers; always with an id."""
-    parsed = _prediction(object_of(body), clean)
-    if parsed.prediction_id is None:
-        raise MalformedResponse("no prediction id in the delivery")
-    return parsed
+    told = _prediction(object_of(body), clean)
+    if told.prediction_id is None:
+        raise MalformedResponse("no usable prediction id in the delivery")
+    return told
 
 
-def executions(body: bytes) -> ExecutionsPage:
+def executions(body: bytes, clean: Clean = sanitize) -> ExecutionsPage:
     """One page of `GET /executions`."""
     rows, head = rows_of(body)
-    read = tuple(row for item in rows if (row := _execution(item)) is not None)
+    read = tuple(row for item in rows if (row := _execution(item, clean)) is not None)
     return ExecutionsPage(
         rows=read,
         sent=len(rows),
@@ -172,7 +179,7 @@ def executions(body: bytes) -> ExecutionsPage:
     )
 
 
-def presigned(body: bytes) -> Presigned:
+def presigned(body: bytes, clean: Clean = sanitize) -> Presigned:
     """The answer of `POST /upload/presign`."""
     answer = object_of(body)
     file_id, put_url, public_url = (
@@ -180,6 +187,10 @@ def presigned(body: bytes) -> Presigned:
     )
     if not file_id or not is_url(put_url) or not is_url(public_url):
         raise MalformedResponse("no usable id, presigned_url or public_url in the answer")
+    if not _may_be_kept(file_id, clean) or clean(public_url) != sanitize(public_url):
+        raise MalformedResponse(
+            "the id or public_url of the upload holds a secret, or is far too long"
+        )
     headers = answer.get("required_headers") or {}
     if not isinstance(headers, Mapping) or not all(map(is_header, headers.items())):
         raise MalformedResponse("required_headers are no headers")
@@ -237,8 +248,9 @@ def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:
     given = answer.get("input")
     failed = failure_of(answer, clean) if status in {Status.FAILED, Status.CANCELLED} else None
     reason, failure = failed or (None, None)
+    found = read_id(answer)
     return Prediction(
-        prediction_id=read_id(answer),
+        prediction_id=found if found is not None and _may_be_kept(found, clean) else None,
         status=status,
         word=word.strip(),
         urls=urls_of(answer.get("output")) if status is Status.SUCCEEDED else (),
@@ -250,15 +262,17 @@ def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:
     )
 
 
-def _execution(item: object) -> Execution | None:
+def _execution(item: object, clean: Clean) -> Execution | None:
     if not isinstance(item, Mapping) or (found := read_id(item)) is None:
+        return None
+    if not _may_be_kept(found, clean):
         return None
     word = word_of(item.get("status"))
     return Execution(
         prediction_id=found,
-        model=sanitize(word_of(item.get("model"))),
+        model=clean(word_of(item.get("model"))),
         status=_STATUS_OF_WORD.get(word.lower(), Status.NOT_FINISHED),
-        word=sanitize(word, limit=_MAX_WORD_CHARS),
+        word=clean(word)[:_MAX_WORD_CHARS],
         cost=micros_of(item.get("execution_cost")),
         created_at=moment_of(item.get("created_at")),
         started_at=moment_of(item.get("started_at")),

@@ -8,11 +8,11 @@ know them. A simulation implements `Transport` and runs the whole client without
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from aiohttp import ClientHandlerType
@@ -23,8 +23,13 @@ from yarl import URL
 from fluxbatch._version import __version__
 from fluxbatch.config.endpoints import Provider
 from fluxbatch.errors import NotSent
+from fluxbatch.infra.connections import PublicConnections
+from fluxbatch.infra.encodings import readings
+from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.proxies import ProxyFor, environment_proxies
 from fluxbatch.infra.redaction import sanitize
+from fluxbatch.infra.ssrf_guard import refuse_private
+from fluxbatch.provider.json_fields import plausible
 
 BeforeSend = Callable[[], None]
 """Called at the last moment before a request is written; raises `NotSent` to hold it back."""
@@ -32,6 +37,7 @@ BeforeSend = Callable[[], None]
 
 _MAX_ANSWER_BYTES = 10_000_000
 _CONNECT_S = 10.0
+_JSON_BEGINS = (b"{", b"[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class HttpRequest:
     before_send: BeforeSend | None = field(default=None, repr=False)
     timeout_s: float | None = None
     """None: the transport's own."""
+    is_strangers: bool = field(default=False, repr=False)
+    """Its address is the provider's word and not the user's: it may lead to the public internet
+    only, unless the provider itself is on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +131,27 @@ class LeavingRequest(aiohttp.ClientRequest):
             self.before_send()
 
 
+class ToStrangers(NamedTuple):
+    """For addresses that the provider names."""
+
+    session: aiohttp.ClientSession
+    public: PublicConnections
+
+
 class AiohttpTransport:
     """Borrows its session, made by `open_http_session`: whoever opened it closes it."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, timeout_s: float, proxy_for: ProxyFor
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_s: float,
+        proxy_for: ProxyFor,
+        strangers: ToStrangers | None = None,
     ) -> None:
+        """*strangers* None: the provider's word may lead anywhere, as its own address does."""
         self._session = session
+        self._strangers = strangers
         self._timeout_s = timeout_s
         self._proxy_for = proxy_for
 
@@ -137,19 +160,20 @@ class AiohttpTransport:
         total_s = self._timeout_s if request.timeout_s is None else request.timeout_s
         failure = ""
         try:
-            async with self._session.request(
+            target, proxy = _verbatim(request.url), self._proxy_for(request.url)
+            async with self._session_for(request, target, proxy).request(
                 request.method,
-                _verbatim(request.url),
+                target,
                 params=request.query or None,
                 headers=request.headers,
                 data=request.body,
                 allow_redirects=False,
-                proxy=self._proxy_for(request.url),
+                proxy=proxy,
                 timeout=aiohttp.ClientTimeout(total=total_s, connect=min(_CONNECT_S, total_s)),
                 middlewares=(trip.middleware,),
             ) as response:
                 trip.status = response.status
-                body = await _capped_body(response)
+                body = _as_json(await _capped_body(response))
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResponse(response.status, headers, body)
         except TimeoutError:
@@ -160,6 +184,18 @@ class AiohttpTransport:
         if trip.left:
             raise ConnectionLost(failure, status=trip.status)
         raise NotSent(failure)
+
+    def _session_for(
+        self, request: HttpRequest, target: URL, proxy: str | None
+    ) -> aiohttp.ClientSession:
+        """The session that may go there; raises `Forbidden` where none may."""
+        strangers = self._strangers
+        if strangers is None or not request.is_strangers:
+            return self._session
+        refuse_private(target.host or "")
+        if proxy is not None:
+            strangers.public.trust(proxy)
+        return strangers.session
 
 
 class _Trip:
@@ -193,6 +229,16 @@ async def _capped_body(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
+def _as_json(body: bytes) -> bytes:
+    """*body*, unpacked where only that begins like JSON: what `Content-Encoding` says is not
+    always so, and an answer to a create that cannot be read is one whose id is not known."""
+    if body[:1] and body.lstrip()[:1] not in _JSON_BEGINS:
+        for reading in readings(body, _MAX_ANSWER_BYTES):
+            if reading.lstrip()[:1] in _JSON_BEGINS:
+                return reading
+    return body
+
+
 def _verbatim(url: str) -> URL:
     """The URL as given: normalising the escapes of a presigned one would break its signature."""
     return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
@@ -201,10 +247,9 @@ def _verbatim(url: str) -> URL:
 def http_date(text: str) -> datetime | None:
     """The moment an HTTP date names, in UTC; None if it names none."""
     try:
-        moment = parsedate_to_datetime(text)
+        return plausible(parsedate_to_datetime(text))
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 _CONNECTIONS = 512
@@ -216,27 +261,54 @@ _IDLE_S = 15.0  # well below what gateways allow, so that they seldom close what
 _DNS_CACHE_S = 60
 
 
+_MAX_HEADERS = 2_000
+
+
+_MAX_HEADER_BYTES = 1_000_000
+"""aiohttp's own 8,190 would make an unknown create of one with a long header in its answer."""
+
+
 @asynccontextmanager
 async def open_transport(settings: Provider) -> AsyncIterator[AiohttpTransport]:
     """The transport of real runs."""
-    async with open_http_session() as session:
-        yield AiohttpTransport(session, timeout_s=settings.timeout, proxy_for=environment_proxies())
+    proxy_for = environment_proxies()
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(open_http_session())
+        strangers = None
+        if not is_loopback(settings.base_url):
+            public = PublicConnections()
+            guarded = await stack.enter_async_context(open_http_session(public))
+            strangers = ToStrangers(guarded, public)
+        yield AiohttpTransport(
+            session, timeout_s=settings.timeout, proxy_for=proxy_for, strangers=strangers
+        )
 
 
 @asynccontextmanager
-async def open_http_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for hundreds of predictions in flight that asks before it writes.
+async def open_http_session(
+    public: PublicConnections | None = None,
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for hundreds of predictions in flight that asks before it writes; with *public*
+    one that goes only where it may.
 
     It does not trust the environment: that would read `.netrc` and the proxies anew, in a
     thread each, for every request, and add `.netrc`'s passwords to presigned requests.
     """
-    connector = aiohttp.TCPConnector(
-        limit=_CONNECTIONS, keepalive_timeout=_IDLE_S, ttl_dns_cache=_DNS_CACHE_S
+    connector = (
+        aiohttp.TCPConnector(
+            limit=_CONNECTIONS, keepalive_timeout=_IDLE_S, ttl_dns_cache=_DNS_CACHE_S
+        )
+        if public is None
+        else public.connector(limit=_CONNECTIONS, keepalive_s=_IDLE_S)
     )
     async with aiohttp.ClientSession(
         connector=connector,
         request_class=LeavingRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # `transport` reads a body that is not what its header says
         headers={"User-Agent": f"fluxbatch/{__version__}"},
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        max_headers=_MAX_HEADERS,
     ) as session:
         yield session

@@ -8,21 +8,20 @@ Source: docs/design/provider-api.md "Uploads".
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
-
-from PIL import Image
 
 from fluxbatch.domain.job import ControlFile
 from fluxbatch.errors import RejectedRequest
+from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.provider.client import ProviderClient
 from fluxbatch.provider.retry import RetryPolicy, retry
 
 MAX_CONTROL_BYTES = 50_000_000
-_MIME_OF_FORMAT = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+_MIMES = ("image/jpeg", "image/png", "image/webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +76,19 @@ def read_control(control: ControlFile) -> tuple[bytes, str]:
             f"control image {control.path!r} has changed since the manifest was read;"
             " run again to use it as it is now"
         )
-    return content, _decoded_mime(content, control.path)
+    return content, _mime_of(content, control.path)
 
 
-def _decoded_mime(content: bytes, path: str) -> str:
-    try:
-        with Image.open(io.BytesIO(content), formats=list(_MIME_OF_FORMAT)) as image:
-            image.load()
-            return _MIME_OF_FORMAT[image.format or ""]
-    except Exception as exc:
-        raise RejectedRequest(
-            f"control image {path!r} is no readable jpeg, png or webp: {type(exc).__name__}: {exc}"
-        ) from exc
+def _mime_of(content: bytes, path: str) -> str:
+    """What the manifest took it for, by the same first and last bytes.
+
+    A decoder is not asked here: what the plan accepted is the same bytes, and one that reads a
+    phone's second picture or an odd profile otherwise would refuse a run what was planned.
+    """
+    mime = sniff(content[:HEAD_BYTES])
+    is_whole = (
+        b"IEND" in content if mime == "image/png" else is_complete(mime or "", BytesIO(content))
+    )
+    if mime not in _MIMES or not is_whole:
+        raise RejectedRequest(f"control image {path!r} is no readable jpeg, png or webp")
+    return mime

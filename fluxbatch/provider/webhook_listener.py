@@ -1,42 +1,49 @@
 """The socket behind `webhook.listen`: untrusted requests, cut short and answered at once.
 
-Owns what a connection may cost: bytes, seconds, and no line in any log, for paths are
-secrets. `webhook_urls` decides which request is accepted. Imported only where webhooks are
-wanted: aiohttp's server side takes a while.
+Owns what a request may cost: bytes, seconds, and no line in any log, for paths are secrets. How
+many connections there may be is `listener_connections`' to say, which request is accepted
+`webhook_urls`'. Imported only where webhooks are wanted: aiohttp's server side takes a while.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from aiohttp import web
 
+from fluxbatch.provider.listener_connections import BoundedServer, ConnectionBounds
 from fluxbatch.provider.webhook_urls import MAX_WEBHOOK_BYTES, SECRET_HEADER, WebhookReceiver
 
 _BODY_S = 5.0
-_IDLE_S = 75.0
-"""Longer than reverse proxies keep a connection, so that they are the ones to close it."""
 _LINGER_S = 1.0
 _SHUTDOWN_S = 0.5
-_BACKLOG = 512
+_CLEAN_UP_S = 5.0
+_BACKLOG = 128
+"""As many are taken at once, before any can be closed: descriptors are for the run."""
 
 _SILENT = logging.Logger("fluxbatch.listener", logging.CRITICAL + 1)
 
 
 @asynccontextmanager
-async def listening(receiver: WebhookReceiver, host: str, port: int) -> AsyncIterator[int]:
+async def listening(
+    receiver: WebhookReceiver,
+    host: str,
+    port: int,
+    bounds: ConnectionBounds = ConnectionBounds(),  # noqa: B008  frozen
+) -> AsyncIterator[int]:
     """Serve *receiver*; gives the port, which port 0 leaves to the system.
 
     Raises `OSError` where nobody may listen there.
     """
-    server = web.Server(
+    server = BoundedServer(
         _Answering(receiver).answer,
         access_log=None,
         logger=_SILENT,
-        keepalive_timeout=_IDLE_S,
+        bounds=bounds,
+        keepalive_timeout=bounds.idle_s,
         lingering_time=_LINGER_S,
         auto_decompress=False,  # nobody sends one compressed, but for a bomb
     )
@@ -47,7 +54,8 @@ async def listening(receiver: WebhookReceiver, host: str, port: int) -> AsyncIte
         await site.start()
         yield int(runner.addresses[0][1])
     finally:
-        with anyio.CancelScope(shield=True):
+        # Whatever becomes of the connections, the run has its result.
+        with anyio.move_on_after(_CLEAN_UP_S, shield=True), suppress(Exception):
             await runner.cleanup()
 
 

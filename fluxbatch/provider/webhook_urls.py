@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from fluxbatch.infra.redaction import sanitize
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.provider import responses
+from fluxbatch.provider.failure_reasons import Clean
 from fluxbatch.provider.json_fields import MalformedResponse
 
 KEY_BYTES = 32
@@ -116,9 +118,11 @@ OnWebhook = Callable[[WebhookAttempt, responses.Prediction | None], None]
 class WebhookReceiver:
     """What stands at the public address, without its sockets."""
 
-    def __init__(self, names: WebhookUrls, on_webhook: OnWebhook) -> None:
+    def __init__(self, names: WebhookUrls, on_webhook: OnWebhook, clean: Clean = sanitize) -> None:
+        """*clean* makes the provider's words fit to be kept and shown."""
         self._names = names
         self._on_webhook = on_webhook
+        self._clean = clean
 
     def authorize(self, method: str, path: str, secret: str) -> WebhookVerdict:
         """Whether a request is one of ours; before a byte of its body is read."""
@@ -136,8 +140,8 @@ class WebhookReceiver:
         """Hand on what was delivered for *attempt*; None for a body that did not come whole."""
         prediction: responses.Prediction | None = None
         if body is not None:
-            with suppress(MalformedResponse):  # the end it meant to report is found by polling
-                prediction = responses.webhook(body)
+            with suppress(MalformedResponse):  # the end it meant to tell is found by asking
+                prediction = responses.webhook(body, self._clean)
         self._on_webhook(attempt, prediction)
 
 

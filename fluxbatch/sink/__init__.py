@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluxbatch.sink.aside import Aside
     from fluxbatch.sink.batch import OutputRef, RejectedOutput, Stored
     from fluxbatch.sink.bucket_store import BucketStore
     from fluxbatch.sink.download import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_BYTES",
     "ENDINGS",
+    "Aside",
     "BucketStore",
     "DownloadFailed",
     "DownloadPace",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Aside": "aside",
     "BucketStore": "bucket_store",
     "ENDINGS": "verify",
     "OutputExpired": "sink",

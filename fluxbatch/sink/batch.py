@@ -11,6 +11,7 @@ import io
 import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -27,13 +28,21 @@ from fluxbatch.domain.provenance import (
     image_metadata,
 )
 from fluxbatch.errors import SinkError
+from fluxbatch.infra.encodings import readings
 from fluxbatch.infra.runtime import Runtime, Timestamp, ToThread
 from fluxbatch.infra.url_redaction import sanitize_url
 from fluxbatch.sink.metadata import embedded
 from fluxbatch.sink.quality import ImageQuality
 from fluxbatch.sink.store import ImageStore, PendingFile
 from fluxbatch.sink.temp_file import TempFile, WrittenFile
-from fluxbatch.sink.verify import InvalidImage, NotAnImage, VerifiedImage, verify
+from fluxbatch.sink.verify import (
+    InvalidImage,
+    NotAnImage,
+    TooMuch,
+    UnknownKind,
+    VerifiedImage,
+    verify,
+)
 
 _BATCHES_AT_A_TIME = min(max((os.cpu_count() or 1) - 1, 1), 8)
 """At once: decoding uses a core each, and the event loop needs one. (More threads than cores
@@ -77,6 +86,10 @@ class RejectedOutput:
     reason: str
     is_other_kind: bool = False
     """It is no image by its nature: no try will do better."""
+    is_final: bool = False
+    """It would cost too much to decode, and always will."""
+    sha256: str | None = None
+    """Of the body, where a whole one came: the same again will be no image either."""
 
 
 class Download:
@@ -96,14 +109,24 @@ class Download:
             await self._to_thread(self._spill)
         self._block = block
 
-    def verified(self, max_pixels: int) -> VerifiedImage:
-        """All of it is an image; raises `InvalidImage`. Blocks."""
-        if self._half is None:
-            return verify(io.BytesIO(self._block), max_pixels=max_pixels)
-        return verify(self._spill().written(), max_pixels=max_pixels)
+    def verified(self, max_pixels: int, max_bytes: int) -> VerifiedImage:
+        """Some reading of all of it is an image, and that is what lands; raises `InvalidImage`.
+        Blocks."""
+        try:
+            if self._half is None:
+                return verify(io.BytesIO(self._block), max_pixels=max_pixels)
+            return verify(self._spill().written(), max_pixels=max_pixels)
+        except UnknownKind as exc:
+            unknown = exc
+        for reading in readings(self.content(), max_bytes):
+            with suppress(InvalidImage):
+                seen = verify(io.BytesIO(reading), max_pixels=max_pixels)
+                self.replace(reading)
+                return seen
+        raise unknown
 
     def content(self) -> bytes:
-        """All of it, which is verified. Blocks."""
+        """All of it. Blocks."""
         return self._block if self._half is None else self._half.written().read()
 
     def replace(self, content: bytes) -> None:
@@ -230,10 +253,17 @@ class BatchWriter:
         whole: list[tuple[_Item, PendingFile]] = []
         for item in group:
             try:
-                item.seen = item.arrival.verified(self._settings.max_pixels)
+                limits = self._settings.max_pixels, self._settings.max_bytes
+                item.seen = item.arrival.verified(*limits)
                 whole.append((item, self._landing(item, item.seen)))
             except InvalidImage as exc:
-                item.outcome = RejectedOutput(sanitize_url(str(exc)), isinstance(exc, NotAnImage))
+                digest = sha256(item.arrival.content()).hexdigest()
+                item.outcome = RejectedOutput(
+                    sanitize_url(str(exc)),
+                    isinstance(exc, NotAnImage),
+                    isinstance(exc, TooMuch),
+                    digest,
+                )
             except SinkError as exc:
                 item.outcome = exc
         kept = self._store.keep([landing for _, landing in whole])

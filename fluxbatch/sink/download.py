@@ -11,17 +11,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 import anyio
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from fluxbatch._version import __version__
 from fluxbatch.config.settings import SinkSettings
+from fluxbatch.infra.connections import PublicConnections
 from fluxbatch.infra.proxies import ProxyFor
-from fluxbatch.infra.ssrf_guard import Forbidden, GuardedResolver, check_url
+from fluxbatch.infra.ssrf_guard import Forbidden, check_url, refuse_private
 from fluxbatch.infra.url_redaction import host_of, sanitize_url
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -36,6 +36,8 @@ _GONE = frozenset({401, 403, 404, 410})
 _MAX_REDIRECTS = 5
 _CONNECT_S = 10.0
 _SILENCE_S = 30.0
+_MAX_HEADERS = 2_000
+_MAX_HEADER_BYTES = 1_000_000
 
 
 class UrlExpired(Exception):
@@ -44,6 +46,14 @@ class UrlExpired(Exception):
 
 class DownloadFailed(Exception):
     """No complete body came; another try may do better."""
+
+
+class Cut(DownloadFailed):
+    """The body ended before the length it was to have; the blocks before were handed on."""
+
+
+class Misled(DownloadFailed):
+    """The address leads nowhere that may be visited; another try at it does no better."""
 
 
 class Fetcher(Protocol):
@@ -78,18 +88,23 @@ async def open_fetcher(
     *allow_http* when the provider itself is on a loopback address. Behind a proxy only
     addresses written as numbers are checked here: names are the proxy's to resolve.
     """
-    guard = GuardedResolver(ThreadedResolver())
-    connector = aiohttp.TCPConnector(
-        limit=settings.downloads, resolver=ThreadedResolver() if allow_http else guard
+    public = PublicConnections()
+    connector = (
+        aiohttp.TCPConnector(limit=settings.downloads)
+        if allow_http
+        else public.connector(limit=settings.downloads)
     )
     async with aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"User-Agent": f"fluxbatch/{__version__}", "Accept-Encoding": "identity"},
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        max_headers=_MAX_HEADERS,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S),
     ) as session:
-        yield HttpFetcher(session, settings, guard, allow_http, proxy_for, pace)
+        yield HttpFetcher(session, settings, public, allow_http, proxy_for, pace)
 
 
 class HttpFetcher:
@@ -99,14 +114,14 @@ class HttpFetcher:
         self,
         session: aiohttp.ClientSession,
         settings: SinkSettings,
-        guard: GuardedResolver,
+        public: PublicConnections,
         allow_http: bool,
         proxy_for: ProxyFor,
         pace: DownloadPace,
     ) -> None:
         self._session = session
         self._settings = settings
-        self._guard = guard
+        self._public = public
         self._allow_http = allow_http
         self._proxy_for = proxy_for
         self._pace = pace
@@ -138,8 +153,11 @@ class HttpFetcher:
             check_url(url, allow_http=self._allow_http)
             proxy = self._proxy_for(url)
             if proxy is not None:
-                self._guard.trust(urlsplit(proxy).hostname or "")
-            async with self._session.get(_verbatim(url), allow_redirects=False, proxy=proxy) as got:
+                self._public.trust(proxy)
+            target = _verbatim(url)
+            if not self._allow_http:  # as the client will read it, which may not be as we do
+                refuse_private(target.host or "")
+            async with self._session.get(target, allow_redirects=False, proxy=proxy) as got:
                 if got.status in _REDIRECTS and "Location" in got.headers:
                     return urljoin(url, got.headers["Location"])
                 self._check(got)
@@ -147,22 +165,24 @@ class HttpFetcher:
                 return None
         except TimeoutError:
             failure = f"no answer from {host_of(url)}"
+        except aiohttp.ClientPayloadError as exc:
+            raise Cut(f"from {host_of(url)}: {_cause(exc)}") from None
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             failure = f"from {host_of(url)}: {_cause(exc)}"
+            if isinstance(exc, ValueError) or isinstance(_inner(exc), Forbidden):
+                raise Misled(failure) from None
         raise DownloadFailed(failure)
 
     def _check(self, got: aiohttp.ClientResponse) -> None:
-        """Raise unless the body that follows may be the file."""
+        """Raise unless the body that follows may be the file.
+
+        Any success may bring it, and whatever `Content-Encoding` says: the bytes are looked at.
+        """
         host = host_of(str(got.url))
         if got.status in _GONE:
             raise UrlExpired(f"{host} answered {got.status}")
-        if got.status != 200:
+        if not 200 <= got.status < 300:
             raise DownloadFailed(f"{host} answered {got.status}")
-        encoding = got.headers.get("Content-Encoding", "identity").lower()
-        if encoding != "identity":
-            raise DownloadFailed(
-                f"{host} sent it encoded ({sanitize_url(encoding)!r}) though not asked to"
-            )
         if (got.content_length or 0) > self._settings.max_bytes:
             raise DownloadFailed(f"{got.content_length:,} bytes{self._too_many()}")
 
@@ -171,7 +191,12 @@ class HttpFetcher:
         block: list[bytes] = []
         held = 0
         while not ended:
-            brought, ended = await self._span(got, block, BLOCK_BYTES - held)
+            try:
+                brought, ended = await self._span(got, block, BLOCK_BYTES - held)
+            except aiohttp.ClientPayloadError:
+                if block:
+                    await take(b"".join(block))
+                raise
             size += brought
             held += brought
             if size > self._settings.max_bytes:
@@ -181,7 +206,7 @@ class HttpFetcher:
                 block.clear()
                 held = 0
         if got.content_length is not None and size != got.content_length:
-            raise DownloadFailed(f"{size:,} bytes came of {got.content_length:,}")
+            raise Cut(f"{size:,} bytes came of {got.content_length:,}")
 
     async def _span(
         self, got: aiohttp.ClientResponse, block: list[bytes], room: int
@@ -216,8 +241,11 @@ def _verbatim(url: str) -> URL:
     return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
+def _inner(exc: Exception) -> Exception:
+    return exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+
+
 def _cause(exc: Exception) -> str:
-    inner = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
-    if isinstance(inner, Forbidden):
+    if isinstance(inner := _inner(exc), Forbidden):
         return str(inner)
     return sanitize_url(f"{type(exc).__name__}: {exc}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, Self, TypeVar
 
+from fluxbatch.config.api_keys import KeyFilter
 from fluxbatch.config.settings import Settings
 from fluxbatch.domain.job import FailureClass, JobId, JobState, PredictionId, PredictionState
 from fluxbatch.domain.money import Caps, Micros, as_usd
@@ -130,6 +131,8 @@ class WorkerContext:
     """How many more creates this invocation may make (`--limit`)."""
     other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
     """Of the dataset's other models, by slug: their predictions may still be alive."""
+    keys: KeyFilter = field(default_factory=KeyFilter)
+    """Takes this invocation's keys out of what others say."""
     _unreachable_since: float | None = None
     _noticed: set[str] = field(default_factory=set)
 

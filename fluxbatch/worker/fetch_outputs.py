@@ -1,9 +1,10 @@
 """The fetch of a generated prediction's outputs into files.
 
-Owns the tries: thirty-two an output, with fresh URLs, free of charge and never an attempt
-of the job. (Eight, as first written down, lost 6 of 300 paid outputs when each of nine
+Owns the tries: thirty-two an output, eight where each brings the same, with fresh URLs, free of
+charge and never an attempt of the job. (Eight in all lost 6 of 300 paid outputs when each of nine
 download faults struck one time in ten; with thirteen of them twenty would lose one more.)
-What cannot be fetched is lost with its reason and stays `repair`'s to fetch. Runs outside
+What cannot be fetched is lost with its reason and stays `repair`'s to fetch; what came and is no
+image by any reading is kept aside for it. Runs outside
 the slot. Source: docs/design/protocol.md 6 and 9.
 """
 
@@ -26,6 +27,8 @@ from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
 from fluxbatch.worker.context import OutputsToFetch, WorkerContext
 
 _TRIES = 32
+_TRIES_ALIKE = 8
+"""The same body as often in a row, and no image, will not become one."""
 _BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 15.0
 _USUAL_TIMEOUT_S = 120.0
@@ -64,8 +67,12 @@ class OutputFetcher:
         url: str | None = None
         if output.number < len(delivery.urls):
             url = delivery.urls[output.number]
-        downloads = reads = 0
-        reason = ""
+        if url is None and (kept := await self._sink.store_kept(output.stem, asked)) is not None:
+            await self._stored(delivery, output, kept)
+            await self._sink.forget_kept(output.stem)
+            return
+        downloads = reads = alike = 0
+        reason, latest = "", None
         while downloads < _TRIES and reads < _TRIES:
             if downloads + reads:
                 # Scaled with the time a download may take, which tests shorten.
@@ -76,14 +83,22 @@ class OutputFetcher:
             if url is None:
                 reads += 1
                 continue
-            arrived = await self._sink.store(url, output.stem, asked)
+            is_last = downloads + 1 >= _TRIES or alike + 1 >= _TRIES_ALIKE
+            arrived = await self._sink.store(url, output.stem, asked, is_last=is_last)
             if isinstance(arrived, Stored):
                 await self._stored(delivery, output, arrived)
+                if not delivery.urls:
+                    await self._sink.forget_kept(output.stem)
                 return
             if isinstance(arrived, RejectedOutput) and arrived.is_other_kind:
                 await self._not_an_image(delivery, output, arrived.reason)
                 return
             downloads, reason, url = downloads + 1, arrived.reason, None
+            came = arrived.sha256 if isinstance(arrived, RejectedOutput) else None
+            alike = alike + 1 if came is not None and came == latest else int(came is not None)
+            latest = came
+            if alike >= _TRIES_ALIKE or (isinstance(arrived, RejectedOutput) and arrived.is_final):
+                break
         words = f"{downloads} downloads failed, the last: {reason}" if downloads else reason
         await self._lost(delivery, output, words)
 

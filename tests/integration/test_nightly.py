@@ -66,7 +66,7 @@ async def end_with(notify: Notify, code: ExitCode) -> list[Event]:
     async def work() -> RunSummary:
         return summary(code)
 
-    await with_notifications(notify, "nights", Events(heard.append), work)
+    await with_notifications(notify, "nights", Events(heard.append), work, anywhere=True)
     return heard
 
 
@@ -121,7 +121,7 @@ async def test_a_run_that_is_refused_is_told_too() -> None:
     async with listener() as told:
         notify = Notify(url=told.url, healthcheck=told.url)
         with pytest.raises(HeldElsewhere):
-            await with_notifications(notify, "nights", Events(), work)
+            await with_notifications(notify, "nights", Events(), work, anywhere=True)
 
         assert told.pings == ["/start", "/fail"]
         assert told.messages[0]["exit"] == 6

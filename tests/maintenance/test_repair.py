@@ -8,6 +8,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
 from tests.maintenance.support import PRICE, Ward
+from tests.support.pictures import picture
 
 
 async def test_a_missing_a_cut_and_a_flipped_file_are_fetched_again_for_nothing(
@@ -173,3 +174,29 @@ async def test_a_dataset_that_another_process_holds_is_left_alone(ward: Ward) ->
         await ward.repair()
 
     assert refused.value.exit_code is ExitCode.HELD
+
+
+async def test_what_came_and_could_not_be_read_is_kept_and_becomes_the_image_once_it_can(
+    ward: Ward,
+) -> None:
+    """
+    The provider has nothing more to give; what was paid for is still here.
+    """
+    ward.core.faults["download_html_200"] = 1
+    assert await ward.run(rows=1) == ExitCode.SOME_FAILED
+    (kept,) = (ward.out / "unread").iterdir()
+    assert b"<html" in kept.read_bytes().lower()
+    ((reason,),) = ward.bench.query("SELECT reason FROM outputs")
+    assert str(kept) in reason
+    ward.core.faults["download_500"] = 1
+
+    assert (await ward.repair()).fetched == 0
+    assert kept.exists()
+
+    kept.write_bytes(picture("png"))  # as if this fluxbatch could read what that one could not
+    report = await ward.repair()
+
+    assert (report.lost, report.fetched) == (1, 1)
+    assert [path.read_bytes() for path in ward.bench.images()] == [picture("png")]
+    assert not kept.parent.exists()
+    assert ward.stats["billed"] == 1

@@ -34,6 +34,9 @@ from fluxbatch.ledger.operations import history
 from fluxbatch.ledger.operations.job_rows import move_job
 from fluxbatch.ledger.queries.provenance import provenance_of
 
+_MAX_URL_CHARS = 2_000
+"""Of an image's address; where that holds the image itself, its beginning tells enough."""
+
 _o, _j = schema.outputs.c, schema.jobs.c
 _all = schema.outputs.alias("everything").c
 _SEQ = _o.seq == bindparam("output_seq")
@@ -148,7 +151,7 @@ def want_outputs(
             "prediction_seq": prediction_seq,
             "number": number,
             "state": OutputState.WANTED,
-            "url": clean(strip_query(url)),
+            "url": clean(strip_query(url)[:_MAX_URL_CHARS]),
             "path": None if template.is_default and not shard else wanted_path(stem),
         }
         wanted.append(WantedOutput(db.insert(_WANT, values), number, stem))

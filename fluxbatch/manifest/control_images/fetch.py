@@ -46,7 +46,7 @@ _is_address = re.compile(r"(http|s3|gs)://+([^/?#]*)([^#]*)", re.IGNORECASE).mat
 class RemoteImages:
     """Fetches into the folder *place*, which is made when it is needed.
 
-    *anywhere*: redirects may lead to private addresses, as for a provider on this machine.
+    *anywhere*: they may be at private addresses, as for a provider on this machine.
     """
 
     def __init__(self, place: Path, *, anywhere: bool) -> None:

@@ -1,9 +1,8 @@
 """The reader of plain http URLs that a manifest names.
 
-Owns where that may lead: the host the manifest names may be anywhere, because the user wrote
-it, but a redirect is the server's and leads to public addresses only. Addresses are checked when
-they are connected to, so that a name cannot change its address in between. Sends no key and no
-cookie.
+Owns where that may lead: to public addresses only, at once and by redirects, for a manifest may be
+a stranger's and what it names is sent on to the provider. Names are looked at where they are
+connected to, so that none can change its mind in between. Sends no key and no cookie.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from urllib.request import (
     proxy_bypass,
 )
 
-from fluxbatch.infra.ssrf_guard import is_private_literal
+from fluxbatch.infra.ssrf_guard import Forbidden, refuse_private
 from fluxbatch.manifest.control_images.errors import CONTROL_BLOCK_BYTES, Unreadable
 
 _SILENCE_S = 20.0
@@ -71,7 +70,7 @@ class Page:
 
 @contextmanager
 def opened(url: str, *, anywhere: bool) -> Iterator[Page]:
-    """Ask for *url*; *anywhere*: redirects may lead to private addresses too.
+    """Ask for *url*; *anywhere*: it may be, or lead to, a private address too.
 
     Raises `Unreadable`.
     """
@@ -83,14 +82,16 @@ def opened(url: str, *, anywhere: bool) -> Iterator[Page]:
         path, query = (quote(text, safe="/%:@!$&'()*+,;=~?") for text in (parts.path, parts.query))
         plain = parts._replace(netloc=netloc, path=path or "/", query=query, fragment="")
         request = Request(plain.geturl(), headers={"Accept-Encoding": "identity"})
-        answer = _opener(host, anywhere).open(request, timeout=_SILENCE_S)
+        if not anywhere:
+            refuse_private(host)
+        answer = _opener(anywhere).open(request, timeout=_SILENCE_S)
     except HTTPError as exc:
         exc.close()
         status = f"{exc.code} {responses.get(exc.code, '')}".strip()
         raise Unreadable(f"its server answers {status}", is_its_own=True) from None
     except (OSError, HTTPException, ValueError) as exc:
         reason = exc.reason if isinstance(exc, URLError) else exc
-        is_its_own = isinstance(reason, _Forbidden | ValueError)
+        is_its_own = isinstance(reason, Forbidden | ValueError)
         raise Unreadable(f"{reason}", is_its_own=is_its_own) from None
     with answer:
         length = answer.headers.get("Content-Length", "")
@@ -99,18 +100,13 @@ def opened(url: str, *, anywhere: bool) -> Iterator[Page]:
         yield Page(version, int(length) if length.isdecimal() else None, answer)
 
 
-class _Forbidden(OSError):
-    """A redirect may not go there."""
-
-
-def _opener(named: str, anywhere: bool) -> OpenerDirector:
-    trusted = None if anywhere else named
+def _opener(anywhere: bool) -> OpenerDirector:
     opener = OpenerDirector()
     for handler in (
         ProxyHandler(),
-        _Http(trusted),
-        _Https(trusted),
-        _Redirects(trusted),
+        _Http(anywhere),
+        _Https(anywhere),
+        _Redirects(anywhere),
         HTTPDefaultErrorHandler(),
         HTTPErrorProcessor(),
     ):
@@ -121,8 +117,8 @@ def _opener(named: str, anywhere: bool) -> OpenerDirector:
 class _Redirects(HTTPRedirectHandler):
     """Looks at every step; behind a proxy only at addresses written as numbers."""
 
-    def __init__(self, trusted: str | None) -> None:
-        self._trusted = trusted
+    def __init__(self, anywhere: bool) -> None:
+        self._anywhere = anywhere
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -130,48 +126,41 @@ class _Redirects(HTTPRedirectHandler):
         try:
             parts = urlsplit(newurl)
             if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-                raise _Forbidden("it leads to what is no http address")
-            if self._trusted is not None and parts.hostname != self._trusted:
-                _refuse_private(parts.hostname)
-        except (_Forbidden, ValueError):
+                raise Forbidden("it leads to what is no http address")
+            if not self._anywhere:
+                refuse_private(parts.hostname)
+        except (Forbidden, ValueError):
             fp.close()
             raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _refuse_private(host: str) -> None:
-    if is_private_literal(host):
-        raise _Forbidden("it leads to a private address")
-
-
 class _Http(HTTPHandler):
-    def __init__(self, trusted: str | None) -> None:
+    def __init__(self, anywhere: bool) -> None:
         super().__init__()
-        self._trusted = trusted
+        self._anywhere = anywhere
 
     def http_open(self, req: Request) -> HTTPResponse:
-        if _is_trusted(req, self._trusted):
+        if self._anywhere or _is_proxied(req):
             return super().http_open(req)
         return self.do_open(_PublicHttp, req)
 
 
 class _Https(HTTPSHandler):
-    def __init__(self, trusted: str | None) -> None:
+    def __init__(self, anywhere: bool) -> None:
         super().__init__()
-        self._trusted = trusted
+        self._anywhere = anywhere
 
     def https_open(self, req: Request) -> HTTPResponse:
-        if _is_trusted(req, self._trusted):
+        if self._anywhere or _is_proxied(req):
             return super().https_open(req)
         return self.do_open(_PublicHttps, req)
 
 
-def _is_trusted(request: Request, named: str | None) -> bool:
-    """Whether the request goes to the host the user named, or to the user's own proxy."""
+def _is_proxied(request: Request) -> bool:
+    """Whether the request goes to the user's own proxy, which may be anywhere."""
     parts = urlsplit(request.full_url)
-    host = parts.hostname or ""
-    is_proxied = parts.scheme in getproxies() and not proxy_bypass(host)
-    return named is None or host == named or is_proxied
+    return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
 
 
 class _PublicHttp(HTTPConnection):
@@ -189,5 +178,5 @@ def _public_socket(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     places = [str(place[0]) for *_, place in found]
     for place in places:
-        _refuse_private(place)
+        refuse_private(place)
     return socket.create_connection((places[0], port), _SILENCE_S)

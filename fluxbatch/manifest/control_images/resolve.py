@@ -29,6 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from fluxbatch.domain.job import UPLOAD_PREFIX, ControlFile
 from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
+from fluxbatch.infra.ssrf_guard import is_this_machine
 from fluxbatch.manifest.control_images.errors import Unreadable
 from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES, RemoteImages, is_remote
 from fluxbatch.models import quoted
@@ -46,8 +47,6 @@ _ORIENTATION = 0x0112
 _UNSETTLED_NS = 2_000_000_000
 _BLOCK_BYTES = 1024 * 1024
 
-_LOCAL = r"(?:localhost|[^/?#:]*\.localhost|127\.[0-9.]+|\[::1\]|0\.0\.0\.0)"
-_names_this_machine = re.compile(rf"https?://{_LOCAL}(?:[:/?#]|$)", re.IGNORECASE).match
 _is_plain_https = re.compile(r"https://(?:[a-z0-9_-]+\.)+[a-z]+/[!-~]*", re.ASCII).fullmatch
 """The everyday form; every other goes the long way round."""
 _is_address = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII).match
@@ -158,14 +157,14 @@ class ControlImages:
                 raise BadControl(f"{shown} is plain http, which the provider refuses; use https")
         elif scheme != "https":
             raise BadControl(f"{shown} is a {scheme} address; give an https URL or a local file")
-        elif not self._allow_http and _names_this_machine(given):
-            raise BadControl(
-                f"{shown} names this machine, which the provider cannot reach; give the local file"
-            )
         try:
             host = urlsplit(given).hostname
         except ValueError:
             host = None
+        if host and not self._allow_http and is_this_machine(host):
+            raise BadControl(
+                f"{shown} names this machine, which the provider cannot reach; give the local file"
+            )
         if not host or any(mark.isspace() for mark in given):
             raise BadControl(f"{shown} is not a valid URL (spaces are written %20)")
         return given

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 import typer
@@ -108,7 +109,40 @@ def test_another_programs_control_characters_do_not_reach_the_terminal() -> None
     """
     A provider's message cannot move the cursor or hide what follows.
     """
-    assert Console().redact("a\x1b[2Jb\x07c\u202ed\ne\tf") == "a [2Jb c d\ne\tf"
+    assert Console().redact("a\x1b[2Jb\x07c\u202ed\ne\tf") == "a [2Jb c\\u202ed\ne\tf"
+
+
+def test_nothing_that_hides_or_reorders_is_shown_as_it_is() -> None:
+    """
+    Every sign of Unicode's Cf, Co, Cs, Zl and Zp and every tag, as text, laid out and in JSON.
+    """
+    console = Console()
+    signs = [chr(number) for number in range(0x110000)]
+    hiding = [s for s in signs if unicodedata.category(s) in {"Cf", "Co", "Cs", "Zl", "Zp"}]
+    hiding += [chr(number) for number in range(0xE0000, 0xE0080)]
+    text = "a".join(hiding)
+
+    shown = console.redact(text)
+
+    assert not set(hiding) & set(shown)
+    assert json.loads(f'"{shown}"') == json.loads(json.dumps(text))
+    assert not set(hiding) & set(console.redact(json.dumps({"prompt": text}, ensure_ascii=False)))
+
+
+def test_letters_of_every_script_and_whole_pictures_are_shown_as_they_are() -> None:
+    """
+    Marks that combine, wide signs, emoji.
+    """
+    for text in ("naïve", "日本語", "हिन्दी", "עברית", "العربية", "👍🏽", "é", "️"):
+        assert Console().redact(text) == text
+
+
+def test_what_is_laid_out_hides_nothing_either(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Tables and trees go another way to the same streams.
+    """
+    Console().show("a\u2060b\U000e0041c\u061cde")
+    assert capsys.readouterr().out == "a\\u2060b\\udb40\\udc41c\\u061cde\n"
 
 
 def test_quiet_silences_talk_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:

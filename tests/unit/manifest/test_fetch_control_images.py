@@ -16,8 +16,10 @@ from PIL import Image
 from fluxbatch.domain.job import Row
 from fluxbatch.errors import BadRow
 from fluxbatch.infra.runtime import in_thread
+from fluxbatch.infra.ssrf_guard import Forbidden
 from fluxbatch.manifest import Manifest
 from fluxbatch.manifest.control_images import fetch as remote_module
+from fluxbatch.manifest.control_images import http as web_module
 from tests.support.raw_server import Conversation, RawServer, raw_server
 from tests.unit.manifest.reading import CARD, line, write
 
@@ -220,7 +222,7 @@ async def test_an_answer_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_redirect_may_not_lead_behind_our_own_door(tmp_path: Path) -> None:
-    """The user's own word may; and with the provider on this machine anything may."""
+    """Nor may a row: a manifest may be a stranger's. With the provider on this machine all may."""
     async with site() as inner, site() as web:
         secret = inner.has("/a.png", png())
         own = web.has("/own.png", png())
@@ -229,15 +231,36 @@ async def test_a_redirect_may_not_lead_behind_our_own_door(tmp_path: Path) -> No
             web.has(f"/{n}", b"", head="302 Found", more=f"Location: {target}\r\n")
             for n, target in enumerate([own, f"{named}/a.png", "http://169.254.169.254/a.png"])
         ]
-        said = [await refusal(tmp_path, hop, anywhere=False) for hop in hops[1:]]
-        unasked = list(inner.asked)
-        followed = await read(tmp_path, own, hops[0], secret, anywhere=False)
-        trusting = await read(tmp_path, hops[1], anywhere=True)
+        rows = [*hops, own, secret, secret.replace("127.0.0.1", "\uff11\uff12\uff17.0.0.1")]
+        said = [await refusal(tmp_path, given, anywhere=False) for given in rows]
+        asked = [*inner.asked, *web.asked]
+        trusting = await read(tmp_path, *hops[:2], secret, anywhere=True)
 
-    assert all("private address" in reason for reason in said)
-    assert unasked == []
-    assert not followed.bad
+    assert all("it leads to this machine" in reason for reason in said)
+    assert asked == []
     assert not trusting.bad
+
+
+async def test_a_redirect_behind_our_own_door_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a public server as well; here one that the resolver alone takes for public."""
+    looked_at: list[str] = []
+
+    def refuse(host: str) -> None:
+        looked_at.append(host)
+        if host.startswith("169."):
+            raise Forbidden("it leads to a private address")
+
+    monkeypatch.setattr(web_module, "refuse_private", refuse)
+    async with site() as web:
+        more = "Location: http://169.254.169.254/a.png\r\n"
+        said = await refusal(
+            tmp_path, web.has("/a.png", b"", head="302 Found", more=more), anywhere=False
+        )
+
+    assert "it leads to a private address" in said
+    assert looked_at[-1] == "169.254.169.254"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from fluxbatch.domain.job import FailureClass
 from fluxbatch.domain.money import Micros
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.provider import responses, status_errors
-from fluxbatch.provider.json_fields import MalformedResponse, moment_of, urls_of
+from fluxbatch.provider.json_fields import MalformedResponse, moment_of
+from fluxbatch.provider.output_urls import urls_of
 from fluxbatch.provider.responses import Status
 from fluxbatch.provider.transport import HttpResponse
 
@@ -102,8 +103,16 @@ def test_an_unknown_status_word_counts_as_not_finished_and_is_told() -> None:
         ("done", ()),
         ({}, ()),
         ([None, 3, True, {"url": None}], ()),
-        ("data:image/png;base64,AAAA", ()),
-        ("ftp://a/b", ()),
+        ("data:image/png;base64,AAAA", ("data:image/png;base64,AAAA",)),
+        ("ftp://a/b", ("ftp://a/b",)),
+        ("//cdn.example/a.webp", (A,)),
+        ("out/a.webp", ("out/a.webp",)),
+        (f" {A}\r\n", (A,)),
+        (f"{A}?sig=a b\x01c", (f"{A}?sig=a%20b%01c",)),
+        (f"{A}?\ud800", (f"{A}?%ED%A0%80",)),
+        ({"result": {"href": A}, "size": [1, 2]}, (A,)),
+        ([A, "ftp://a/b"], (A, "ftp://a/b")),
+        ({"error": "see https://help.example/nsfw"}, ()),
     ],
 )
 def test_an_output_of_any_shape_gives_its_urls_in_order(

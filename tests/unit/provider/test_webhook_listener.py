@@ -6,11 +6,13 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.abc
 import pytest
 
 from fluxbatch.provider import (
@@ -21,6 +23,7 @@ from fluxbatch.provider import (
     WebhookUrls,
     webhook_listener,
 )
+from fluxbatch.provider.listener_connections import ConnectionBounds
 from fluxbatch.provider.webhook_urls import MAX_WEBHOOK_BYTES
 
 NAMES = WebhookUrls(b"k" * 32)
@@ -52,10 +55,10 @@ class Ear:
 
 
 @asynccontextmanager
-async def ear() -> AsyncIterator[Ear]:
+async def ear(bounds: ConnectionBounds = ConnectionBounds()) -> AsyncIterator[Ear]:  # noqa: B008
     one = Ear()
     receiver = WebhookReceiver(NAMES, lambda _, said: one.heard.append(said))
-    async with webhook_listener.listening(receiver, "127.0.0.1", 0) as one.port:
+    async with webhook_listener.listening(receiver, "127.0.0.1", 0, bounds) as one.port:
         yield one
 
 
@@ -161,12 +164,11 @@ async def test_a_slow_body_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.heard[1] is None
 
 
-async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_says_nothing_is_closed() -> None:
     """
     Before its first request, amid its head, and after one.
     """
-    monkeypatch.setattr(webhook_listener, "_IDLE_S", 0.2)
-    async with ear() as one:
+    async with ear(ConnectionBounds(head_s=0.2, idle_s=0.2)) as one:
         for start in (b"", b"POST /x HTT", post(more="")):
             began = time.monotonic()
             await one.tell(start)
@@ -237,3 +239,65 @@ async def test_it_closes_at_once_though_connections_are_open() -> None:
     assert time.monotonic() - began < 3.0
     for stream in streams:
         await stream.aclose()
+
+
+SOON = ConnectionBounds(most=4, head_s=0.1)
+HALF = b"POST /hooks HTTP/1.1\r\nHost: a\r\nX-Webhook-"
+
+
+async def closed(stream: anyio.abc.ByteStream) -> None:
+    """Until the other side has closed it."""
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.fail_after(10):
+        while True:
+            await stream.receive()
+
+
+@pytest.mark.parametrize("sent", [b"", b"P", HALF, post()[:-1]])
+async def test_a_request_that_does_not_come_whole_is_not_waited_for(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nor is one that has not begun; nothing is answered, or that it is too late.
+    """
+    monkeypatch.setattr(webhook_listener, "_BODY_S", 0.1)
+    async with ear(SOON) as one, await anyio.connect_tcp("127.0.0.1", one.port) as stream:
+        if sent:
+            await stream.send(sent)
+        await closed(stream)
+    assert one.heard in ([], [None])
+
+
+async def test_a_second_request_that_does_not_come_whole_is_not_waited_for_either() -> None:
+    """
+    A connection that may stay open for long may not begin something and stop.
+    """
+    async with ear(SOON) as one, await anyio.connect_tcp("127.0.0.1", one.port) as stream:
+        await stream.send(post(more=""))
+        assert status(await stream.receive()) == 200
+        await stream.send(HALF)
+        await closed(stream)
+    assert len(one.heard) == 1
+
+
+def open_descriptors() -> int:
+    """Of this process; 0 where that is not told."""
+    place = Path("/proc/self/fd")
+    return len(list(place.iterdir())) if place.is_dir() else 0
+
+
+async def test_who_holds_connections_pushes_out_nobody_but_himself() -> None:
+    """
+    Three times as many as there may be, and a delivery comes through all the same.
+    """
+    most = ConnectionBounds().most
+    async with ear() as one, AsyncExitStack() as held:
+        for _ in range(3 * most):
+            stream = await held.enter_async_context(await anyio.connect_tcp("127.0.0.1", one.port))
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(HALF)
+        answer = await one.tell(post())
+        descriptors = open_descriptors()
+    assert status(answer) == 200
+    assert len(one.heard) == 1
+    # Those this test holds itself, and no more at the listener than allowed.
+    assert descriptors <= 4 * most + 100
