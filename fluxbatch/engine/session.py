@@ -39,6 +39,7 @@ from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
 from fluxbatch.worker.context import T, WorkerContext
 from fluxbatch.worker.fetch_outputs import OutputFetcher
 from fluxbatch.worker.late_webhooks import LateWebhooks
+from fluxbatch.worker.poll_schedule import PollSchedule
 from fluxbatch.worker.recover import Recovery
 from fluxbatch.worker.resolve_unknown import UnknownResolver
 from fluxbatch.worker.stop import Stop
@@ -215,6 +216,7 @@ def _context(
         stop=stop,
         guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
         has_room=dataset.has_room,
+        timing=PollSchedule(dataset.card.execution_s),
         other_cards=dataset.other_cards,
         keys=without_keys,
     )

@@ -133,6 +133,7 @@ def commit_group(db: Database, operations: Sequence[Operation[Any]]) -> list[_Ou
     """
     try:
         db.begin()
+        db.take_turn()
         outcomes = [_Outcome(operation.apply(db), None) for operation in operations]
         db.commit()
     except DatabaseFailed as exc:

@@ -58,6 +58,11 @@ class ModelCard(Protocol):
         ...
 
     @property
+    def execution_s(self) -> float | None:
+        """About how many seconds one execution takes; None where nobody has said."""
+        ...
+
+    @property
     def inputs(self) -> Mapping[str, InputField]:
         """Every input by its API name, in the order people should see them."""
         ...

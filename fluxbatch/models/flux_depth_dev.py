@@ -116,6 +116,7 @@ class FluxDepthDevCard:
     file_inputs: Final = frozenset({"control_image"})
     takes_derived_seed: Final = True
     schema_sha256: Final = None
+    execution_s: Final = 10.0
 
     def __init__(self, price: Micros | None = None) -> None:
         self.price: Micros = price or _PRICE

@@ -93,6 +93,11 @@ class SchemaCard:
         return hashlib.sha256(json.dumps(self._schema, sort_keys=True).encode()).hexdigest()
 
     @property
+    def execution_s(self) -> None:
+        """A schema tells no times."""
+        return None
+
+    @property
     def takes_derived_seed(self) -> bool:
         shapes = self._shapes.get("seed", [])
         return any(

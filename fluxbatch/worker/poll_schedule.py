@@ -2,11 +2,12 @@
 
 Owns the durations seen so far, by what a prediction's duration depends on, and the
 placing of polls: dense where ends are likely, rare elsewhere. The density that wastes
-least time for its number of polls is proportional to the square root of the hazard
-(how likely the end is now, given that it has not come); it is scaled so that an
+least time for its number of polls grows with a power of the hazard (how likely the end
+is now, given that it has not come); it is scaled so that an
 average prediction takes `_EAGER_POLLS` polls, or `_LAZY_POLLS` where nobody waits for
-its slot. Where a webhook is expected, polls look only after those that got lost. Pure
-but for the durations it has observed; seconds throughout.
+its slot. What the model's card says of its executions stands in for durations not seen
+yet, and is dropped where they contradict it. Where a webhook is expected, polls look
+only after those that got lost. Pure but for what it has been told; seconds throughout.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ from fluxbatch.domain.job import Input
 
 _KEPT = 200
 _ENOUGH = 5
-_EAGER_POLLS = 6.5
+_EAGER_POLLS = 5.9
 _LAZY_POLLS = 2.0
 _FETCH_S = 2.0
+_POWER = 0.6
+"""Of the hazard: a half where polls are many; with five or six this comes within 0.0002 of the
+optimum that `benchmarks.poll_frontier` computes."""
+_JITTER = 0.1
+"""Seconds that polls due together are spread over; less where they come more often."""
 
 _SURELY_SIGMAS = 3.5
 _WEBHOOK_LATE_S = 1.0
@@ -38,7 +44,20 @@ _LEAST_SIGMA = 0.02
 _MOST_SIGMA = 1.5
 _STEPS = 240
 _REACH = 4.5
-"""Sigmas each way that the plan covers; later ends are asked for at its last spacing."""
+"""Sigmas each way that the plan covers; later ends are asked for ever more rarely."""
+_RARER = 0.15
+"""Of a prediction's age: the wait where nothing is known of its end."""
+_OUTLIVES = 0.06
+"""The same, once it has outlived all that its plan knows of."""
+
+_TOLD_SIGMA = 0.25
+"""How far a model's executions are taken to lie from what its card says, until they are seen."""
+_TOLD_SIDES = (-1.0, 0.0, 1.0)
+"""The durations that stand for it beside those seen, in such sigmas."""
+_TOLD_WRONG = 2.0
+"""So many times shorter or longer, the card's word is not true of this kind."""
+_EARLY = (0.4, 3.0)
+"""Seconds of the first poll before anything has ended, and the ratio of those that follow."""
 
 _NORMAL = NormalDist()
 
@@ -53,7 +72,7 @@ class PollPlan:
         ends = [_NORMAL.cdf(math.log(t / median_s) / sigma) for t in self._times]
         shares = [max(b - a, 0.0) for a, b in pairwise(ends)]
         roots = [
-            math.sqrt(share / max(1.0 - end, 1e-9))
+            math.pow(share / max(1.0 - end, 1e-9), _POWER)
             for share, end in zip(shares, ends, strict=False)
         ]
         due = [0.0, *accumulate(roots)]
@@ -67,7 +86,10 @@ class PollPlan:
         """The elapsed time of the poll that follows one at *elapsed_s*."""
         target = self._at(elapsed_s) + 1.0
         if target >= self._due[-1]:
-            return max(elapsed_s, self._times[0]) + self._last_spacing_s
+            now_s = max(elapsed_s, self._times[0])
+            # Whatever lives longer than all the plan knows of may do so for long.
+            beyond_s = _OUTLIVES * now_s if now_s >= self._times[-1] else 0.0
+            return now_s + max(self._last_spacing_s, beyond_s)
         place = bisect_right(self._due, target)
         low, high = self._due[place - 1], self._due[place]
         share = (target - low) / (high - low) if high > low else 0.0
@@ -90,17 +112,31 @@ class PollPlan:
 
 
 class _Learned:
-    """The durations of one kind of prediction."""
+    """The durations of one kind of prediction, and what was told of them before."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_s: float | None = None) -> None:
         self.recent: deque[float] = deque(maxlen=_KEPT)
+        self.seen = 0
+        self._told_s = told_s
         self._plans: dict[float, PollPlan] = {}
         self._fresh_at = 0
-        self.seen = 0
 
     def saw(self, duration_s: float) -> None:
         self.recent.append(max(duration_s, 0.001))
         self.seen += 1
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether enough is known to place polls by it."""
+        return self.seen >= _ENOUGH or self._told_holds
+
+    @property
+    def _told_holds(self) -> bool:
+        """Whether something was told, and nothing seen says that it is wrong."""
+        if self._told_s is None:
+            return False
+        times = median(self.recent) / self._told_s if self.recent else 1.0
+        return 1 / _TOLD_WRONG <= times <= _TOLD_WRONG
 
     def plan(self, polls: float) -> PollPlan:
         """Made anew when a fifth more has been seen than when it was made."""
@@ -123,6 +159,10 @@ class _Learned:
     def _fit(self) -> tuple[float, float]:
         """Median and sigma, by order statistics, so that one outlier moves nothing."""
         logs = [math.log(duration) for duration in self.recent]
+        if self._told_s is not None and self.seen < _KEPT and self._told_holds:
+            # Spread as that many samples would be: the first to end are the quickest of those
+            # that began together, and would have the rest asked about too early.
+            logs += [math.log(self._told_s) + side * _TOLD_SIGMA for side in _TOLD_SIDES]
         middle = median(logs)
         spread = 1.4826 * median(abs(value - middle) for value in logs)
         # Few samples understate the spread; too wide costs a little, too narrow a lot.
@@ -141,14 +181,16 @@ def kind_of(given: Input) -> Hashable:
 class PollSchedule:
     """Learns how long predictions take and says when to ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, execution_s: float | None = None) -> None:
+        """*execution_s*: what the model's card says one takes; None where it says nothing."""
+        self._execution_s = execution_s
         self._all = _Learned()
         self._kinds: dict[Hashable, _Learned] = {}
 
     def saw(self, kind: Hashable, asked_before_s: float, ended_by_s: float) -> None:
         """A prediction of *kind* ended between two polls, seconds after its acceptance."""
         duration_s = (asked_before_s + ended_by_s) / 2
-        self._kinds.setdefault(kind, _Learned()).saw(duration_s)
+        self._of(kind).saw(duration_s)
         self._all.saw(duration_s)
 
     def remember(self, kind: Hashable, durations_s: Iterable[float]) -> None:
@@ -167,13 +209,17 @@ class PollSchedule:
 
         *eager* while its slot would be used again at once.
         """
-        learned = self._kinds.get(kind)
-        if learned is None or learned.seen < _ENOUGH:
+        learned = self._of(kind)
+        if not learned.is_planned:
             return self._unlearned_s(elapsed_s, random)
         plan = learned.plan(_EAGER_POLLS if eager else _LAZY_POLLS)
         wait_s = plan.next_s(elapsed_s) - elapsed_s
-        # Jitter keeps jobs that were accepted together from being asked about together.
-        return max(wait_s, 0.01) * (0.95 + 0.1 * random.random())
+        if not learned.seen:
+            first_s, ratio = _EARLY
+            wait_s = min(wait_s, max(first_s, ratio * elapsed_s) - elapsed_s)
+        # Jitter keeps jobs that were accepted together from being asked about together; a twentieth
+        # of a long wait would put the first poll anywhere between two.
+        return max(wait_s, 0.01) + _JITTER * (random.random() - 0.5) * min(wait_s, 1.0)
 
     def safety_s(self, kind: Hashable, elapsed_s: float, random: Random) -> float:
         """Seconds until the next poll of a prediction whose webhook is expected.
@@ -192,6 +238,11 @@ class PollSchedule:
             wait_s = min(max(0.25 * elapsed_s, least_s), most_s)
         return max(wait_s, 0.01) * (1.0 + 0.1 * random.random())
 
+    def _of(self, kind: Hashable) -> _Learned:
+        if kind not in self._kinds:
+            self._kinds[kind] = _Learned(self._execution_s)
+        return self._kinds[kind]
+
     def _unlearned_s(self, elapsed_s: float, random: Random) -> float:
         """Before enough is known: ever rarer, so that the delay is a share of the duration."""
-        return (0.9 + 0.2 * random.random()) * min(max(0.15 * elapsed_s, 0.1), 5.0)
+        return (0.9 + 0.2 * random.random()) * min(max(_RARER * elapsed_s, 0.1), 5.0)

@@ -34,7 +34,7 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connect]
         else:
             url: str = request.getfixturevalue("postgres_url")
             name = f"dataset {next(_names)}"
-            yield lambda: stack.enter_context(closing(PostgresDatabase(url, name)))
+            yield lambda: stack.enter_context(closing(PostgresDatabase(url, name, create=True)))
 
 
 @pytest.fixture

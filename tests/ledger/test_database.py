@@ -187,8 +187,8 @@ def test_datasets_of_one_postgres_know_nothing_of_each_other(postgres_url: str) 
     Each has a schema of its own, whatever its name.
     """
     with (
-        closing(PostgresDatabase(postgres_url, 'nightly "v2"')) as one,
-        closing(PostgresDatabase(postgres_url, "Nightly; DROP")) as other,
+        closing(PostgresDatabase(postgres_url, 'nightly "v2"', create=True)) as one,
+        closing(PostgresDatabase(postgres_url, "Nightly; DROP", create=True)) as other,
     ):
         Books.opened(one, jobs=3)
         assert fetch(one, "SELECT COUNT(*) FROM jobs") == [(3,)]
@@ -199,7 +199,7 @@ def test_postgres_enforces_what_refers_to_what(postgres_url: str) -> None:
     """
     The tests run every operation here too, so SQLite need not pay for it.
     """
-    with closing(PostgresDatabase(postgres_url, "references")) as db:
+    with closing(PostgresDatabase(postgres_url, "references", create=True)) as db:
         with pytest.raises(LedgerError, match="foreign key"):
             fetch(db, "INSERT INTO manifest_files (manifest_seq, path) VALUES (9, 'x')")
         with psycopg.connect(postgres_url) as other:

@@ -51,7 +51,7 @@ def open_old(request: pytest.FixtureRequest, tmp_path: Path) -> _Old:
     if request.param == "sqlite":
         return lambda: SqliteDatabase(old)
     url: str = request.getfixturevalue("postgres_url")
-    dataset = f"old {request.node.name}"
+    dataset = f"old {request.node.name[:50]}"
     with psycopg.connect(url, autocommit=True) as connection, closing(sqlite3.connect(old)) as kept:
         schema = sql.Identifier(dataset)
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
@@ -62,7 +62,7 @@ def open_old(request: pytest.FixtureRequest, tmp_path: Path) -> _Old:
                 places = sql.SQL(", ").join(sql.Placeholder() * len(row))
                 insert = sql.SQL("INSERT INTO {} VALUES ({})")
                 connection.execute(insert.format(sql.Identifier(table.name), places), row)
-    return lambda: PostgresDatabase(url, dataset)
+    return lambda: PostgresDatabase(url, dataset, create=True)
 
 
 def test_a_ledger_of_version_1_is_migrated_and_keeps_every_row(
@@ -104,7 +104,7 @@ def test_a_migrated_schema_is_the_schema_of_a_new_ledger(
         if old.name == "sqlite":
             fresh: Database = SqliteDatabase(tmp_path / "fresh.sqlite")
         else:
-            fresh = PostgresDatabase(request.getfixturevalue("postgres_url"), "as new")
+            fresh = PostgresDatabase(request.getfixturevalue("postgres_url"), "as new", create=True)
         with closing(fresh):
             assert _shape(old) == _shape(fresh)
             assert len(_shape(fresh)) > 100

@@ -78,7 +78,7 @@ def both(
 ) -> Iterator[tuple[Database, Database]]:
     with (
         closing(SqliteDatabase(tmp_path / "ledger.sqlite")) as one,
-        closing(PostgresDatabase(postgres_url, request.node.name)) as other,
+        closing(PostgresDatabase(postgres_url, request.node.name[:60], create=True)) as other,
     ):
         yield one, other
 

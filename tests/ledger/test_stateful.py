@@ -306,4 +306,8 @@ def test_random_lives_in_postgres(postgres_url: str) -> None:
     """
     The same machine, fewer rounds.
     """
-    play(lambda folder: PostgresDatabase(postgres_url, folder.name), examples=4, steps=100)
+    play(
+        lambda folder: PostgresDatabase(postgres_url, folder.name, create=True),
+        examples=4,
+        steps=100,
+    )

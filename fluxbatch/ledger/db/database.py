@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from fluxbatch.ledger.db.schema import metadata
+from fluxbatch.errors import LedgerError
+from fluxbatch.ledger.db.schema import SCHEMA_VERSION, metadata
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 from fluxbatch.ledger.db.views import view_statements
 
@@ -54,6 +55,13 @@ class Database(Protocol):
 
     def begin(self) -> None: ...
 
+    def take_turn(self) -> None:
+        """Be the only one to change jobs and money until the commit.
+
+        The first lock of all: two groups may want the same rows in another order.
+        """
+        ...
+
     def take_time(self) -> None:
         """Let the rest of this transaction take as long as a million rows need."""
         ...
@@ -63,6 +71,21 @@ class Database(Protocol):
     def rollback(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def _refuse_newer(name: str, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger {name!r} has schema {version}, this fluxbatch knows {SCHEMA_VERSION};"
+            " upgrade fluxbatch"
+        )
+
+
+def _locked(name: str, busy_ms: int) -> str:
+    return (
+        f"the ledger {name} was locked by another program for more than {busy_ms / 1000:g} s;"
+        " close what has it open for writing, then run again"
+    )
 
 
 def schema_statements(name: SqlDialect) -> Sequence[str]:

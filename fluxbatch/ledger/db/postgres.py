@@ -8,12 +8,20 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.ledger.db import postgres_connection as server
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 
 if TYPE_CHECKING:
     import psycopg
-from fluxbatch.ledger.db.database import _NONE, DbRow, schema_statements
+from fluxbatch.ledger.db.database import (
+    _BUSY_MS,
+    _NONE,
+    DbRow,
+    _locked,
+    _refuse_newer,
+    schema_statements,
+)
 
 
 class PostgresDatabase:
@@ -21,64 +29,40 @@ class PostgresDatabase:
 
     name: SqlDialect = "postgresql"
 
-    def __init__(self, url: str, dataset: str) -> None:
-        try:
-            import psycopg
-        except ImportError:
-            raise LedgerError(
-                "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch[postgres]'"
-            ) from None
-        self._driver = psycopg
-        self._at_commit: dict[Statement, list[Params]] = {}
+    def __init__(
+        self, url: str, dataset: str, *, read_only: bool = False, create: bool = False
+    ) -> None:
+        """Without *create* a dataset that is not there is refused: its name may be mistyped."""
         self._dataset = dataset
+        self._at_commit: dict[Statement, list[Params]] = {}
+        self._connection = server.connected(url, dataset, read_only=read_only)
+        import psycopg
+
+        self._driver = psycopg
         try:
-            self._connection: psycopg.Connection[DbRow] = psycopg.connect(
-                url,
-                autocommit=True,
-                connect_timeout=10,
-                keepalives=1,
-                keepalives_idle=10,
-                keepalives_interval=5,
-                keepalives_count=3,
-            )
-        except psycopg.Error as exc:
-            raise LedgerError(f"cannot open the ledger {dataset!r}: {exc}") from exc
-        try:
-            self._open()
+            self._open(read_only=read_only, create=create and not read_only)
         except BaseException as exc:
             self._connection.close()
             if isinstance(exc, psycopg.Error):
                 raise LedgerError(f"cannot open the ledger {dataset!r}: {exc}") from exc
             raise
 
-    def _open(self) -> None:
-        from psycopg import sql
-
-        schema = sql.Identifier(self._dataset)
-        self._connection.execute("SET statement_timeout = '5s'")
-        self._connection.execute("BEGIN")
-        # Two processes may open a new ledger at once; one of them makes it.
-        self._connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [self._dataset])
-        self._connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-        self._connection.execute(sql.SQL("SET search_path TO {}").format(schema))
-        found = self._connection.execute("SELECT to_regclass('ledger_version')").fetchone()
-        if found == (None,):
-            for text in schema_statements("postgresql"):
-                self._connection.execute(text)
-            self._connection.execute(
-                "INSERT INTO ledger_version (version, dataset) VALUES (%s, %s)",
-                [SCHEMA_VERSION, token_hex(8)],
-            )
-        version = self._connection.execute("SELECT version FROM ledger_version").fetchone()
-        if version is None or version[0] > SCHEMA_VERSION:
-            raise LedgerError(
-                f"the ledger {self._dataset!r} has schema {version and version[0]}, this fluxbatch"
-                f" knows {SCHEMA_VERSION}; upgrade fluxbatch"
-            )
-        if version[0] < SCHEMA_VERSION:
-            self._migrate(version[0])
+    def _open(self, *, read_only: bool, create: bool) -> None:
+        how = {"read_only": read_only, "create": create}
+        version = server.begin_opening(self._connection, self._dataset, **how)
+        _refuse_newer(self._dataset, version)
+        if version == 0:
+            self._create()
+        elif version < SCHEMA_VERSION and not read_only:
+            self._migrate(version)
         self._connection.execute("COMMIT")
-        self.version = SCHEMA_VERSION
+        self.version = version if read_only else SCHEMA_VERSION
+
+    def _create(self) -> None:
+        for text in schema_statements("postgresql"):
+            self._connection.execute(text)
+        values = [SCHEMA_VERSION, token_hex(8)]
+        self._connection.execute("INSERT INTO ledger_version VALUES (%s, %s)", values)
 
     def _migrate(self, version: int) -> None:
         """Within the transaction that looked. It happens whole or not at all; no copy is made."""
@@ -111,6 +95,10 @@ class PostgresDatabase:
         with self._translated():
             self._connection.execute("BEGIN")
 
+    def take_turn(self) -> None:
+        with self._translated():
+            server.take_turn(self._connection, self._dataset, _BUSY_MS)
+
     def take_time(self) -> None:
         with self._translated():
             self._connection.execute("SET LOCAL statement_timeout = 0")
@@ -124,13 +112,10 @@ class PostgresDatabase:
 
     def rollback(self) -> None:
         self._at_commit.clear()
-        with self._translated():
-            if self._in_transaction():
-                self._connection.execute("ROLLBACK")
-
-    def _in_transaction(self) -> bool:
         status = self._driver.pq.TransactionStatus
-        return self._connection.info.transaction_status in (status.INTRANS, status.INERROR)
+        with self._translated():
+            if self._connection.info.transaction_status in (status.INTRANS, status.INERROR):
+                self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         self._connection.close()
@@ -139,7 +124,12 @@ class PostgresDatabase:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (self._driver.IntegrityError, self._driver.DataError) as exc:
-            raise LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}") from exc
         except self._driver.Error as exc:
-            raise DatabaseFailed(f"the ledger {self._dataset!r} failed: {exc}") from exc
+            raise self._error(exc) from exc
+
+    def _error(self, exc: psycopg.Error) -> LedgerError:
+        if isinstance(exc, (self._driver.IntegrityError, self._driver.DataError)):
+            return LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}")
+        if isinstance(exc, self._driver.errors.LockNotAvailable):
+            return DatabaseFailed(_locked(repr(self._dataset), _BUSY_MS))
+        return DatabaseFailed(f"the ledger {self._dataset!r} failed: {exc}")

@@ -23,6 +23,8 @@ from fluxbatch.ledger.db.database import (
     _CHECKPOINT_BUSY_MS,
     _NONE,
     DbRow,
+    _locked,
+    _refuse_newer,
     schema_statements,
 )
 
@@ -48,11 +50,7 @@ class SqliteDatabase:
 
     def _open(self, *, read_only: bool) -> None:
         self.version = version = self._version()
-        if version > SCHEMA_VERSION:
-            raise LedgerError(
-                f"the ledger {str(self.path)!r} has schema {version}, this fluxbatch knows"
-                f" {SCHEMA_VERSION}; upgrade fluxbatch"
-            )
+        _refuse_newer(str(self.path), version)
         if read_only:
             if version == 0:
                 raise LedgerError(f"{str(self.path)!r} is not a ledger, or it was never written")
@@ -128,6 +126,9 @@ class SqliteDatabase:
         with self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
 
+    def take_turn(self) -> None:
+        pass  # `begin` has taken it
+
     def take_time(self) -> None:
         pass  # nothing here is timed
 
@@ -174,11 +175,7 @@ class SqliteDatabase:
         if isinstance(exc, (sqlite3.IntegrityError, sqlite3.DataError)):
             return LedgerError(f"the ledger {path} refuses this: {exc}")
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            seconds = self._busy_ms / 1000
-            return DatabaseFailed(
-                f"the ledger {path} was locked by another program for more than {seconds:g} s;"
-                " close what has it open for writing, then run again"
-            )
+            return DatabaseFailed(_locked(path, self._busy_ms))
         return DatabaseFailed(f"the ledger {path} failed: {exc}")
 
 

@@ -2,7 +2,9 @@
 
 Owns the `budgets` table. Every change of a prediction's money changes its run's,
 its day's and the dataset's line in the same transaction; `audit` compares them
-with the sum over the predictions. Source: docs/design/protocol.md 5.
+with the sum over the predictions. Whoever changes lines locks them in one order: the
+dataset's, the day's, the run's. Source:
+docs/design/protocol.md 5.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     CompoundSelect,
+    Update,
     and_,
     bindparam,
     case,
@@ -37,25 +40,31 @@ _OURS = or_(
     and_(_b.scope == constant("day"), _b.key == bindparam("day")),
     and_(_b.scope == constant("dataset"), _b.key == literal_column("''")),
 )
-_READ = Statement(
-    lambda _: (
-        select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated)
-        .where(_OURS)
-        .order_by(_b.scope.desc())  # run, day, dataset: the nearest cap is named first
-        .with_for_update()
-    )
+_LINES = (
+    select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated)
+    .where(_OURS)
+    # By their names: the one that all share is locked first, so that two runs, or two days at
+    # midnight, cannot each wait for the other's.
+    .order_by(_b.scope, _b.key)
 )
-_BOOK = Statement(
-    lambda _: (
-        update(schema.budgets)
-        .where(_OURS)
-        .values(
-            reserved=_b.reserved + bindparam("by_reserved"),
-            settled=_b.settled + bindparam("by_settled"),
-            estimated=_b.estimated + bindparam("by_estimated"),
-        )
+_READ = Statement(lambda _: _LINES)
+_LOCK = Statement(lambda _: _LINES.with_for_update())
+
+
+def _booking(dialects: Dialects) -> Update:
+    """An update by itself locks rows as they lie on the disk, which changes with every update."""
+    booking = update(schema.budgets).values(
+        reserved=_b.reserved + bindparam("by_reserved"),
+        settled=_b.settled + bindparam("by_settled"),
+        estimated=_b.estimated + bindparam("by_estimated"),
     )
-)
+    if dialects.name == "sqlite":
+        return booking.where(_OURS)
+    locked = _LINES.with_for_update().subquery("locked")
+    return booking.where(_b.scope == locked.c.scope, _b.key == locked.c.key)
+
+
+_BOOK = Statement(_booking)
 _OPEN = Statement(
     lambda d: insert_all(d, schema.budgets).on_conflict_do_update(
         index_elements=["scope", "key"], set_={"cap": bindparam("cap")}
@@ -65,14 +74,26 @@ _OPEN = Statement(
 
 def open_lines(db: Database, run_id: str, day: str, caps: Caps) -> None:
     """Make sure the three lines exist and carry the latest caps."""
-    for scope, key in zip(SCOPES, (run_id, day, ""), strict=True):
+    keys = dict(zip(SCOPES, (run_id, day, ""), strict=True))
+    for scope, key in sorted(keys.items()):
         line = {"scope": scope, "key": key, "cap": caps.get(scope)}
         db.run(_OPEN, {**line, "reserved": 0, "settled": 0, "estimated": 0})
 
 
 def read_lines(db: Database, run_id: str, day: str) -> list[Balance]:
-    """The lines a create of this run on this day counts against."""
-    return [Balance(*record) for record in db.run(_READ, {"run_id": run_id, "day": day})]
+    """The lines a create of this run on this day counts against, as they are; the nearest first."""
+    return _lines_by(_READ, db, run_id, day)
+
+
+def lock_lines(db: Database, run_id: str, day: str) -> list[Balance]:
+    """The same, and nobody else changes them before the transaction ends."""
+    return _lines_by(_LOCK, db, run_id, day)
+
+
+def _lines_by(statement: Statement, db: Database, run_id: str, day: str) -> list[Balance]:
+    records = db.run(statement, {"run_id": run_id, "day": day})
+    lines = [Balance(*record) for record in records]
+    return sorted(lines, key=lambda line: SCOPES.index(line.scope))
 
 
 def book_budgets(

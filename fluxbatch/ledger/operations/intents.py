@@ -105,10 +105,10 @@ class Intend:
         ((state, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
         if state != JobState.PENDING:
             return NotPending(JobState(state))
-        lines = budgets.read_lines(db, self.run_id, self.budget_day)
+        lines = budgets.lock_lines(db, self.run_id, self.budget_day)
         if len(lines) < len(SCOPES):  # the first create of a new day
             budgets.open_lines(db, self.run_id, self.budget_day, self.caps)
-            lines = budgets.read_lines(db, self.run_id, self.budget_day)
+            lines = budgets.lock_lines(db, self.run_id, self.budget_day)
         reserve = self._reserved
         refusing = self.admit(lines, reserve)
         if refusing is not None:

@@ -215,7 +215,7 @@ class AdoptOrphan:
         if db.run(_TAKEN, {"provider_id": self.provider_id}):
             return None
         ((state, _, _, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
-        if len(budgets.read_lines(db, self.run_id, self.budget_day)) < len(SCOPES):
+        if len(budgets.lock_lines(db, self.run_id, self.budget_day)) < len(SCOPES):
             budgets.open_lines(db, self.run_id, self.budget_day, self.caps)
         budgets.book_budgets(db, self.run_id, self.budget_day, reserved=self.price)
         attempt = int(predictions) + 1

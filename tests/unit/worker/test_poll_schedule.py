@@ -6,6 +6,10 @@ import math
 from itertools import pairwise
 from random import Random
 
+import pytest
+
+from benchmarks.fresh_polls import CASES, measure
+from fluxbatch.models.flux_depth_dev import FluxDepthDevCard
 from fluxbatch.worker.poll_schedule import PollSchedule
 
 KIND = (28, "1", 1)
@@ -52,3 +56,71 @@ def test_before_anything_is_known_a_look_comes_after_seconds_and_then_ever_later
     assert 5 <= ages[1] <= 5.5
     assert all(later >= 1.9 * age for age, later in pairwise(ages[1:5]))
     assert _learned().safety_s(("never seen",), 0.0, random) > 14
+
+
+TOLD_S = FluxDepthDevCard().execution_s
+
+
+def test_what_the_card_says_saves_polls_from_the_first_job() -> None:
+    """
+    Over 120 jobs of a fresh dataset at most 6.3 polls a job, and 0.965 of the slots' time used.
+    """
+    first, later = measure(CASES["10 s"], TOLD_S, runs=30)
+
+    assert first.polls_per_job <= 6.3
+    assert first.slot_use >= 0.965
+    assert later.polls_per_job <= 6.1
+    assert later.slot_use >= 0.972
+
+
+@pytest.mark.parametrize(
+    ("case", "most_polls", "least_use"),
+    [
+        ("3 s", 9.0, 0.95),
+        ("40 s", 9.5, 0.96),
+        ("0.3 s", 8.0, 0.92),
+        ("half 4 s, half 12 s", 12.0, 0.87),
+        ("most 10 s, some 40 s", 20.0, 0.95),
+        ("10 s, sigma 0.4", 8.0, 0.93),
+    ],
+)
+def test_a_card_that_is_wrong_costs_little(case: str, most_polls: float, least_use: float) -> None:
+    """
+    What has ended says more than what was told; until something has, some polls come early.
+    """
+    first, _ = measure(CASES[case], TOLD_S, runs=20)
+
+    assert first.polls_per_job <= most_polls
+    assert first.slot_use >= least_use
+
+
+@pytest.mark.parametrize("case", ["3 s", "10 s", "40 s"])
+def test_a_model_without_a_figure_is_learned_as_fast_as_it_ends(case: str) -> None:
+    first, later = measure(CASES[case], None, runs=20)
+
+    assert first.polls_per_job <= 10
+    assert first.slot_use >= 0.965
+    assert later.polls_per_job <= 6.4
+
+
+def test_a_card_that_is_wrong_is_not_believed_once_something_has_ended() -> None:
+    """
+    Twice as long as told, or half: the next poll comes as if nothing had been told.
+    """
+    random = Random(1)
+    for seen_s in (3.0, 40.0):
+        timing = PollSchedule(TOLD_S)
+        timing.saw(KIND, seen_s, seen_s)
+        assert timing.wait_s(KIND, 0.0, random, eager=True) < 0.2
+
+    believed = PollSchedule(TOLD_S)
+    believed.saw(KIND, 9.0, 9.0)
+    assert believed.wait_s(KIND, 0.0, random, eager=True) > 4
+
+
+def test_what_outlives_its_plan_is_asked_about_ever_more_rarely() -> None:
+    timing, random = _learned(), Random(1)
+    waits = [timing.wait_s(KIND, at_s, random, eager=True) for at_s in (30.0, 60.0, 600.0)]
+
+    assert waits == sorted(waits)
+    assert 30 < waits[-1] < 40

@@ -1,0 +1,161 @@
+"""The connection to a PostgreSQL ledger: its URL, its schema's name, its turn to write.
+
+Owns what is refused before a server is asked, how long a statement and a lock may take, and
+that no error of opening tells a password. Knows no table but the one that bears the version.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fluxbatch.errors import LedgerError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+_STATEMENT_MS = 5_000
+_TURN = 0x666C7578
+"""Keeps this program's advisory locks apart from those of others in the same database."""
+
+_MOST_BYTES = 63
+"""Of a name that PostgreSQL keeps. Longer ones it cuts, without a word that reaches anybody."""
+_NAMED = 10
+_RESERVED = re.compile(r"pg_.*|information_schema", re.DOTALL)
+
+_HOST = re.compile(r"[A-Za-z0-9._,%-]*|[0-9A-Fa-f:.,%]*|/[^@]*")
+_PORT = re.compile(r"[0-9,]*")
+_SHAPE = (
+    "it is not of the form 'postgresql://USER:PASSWORD@HOST:PORT/DATABASE'; in a password write"
+    " '%40' for '@', '%3A' for ':', '%2F' for '/' and '%25' for '%', or leave it to PGPASSWORD"
+)
+
+
+def schema_of(dataset: str) -> str:
+    """The schema of a dataset: its name, where PostgreSQL keeps it whole; else `LedgerError`."""
+    name = f"a dataset cannot have the name {dataset!r}: "
+    try:
+        size = len(dataset.encode())
+    except UnicodeEncodeError:
+        raise LedgerError(f"{name}it is not text") from None
+    if not dataset or "\0" in dataset:
+        raise LedgerError(f"{name}{'it has a NUL' if dataset else 'it is empty'}")
+    if size > _MOST_BYTES:
+        raise LedgerError(
+            f"{name}it has {size} bytes and PostgreSQL keeps {_MOST_BYTES}; choose a shorter one"
+        )
+    if _RESERVED.fullmatch(dataset):
+        raise LedgerError(f"{name}PostgreSQL keeps it for itself; choose another one")
+    return dataset
+
+
+def connected(url: str, dataset: str, *, read_only: bool) -> Connection:
+    """A connection in autocommit mode; raise `LedgerError` without the password.
+
+    A URL that is not well formed is not repeated at all: nobody can say which part of it is the
+    password. Nor is the driver's own error kept as the cause, whose text has it too.
+    """
+    try:
+        import psycopg
+    except ImportError:
+        raise LedgerError(
+            "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch[postgres]'"
+        ) from None
+    schema_of(dataset)
+    password = _checked_password(url, dataset)
+    try:
+        connection = psycopg.connect(
+            url,
+            autocommit=True,
+            connect_timeout=10,
+            keepalives=1,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
+        connection.execute(f"SET statement_timeout = {_STATEMENT_MS}")
+        if read_only:
+            connection.execute("SET default_transaction_read_only = on")
+    except (psycopg.Error, ValueError) as exc:
+        _refuse(dataset, str(exc).replace(password, "***") if password else str(exc))
+    return connection
+
+
+def begin_opening(connection: Connection, dataset: str, *, read_only: bool, create: bool) -> int:
+    """Begin a transaction in the dataset's schema; answers its ledger's version, 0 for a new one.
+
+    Only with *create* is a schema made, else `LedgerError` where there is none.
+    """
+    from psycopg import sql
+
+    schema = sql.Identifier(schema_of(dataset))
+    connection.execute("BEGIN")
+    if not read_only:  # two processes may make or migrate a ledger at once; one of them does
+        take_turn(connection, dataset, _STATEMENT_MS)
+    if create:
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    connection.execute(sql.SQL("SET search_path TO {}").format(schema))
+    if connection.execute("SELECT to_regclass('ledger_version')").fetchone() == (None,):
+        if not create:
+            raise _not_there(connection, dataset)
+        return 0
+    rows = connection.execute("SELECT version FROM ledger_version").fetchall()
+    return int(rows[0][0])
+
+
+def _not_there(connection: Connection, dataset: str) -> LedgerError:
+    """Why nothing is opened, with the datasets that are there."""
+    rows = connection.execute(
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname = 'ledger_version' ORDER BY 1"
+    ).fetchall()
+    names = [str(name) for (name,) in rows]
+    near = difflib.get_close_matches(dataset, names, n=1, cutoff=0.6)
+    if near:
+        return LedgerError(f"there is no dataset {dataset!r} there; did you mean {near[0]!r}?")
+    known = ", ".join(repr(name) for name in names[:_NAMED]) or "none"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return LedgerError(f"there is no dataset {dataset!r} there, only {known}{more}")
+
+
+def take_turn(connection: Connection, dataset: str, busy_ms: int) -> None:
+    """Within a transaction: be its dataset's only writer until it ends."""
+    from psycopg import sql
+
+    connection.execute(
+        sql.SQL(
+            "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {};"
+            " SELECT pg_advisory_xact_lock({}, hashtext({}));"
+            " SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {}"
+        ).format(busy_ms, _TURN, dataset, _STATEMENT_MS)
+    )
+
+
+def _checked_password(url: str, dataset: str) -> str:
+    """The password in a well-formed URL, or nothing."""
+    from psycopg import Error
+    from psycopg.conninfo import conninfo_to_dict
+
+    if "\0" in url:
+        _refuse(dataset, _SHAPE)
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except (Error, ValueError):
+        _refuse(dataset, _SHAPE)
+    # What a password with a delimiter spills into its neighbours.
+    whole = (
+        _HOST.fullmatch(parts.get("host", ""))
+        and _PORT.fullmatch(parts.get("port", ""))
+        and not re.search("[@:/]", parts.get("dbname", ""))
+        and not re.search("[:/]", parts.get("user", ""))
+    )
+    if not whole:
+        _refuse(dataset, _SHAPE)
+    return parts.get("password", "")
+
+
+def _refuse(dataset: str, why: str) -> NoReturn:
+    raise LedgerError(f"cannot open the ledger {dataset!r}: {why}") from None
