@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from fluxbatch.config.api_keys import ApiKey, find_keys
+from fluxbatch.config.api_keys import ApiKey, find_keys, keys_for
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
@@ -80,7 +80,7 @@ class PythonInputs:
     def keys(self) -> list[ApiKey]:
         """Raises `ConfigError` where there is none."""
         if self._keys is None:
-            return find_keys(self.settings.keys, self._environ)
+            return keys_for(self.settings, self._environ)
         texts = [key for key in self._keys if isinstance(key, str)]
         keys = [key for key in self._keys if isinstance(key, ApiKey)]
         if texts or not keys:
@@ -103,6 +103,7 @@ class PythonInputs:
 
     def kept_manifest(self, folder: Folder) -> Path | None:
         """The manifest; rows are written into the dataset."""
+        folder.refuse_links()
         place = folder.root / "manifests"
         if self.rows is None:
             return self._named(place)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from fluxbatch._version import __version__
 from fluxbatch.cli.commands.cancel import cancel_command
 from fluxbatch.cli.commands.demo import demo_command
 from fluxbatch.cli.commands.export import export_command
@@ -16,6 +18,7 @@ from fluxbatch.cli.commands.ls import ls_command
 from fluxbatch.cli.commands.models import models_command
 from fluxbatch.cli.commands.plan import plan_command
 from fluxbatch.cli.commands.reconcile import reconcile_command
+from fluxbatch.cli.commands.recover import recover_command
 from fluxbatch.cli.commands.repair import repair_command
 from fluxbatch.cli.commands.report import report_command
 from fluxbatch.cli.commands.retry import retry_command
@@ -23,11 +26,22 @@ from fluxbatch.cli.commands.run import run_command
 from fluxbatch.cli.commands.show import show_command
 from fluxbatch.cli.commands.status import status_command
 from fluxbatch.cli.commands.uploads import uploads_app
-from fluxbatch.cli.commands.version import version_command
 from fluxbatch.cli.commands.watch import watch_command
 from fluxbatch.cli.commands.why import why_command
 from fluxbatch.cli.console import Console
+from fluxbatch.cli.options import JsonFlag, console_for
 from fluxbatch.emulator.command import emulator_command
+
+
+def version_command(ctx: typer.Context, as_json: JsonFlag = False) -> int:
+    """This program's version."""
+    console = console_for(ctx, as_json=as_json)
+    if as_json:
+        console.object({"version": __version__, "python": platform.python_version()})
+    else:
+        console.print(f"fluxbatch {__version__} (Python {platform.python_version()})")
+    return 0
+
 
 app = typer.Typer(
     name="fluxbatch",
@@ -52,6 +66,7 @@ _VERBS = (
     (cancel_command, "Ask the provider to stop what runs."),
     (reconcile_command, "Settle and audit a dataset against the provider."),
     (repair_command, "Fetch missing or corrupt files again, for $0."),
+    (recover_command, "Write a lost ledger anew from the images."),
     (export_command, "Write the images and their rows as a dataset."),
     (models_command, "A model's inputs and price; alone, the models known."),
     (keys_command, "Each key's label, fingerprint, account and health."),

@@ -24,6 +24,8 @@ class BatchArgs:
     base_url: str
     budget: str
     saved: SavedPlan | None
+    plan: Path | None = None
+    """The saved plan, where `base_url` is its own."""
 
     @classmethod
     def read(
@@ -43,6 +45,7 @@ class BatchArgs:
             base_url=base_url or saved.base_url,
             budget=budget or saved.budget,
             saved=saved,
+            plan=given if saved.base_url and not base_url else None,
         )
 
     def asked(self, *, log_file: str = "", log_format: str = "") -> BatchSource:
@@ -51,6 +54,7 @@ class BatchArgs:
             self.source,
             budget=self.budget,
             base_url=self.base_url,
+            plan=self.plan,
             kind=self.kind,
             log_file=log_file,
             log_format=log_format,

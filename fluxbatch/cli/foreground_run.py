@@ -24,6 +24,7 @@ from fluxbatch.domain.job import JobState
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import Canary, RunRequest, execute_run
 from fluxbatch.engine.status import RunSummary
+from fluxbatch.errors import FluxbatchError
 from fluxbatch.events import Events
 from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import loop_options
@@ -65,7 +66,10 @@ def run_batch(
             with_notifications, request.settings.notify, str(request.folder.root), events, run
         )
         summary = anyio.run(notified_run, backend_options=loop_options())
-    tell_summary(console, summary, request.folder, again)
+    try:
+        tell_summary(console, summary, request.folder, again)
+    except FluxbatchError as exc:  # its dataset was taken away meanwhile
+        console.warn(f"exit {int(summary.exit_code)}: {summary.reason}\n{exc}")
     if console.json:
         console.object(summary.as_json())
     return int(summary.exit_code)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fluxbatch.cli.console import Console
-from fluxbatch.config.api_keys import ApiKey, find_keys
+from fluxbatch.config.api_keys import ApiKey, keys_for
+from fluxbatch.config.endpoints import DEFAULT_BASE_URL
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.config.settings import Settings
+from fluxbatch.config.trust import Origin
 from fluxbatch.errors import ConfigError
 
 _CONFIGS = (".yaml", ".yml", ".toml")
@@ -33,9 +35,15 @@ class BatchSource:
 
         return replace(self, manifest=localize(self.manifest, place))
 
+    def name_provider(self, console: Console) -> None:
+        """Say who is asked where it is not the usual provider: the key goes there."""
+        address = self.settings.provider.base_url
+        if address != DEFAULT_BASE_URL:
+            console.info(f"provider {address} (from {self.settings.base_url_from.words})")
+
     def keys(self, console: Console) -> list[ApiKey]:
         """Every key there is; from here on none of them is ever shown."""
-        keys = find_keys(self.settings.keys, self.environ)
+        keys = keys_for(self.settings, self.environ)
         console.redact_key(keys)
         if "EACH_API_KEY" in self.environ and not any(
             name.startswith("EACHLABS_API_KEY") for name in self.environ
@@ -65,11 +73,15 @@ def read_source(
     *,
     budget: str = "",
     base_url: str = "",
+    plan: Path | None = None,
     kind: str = "",
     log_file: str = "",
     log_format: str = "",
 ) -> BatchSource:
-    """Read a config, or the defaults around a manifest, under the flags that were given."""
+    """Read a config, or the defaults around a manifest, under the flags that were given.
+
+    *plan* is the saved plan that *base_url* comes from, where nobody typed it.
+    """
     if source is not None and not str(source).strip(" ."):
         # An empty shell variable arrives as the current folder; nobody means that by nothing.
         raise ConfigError("the manifest is the current folder; name it, or give its path in full")
@@ -84,6 +96,8 @@ def read_source(
     is_config = source is not None and _is_config(source)
     environ = environment()
     settings = load_settings(source if is_config else None, flags, environ)
+    if plan is not None and base_url:
+        settings._base_url_from = Origin("plan", f"the plan {str(plan)!r}")
     manifest = None if is_config else source
     if manifest is None and settings.manifest is not None:
         manifest = Path(settings.manifest)

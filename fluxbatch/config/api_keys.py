@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from fluxbatch.config.settings import KeyEntry
+from fluxbatch.config.settings import KeyEntry, Settings
+from fluxbatch.config.trust import refuse_untrusted
 from fluxbatch.errors import ConfigError
+from fluxbatch.infra.atomic_file import open_regular
 
 _T = TypeVar("_T")
 
 _SHORTEST_SECRET = 8
+_LONGEST_KEY = 512
+_MOST_BYTES = 64 * 1024
+"""Of a file of keys: whoever names another file by mistake, or wants it sent, is refused."""
 _NAMES = ("EACHLABS_API_KEYS", "EACHLABS_API_KEY", "EACHLABS_API_KEY_FILE")
 
 
@@ -109,6 +114,19 @@ class KeyFilter:
         return f"<filter of {len(self._forms)} forms of keys>"
 
 
+def keys_for(settings: Settings, environ: Mapping[str, str]) -> list[ApiKey]:
+    """Every key for the provider of *settings*; raise `ConfigError` as `find_keys` does, and
+    where the provider's address comes from a file that nobody here has vouched for."""
+    keys = find_keys(settings.keys, environ)
+    provider = settings.provider
+    if not provider.trust_base_url:
+        by_reference = bool(settings.keys)
+        refuse_untrusted(
+            provider.base_url, settings.base_url_from, environ, by_reference=by_reference
+        )
+    return keys
+
+
 def find_keys(entries: Sequence[KeyEntry], environ: Mapping[str, str]) -> list[ApiKey]:
     """Every key the config and the environment name, the first of equal ones only.
 
@@ -161,15 +179,25 @@ def _from_file(path: str | None) -> list[ApiKey]:
 
 def _read(path: Path, named_by: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig").strip()
+        with open_regular(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{named_by}: cannot read {str(path)!r}: {exc}") from exc
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{named_by}: cannot read {str(path)!r}: {why}") from exc
     if not text:
         raise ConfigError(f"{named_by}: {str(path)!r} is empty")
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{named_by}: {str(path)!r} is too large for a file of keys")
     return text
 
 
 def _checked(text: str, *, label: str | None = None, account: str | None = None) -> ApiKey:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigError(f"key {label or '(unlabelled)'!r} has characters no API key has")
+    if len(text) > _LONGEST_KEY:
+        raise ConfigError(
+            f"key {label or '(unlabelled)'!r} has more than {_LONGEST_KEY} characters; none is so"
+            " long"
+        )
     return ApiKey(text, label=label, account=account)

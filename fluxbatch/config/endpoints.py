@@ -28,6 +28,10 @@ class Provider(Section):
     base_url: str = DEFAULT_BASE_URL
     """Version prefix included. Plain http only where this is a loopback address."""
 
+    trust_base_url: bool = False
+    """Send the key to an address that only a file (`.env`, a config) names. From the environment
+    or a flag alone: FLUXBATCH_PROVIDER__TRUST_BASE_URL=true."""
+
     dialect: Literal["card", "docs"] = "card"
     """The create path: `card` writes the trailing slash. Answers of both are always understood."""
 

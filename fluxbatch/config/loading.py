@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from fluxbatch.config.settings import _PREFIX, Settings
+from fluxbatch.config.trust import Environment, origin_of, refuse_trust_in_files
 from fluxbatch.errors import ConfigError
 
 
@@ -59,6 +60,8 @@ def load_settings(
     if path is not None:
         _anchor(from_file, path.parent)
     given = dict(flags or {})
+    origin = origin_of(given, surroundings, from_file, path)
+    refuse_trust_in_files(surroundings, from_file, path)
     if (url := surroundings.get("EACHLABS_BASE_URL")) and "base_url" not in given.get(
         "provider", {}
     ):
@@ -83,6 +86,7 @@ def load_settings(
     try:
         loaded = Loaded(**given)
         loaded._folder = path.parent.absolute() if path is not None else None
+        loaded._base_url_from = origin
         return loaded
     except ValidationError as exc:
         source = f"config {str(path)!r}" if path is not None else "settings"
@@ -101,10 +105,10 @@ def _anchor(from_file: dict[str, Any], folder: Path) -> None:
         from_file["log"] = {**log, "file": str(folder / log["file"])}
 
 
-def environment(dotenv: Path | None = None) -> dict[str, str]:
+def environment(dotenv: Path | None = None) -> Environment:
     """The process's environment over `.env` of the working directory."""
     values = dotenv_values(dotenv or Path(".env"), encoding="utf-8")
-    return {**{k: v for k, v in values.items() if v is not None}, **os.environ}
+    return Environment(os.environ, {k: v for k, v in values.items() if v is not None})
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from fluxbatch.config.endpoints import Notify, Provider, Webhook, store_address
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
+from fluxbatch.config.trust import DEFAULT, Origin
 from fluxbatch.config.types import Bytes, Cap, Seconds, Section
 from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, path_template
 from fluxbatch.infra.loopback import is_loopback
@@ -214,11 +215,17 @@ class Settings(BaseSettings):
     keys: list[KeyEntry] = Field(default_factory=list)
 
     _folder: Path | None = PrivateAttr(default=None)
+    _base_url_from: Origin = PrivateAttr(default=DEFAULT)
 
     @property
     def folder(self) -> Path | None:
         """Where the config lies, absolute; its relative files begin there. None without one."""
         return self._folder
+
+    @property
+    def base_url_from(self) -> Origin:
+        """Where `provider.base_url` came from."""
+        return self._base_url_from
 
     @model_validator(mode="after")
     def _webhooks_reach_us(self) -> Self:

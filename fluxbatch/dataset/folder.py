@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import random
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -18,9 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from fluxbatch.domain.filenames import output_of_name
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
+from fluxbatch.infra.atomic_file import open_regular
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.sink import refuse_link
 
+_LEDGER = "ledger.sqlite"
+_OURS = (
+    *(f"{_LEDGER}{ending}" for ending in ("", "-wal", "-shm", "-journal")),
+    *(".lock", ".webhook-key", "images", "tmp", "controls", "manifests"),
+)
+"""What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
+_HEAD_BYTES = 100
 LOOKERS_WAIT_S = 10.0
 """How long a process that begins waits for those who only look; each looks for microseconds."""
 
@@ -33,7 +44,7 @@ class Folder:
 
     @property
     def ledger(self) -> Path:
-        return self.root / "ledger.sqlite"
+        return self.root / _LEDGER
 
     @property
     def images(self) -> Path:
@@ -60,15 +71,64 @@ class Folder:
         return str(self.root.absolute())
 
     def make(self) -> None:
-        """Create the folder; raise `SinkError` naming it where that fails."""
+        """Create the folder; raise `ConfigError` naming it where that fails, or what is in it
+        leads elsewhere."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            os.stat(self.root / _LEDGER)  # a folder that may not be entered says so here
+        except FileNotFoundError:
+            pass
         except OSError as exc:
-            raise SinkError(f"cannot make the dataset {str(self.root)!r}: {exc.strerror}") from exc
+            why = "a file is in its place" if isinstance(exc, FileExistsError) else exc.strerror
+            raise ConfigError(f"cannot make the dataset {str(self.root)!r}: {why}") from exc
+        self.refuse_links()
+
+    def refuse_links(self) -> None:
+        """Raise `ConfigError` where something of ours is a link: it would be followed."""
+        for name in _OURS:
+            refuse_link(str(self.root / name))
+
+    def refuse_lost_ledger(self) -> None:
+        """Raise `ConfigError` where images of ours are here and what was paid for them is not
+        written down any more: a new ledger would buy everything again."""
+        if (what := self.lost_ledger()) is None or (image := self._an_image()) is None:
+            return
+        raise ConfigError(
+            f"{str(self.root)!r} has images ({image!r}) and its {_LEDGER} is {what}: all of them"
+            " would be bought again. Put the ledger back from a copy, or rebuild it from the"
+            f" images:  fluxbatch recover {shlex.quote(str(self.root))}  (to begin anew, name"
+            " another folder)"
+        )
+
+    def lost_ledger(self) -> str | None:
+        """How the ledger is not there: `gone`, `empty`; None where it is."""
+        try:
+            with open_regular(self.ledger, follows_links=False) as file:
+                head = file.read(_HEAD_BYTES)
+            wal = self.root / f"{_LEDGER}-wal"
+            is_logged = wal.is_file() and wal.stat().st_size > 0
+        except FileNotFoundError:
+            return "gone"
+        except OSError:
+            return None  # whoever opens it says why
+        if not head:
+            return "empty"
+        is_new = head.startswith(b"SQLite format 3\0") and head[60:64] == bytes(4)
+        return "empty" if is_new and not is_logged else None
+
+    def _an_image(self) -> str | None:
+        """One that the dataset has, or a sidecar; None where it has none."""
+        for folder, _, names in os.walk(self.images):
+            for name in names:
+                if output_of_name(name) is not None:
+                    return str(Path(folder, name).relative_to(self.root))
+        return None
 
     @contextmanager
     def reader(self) -> Iterator[SqliteDatabase]:
         """A connection that writes nothing; raise `ConfigError` where no dataset is."""
+        self.refuse_links()
+        self.refuse_lost_ledger()
         if not self.ledger.is_file():
             raise ConfigError(f"{str(self.root)!r} is no dataset: it has no ledger.sqlite")
         database = SqliteDatabase(self.ledger, read_only=True)
@@ -79,24 +139,32 @@ class Folder:
 
     def foreign_files(self) -> list[str]:
         """What is in a folder that is no dataset yet, but for what a manifest was kept in."""
-        if self.ledger.exists() or not self.root.is_dir():
-            return []
-        return sorted(path.name for path in self.root.iterdir() if path.name != "manifests")
+        try:
+            if self.ledger.exists() or not self.root.is_dir():
+                return []
+            return sorted(path.name for path in self.root.iterdir() if path.name != "manifests")
+        except PermissionError:
+            return []  # `make` says so
 
     def is_locked(self) -> bool:
         """Whether a process is at work here: it holds the lock."""
         try:
-            lock = (self.root / ".lock").open(encoding="utf-8")
+            lock = self._open_lock(os.O_RDONLY)
         except OSError:
             return False
         with lock:
             return not _flocks(lock, fcntl.LOCK_SH)
 
+    def _open_lock(self, how: int) -> IO[str]:
+        handle = os.open(self.root / ".lock", how | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        return os.fdopen(handle, "r+" if how & os.O_RDWR else "r", encoding="utf-8")
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the one process that writes; raise `HeldElsewhere` naming the one that does."""
+        self.refuse_links()
         try:
-            lock = (self.root / ".lock").open("a+", encoding="utf-8")
+            lock = self._open_lock(os.O_RDWR | os.O_CREAT)
         except OSError as exc:
             raise SinkError(f"cannot write in {str(self.root)!r}: {exc.strerror}") from exc
         with lock:
@@ -106,7 +174,8 @@ class Folder:
                     f"dataset {str(self.root)!r} is in use by {_holder(lock.read())};"
                     " wait for it, or stop it"
                 )
-            lock.truncate(0)
+            lock.seek(0)
+            lock.truncate()
             lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
             lock.flush()
             yield

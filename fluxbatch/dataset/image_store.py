@@ -9,8 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from fluxbatch.config.endpoints import store_address
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import SinkError
+from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.image_location import KeepImagesAt, check_image_store, image_store
 from fluxbatch.ledger.queries.recovery import dataset_id, unfinished_outputs
@@ -49,4 +50,9 @@ def _leave(store: ImageStore, db: Database) -> None:
 
 
 def _store(root: Path, url: str | None, timeout_s: float) -> ImageStore:
-    return LocalStore(root) if url is None else BucketStore(url, root, timeout_s)
+    if url is None:
+        return LocalStore(root)
+    try:
+        return BucketStore(store_address(url), root, timeout_s)
+    except ValueError as exc:  # a ledger may be a stranger's
+        raise ConfigError(f"the dataset's images are at no place that can be used: {exc}") from None

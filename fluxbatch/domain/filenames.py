@@ -41,6 +41,25 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 """No names for files on Windows, where datasets are copied to."""
 
 
+_OUTPUT = re.compile(r"(?:.*[-_])?([0-9a-f]{32})(?:_r([0-9]{1,9}))?_([0-9]{1,9})")
+
+
+class NamedOutput(NamedTuple):
+    """What the end of an image's name says."""
+
+    job: str
+    """32 hex digits."""
+    edition: int
+    number: int
+
+
+def output_of_name(name: str) -> NamedOutput | None:
+    """The output whose image, or sidecar, is called *name*; None for a name that is not ours."""
+    stem, _, ending = name.rpartition(".")
+    found = _OUTPUT.fullmatch(stem) if ending else None
+    return None if found is None else NamedOutput(found[1], int(found[2] or 0), int(found[3]))
+
+
 class NameFields(NamedTuple):
     """What of an output may stand in its name."""
 

@@ -99,6 +99,7 @@ async def execute_run(
     """
     runtime = runtime or real_runtime()
     request.folder.make()
+    request.folder.refuse_lost_ledger()
     with request.folder.lock():
         async with AsyncExitStack() as stack:
             db = await stack.enter_async_context(open_ledger(request.folder, runtime))

@@ -216,6 +216,7 @@ def _context(
         stop=stop,
         guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
         has_room=dataset.has_room,
+        ledger_is_in_place=dataset.db.is_in_place,
         timing=PollSchedule(dataset.card.execution_s),
         other_cards=dataset.other_cards,
         keys=without_keys,

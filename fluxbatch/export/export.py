@@ -31,6 +31,7 @@ from fluxbatch.infra.atomic_file import sync
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
+from fluxbatch.sink import refuse_link, refuse_links_in
 
 FAILED_ROWS = "failed.jsonl"
 """Where failed rows go if the format cannot hold a row without an image."""
@@ -91,6 +92,7 @@ def write_export(request: ExportRequest) -> Exported:
         made = _format(request, images)
         split = parse_splits(request.splits)
         to = _destination(request, made)
+        _refuse_links(request.folder, to)
         latest = runs_and_failures.latest_manifest(db)
         if latest is None:
             raise ConfigError(f"{request.folder.name!r} has no rows yet: nothing was ever run")
@@ -136,6 +138,14 @@ def _destination(request: ExportRequest, made: ExportFormat) -> Path:
     return to
 
 
+def _refuse_links(dataset: Folder, to: Path) -> None:
+    """A dataset may be a stranger's: what is exported into it stays in it."""
+    if Path(os.path.abspath(to)).is_relative_to(os.path.abspath(dataset.root)):
+        refuse_link(str(dataset.root / "exports"))
+        refuse_link(str(to.parent / f".{to.name}.part"))
+        refuse_links_in(str(to))
+
+
 class _Choice:
     """Which samples are exported, each with its key and split."""
 
@@ -167,6 +177,7 @@ class _Choice:
                 record["key"] = f"{key}_{number}"
                 record["split"] = self._split(record)
                 self._count(record)
+                self._images.refuse(sample)
                 # A million rows may share one control image: it is looked at once.
                 control = self._images.seen(sample.control) if self._holds_images else None
                 yield Sample(record, sample.image, control)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fluxbatch.export.columns import Control, Sample
 from fluxbatch.export.output_dir import ExportFailed
+from fluxbatch.infra.atomic_file import open_regular
 from fluxbatch.infra.image_type import HEAD_BYTES, sniff
+from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES
 from fluxbatch.sink import Images as Store
+from fluxbatch.sink import PathRefused, image_path
 
 _CONTROLS_KNOWN = 10_000
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
@@ -31,17 +34,24 @@ class SampleImages:
         self._is_whole = lru_cache(_CONTROLS_KNOWN)(_is_whole)
         self.controls_missing = 0
 
+    def refuse(self, sample: Sample) -> None:
+        """Raise `ExportFailed` where the ledger names a path that is none of an image."""
+        try:
+            if sample.image is not None:
+                image_path(sample.image)
+        except PathRefused as exc:
+            raise ExportFailed(f"the image {sample.image!r} is refused: {exc.strerror}") from exc
+
     def image(self, sample: Sample) -> bytes:
         """The bytes of the sample's image; raise `ExportFailed` naming the file and the remedy."""
         assert sample.image is not None
-        relative = PurePosixPath(sample.image)
         remedy = f"fetch it again for nothing:  fluxbatch repair {self._root}"
-        if relative.is_absolute() or ".." in relative.parts:
-            raise ExportFailed(f"the ledger names {sample.image!r}, outside of the dataset")
         place = self._store.place(sample.image)
         try:
             with self._store.open(sample.image) as file:
                 data = file.read()
+        except PathRefused as exc:
+            raise ExportFailed(f"the image {sample.image!r} is refused: {exc.strerror}") from exc
         except OSError as exc:
             why = exc.strerror or exc
             raise ExportFailed(f"cannot read {place!r}: {why}; {remedy}") from exc
@@ -83,6 +93,8 @@ def _ending(head: bytes) -> str | None:
 
 def _read(path: str) -> bytes | None:
     try:
-        return Path(path).read_bytes()
+        with open_regular(path) as file:
+            data = file.read(MAX_FETCHED_BYTES + 1)
     except OSError:
         return None
+    return data if len(data) <= MAX_FETCHED_BYTES else None

@@ -1,14 +1,17 @@
 """Atomic files: each has its name only when it is whole and on the disk.
 
-Owns the order that a power loss cannot break: written beside, synced, renamed. What a file is
-called and what is said where it cannot be written is for whoever writes it.
+Owns the order that a power loss cannot break: written beside, synced, renamed; and the opening of
+files that a stranger may have put there. What a file is called and what is said where it cannot
+be written is for whoever writes it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,3 +65,28 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def open_regular(path: Path | str, *, follows_links: bool = True) -> BinaryIO:
+    """A file to be read that has an end; raises `OSError`, for pipes and devices as well.
+
+    Without *follows_links* a link in the place of the file is an error (ELOOP).
+    """
+    how = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe without a writer would not open
+    handle = os.open(path, how if follows_links else how | os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file has that name now, whatever it was called before; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from fluxbatch.ledger.queries.audit import StoredFile
-from fluxbatch.sink import Images
+from fluxbatch.sink import Images, PathRefused
 
 _BLOCK = 1024 * 1024
 
@@ -20,7 +20,7 @@ class Fault(NamedTuple):
     """A stored output whose file is not what was stored."""
 
     file: StoredFile
-    kind: Literal["missing", "corrupt"]
+    kind: Literal["missing", "corrupt", "refused"]
     words: str
 
 
@@ -42,6 +42,8 @@ def _fault(images: Images, file: StoredFile) -> Fault | None:
                 digest.update(block)
     except (FileNotFoundError, NotADirectoryError):
         return Fault(file, "missing", "the file is gone")
+    except PathRefused as exc:
+        return Fault(file, "refused", str(exc.strerror))
     except OSError as exc:
         return Fault(file, "corrupt", f"it cannot be read: {exc.strerror}")
     if digest.hexdigest() != file.sha256:

@@ -100,6 +100,7 @@ async def _broken(session: RunSession, report: RepairReport) -> list[Fault]:
         await for_each(batches, check, at_once=_READERS)
     broken.sort(key=lambda fault: fault.file.output_seq)
     report.missing = [fault.file.path for fault in broken if fault.kind == "missing"]
+    report.refused = [fault.file.path for fault in broken if fault.kind == "refused"]
     report.corrupt = [fault.file.path for fault in broken if fault.kind == "corrupt"]
     return broken
 

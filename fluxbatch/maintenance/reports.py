@@ -147,6 +147,8 @@ class RepairReport:
     missing: list[str] = field(default_factory=list)
     """Paths, relative to the dataset."""
     corrupt: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Paths that are none of an image of the dataset, or lead out of it: not opened."""
     lost: int = 0
     """Outputs that earlier runs could not fetch."""
     fetched: int = 0
@@ -160,7 +162,7 @@ class RepairReport:
 
     @property
     def broken(self) -> int:
-        return len(self.missing) + len(self.corrupt)
+        return len(self.missing) + len(self.corrupt) + len(self.refused)
 
     def ended(self) -> CancelledEnd:
         if self.interrupted is not None:
@@ -169,6 +171,9 @@ class RepairReport:
             return ExitCode.NO_KEY, f"no API key to fetch {_images(self.unfetched)} with"
         if self.unfetched:
             return ExitCode.SOME_FAILED, f"{_images(self.unfetched)} could not be fetched"
+        if self.broken or self.lost:
+            found = f"{_images(self.broken + self.lost)} found missing or damaged"
+            return ExitCode.DONE, f"{found}, {self.fetched:,} fetched: every file is whole now"
         return ExitCode.DONE, "every file is whole"
 
     def as_json(self) -> dict[str, object]:
@@ -180,6 +185,7 @@ class RepairReport:
                 "checked": self.checked,
                 "missing": len(self.missing),
                 "corrupt": len(self.corrupt),
+                "refused": len(self.refused),
                 "lost_before": self.lost,
             },
             "images": {"fetched": self.fetched, "left": self.unfetched},

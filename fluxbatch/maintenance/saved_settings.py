@@ -34,6 +34,10 @@ def saved_settings(
         run = latest_run(reader)
     saved: dict[str, Any] = json.loads(run.settings_json) if run is not None else {}
     base = {name: saved[name] for name in _KEPT if name in saved}
+    if isinstance(provider := base.get("provider"), dict):
+        provider.pop("trust_base_url", None)  # that is for whoever has the key to say
+    if isinstance(keys := base.get("keys"), list):
+        base["keys"] = [key for key in keys if _may_read(key, environ)]
     if run is not None:
         # A dataset of before there were sidecars has none; `repair` is not what brings them in.
         base["sink"] = {"sidecar": False, **base.get("sink", {})}
@@ -46,3 +50,10 @@ def saved_settings(
             " --base-url or EACHLABS_BASE_URL"
         )
     return settings
+
+
+def _may_read(key: object, environ: Mapping[str, str]) -> bool:
+    """Whether a key that the ledger names may be looked up: no file is opened on its word alone."""
+    reference = key.get("key") if isinstance(key, dict) else None
+    kind, _, path = str(reference).partition(":")
+    return kind != "file" or path == environ.get("EACHLABS_API_KEY_FILE")

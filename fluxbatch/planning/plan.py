@@ -198,7 +198,9 @@ def _foretold(
 
 @contextmanager
 def _past_of(folder: Folder | None) -> Iterator[Database | None]:
-    if folder is None or not folder.ledger.is_file():
+    if folder is not None:
+        folder.refuse_lost_ledger()
+    if folder is None or not os.path.isfile(folder.ledger):
         yield None
         return
     with folder.reader() as db:
@@ -209,7 +211,7 @@ def _past_of(folder: Folder | None) -> Iterator[Database | None]:
 def _controls_of(folder: Folder | None) -> Iterator[Path]:
     """Where fetched control images are kept: in the dataset, so that its run has them, if it is
     there and can be written, else only until the plan is made."""
-    if folder is not None and folder.ledger.is_file() and os.access(folder.root, os.W_OK):
+    if folder is not None and os.path.isfile(folder.ledger) and os.access(folder.root, os.W_OK):
         yield folder.controls.absolute()
         return
     with TemporaryDirectory(prefix="fluxbatch-") as place:

@@ -7,7 +7,9 @@ stands in.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,9 +18,11 @@ from typing import IO, Any
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import UPLOAD_PREFIX, Quality
 from fluxbatch.domain.provenance import strip_query
+from fluxbatch.infra.atomic_file import open_regular
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.quality_notes import noted_outputs
 from fluxbatch.ledger.queries.report_gallery import ShownJob, ShownOutput, shown_jobs
+from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES
 from fluxbatch.report.output_dir import ReportDir
 from fluxbatch.report.thumbnails import ThumbnailRequest, Thumbnails
 
@@ -146,7 +150,11 @@ class Gallery:
 
 
 def _opened(path: str) -> IO[bytes]:
-    return Path(path).open("rb")
+    file = open_regular(path)
+    if os.fstat(file.fileno()).st_size > MAX_FETCHED_BYTES:
+        file.close()
+        raise OSError(errno.EFBIG, "it is too large for a control image", path)
+    return file
 
 
 def _without_nothing(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError, SinkError
+from fluxbatch.sink import refuse_links_in
 
 _OURS = frozenset({"index.html", "index.html.part", "thumbs"})
 
@@ -30,6 +31,8 @@ class ReportDir:
         root = to if to is not None else dataset.root / "report"
         if root.exists() and not root.is_dir():
             raise ConfigError(f"--to {str(root)!r} is a file; name a folder for the report")
+        if to is None or root.resolve().is_relative_to(dataset.root.resolve()):
+            refuse_links_in(str(root))
         strangers = sorted(set(os.listdir(root)) - _OURS) if root.is_dir() else []
         if strangers:
             raise ConfigError(

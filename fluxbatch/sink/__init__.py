@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         open_fetcher,
     )
     from fluxbatch.sink.local_store import LocalStore
+    from fluxbatch.sink.paths import PathRefused, image_path, refuse_link, refuse_links_in
     from fluxbatch.sink.sink import OutputExpired, Sink
     from fluxbatch.sink.store import Images, ImageStore
     from fluxbatch.sink.verify import ENDINGS
@@ -37,17 +38,25 @@ __all__ = [
     "OnBlock",
     "OutputExpired",
     "OutputRef",
+    "PathRefused",
     "RejectedOutput",
     "Sink",
     "Stored",
     "UrlExpired",
+    "image_path",
     "open_fetcher",
+    "refuse_link",
+    "refuse_links_in",
 ]
 
 _HOMES = {
     "Aside": "aside",
     "BucketStore": "bucket_store",
     "ENDINGS": "verify",
+    "PathRefused": "paths",
+    "image_path": "paths",
+    "refuse_link": "paths",
+    "refuse_links_in": "paths",
     "OutputExpired": "sink",
     "Sink": "sink",
     "ImageStore": "store",

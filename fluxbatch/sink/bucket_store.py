@@ -25,6 +25,7 @@ from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.infra.object_store import EXTRA, open_store, refusal_of, store_error_text
 from fluxbatch.infra.url_redaction import sanitize_url
 from fluxbatch.sink.local_store import LocalStore
+from fluxbatch.sink.paths import PathRefused, image_path, written_path
 from fluxbatch.sink.store import PendingFile, check_stem
 from fluxbatch.sink.temp_file import TempFile, WrittenFile
 
@@ -67,15 +68,16 @@ class BucketStore:
         return None
 
     def open(self, path: str) -> IO[bytes]:
-        return io.BytesIO(self._read(path))
+        return io.BytesIO(self._read(image_path(path)))
 
     def has(self, path: str) -> bool:
         try:
+            named = image_path(path)
             with self._explained(f"read {path!r}"):
                 import obstore
 
-                obstore.head(self._bucket(), path)
-        except FileNotFoundError:
+                obstore.head(self._bucket(), named)
+        except (FileNotFoundError, PathRefused):
             return False
         return True
 
@@ -127,10 +129,10 @@ class BucketStore:
             return list(pool.map(land, landings))
 
     def put_sidecar(self, path: str, content: bytes) -> None:
-        self._put(path, content, "application/json")
+        self._put(written_path(path), content, "application/json")
 
     def remove(self, path: str) -> None:
-        self._delete([path])
+        self._delete([written_path(path)])
 
     def discard(self, stem: str) -> int:
         check_stem(stem)

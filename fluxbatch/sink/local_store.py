@@ -16,6 +16,15 @@ from typing import IO
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import SinkError
+from fluxbatch.infra.atomic_file import open_regular
+from fluxbatch.sink.paths import (
+    PathRefused,
+    leads_elsewhere,
+    refuse_elsewhere,
+    refuse_link,
+    resolved,
+    written_path,
+)
 from fluxbatch.sink.store import PendingFile, check_stem
 from fluxbatch.sink.temp_file import TempFile, WrittenFile, _explained
 
@@ -26,7 +35,11 @@ _HALF = ".part"
 
 
 class LocalStore:
-    """A local folder. Paths are texts here: this runs for every output, and `Path` is slow."""
+    """A local folder. Paths are texts here: this runs for every output, and `Path` is slow.
+
+    What is read may be a link that stays within the dataset (as git-annex leaves them); folders
+    that are written to are no links at all.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
@@ -39,19 +52,30 @@ class LocalStore:
         return str(Path(self._root, IMAGES))
 
     def place(self, path: str) -> str:
-        return str(self.file(path))
+        try:
+            return resolved(self._root, path)
+        except PathRefused as exc:
+            return f"{path!r} (refused: {exc.strerror})"
 
-    def file(self, path: str) -> Path:
-        return Path(self._root, path)
+    def file(self, path: str) -> Path | None:
+        try:
+            return Path(resolved(self._root, path))
+        except PathRefused:
+            return None
 
     def open(self, path: str) -> IO[bytes]:
-        return self.file(path).open("rb")
+        return open_regular(resolved(self._root, path))
 
     def has(self, path: str) -> bool:
-        return self.file(path).is_file()
+        try:
+            return os.path.isfile(resolved(self._root, path))
+        except PathRefused:
+            return False
 
     def paths(self) -> Iterator[str]:
         root = Path(self._root)
+        if (root / IMAGES).is_symlink():
+            return
         for place, folders, names in os.walk(root / IMAGES):
             folders.sort()
             for name in sorted(names):
@@ -59,7 +83,9 @@ class LocalStore:
                     yield Path(place, name).relative_to(root).as_posix()
 
     def claim(self, dataset: str) -> None:
-        """Nothing to make sure of: whoever holds the dataset's folder holds its images."""
+        """Whoever holds the dataset's folder holds its images, if they are in it."""
+        for name in (IMAGES, TMP):
+            refuse_link(f"{self._root}/{name}")
 
     def begin(self) -> TempFile:
         folder = f"{self._root}/{TMP}"
@@ -69,6 +95,7 @@ class LocalStore:
     def sweep(self) -> int:
         swept = 0
         folder = Path(self._root, TMP)
+        refuse_link(str(folder))
         with _explained(folder):
             for path in folder.glob(f"*{_HALF}"):
                 path.unlink(missing_ok=True)
@@ -79,6 +106,8 @@ class LocalStore:
         check_stem(stem)
         removed = 0
         place = Path(self._root, IMAGES, stem)
+        if leads_elsewhere(self._root, str(place.parent)):
+            return 0
         with _explained(place):
             for path in place.parent.glob(f"{place.name}.*"):
                 if path.stem == place.name:
@@ -94,7 +123,7 @@ class LocalStore:
         """One sync a folder, however many land in it."""
         kept = [self._land(landing) for landing in landings]
         try:
-            landed = [self.place(one.path) for one in kept if isinstance(one, WrittenFile)]
+            landed = [f"{self._root}/{one.path}" for one in kept if isinstance(one, WrittenFile)]
             for folder in {path.rpartition("/")[0] for path in landed}:
                 with _explained(folder):
                     _sync_folder(folder)
@@ -116,6 +145,7 @@ class LocalStore:
             return exc
 
     def put_sidecar(self, path: str, content: bytes) -> None:
+        self._make(f"{self._root}/{written_path(path)}".rpartition("/")[0])
         half = self.begin()
         try:
             half.write(content)
@@ -125,13 +155,19 @@ class LocalStore:
             raise
 
     def remove(self, path: str) -> None:
-        with _explained(self.file(path)):
-            self.file(path).unlink(missing_ok=True)
+        place = Path(self._root, written_path(path))
+        refuse_elsewhere(self._root, str(place.parent))
+        with _explained(place):
+            place.unlink(missing_ok=True)
 
     def _make(self, folder: str) -> None:
-        """A folder, so that it is still there after a power loss."""
+        """A folder, so that it is still there after a power loss; through no link."""
         if folder in self._made:
             return
+        with _explained(folder):
+            if self._made:
+                os.stat(self._root)  # renamed meanwhile, it is not made again under its old name
+        refuse_elsewhere(self._root, folder)
         with _explained(folder):
             missing = [f for f in (Path(folder), *Path(folder).parents) if not f.exists()]
             os.makedirs(folder, exist_ok=True)

@@ -35,14 +35,15 @@ class Images(Protocol):
         ...
 
     def place(self, path: str) -> str:
-        """Where one of them is, for people."""
+        """Where one of them is, for people; of a path that is refused, the path and that."""
 
     def file(self, path: str) -> Path | None:
-        """Where it is on this machine; None where it is on another."""
+        """Where it is on this machine; None where it is on another, or refused."""
 
     def open(self, path: str) -> IO[bytes]:
         """To be read. Raises `FileNotFoundError`, another `OSError` where this one alone cannot
-        be read, `SinkError` where the store as a whole does not answer."""
+        be read (`PathRefused` where it may not be), `SinkError` where the store as a whole does
+        not answer."""
 
     def has(self, path: str) -> bool:
         """Whether it is there."""

@@ -20,12 +20,13 @@ _REMEDIES = {
     errno.EDQUOT: "the disk quota is used up: free some space and run again",
     errno.EFBIG: "files may not grow that large here: raise the limit (ulimit -f) and run again",
     errno.EROFS: "the file system is read-only: make it writable or choose another folder",
+    errno.ENOENT: "the folder is gone: where the dataset was renamed, run again with its new name",
     errno.EACCES: "this user may not write there: change its permissions or choose another folder",
     errno.EPERM: "this user may not write there: change its permissions or choose another folder",
     errno.ENOTDIR: "a file is where a folder must be: move it away or choose another folder",
     errno.EEXIST: "a file is where a folder must be: move it away or choose another folder",
     errno.EISDIR: "a folder is where that file must be: move it away and run again",
-    errno.EXDEV: "tmp/ and images/ must be on one file system: link both elsewhere, or none",
+    errno.EXDEV: "tmp/ and images/ must be on one file system: mount the whole dataset elsewhere",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run again",
 }
 

@@ -39,6 +39,11 @@ from fluxbatch.worker.webhook_inbox import WebhookInbox
 T = TypeVar("T")
 
 _SOON_S = 1.0
+LEDGER_GONE = (
+    "the dataset's ledger is no longer where it was: it was removed, replaced or moved during the"
+    " run, so nothing more is bought. Where the dataset was renamed, run again with its new name;"
+    " where the ledger is lost:  fluxbatch recover DIR"
+)
 SEND_WITHIN_S = 5.0
 """How long after its intent a create may still leave. Source: docs/design/protocol.md 3.1."""
 
@@ -122,6 +127,8 @@ class WorkerContext:
     guard: CircuitBreaker
     has_room: Callable[[], Awaitable[bool]]
     """Whether the disk has room for what is submitted next."""
+    ledger_is_in_place: Callable[[], bool] = lambda: True
+    """Whether what is written is found again by the next run. Blocks."""
     timing: PollSchedule = field(default_factory=PollSchedule)
     webhooks: WebhookInbox = field(default_factory=WebhookInbox)
     """Closed, unless `webhook_service` opens them."""

@@ -47,7 +47,13 @@ from fluxbatch.scheduler.lane_state_file import (
     record_left,
 )
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
-from fluxbatch.worker.context import SEND_WITHIN_S, OutputsToFetch, TrackedPrediction, WorkerContext
+from fluxbatch.worker.context import (
+    LEDGER_GONE,
+    SEND_WITHIN_S,
+    OutputsToFetch,
+    TrackedPrediction,
+    WorkerContext,
+)
 from fluxbatch.worker.create_outcome import PAUSE_UNREACHABLE_S, accepted, note_outcome, refused
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
@@ -248,7 +254,9 @@ class Submitter:
     async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
         context = self._context
-        if not await context.has_room():
+        if not await context.runtime.to_thread(context.ledger_is_in_place):
+            context.stop(ExitCode.ERROR, LEDGER_GONE)
+        elif not await context.has_room():
             least = context.settings.sink.min_free
             context.stop(
                 ExitCode.ERROR,

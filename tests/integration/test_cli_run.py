@@ -66,7 +66,7 @@ def test_the_same_command_twice_makes_everything_once(
     assert told["cost_usd"] == {"run": "0.30", "dataset": "0.30", "at_risk": "0.00"}
     assert again.object["cost_usd"] == {"run": "0.00", "dataset": "0.30", "at_risk": "0.00"}
     assert more.object["cost_usd"] == {"run": "0.25", "dataset": "0.55", "at_risk": "0.00"}
-    assert "this dataset has cost $0.30 so far" in again.err.splitlines()[0]
+    assert "this dataset has cost $0.30 so far" in again.err.splitlines()[1]
     assert "nothing new was bought" in again.err
     assert emulator.stats()["billed"] == 22
     assert emulator.stats()["refused_rate"] == emulator.stats()["refused_concurrent"] == 0

@@ -28,6 +28,7 @@ def keys_command(
     from fluxbatch.maintenance.key_check import check_keys
 
     asked = read_source(config, base_url=base_url)
+    asked.name_provider(console)
     checked = anyio.run(check_keys, asked.settings.provider, asked.keys(console))
     code = ExitCode.DONE if any(key.works for key in checked) else ExitCode.NO_KEY
     if as_json:

@@ -56,7 +56,9 @@ def plan_command(
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     folder = Folder(typed.out) if typed.out is not None else None
     with tempfile.TemporaryDirectory() as place:
-        asked = typed.asked().here(Path(place))
+        asked = typed.asked()
+        asked.name_provider(console)
+        asked = asked.here(Path(place))
         planned = make_plan(
             asked.settings, asked.manifest, folder, accounts=asked.accounts(console),
             key=asked.any_key(console), bad_rows_kept=10**9 if as_json or verbose else 1_000,

@@ -87,8 +87,10 @@ def run_command(
     if typed.out is None:
         raise ConfigError("--out DIR is missing: the folder of images and ledger")
     asked = typed.asked(log_file=log_file, log_format=log_format)
+    asked.name_provider(console)
     keys = asked.keys(console)
     folder = Folder(typed.out)
+    folder.refuse_links()
     asked = asked.here(folder.root / "manifests")
     typed.check(lambda: make_plan(asked.settings, asked.manifest, folder, key=keys[0]))
     if not yes and not confirm_cost(console, asked, folder):

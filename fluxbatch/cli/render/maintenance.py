@@ -16,6 +16,7 @@ from fluxbatch.domain.money import Micros
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.operations.uploads import unused_uploads
 from fluxbatch.maintenance import CancelReport, PruneReport, ReconcileReport, RepairReport
+from fluxbatch.maintenance.recover import RecoverReport
 
 _NAMED = 10
 
@@ -102,8 +103,9 @@ def repair_lines(report: RepairReport, folder: Path) -> Iterator[str]:
     """The outcome, what was broken, what was fetched."""
     _, reason = report.ended()
     yield f"{reason} ({count(report.checked, 'file')} checked, {duration(report.seconds)})"
-    yield from _named("missing", report.missing)
-    yield from _named("corrupt", report.corrupt)
+    yield from _named("found missing", report.missing)
+    yield from _named("found corrupt", report.corrupt)
+    yield from _named("refused, for the path leads out of the dataset", report.refused)
     if report.lost:
         yield f"  {report.lost:,} that earlier runs could not fetch"
     yield from _image_lines(report.fetched, report.unfetched)
@@ -117,6 +119,33 @@ def repair_lines(report: RepairReport, folder: Path) -> Iterator[str]:
                 f"fluxbatch retry {folder} --kind output_lost   buys again what cannot be had",
             )
         )
+
+
+def recover_lines(report: RecoverReport, folder: Path) -> Iterator[str]:
+    """What is known again, and what is not."""
+    yield report.ended()[1]
+    estimated = f", {dollars(report.estimated)} of it estimated" if report.estimated else ""
+    yield f"  they have cost {dollars(report.cost)}{estimated}"
+    if report.to_fetch:
+        yield f"  {count(report.to_fetch, 'image')} bought and not there: to be fetched, for $0"
+    if report.by_name:
+        yield (
+            f"  {count(report.by_name, 'image')} known by the name alone: not bought again, but the"
+            " ledger has no prompt and no prediction of theirs"
+        )
+    yield from _named("not understood, left alone", report.unread)
+    yield from (f"  not known: {why}" for why in report.unlisted)
+    if report.unborne:
+        yield (
+            f"  {count(report.unborne, 'execution')} of the same model in the provider's listing"
+            " that no file tells of: bought without an image here, or another dataset's"
+        )
+    yield from _next(
+        (
+            f"fluxbatch run MANIFEST --out {folder}   buys only what is not there",
+            f"fluxbatch repair {folder}   checks every file, and fetches what is missing",
+        )
+    )
 
 
 def cancel_lines(report: CancelReport, folder: Path) -> Iterator[str]:

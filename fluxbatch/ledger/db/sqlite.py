@@ -11,6 +11,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.infra.atomic_file import identity
 from fluxbatch.ledger.db.backup import back_up
 from fluxbatch.ledger.db.network_disk import refuse_network_disk
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
@@ -47,6 +48,9 @@ class SqliteDatabase:
             except BaseException:
                 self._connection.close()
                 raise
+        file = identity(path)
+        self.is_in_place = lambda: identity(path) == file
+        """Whether the file it writes to is still the one of that name."""
 
     def _open(self, *, read_only: bool) -> None:
         self.version = version = self._version()

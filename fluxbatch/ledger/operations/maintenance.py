@@ -26,6 +26,8 @@ from fluxbatch.ledger.operations.job_rows import move_job
 
 BY_INPUT = "by input"
 """`predictions.adopted` of what was found by its input alone: never cancelled."""
+BY_IMAGE = "by its image"
+"""The same of what an image, its sidecar or its name told after the ledger was lost."""
 
 _j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c
 _OF_JOB = _j.seq == bindparam("job_seq")
@@ -198,7 +200,8 @@ class AdoptOrphan:
 
     at: Timestamp
     job_seq: int
-    provider_id: PredictionId
+    provider_id: PredictionId | None
+    """None: nobody knows it any more."""
     created: datetime
     account: str
     key_fingerprint: str
@@ -210,6 +213,8 @@ class AdoptOrphan:
     budget_day: str
     seed: int | None
     control_url: str | None
+    found: str = BY_INPUT
+    reason: str = "the provider's listing has it, and this job's input"
 
     def apply(self, db: Database) -> int | None:
         if db.run(_TAKEN, {"provider_id": self.provider_id}):
@@ -229,7 +234,7 @@ class AdoptOrphan:
             change=(None, PredictionState.RUNNING),
             job_seq=self.job_seq,
             run_seq=self.run_seq,
-            reason="the provider's listing has it, and this job's input",
+            reason=self.reason,
         )
         move_job(
             db,
@@ -249,7 +254,7 @@ class AdoptOrphan:
             "attempt": attempt,
             "provider_id": clean(self.provider_id),
             "state": str(PredictionState.RUNNING),
-            "adopted": BY_INPUT,
+            "adopted": self.found,
             "account": self.account,
             "key_fingerprint": self.key_fingerprint,
             "key_label": self.key_label,

@@ -223,6 +223,8 @@ class ControlImages:
         return ControlFile(str(path), found.sha256, stamp.size, found.mime, found.notes)
 
     def _not_there(self, path: Path, given: str) -> str:
+        if path.is_symlink():
+            return f"{quoted(given)} is a link to {os.readlink(path)!r}, which is not there"
         try:
             with os.scandir(path.parent) as entries:
                 # The first few only: a folder may be huge, and every row may be wrong.

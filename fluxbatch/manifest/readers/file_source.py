@@ -145,6 +145,8 @@ class FileSource:
                 return self.path.open("rb")
         except (OSError, ValueError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else exc
+            if isinstance(exc, FileNotFoundError) and self.path.is_symlink():
+                reason = f"it is a link to {os.readlink(self.path)!r}, which is not there"
             raise ManifestError(f"cannot read manifest {str(self.path)!r}: {reason}") from exc
         if stat.S_ISDIR(mode):
             raise ManifestError(f"manifest {str(self.path)!r} is a folder; name a file in it")

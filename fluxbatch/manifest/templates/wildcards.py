@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -100,7 +101,13 @@ class Wildcards:
 def _read(folder: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     size = 0
+    within = f"{os.path.realpath(folder).rstrip('/')}/"
     for path in sorted(folder.rglob("*.txt")):
+        if not os.path.realpath(path).startswith(within):
+            raise ConfigError(
+                f"templates.wildcards: {str(path)!r} is a link that leads out of the folder; put"
+                " the file itself there"
+            )
         try:
             data = path.read_bytes() if path.is_file() else b""
             texts[path.relative_to(folder).with_suffix("").as_posix()] = data.decode("utf-8-sig")
