@@ -75,12 +75,27 @@ class BadRow(NamedTuple):
         return f"{at}, {self.field}: {self.reason}" if self.field else f"{at}: {self.reason}"
 
 
+_ROWS_IN_MESSAGE = 5
+
+
 class ManifestError(ConfigError):
     """Rows of the manifest cannot become jobs; nothing was spent."""
 
-    def __init__(self, message: str, bad_rows: Sequence[BadRow] = ()) -> None:
+    def __init__(
+        self, message: str, bad_rows: Sequence[BadRow] = (), *, may_skip: bool = False
+    ) -> None:
         super().__init__(message)
+        self.may_skip = may_skip
+        """Whether the others could be made without the bad rows."""
+        self.message = message
+        """Without the rows."""
         self.bad_rows = tuple(bad_rows)
+
+    def __str__(self) -> str:
+        """The message and the first of the rows, for whoever prints no more than this."""
+        shown = "".join(f"\n  {bad}" for bad in self.bad_rows[:_ROWS_IN_MESSAGE])
+        more = len(self.bad_rows) - _ROWS_IN_MESSAGE
+        return f"{self.message}{shown}" + (f"\n  … and {more:,} more" if more > 0 else "")
 
 
 class HeldElsewhere(FluxbatchError):

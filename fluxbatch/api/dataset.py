@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Any, Self, Unpack, cast
 
 from anyio.from_thread import start_blocking_portal
 
+from fluxbatch.api.call_options import checked_options, checked_path, checked_source
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
@@ -27,6 +27,7 @@ from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.events import Events, Listener
+from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.queries import runs_and_failures, totals
@@ -121,7 +122,7 @@ class Dataset:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._folder = Folder(Path(path))
+        self._folder = Folder(checked_path("out", path))
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -152,9 +153,11 @@ class Dataset:
     ) -> RunSummary:
         """Make what *source* asks for; None: a sweep or manifest that the settings name.
 
-        Raises `FluxbatchError` where the run is refused, before anything is spent. Cancelled, it
-        leaves what runs at the provider; the next run adopts it.
+        Raises `FluxbatchError` where the run is refused, before anything is spent, and `TypeError`
+        for a keyword there is not. Cancelled, it leaves what runs at the provider; the next run
+        adopts it.
         """
+        options = cast("Options", checked_options("run", options, Options.__optional_keys__))
         given = PythonInputs.read(source, cast("ShapeOptions", options))
         listener = options.get("on_event")
         request = RunRequest(
@@ -202,9 +205,12 @@ def run(
     was left at the provider.
     """
 
+    checked = cast("Options", checked_options("run", options, Options.__optional_keys__))
+    checked_source(source)
+
     async def call() -> RunSummary:
         async with Dataset.open(out) as dataset:
-            return await dataset.run(source, **options)
+            return await dataset.run(source, **checked)
 
     with start_blocking_portal("asyncio", name="fluxbatch-run") as portal:
         return portal.call(call)
@@ -217,10 +223,11 @@ def plan(
     **options: Unpack[ShapeOptions],
 ) -> Plan:
     """What a run of *source* would make, cost and take; *out* is the dataset to compare with."""
+    options = cast("ShapeOptions", checked_options("plan", options, ShapeOptions.__optional_keys__))
     given = PythonInputs.read(source, options)
-    with TemporaryDirectory(prefix="fluxbatch-") as place:
-        folder = Folder(Path(out)) if out is not None else None
-        manifest = given.passing_manifest(Path(place), folder)
+    with passing_folder() as place:
+        folder = Folder(checked_path("out", out)) if out is not None else None
+        manifest = given.passing_manifest(place, folder)
         made = make_plan(
             given.settings, manifest, folder, accounts=given.accounts(), key=given.any_key()
         )

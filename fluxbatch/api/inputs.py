@@ -14,12 +14,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from fluxbatch.api.call_options import checked_source, plain_value, why_not_json
 from fluxbatch.config.api_keys import ApiKey, find_keys, keys_for
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.model_card import describe
-from fluxbatch.errors import ConfigError, ManifestError, SinkError
+from fluxbatch.errors import BadRow, ConfigError, ManifestError, SinkError
 from fluxbatch.infra.atomic_file import atomic_file
 from fluxbatch.manifest.columns import Columns
 from fluxbatch.manifest.readers.remote_file import is_elsewhere, localize
@@ -43,8 +44,8 @@ class ShapeOptions(TypedDict, total=False):
     model: str
     settings: Mapping[str, Any]
     """By dotted name (`{"limits.creates": 50}`), nested like a config, or both."""
-    keys: Sequence[str | ApiKey]
-    """Instead of those of the environment and the config; `key` or `label=key`."""
+    keys: str | ApiKey | Sequence[str | ApiKey]
+    """Instead of those of the environment and the config; `key` or `label=key`, one or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class PythonInputs:
     @classmethod
     def read(cls, source: ManifestInput | None, shaping: ShapeOptions) -> PythonInputs:
         """Raises `ConfigError` naming every bad setting."""
+        source = checked_source(source)
         is_path = isinstance(source, str | os.PathLike)
         path = Path(cast("str | Path", source)) if is_path else None
         is_config = (
@@ -73,7 +75,7 @@ class PythonInputs:
             settings=load_settings(path if is_config else None, _flags(shaping), environ),
             path=None if is_config else path,
             rows=None if is_path or source is None else cast("InputRows", source),
-            _keys=shaping.get("keys"),
+            _keys=cast("Sequence[str | ApiKey] | None", shaping.get("keys")),
             _environ=environ,
         )
 
@@ -166,16 +168,28 @@ def _put(flags: dict[str, Any], parts: Sequence[str], value: Any) -> None:
 def _line(number: int, row: Any, columns: Columns, file_inputs: frozenset[str]) -> bytes:
     """One row as JSON; files are relative to where the caller is, so they become absolute."""
     if not isinstance(row, Mapping):
-        raise ManifestError(f"row {number} is {type(row).__name__}, not a mapping of columns")
-    given = {name: _located(name, value, columns, file_inputs) for name, value in row.items()}
+        raise _bad(number, "", f"is {type(row).__name__}, not a mapping of columns")
+    given: dict[str, Any] = {}
+    for name, value in row.items():
+        if not isinstance(name, str):
+            raise _bad(number, "", f"has a column named {name!r}; names are text")
+        plain = plain_value(value)
+        if (reason := why_not_json(plain)) is not None:
+            raise _bad(number, name, reason)
+        given[name] = _located(name, plain, columns, file_inputs)
     if isinstance(nested := given.get("input"), Mapping):
         given["input"] = {
             name: _located(name, value, columns, file_inputs) for name, value in nested.items()
         }
     try:
         return json.dumps(given, ensure_ascii=False, default=os.fspath).encode() + b"\n"
-    except (TypeError, ValueError) as exc:
-        raise ManifestError(f"row {number} cannot be written as JSON: {exc}") from None
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise _bad(number, "", f"cannot be written as JSON: {exc}") from None
+
+
+def _bad(number: int, field: str, reason: str) -> ManifestError:
+    bad = BadRow(number, 0, field, reason)
+    return ManifestError("the rows cannot become jobs; nothing was spent", [bad])
 
 
 def _located(name: object, value: Any, columns: Columns, file_inputs: frozenset[str]) -> Any:

@@ -20,15 +20,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Source of the codes: docs/guide/exit-codes.md "Exit codes".
     """
-    from fluxbatch.cli.app import invoke
-    from fluxbatch.cli.console import Console
+    from fluxbatch.cli.console import Console, open_streams
+
+    open_streams()
+    from fluxbatch.cli.app import invoke, only_shows
 
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(words)
     with warnings.catch_warnings():
         _hush_libraries(console)
         try:
-            return invoke(words, console)
+            code = invoke(words, console)
+            console.close()
+            return 1 if not code and console.is_cut and only_shows(words) else code
         except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  # the edge: nothing leaves bare
             from fluxbatch.cli.errors import exit_code_of
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fluxbatch._version import __version__
+from fluxbatch.cli.arguments import FilledCommand
 from fluxbatch.cli.commands.cancel import cancel_command
 from fluxbatch.cli.commands.demo import demo_command
 from fluxbatch.cli.commands.export import export_command
@@ -74,8 +75,21 @@ _VERBS = (
     (version_command, "This program's version."),
 )
 for _verb, _short in _VERBS:
-    app.command(_verb.__name__.removesuffix("_command"), short_help=_short)(_verb)
+    # The emulator's flags say themselves what an empty value means.
+    app.command(
+        _verb.__name__.removesuffix("_command"),
+        short_help=_short,
+        cls=None if _verb is emulator_command else FilledCommand,
+    )(_verb)
 app.add_typer(uploads_app, name="uploads", short_help="Look after uploaded control images.")
+
+
+_SHOWING = {"plan", "status", "watch", "ls", "show", "why", "models", "keys", "version"}
+
+
+def only_shows(argv: Sequence[str]) -> bool:
+    """Whether what a command writes to stdout is all that it does."""
+    return not argv or argv[0].startswith("-") or argv[0] in _SHOWING
 
 
 def _tell_version(ctx: typer.Context, wanted: bool) -> None:

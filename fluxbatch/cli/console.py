@@ -59,6 +59,8 @@ class Console:
         self.json = "--json" in given  # before parsing: a usage error wants its object too
         self.quiet = False
         self.verbose = bool({"-v", "--verbose"} & set(given) or os.environ.get("FLUXBATCH_DEBUG"))
+        self.is_cut = False
+        """Whether stdout could not be written, and not because its reader left."""
         self._keys: list[ApiKey] = []
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -75,7 +77,7 @@ class Console:
 
     def print(self, text: str) -> None:
         """A line of what was asked for."""
-        _write(sys.stdout, self.redact(text) + "\n")
+        self._print(self.redact(text) + "\n")
 
     def object(self, value: Mapping[str, Any]) -> None:
         """The JSON object that ends stdout under `--json`."""
@@ -99,7 +101,7 @@ class Console:
 
     def show(self, shown: RenderableType) -> None:
         """Data that is laid out; colours only where stdout is a terminal."""
-        _write(sys.stdout, self._laid_out(shown, stderr=False))
+        self._print(self._laid_out(shown, stderr=False))
 
     def tell(self, shown: RenderableType) -> None:
         """Talk that is laid out."""
@@ -118,8 +120,14 @@ class Console:
 
     def close(self) -> None:
         """Everything is written, or nobody reads it."""
-        for stream in (sys.stdout, sys.stderr):
-            _write(stream, "")
+        self._print("")
+        _write(sys.stderr, "")
+
+    def _print(self, text: str) -> None:
+        """A run is not ended by a full disk behind its stdout; it is said once."""
+        if why := _write(sys.stdout, text):
+            self.is_cut = True
+            self.warn(f"cannot write to stdout: {why}")
 
     def _laid_out(self, shown: RenderableType, *, stderr: bool) -> str:
         console = _console(stderr=stderr)
@@ -162,7 +170,25 @@ def _console(*, stderr: bool) -> RichConsole:
     return PatientConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def open_streams() -> None:
+    """Lead every closed standard stream to nowhere.
+
+    Else the next file that is opened gets its number, and what is said would be written into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _write(stream: TextIO, text: str) -> str:
+    """Answers why it could not be written, and from then on leads *stream* to nowhere."""
     try:
         stream.write(text)
         stream.flush()
@@ -171,5 +197,6 @@ def _write(stream: TextIO, text: str) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-        if exc.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
-            raise
+        # EIO: the terminal is gone
+        return "" if exc.errno in (errno.EPIPE, errno.EIO) else exc.strerror or str(exc)
+    return ""

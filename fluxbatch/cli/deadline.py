@@ -39,10 +39,9 @@ def _next(text: str, now: datetime) -> datetime:
             hour, minute = (int(part) for part in text.split(":"))
             moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
             return moment if moment > now else moment + timedelta(days=1)
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
         raise wrong from None
-    moment = moment.astimezone()
     if moment <= now:
         raise ConfigError(f"--deadline: {text!r} has passed")
     return moment

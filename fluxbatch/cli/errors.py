@@ -6,6 +6,7 @@ Errors of ours speak for themselves. Anything else is a bug: its traceback goes 
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import traceback
@@ -18,6 +19,7 @@ from fluxbatch.cli.console import Console
 from fluxbatch.errors import BadRow, ExitCode, FluxbatchError, ManifestError
 
 _BAD_ROWS_SHOWN = 20
+_MEND_OR_SKIP = ". Mend them, or use --skip-invalid to record them as failed"
 
 
 def exit_code_of(exc: BaseException, console: Console) -> int:
@@ -35,11 +37,14 @@ def exit_code_of(exc: BaseException, console: Console) -> int:
             for line in bad_row_lines(exc.bad_rows, everything=console.verbose):
                 console.warn(line)
             rows = {"bad_rows": [bad_row_json(bad) for bad in exc.bad_rows]} if exc.bad_rows else {}
-            return console.failed(str(exc), exc.exit_code, rows)
+            remedy = _MEND_OR_SKIP if exc.may_skip else ""
+            return console.failed(exc.message + remedy, exc.exit_code, rows)
         case FluxbatchError():
             if console.verbose:
                 console.warn(_traceback(exc))
             return console.failed(str(exc), exc.exit_code)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT, filename=None):
+            return console.failed(f"cannot write: {exc.strerror}", ExitCode.ERROR)
         case _:
             return _surprised(exc, console)
 

@@ -5,14 +5,14 @@ Owns the precedence and the error messages. Knows no setting's meaning.
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
@@ -26,7 +26,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from fluxbatch.config.settings import _PREFIX, Settings
+from fluxbatch.config.config_file import ConfigFile, read_config
+from fluxbatch.config.setting_problems import no_such, problem_lines
+from fluxbatch.config.settings import _OF_THE_COMMAND_LINE, _PREFIX, Settings
+from fluxbatch.config.text_file import read_utf8
 from fluxbatch.config.trust import Environment, origin_of, refuse_trust_in_files
 from fluxbatch.errors import ConfigError
 
@@ -36,7 +39,11 @@ class _Environment(DotEnvSettingsSource):
     environment it hands on unknown names too, so that a misspelt one is an error."""
 
     def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        self._environ = {k.lower(): v for k, v in environ.items() if k.startswith(_PREFIX)}
+        self._environ = {
+            name.lower(): value
+            for name, value in environ.items()
+            if name.upper().startswith(_PREFIX) and name.upper() != _OF_THE_COMMAND_LINE
+        }
         super().__init__(settings_cls)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -56,16 +63,18 @@ def load_settings(
     `ConfigError` naming every bad setting.
     """
     surroundings = environment() if environ is None else environ
-    from_file = _read_file(path) if path is not None else dict(base or {})
+    _refuse_empty(surroundings)
+    file = read_config(path) if path is not None else ConfigFile(dict(base or {}), {})
+    from_file = file.settings
+    other_case = _other_case(file)
     if path is not None:
         _anchor(from_file, path.parent)
     given = dict(flags or {})
     origin = origin_of(given, surroundings, from_file, path)
     refuse_trust_in_files(surroundings, from_file, path)
-    if (url := surroundings.get("EACHLABS_BASE_URL")) and "base_url" not in given.get(
-        "provider", {}
-    ):
-        given["provider"] = {**given.get("provider", {}), "base_url": url}
+    url, provider = surroundings.get("EACHLABS_BASE_URL"), given.get("provider", {})
+    if url and isinstance(provider, Mapping) and "base_url" not in provider:
+        given["provider"] = {**provider, "base_url": url}
 
     class Loaded(Settings):
         @classmethod
@@ -85,14 +94,18 @@ def load_settings(
 
     try:
         loaded = Loaded(**given)
-        loaded._folder = path.parent.absolute() if path is not None else None
-        loaded._base_url_from = origin
-        return loaded
     except ValidationError as exc:
         source = f"config {str(path)!r}" if path is not None else "settings"
-        raise ConfigError(f"cannot use {source}:\n{_lines_of(exc)}") from None
-    except SettingsError as exc:  # a value of the environment that should be JSON and is not
-        raise ConfigError(f"cannot use the environment: {exc}") from None
+        where = partial(_line_of, file, (given, _Environment(Loaded, surroundings)()))
+        lines = [*other_case, *problem_lines(exc, setting_names(), where)]
+        raise ConfigError("\n".join([f"cannot use {source}:", *lines])) from None
+    except (SettingsError, RecursionError) as exc:
+        raise ConfigError(f"cannot use the environment: {_no_json(exc)}") from None
+    if other_case:
+        raise ConfigError("\n".join([f"cannot use config {str(path)!r}:", *other_case]))
+    loaded._folder = path.parent.absolute() if path is not None else None
+    loaded._base_url_from = origin
+    return loaded
 
 
 def _anchor(from_file: dict[str, Any], folder: Path) -> None:
@@ -106,39 +119,15 @@ def _anchor(from_file: dict[str, Any], folder: Path) -> None:
 
 
 def environment(dotenv: Path | None = None) -> Environment:
-    """The process's environment over `.env` of the working directory."""
-    values = dotenv_values(dotenv or Path(".env"), encoding="utf-8")
+    """The process's environment over `.env` of the working directory.
+
+    Raises `ConfigError` for a `.env` that cannot be read as UTF-8.
+    """
+    path = dotenv or Path(".env")
+    values: Mapping[str, str | None] = {}
+    if path.is_file():
+        values = dotenv_values(stream=StringIO(read_utf8(path, repr(str(path)))))
     return Environment(os.environ, {k: v for k, v in values.items() if v is not None})
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        data = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as exc:
-        raise ConfigError(f"cannot read config {str(path)!r}: {exc}") from exc
-    if data is None:
-        return {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"config {str(path)!r} must be a table of settings")
-    return data
-
-
-def _lines_of(exc: ValidationError) -> str:
-    """One line a setting, its dotted name first; values stay hidden, they may be secrets."""
-    lines = []
-    for error in exc.errors(include_url=False, include_input=False, include_context=False):
-        name = ".".join(str(part) for part in error["loc"]) or "(file)"
-        if error["type"] == "extra_forbidden":
-            lines.append(f"  {name}: no such setting{_nearest(name)}")
-        else:
-            lines.append(f"  {name}: {error['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
-
-
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, setting_names(), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def setting_names() -> list[str]:
@@ -151,3 +140,45 @@ def setting_names() -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def _refuse_empty(environ: Mapping[str, str]) -> None:
+    """A variable without a value is a slip of a script, and never means "no limit"."""
+    for name, value in environ.items():
+        is_ours = name.upper().startswith(_PREFIX) or name == "EACHLABS_BASE_URL"
+        if is_ours and not value.strip():
+            raise ConfigError(f"{name} is empty; give it a value, or unset it")
+
+
+def _other_case(file: ConfigFile) -> list[str]:
+    """Take out the names that are settings in another case, and say which."""
+    names = Settings.model_fields.keys()
+    known = {name.lower() for name in names}
+    others = [name for name in file.settings if name not in names and name.lower() in known]
+    for name in others:
+        del file.settings[name]
+    return [f"  {name}: {no_such(name, setting_names())}{file.at((name,))}" for name in others]
+
+
+def _line_of(
+    file: ConfigFile, over: Sequence[Mapping[str, Any]], place: tuple[str | int, ...]
+) -> str:
+    """Where *place* stands in the file; nothing where something *over* the file said it."""
+    for source in over:
+        inner: Any = source
+        for part in place:
+            if not isinstance(inner, Mapping) or part not in inner:
+                break
+            inner = inner[part]
+        else:
+            return ""
+    return file.at(place)
+
+
+def _no_json(exc: Exception) -> str:
+    found = re.search(r'field "(\w+)"', str(exc))
+    if found is None:
+        return "a value is nested too deep"
+    return (
+        f"{_PREFIX}{found[1].upper()} is no JSON; set one name of it, as {_PREFIX}LIMITS__CREATES"
+    )

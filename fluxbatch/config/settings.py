@@ -26,26 +26,28 @@ from pydantic_settings import (
 from fluxbatch.config.endpoints import Notify, Provider, Webhook, store_address
 from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.config.trust import DEFAULT, Origin
-from fluxbatch.config.types import Bytes, Cap, Seconds, Section
+from fluxbatch.config.types import Bytes, Cap, FilledText, Seconds, Section, Seed, WholeNumber
 from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, path_template
 from fluxbatch.infra.loopback import is_loopback
 
 _PREFIX = "FLUXBATCH_"
+_OF_THE_COMMAND_LINE = "FLUXBATCH_DEBUG"
+"""As `--verbose` for every command; no setting."""
 
 
 class Limits(Section):
     """One account's allowance, as the provider states it."""
 
-    creates: int = Field(default=100, ge=1)
+    creates: WholeNumber = Field(default=100, ge=1)
     """Create calls in *any* window."""
 
     window: Seconds = Field(default=60.0, gt=0)
     """Seconds."""
 
-    concurrent: int = Field(default=10, ge=1)
+    concurrent: WholeNumber = Field(default=10, ge=1)
     """Predictions created but not yet ended."""
 
-    burst: int | None = Field(default=None, ge=1)
+    burst: WholeNumber | None = Field(default=None, ge=1)
     """Creates back to back; None: as many as the window allows."""
 
     @model_validator(mode="after")
@@ -88,19 +90,19 @@ class Reconcile(Section):
 class SinkSettings(Section):
     """Where and how outputs are stored."""
 
-    store: str | None = None
+    store: FilledText | None = None
     """Where images alone are: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`; None: in the dataset."""
 
     max_bytes: Bytes = Field(default=200_000_000, ge=1)
     """Bytes one output may have."""
 
-    max_pixels: int = Field(default=100_000_000, ge=1)
+    max_pixels: WholeNumber = Field(default=100_000_000, ge=1)
     """Pixels one output may have."""
 
     min_free: Bytes = Field(default=2 * 1024**3, ge=0)
     """Bytes of free disk below which nothing more is submitted."""
 
-    downloads: int = Field(default=16, ge=1)
+    downloads: WholeNumber = Field(default=16, ge=1)
     """Downloads at the same time."""
 
     timeout: Seconds = Field(default=120.0, gt=0)
@@ -119,7 +121,7 @@ class SinkSettings(Section):
     @field_validator("store")
     @classmethod
     def _is_address(cls, url: str | None) -> str | None:
-        return store_address(url) if url else None
+        return store_address(url) if url is not None else None
 
     @field_validator("path_template")
     @classmethod
@@ -143,7 +145,7 @@ class Inputs(Section):
 class Queue(Section):
     """The order in which jobs are submitted: higher `priority` first, then the manifest's order."""
 
-    shuffle: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    shuffle: Seed | None = Field(default=None, ge=-(2**63), lt=2**63)
     """A seed: jobs of one priority come in an order it decides, so that a part of a run is a
     sample of the whole. None: the manifest's order."""
 
@@ -151,14 +153,14 @@ class Queue(Section):
 class StopSettings(Section):
     """The failures after which a run submits no more."""
 
-    identical_failures: int = Field(default=20, ge=1)
+    identical_failures: WholeNumber = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
 
 
 class Log(Section):
     """What happened, line by line, for whoever looks later (`--log-file`, `--log-format`)."""
 
-    file: str | None = None
+    file: FilledText | None = None
     """Lines are added to it; a relative path in a file is relative to that file."""
 
     format: Literal["text", "json"] = "text"
@@ -186,10 +188,10 @@ class Settings(BaseSettings):
         dotenv_filtering="match_prefix",
     )
 
-    model: str = "flux-depth-dev"
+    model: FilledText = "flux-depth-dev"
     price: Cap = Field(default=None, gt=0)
     """US dollars of one execution; None: the card's, else the most one has cost in this dataset."""
-    manifest: str | None = None
+    manifest: FilledText | None = None
     """A file, a folder of images or a glob; a relative one in a file is relative to that file."""
     format: ManifestFormat | None = None
     """Of the manifest, where its name does not say."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fluxbatch.config.types import Section
+from fluxbatch.config.types import FilledText, Section, Seed, WholeNumber
 
 ManifestFormat = Literal["csv", "tsv", "jsonl", "parquet", "yaml", "toml", "images"]
 
@@ -24,9 +24,9 @@ class Sweep(Section):
     """Sweeps within: the cells of each are the values of one more axis."""
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     """Cells to leave out: each names some axes and their values."""
-    sample: int | None = Field(default=None, ge=1)
+    sample: WholeNumber | None = Field(default=None, ge=1)
     """How many cells `mode: sample` draws."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
 
     @model_validator(mode="after")
@@ -48,13 +48,13 @@ class Templates(Section):
     """False: no text is a template, whatever it looks like (`templates: false` says the same)."""
     inputs: dict[str, Grammar] = Field(default_factory=dict)
     """By input; empty: every free text input, `both`."""
-    wildcards: str | None = None
+    wildcards: FilledText | None = None
     """A folder: `__colour__` is a line of its `colour.txt`. Relative to the config."""
     mode: Literal["combinatorial", "sample"] = "combinatorial"
     """Every prompt a template can become, or some."""
-    sample: int | None = Field(default=None, ge=1, le=100_000)
+    sample: WholeNumber | None = Field(default=None, ge=1, le=100_000)
     """How many prompts of each row and cell `mode: sample` draws."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
 
     @model_validator(mode="before")

@@ -29,16 +29,25 @@ _MOST_USD = Decimal(10**9)
 def usd(amount: str | float | Decimal) -> Micros:
     """Micro-dollars of a dollar amount; raise `ValueError` if it is no amount of money.
 
-    Accepts what people type (`"1.50"`, `"$1.50"`) and what JSON carries (`0.025`). Fractions of a
-    micro-dollar are rounded half up: the provider's own figures have none.
+    Accepts what people type (`"1.50"`, `"$1.50"`) and what JSON carries (`0.025`). A comma is
+    refused: to one it ends the dollars, to another the thousands, and a factor of a hundred lies
+    between them. Fractions of a micro-dollar are rounded half up: the provider's own figures have
+    none.
     """
-    text = str(amount).strip().removeprefix("$").replace(",", "").replace("_", "")
+    text = str(amount).strip()
+    number = text.removeprefix("$").strip()
+    if "," in number:
+        raise ValueError(
+            f"{text!r} has a comma and is not an amount of dollars; write it like 12.50"
+        )
     try:
-        value = Decimal(text)
+        value = Decimal(number) if number.isascii() else Decimal("NaN")
     except InvalidOperation:
-        raise ValueError(f"{amount!r} is not an amount of dollars; write it like 12.50") from None
-    if not value.is_finite() or value < 0 or value > _MOST_USD:
-        raise ValueError(f"{amount!r} is not an amount of dollars between 0 and {_MOST_USD}")
+        value = Decimal("NaN")
+    if value.is_nan():
+        raise ValueError(f"{text!r} is not an amount of dollars; write it like 12.50")
+    if not 0 <= value <= _MOST_USD:
+        raise ValueError(f"{text!r} is not an amount of dollars between 0 and {_MOST_USD}")
     return Micros(int((value * _PER_USD).quantize(Decimal(1), rounding=ROUND_HALF_UP)))
 
 

@@ -14,6 +14,7 @@ from fluxbatch.errors import HeldElsewhere
 from fluxbatch.events import Events, Noticed
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.scheduler.lane_state_file import LaneFile
+from fluxbatch.scheduler.state_folder import lanes_folder
 
 _LANE_POLL_S = 0.5
 
@@ -34,6 +35,10 @@ async def lane_files(
         files: dict[str, LaneFile] = {}
         name, where = dataset_id(dataset.db), dataset.folder.name
         told = False
+        if place is None:
+            place, elsewhere = lanes_folder(dataset.folder.root)
+            if elsewhere:
+                events.emit(Noticed(elsewhere))
         while not files:
             for account in dict.fromkeys(key.account for key in keys):
                 try:

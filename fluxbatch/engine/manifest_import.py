@@ -20,7 +20,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.domain.job import Row
 from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import BadRow, ConfigError, ManifestError
-from fluxbatch.events import Events, RowsRead
+from fluxbatch.events import Events, Noticed, RowsRead
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.manifest_import import (
@@ -35,6 +35,7 @@ from fluxbatch.ledger.operations.uploads import RememberFiles, find_file
 from fluxbatch.ledger.operations.uploads import StoredFileHash as KeptHash
 from fluxbatch.ledger.writer import BatchCommit, commit
 from fluxbatch.manifest import FileHash, FileStamp, Manifest
+from fluxbatch.manifest.split_names import UnfitSplits
 from fluxbatch.models import ModelCard
 
 _BATCH = 2_500
@@ -95,6 +96,7 @@ class ManifestImporter:
         self._controls = controls
         self._hashes = LedgerHashes(db)
         self._bad: list[BadRow] = []
+        self._splits = UnfitSplits()
 
     async def read(self, path: Path | None, *, skip_invalid: bool) -> KnownManifest:
         """Import *path* (or the sweep alone) and answer its place in the ledger.
@@ -118,6 +120,8 @@ class ManifestImporter:
             await self._runtime.to_thread(self._together.settle)
             await self._runtime.to_thread(lambda: commit(self._db, DropImport(known.seq)))
             raise self._refusal(manifest, progress)
+        for line in self._splits.lines():
+            self._events.emit(Noticed(line))
         now = self._runtime.clock.now()
         finish = FinishImport(now, known.seq, progress.rows, progress.invalid)
         await self._runtime.to_thread(partial(self._finish, finish))
@@ -204,6 +208,8 @@ class ManifestImporter:
         self, batch: list[Row], seq: int, progress: _Progress, skip_invalid: bool
     ) -> bool:
         progress.rows += len(batch)
+        for row in batch:
+            self._splits.note(row)
         progress.invalid += sum(row.job is None for row in batch)
         if batch and (skip_invalid or not progress.invalid):
             if (hashes := self._hashes.taken()).files:
@@ -222,8 +228,9 @@ class ManifestImporter:
         name = repr(str(manifest.path)) if manifest.path else "the sweep"
         return ManifestError(
             f"{progress.invalid:,} of {progress.rows:,} rows of {name} cannot become jobs;"
-            " nothing was spent. Mend them, or use --skip-invalid to record them as failed",
+            " nothing was spent",
             self._bad,
+            may_skip=True,
         )
 
 

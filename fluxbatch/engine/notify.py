@@ -18,12 +18,12 @@ import anyio
 
 from fluxbatch._version import __version__
 from fluxbatch.config.endpoints import Notify
+from fluxbatch.config.proxies import ProxyFor, UnusableProxy, environment_proxies
 from fluxbatch.domain.money import as_usd
 from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.connections import PublicConnections
-from fluxbatch.infra.proxies import ProxyFor, environment_proxies
 from fluxbatch.infra.ssrf_guard import Forbidden
 
 RunOutcome = Literal["done", "stopped", "failed"]
@@ -177,6 +177,9 @@ class _Messenger:
                     failure = f"it answered {answer.status}"
                     if answer.status < 500 and answer.status != 429:
                         break
+            except UnusableProxy as exc:
+                failure = str(exc)
+                break
             except TimeoutError:
                 failure = f"no answer within {_TRY_S:g} s"
             except (aiohttp.ClientError, OSError, ValueError) as exc:

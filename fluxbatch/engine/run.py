@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.proxies import environment_proxies
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import claim_images
@@ -36,7 +37,6 @@ from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed, RunEnded
 from fluxbatch.infra.loopback import is_loopback
-from fluxbatch.infra.proxies import environment_proxies
 from fluxbatch.infra.runtime import Runtime, real_runtime
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets

@@ -43,12 +43,13 @@ async def watch_signals(
 
 @contextmanager
 def unwrap_errors() -> Iterator[None]:
-    """A task group's error as the one error of ours that is in it."""
+    """A task group's error as the one error of ours that is in it, or the only one there is."""
     try:
         yield
     except BaseExceptionGroup as group:
-        for error in _leaves(group):
-            if isinstance(error, FluxbatchError):
+        errors = list(_leaves(group))
+        for error in [one for one in errors if isinstance(one, FluxbatchError)] or errors:
+            if isinstance(error, FluxbatchError) or len(errors) == 1:
                 raise error from group
         raise
 

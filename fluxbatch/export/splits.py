@@ -6,18 +6,17 @@ whatever else is added, and all rows and images of one job stay together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import COLUMNS, ExportRecord
+from fluxbatch.manifest.split_names import SPLIT_ALLOWED, SPLIT_NAME
 
 TRAIN = "train"
 Split = Callable[[ExportRecord], str]
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _MOST_SPLITS = 100
 
 
@@ -34,7 +33,7 @@ def parse_splits(given: Sequence[str]) -> Split:
     shares: dict[str, Decimal] = {}
     for word in given:
         name, _, share = word.partition("=")
-        if not _NAME.fullmatch(name) or name in shares:
+        if not SPLIT_NAME.fullmatch(name) or name in shares:
             raise ConfigError(
                 f"--split {word!r}: write NAME=SHARE, each name once, of letters, digits and _,"
                 " for example  --split train=90% --split test=10%"
@@ -100,9 +99,9 @@ class _Column:
         name = str(value)
         where = f"row {record['row']}: " if not self._inner else f"row {record['row']}, "
         where += f"{self._inner or self._column!r}"
-        if not _NAME.fullmatch(name):
+        if not SPLIT_NAME.fullmatch(name):
             raise ConfigError(
-                f"{where}: {name[:80]!r} is no name for a split (letters, digits and _);"
+                f"{where}: {name[:80]!r} is no name for a split ({SPLIT_ALLOWED});"
                 " name another column, or shares: --split train=90% --split test=10%"
             )
         self._met.add(name)

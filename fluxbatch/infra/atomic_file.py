@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 
@@ -56,6 +57,21 @@ def atomic_file(place: Path) -> Iterator[AtomicFile]:
             yield AtomicFile(path, file)
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards; one that is not there where none can be made.
+
+    So only what really needs it fails, naming it.
+    """
+    try:
+        place = TemporaryDirectory(prefix="fluxbatch-")
+    except OSError:
+        yield Path(os.environ.get("TMPDIR") or "/tmp", "fluxbatch")
+        return
+    with place as path:
+        yield Path(path)
 
 
 def sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxbatch import __version__
+from fluxbatch._version import __version__
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder

@@ -102,6 +102,11 @@ class Columns:
 
     def check_header(self, names: Sequence[str]) -> None:
         """Raise `ManifestError` naming every column that means nothing."""
+        if "" in names and self._others != "ignore":
+            raise ManifestError(
+                f"column {list(names).index('') + 1} of the manifest has no name; the first line"
+                ' must name every column (or leave those out with `columns: {"*": ignore}`)'
+            )
         layout = self._layout(tuple(names))
         if missing := [column for column in self._targets if column not in names]:
             raise ManifestError(
@@ -121,6 +126,14 @@ class Columns:
         """Whether anything becomes of *column*."""
         layout = self._layout((column,))
         return bool(layout.inputs or layout.row or layout.meta or layout.nested)
+
+    def may_ignore(self, column: str) -> bool:
+        """Whether *column* is nothing the config asks for by name, and others are ignored.
+
+        An alias alone is no such asking: a dataset's `image` may hold the images themselves.
+        """
+        is_named = column in self._targets or column in self._inputs
+        return self._others == "ignore" and not is_named
 
     def is_input(self, column: str) -> bool:
         """Whether *column* gives a single value of the job, and not what is passed through."""
@@ -153,6 +166,7 @@ class Columns:
         targets = [target for _, target in layout.inputs]
         layout.is_plain = (
             not (layout.meta or layout.nested or layout.problems)
+            and not any(self.may_ignore(column) for column, _ in layout.inputs)
             and len(set(targets)) == len(targets)
             and layout.row.keys() <= {"id"}
             and all(len(columns) == 1 for columns in layout.row.values())
@@ -222,6 +236,8 @@ class Columns:
         problems = list(layout.problems)
         given: dict[str, object] = {}
         for column, name in layout.inputs:
+            if isinstance(cells[column], dict | list) and self.may_ignore(column):
+                continue
             _put(given, name, cells[column], column, problems)
         meta: dict[str, object] = {}
         for column, name in layout.meta:

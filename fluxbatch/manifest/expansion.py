@@ -195,7 +195,8 @@ class Expansion:
     ) -> _Template:
         if grammar != "dynamic" and _is_jinja(text):
             try:
-                text, asked = self._renderer.render(text, values)
+                has_choices = grammar == "both"
+                text, asked = self._renderer.render(text, values, has_choices=has_choices)
             except BadTemplate:
                 self._has_bad = True
                 raise

@@ -24,6 +24,7 @@ OnBad = Callable[[BadRow], None]
 
 _BATCH = 256
 _NO_CELL: Cell = {}
+_NUL = "has a NUL character; take it out"
 _SECOND_FILE = "is a second local file, and a job can have one; give this one as an https URL"
 
 
@@ -75,6 +76,7 @@ class RowBuilder:
             if problems:
                 self._look_at_files_of(batch, problems)
             texts = [canonical_json(given) for given in inputs]
+            _refuse_nul(batch, inputs, texts, problems)
             for place, ask in enumerate(batch):
                 if place not in problems:
                     repeats = ask.parts.repeat or 1
@@ -221,3 +223,33 @@ class RowBuilder:
             priority=parts.priority,
             axes=cell,
         )
+
+
+def _refuse_nul(
+    batch: Sequence[_Ask],
+    inputs: Sequence[Input],
+    texts: Sequence[bytes],
+    problems: dict[int, Sequence[Problem]],
+) -> None:
+    """No database and no tool downstream keeps a NUL; CSV has had none from the start."""
+    for place, (ask, text) in enumerate(zip(batch, texts, strict=True)):
+        if rb"\u0000" not in text and not ask.parts.meta and not ask.parts.user_id:
+            continue
+        given: dict[str, object] = {**inputs[place], "id": ask.parts.user_id}
+        given |= {f"meta.{name}": value for name, value in ask.parts.meta.items()}
+        told = {problem.field for problem in problems.get(place, ())}
+        found = [
+            Problem(name, _NUL)
+            for name, value in given.items()
+            if name not in told and _has_nul(value)
+        ]
+        if found:
+            problems[place] = [*problems.get(place, ()), *found]
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(name) or _has_nul(inner) for name, inner in value.items())
+    return isinstance(value, list) and any(_has_nul(inner) for inner in value)

@@ -29,6 +29,7 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.uploads import find_file, find_upload
 from fluxbatch.ledger.queries import results, runs_and_failures
 from fluxbatch.manifest import CompactMap, FileHash, FileStamp, MemoryFileHashes
+from fluxbatch.manifest.split_names import UnfitSplits
 from fluxbatch.models import ModelCard
 from fluxbatch.worker.poll_schedule import kind_of
 
@@ -90,6 +91,7 @@ class JobCounter:
         """Of the jobs to be submitted: what their durations depend on."""
         self.uploads = CompactMap()
         self.upload_bytes = 0
+        self.splits = UnfitSplits()
         self.first_rows: list[PlannedRow] = []
         self.bad_rows: list[BadRow] = []
         self.urls: dict[str, runs_and_failures.RowName] | None = None
@@ -117,6 +119,7 @@ class JobCounter:
             self._count("invalid")
             return
         self._digest.update(row.job.job_id)
+        self.splits.note(row)
         is_changed = self._past.is_changed(row, row.job.job_id)
         if self._seen.setdefault(row.job.job_id):
             self.duplicates += 1

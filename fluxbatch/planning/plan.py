@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Settings
@@ -23,6 +22,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.model_card import describe
 from fluxbatch.domain.money import SCOPES, ZERO, Micros, Scope, as_usd
 from fluxbatch.errors import BadRow
+from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.queries import runs_and_failures
@@ -89,6 +89,8 @@ class Plan:
     """Of the jobs to be submitted: single images that differ from another by the seed alone."""
     urls: Mapping[str, runs_and_failures.RowName] = field(default_factory=dict, repr=False)
     """Control images by URL, where they were asked for, each with the first row that names it."""
+    split_notes: tuple[str, ...] = ()
+    """Of rows whose `split` no export could have."""
     is_only_counted: bool = False
     """More jobs than `MOST_EXPANDED`: the first of them were looked at, nothing was compared."""
 
@@ -191,6 +193,7 @@ def _foretold(
         digest=tally.digest,
         control_notes=tally.control_notes,
         seed_siblings=tally.seed_siblings,
+        split_notes=tally.splits.lines(),
         urls=tally.urls or {},
         is_only_counted=counted is not None,
     )
@@ -214,8 +217,8 @@ def _controls_of(folder: Folder | None) -> Iterator[Path]:
     if folder is not None and os.path.isfile(folder.ledger) and os.access(folder.root, os.W_OK):
         yield folder.controls.absolute()
         return
-    with TemporaryDirectory(prefix="fluxbatch-") as place:
-        yield Path(place)
+    with passing_folder() as place:
+        yield place
 
 
 def _checks(

@@ -19,6 +19,8 @@ from fluxbatch.planning.plan import Plan
 
 _MARK = "fluxbatch_plan"
 _VERSION = 1
+_MARK_WITHIN = 4096
+"""Bytes: it is the first name of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,15 @@ class SavedPlan:
         if path.suffix.lower() != ".json":
             return None
         try:
-            kept: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
-            raise ConfigError(f"cannot read the plan {str(path)!r}: {exc}") from None
+            content = path.read_bytes()
+            if _MARK.encode() not in content[:_MARK_WITHIN]:
+                if content.partition(b"\n")[0].strip() == b"{":
+                    raise ConfigError(f"{str(path)!r} is neither a saved plan nor lines of JSON")
+                return None
+            kept: Any = json.loads(content)
+        except (OSError, ValueError, RecursionError) as exc:
+            reason = "it is nested too deep" if isinstance(exc, RecursionError) else exc
+            raise ConfigError(f"cannot read the plan {str(path)!r}: {reason}") from None
         if not isinstance(kept, dict) or _MARK not in kept:
             return None
         if kept.pop(_MARK) != _VERSION:

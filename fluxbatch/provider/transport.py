@@ -22,11 +22,11 @@ from yarl import URL
 
 from fluxbatch._version import __version__
 from fluxbatch.config.endpoints import Provider
+from fluxbatch.config.proxies import ProxyFor, environment_proxies
 from fluxbatch.errors import NotSent
 from fluxbatch.infra.connections import PublicConnections
 from fluxbatch.infra.encodings import readings
 from fluxbatch.infra.loopback import is_loopback
-from fluxbatch.infra.proxies import ProxyFor, environment_proxies
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.infra.ssrf_guard import refuse_private
 from fluxbatch.provider.json_fields import plausible
@@ -270,8 +270,12 @@ _MAX_HEADER_BYTES = 1_000_000
 
 @asynccontextmanager
 async def open_transport(settings: Provider) -> AsyncIterator[AiohttpTransport]:
-    """The transport of real runs."""
+    """The transport of real runs; raises `ConfigError` for a proxy that cannot be used."""
     proxy_for = environment_proxies()
+    if not is_loopback(settings.base_url):
+        # Outputs come from anywhere: what is paid must not wait behind a proxy that cannot be used.
+        for url in (settings.base_url, "https://output.invalid", "http://output.invalid"):
+            proxy_for(url)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_http_session())
         strangers = None

@@ -1,6 +1,6 @@
 """The state file of a lane, for its next process: lock, last creates, what still runs.
 
-Owns one SQLite file per account and host under the user's state folder, locked while
+Owns one SQLite file per account and host in the folder it is told, locked while
 a process holds the lane, so that two datasets never break the limits of a shared key.
 It outlives a killed process, not a power cut: then the window has passed as well.
 Deleted, the lane waits one window. Source: docs/design/protocol.md 4.
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, Literal
 
 import anyio
-from platformdirs import user_state_path
 
 from fluxbatch.errors import FluxbatchError, HeldElsewhere
 from fluxbatch.infra.runtime import Timestamp, ToThread
@@ -67,16 +66,12 @@ class KeptCreate:
     """When it was answered; when it left, as long as no answer is known."""
 
 
-def lanes_folder() -> Path:
-    return user_state_path("fluxbatch") / "lanes"
-
-
 class LaneFile:
     """One account's file, locked from `open` to `close`. Synchronous; one thread at a time."""
 
-    def __init__(self, account: str, dataset: str, where: str, folder: Path | None = None) -> None:
-        """*dataset* is the ledger's own name, *where* what other processes are shown."""
-        place = folder or lanes_folder()
+    def __init__(self, account: str, dataset: str, where: str, place: Path) -> None:
+        """*dataset* is the ledger's own name, *where* what other processes are told; *place* is the
+        folder of such files."""
         try:
             place.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(place / f"{account}.lock", where)

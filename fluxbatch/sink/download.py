@@ -18,9 +18,9 @@ import anyio
 from yarl import URL
 
 from fluxbatch._version import __version__
+from fluxbatch.config.proxies import ProxyFor
 from fluxbatch.config.settings import SinkSettings
 from fluxbatch.infra.connections import PublicConnections
-from fluxbatch.infra.proxies import ProxyFor
 from fluxbatch.infra.ssrf_guard import Forbidden, check_url, refuse_private
 from fluxbatch.infra.url_redaction import host_of, sanitize_url
 

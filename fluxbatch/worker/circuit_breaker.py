@@ -30,7 +30,7 @@ class FailureCap:
         """Read `50` or `5%`; raise `ConfigError`."""
         plain = text.strip()
         number = plain.removesuffix("%")
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number, re.ASCII):
+        if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", number, re.ASCII):
             if plain != number and float(number) <= 100:
                 return cls(share=float(number) / 100)
             if plain == number and number.isdigit():

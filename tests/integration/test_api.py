@@ -156,3 +156,25 @@ def test_failed_and_invalid_rows_are_results_with_their_reasons(
     assert failed.reason
     assert (invalid.status, invalid.job_id, invalid.images) == ("invalid", None, ())
     assert "control_image: is required" in (invalid.reason or "")
+
+
+@pytest.mark.parametrize("name", ["on_event", "on_status"])
+def test_what_a_callers_function_raises_comes_out_as_it_is(
+    name: str, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """Not within a group of one."""
+
+    def wrong(_: object) -> None:
+        raise ZeroDivisionError
+
+    options: dict[str, Any] = {"base_url": emulator.base_url, "keys": KEYS, name: wrong}
+    with pytest.raises(ZeroDivisionError):
+        fluxbatch.run(make_rows(2), out=tmp_path / "d", **options)
+
+
+def test_one_key_may_be_given_alone(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """A text is one key, and not one a letter."""
+    summary = fluxbatch.run(
+        make_rows(1), out=tmp_path / "d", base_url=emulator.base_url, keys="sk-api-test-1"
+    )
+    assert summary.exit_code is ExitCode.DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -51,14 +50,15 @@ def plan_command(
     from fluxbatch.cli.render.url_check import unfit_urls
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ExitCode
-    from fluxbatch.planning.plan import make_plan
+    from fluxbatch.infra.atomic_file import passing_folder
+    from fluxbatch.planning.plan import make_plan as make_plan
 
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     folder = Folder(typed.out) if typed.out is not None else None
-    with tempfile.TemporaryDirectory() as place:
+    with passing_folder() as place:
         asked = typed.asked()
         asked.name_provider(console)
-        asked = asked.here(Path(place))
+        asked = asked.here(place)
         planned = make_plan(
             asked.settings, asked.manifest, folder, accounts=asked.accounts(console),
             key=asked.any_key(console), bad_rows_kept=10**9 if as_json or verbose else 1_000,

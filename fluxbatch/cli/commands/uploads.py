@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.arguments import FilledCommand
 from fluxbatch.cli.options import (
     BaseUrlOption,
     DatasetArgument,
@@ -27,7 +28,7 @@ def _uploads() -> None:
     """Look after the control images that were uploaded for a dataset."""
 
 
-@uploads_app.command(short_help="Delete uploads no pending or active job needs.")
+@uploads_app.command(cls=FilledCommand, short_help="Delete uploads no pending or active job needs.")
 def prune(
     ctx: typer.Context,
     folder: DatasetArgument,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.errors import bad_row_json, bad_row_lines
@@ -17,6 +18,7 @@ from fluxbatch.planning.plan import Plan
 _SCOPES = {"run": "per run", "day": "per day", "dataset": "per dataset"}
 _LABEL = 10
 _NOTES_SHOWN = 5
+_CHARS_SHOWN = 200
 
 
 def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -> Iterator[str]:
@@ -45,7 +47,8 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
     if plan.uploads:
         files = f"{count(plan.uploads, 'local file')}, {size(plan.upload_bytes)}"
         yield _line("uploads", files)
-    notes = [f"{path} {note}" for path, all_ in plan.control_notes.items() for note in all_]
+    notes = list(plan.split_notes)
+    notes += [f"{path} {note}" for path, all_ in plan.control_notes.items() for note in all_]
     for number, note in enumerate(notes[:_NOTES_SHOWN]):
         yield _line("" if number else "note", note)
     if len(notes) > _NOTES_SHOWN:
@@ -58,10 +61,20 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
         yield ""
         yield "the first as they would be sent:"
         for row in plan.first_rows:
-            yield f"  {row.name}: {json.dumps(row.input, ensure_ascii=False)}"
+            yield f"  {row.name}: {json.dumps(_cut(row.input), ensure_ascii=False)}"
     if jobs.to_buy and not jobs.invalid:
         yield ""
         yield f"next      fluxbatch run {source} --out {out or 'DIR'}"
+
+
+def _cut(given: Mapping[str, Any]) -> dict[str, Any]:
+    """*given* with long texts cut: a prompt may have a megabyte, and a screen has not."""
+    return {
+        name: f"{value[:_CHARS_SHOWN]}… ({len(value):,} characters)"
+        if isinstance(value, str) and len(value) > 2 * _CHARS_SHOWN
+        else value
+        for name, value in given.items()
+    }
 
 
 def refusal(console: Console, plan: Plan) -> int:

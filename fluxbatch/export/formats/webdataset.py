@@ -11,11 +11,11 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from fluxbatch._version import __version__
-from fluxbatch.export.columns import ExportRecord, Sample
+from fluxbatch.export.columns import COLUMNS, ColumnType, ExportRecord, Sample
 from fluxbatch.export.formats.base import Stem
 from fluxbatch.export.formats.parquet import (
     PARQUET_SCHEMA_VERSION,
@@ -26,12 +26,23 @@ from fluxbatch.export.formats.parquet import (
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft
 
+_ABSENT: Mapping[ColumnType, Any] = {
+    "text": "",
+    "moment": "",
+    "money": "",
+    "integer": -1,
+    "number": -1.0,
+    "flag": False,
+}
+
 
 class WebDataset:
     """Borrows the images."""
 
     name: Final = "webdataset"
-    identity: Final = f"webdataset {PARQUET_SCHEMA_VERSION} of {__version__}"
+    identity: Final = (
+        f"webdataset {PARQUET_SCHEMA_VERSION} of {__version__}, every value of one type"
+    )
     shard_size: Final = 1_000
     most: Final = None
     holds_images: Final = True
@@ -65,10 +76,26 @@ class WebDataset:
             }
             _put(tar, named["file_name"], self._images.image(sample))
             _put(tar, f"{key}.txt", (named["prompt"] or "").encode())
-            _put(tar, f"{key}.json", json.dumps(text_column(named), ensure_ascii=False).encode())
+            _put(tar, f"{key}.json", json.dumps(_typed(named), ensure_ascii=False).encode())
             if control is not None:
                 _put(tar, named["control_file_name"], self._images.control(control))
             yield named
+
+
+def _typed(record: ExportRecord) -> ExportRecord:
+    """*record* with a value of its column's type where one is absent.
+
+    Readers such as `datasets` take each column's type from the first samples: null there, a text
+    that comes later cannot be loaded. Absent text is empty, an absent number -1; the table beside
+    the shard has nulls.
+    """
+    typed = text_column(record)
+    for name, kind in COLUMNS.items():
+        if typed[name] is None:
+            typed[name] = _ABSENT.get(kind)
+        elif kind == "number":
+            typed[name] = float(typed[name])
+    return typed
 
 
 def _put(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -130,13 +130,15 @@ class ControlImages:
     def look_ahead(self, texts: Iterable[object]) -> None:
         """Fetch what *texts*, soon to be resolved, name elsewhere, some at a time."""
         if self._remote is not None:
-            found = [text for text in texts if type(text) is str and is_remote(text)]
+            trimmed = [_trimmed(text) for text in texts if type(text) is str]
+            found = [text for text in trimmed if is_remote(text)]
             self._remote.fetch_ahead([t for t in dict.fromkeys(found) if t not in self._files])
 
     def resolve(self, given: str) -> tuple[str, ControlFile | None]:
         """The input's text, and the file if it is local; raise `BadControl`."""
         if _is_plain_https(given) and ".localhost/" not in given:
             return given, None
+        given = _trimmed(given)
         is_fetched = self._remote is not None and is_remote(given)
         address = None if is_fetched else _is_address(given)
         if address and address[1].lower() != "file":
@@ -235,6 +237,12 @@ class ControlImages:
         near = difflib.get_close_matches(path.name, neighbours, n=1, cutoff=0.75)
         hint = f"; did you mean {near[0]!r}?" if near else f" in {str(path.parent)!r}"
         return f"{quoted(given)} does not exist{hint}"
+
+
+def _trimmed(given: str) -> str:
+    """An address without the blanks that spreadsheets leave around it; a file's name as it is."""
+    text = given.strip()
+    return text if text != given and _is_address(text) else given
 
 
 def anchored(given: str, folder: Path) -> str:

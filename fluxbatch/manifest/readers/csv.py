@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator
 
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES
-from fluxbatch.manifest.readers.formats import _NOT_UTF8, _NUL, _TOO_LONG, Lines, Record
+from fluxbatch.manifest.readers.formats import (
+    _NOT_UTF8,
+    _NUL,
+    _TOO_LONG,
+    Lines,
+    Record,
+    _why_not_csv,
+    _without_sep,
+)
 
 
 def read_csv(
@@ -20,6 +28,7 @@ def read_csv(
     """
     csv.field_size_limit(MAX_LINE_BYTES)  # the module knows no narrower place for it
     unusable: dict[int, str] = {}
+    lines, delimiter = _without_sep(lines, delimiter)
     rows = csv.reader(_texts(lines, unusable), strict=True, delimiter=delimiter)
     header: list[str] = []
     while True:
@@ -29,7 +38,7 @@ def read_csv(
         except StopIteration:
             return
         except csv.Error as exc:
-            unusable.setdefault(line, f"not CSV: {exc}")
+            unusable.setdefault(line, _why_not_csv(exc))
             cells = []
         if unusable:
             reason = next(iter(unusable.values()))
@@ -67,12 +76,7 @@ def _texts(lines: Lines, unusable: dict[int, str]) -> Iterator[str]:
 
 
 def _refuse_bad_header(header: list[str]) -> None:
-    if "" in header:
-        raise ManifestError(
-            f"column {header.index('') + 1} of the manifest has no name; "
-            "the first line must name every column"
-        )
-    if twice := [name for name in header if header.count(name) > 1]:
+    if twice := [name for name in header if name and header.count(name) > 1]:
         raise ManifestError(f"two columns of the manifest are named {twice[0]!r}; rename one")
 
 

@@ -73,7 +73,10 @@ class FileSource:
             raise ManifestError(f"{self._name} is a Parquet file packed once more; unpack it")
 
     def lines(self) -> Iterator[tuple[int, bytes | None]]:
-        """Each line's number, from 1, and its bytes without the newline.
+        """Each line's number, from 1, and its bytes without the line end.
+
+        That is a newline, or the lone carriage return of old spreadsheets where the head has no
+        newline.
 
         Of a packed file, those within. None stands for a line of more than 16 MiB. Raises
         `ManifestError` when the file is no longer what was hashed, at the latest after the last
@@ -84,10 +87,11 @@ class FileSource:
             unfinished: list[bytes] = []
             unfinished_bytes = 0
             strip_bom = True
+            line_end = b"\r" if b"\r" in self.head and b"\n" not in self.head else b"\n"
             while block := file.read(_BLOCK_BYTES):
                 if strip_bom:
                     block, strip_bom = block.removeprefix(codecs.BOM_UTF8), False
-                first, *others = block.split(b"\n")
+                first, *others = block.split(line_end)
                 unfinished_bytes += len(first)
                 if unfinished_bytes <= MAX_LINE_BYTES:
                     unfinished.append(first)

@@ -6,7 +6,11 @@ file without a usable header ends it. Knows nothing of the model and its inputs.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from fluxbatch.config.sweep import ManifestFormat
@@ -49,12 +53,10 @@ def format_of(path: Path, head: bytes) -> ManifestFormat:
     suffix = suffixes[-1] if suffixes else ""
     if (known := _SUFFIXES.get(suffix)) is not None:
         return known
+    refuse_array(path, head)
     text = head.decode("utf-8-sig", errors="replace").lstrip()
-    if text.startswith("[") and not text.startswith("[["):
-        raise ManifestError(
-            f"manifest {str(path)!r} looks like one JSON array; write one object a line: "
-            f"jq -c '.[]' {path.name} > {path.stem}.jsonl"
-        )
+    if suffix == ".json":
+        return "jsonl"
     if text.startswith("{"):
         return "jsonl"
     if suffix in {"", ".txt", ".dat"} and (sniffed := _sniffed(text)) is not None:
@@ -63,6 +65,15 @@ def format_of(path: Path, head: bytes) -> ManifestFormat:
         f"manifest {str(path)!r} is no {MANIFEST_FORMATS};"
         " name the format with --format, or rename it"
     )
+
+
+def refuse_array(path: Path, head: bytes) -> None:
+    """Raise `ManifestError` for JSON that is one array of rows, with how to make lines of it."""
+    if re.match(rb"\s*\[\s*\{", head.removeprefix(codecs.BOM_UTF8)):
+        raise ManifestError(
+            f"manifest {str(path)!r} looks like one JSON array; write one object a line: "
+            f"jq -c '.[]' {path.name} > {path.stem}.lines.jsonl"
+        )
 
 
 def _sniffed(text: str) -> ManifestFormat | None:
@@ -74,3 +85,19 @@ def _sniffed(text: str) -> ManifestFormat | None:
     if "\t" in first_line:
         return "tsv"
     return "csv" if "," in first_line else None
+
+
+def _without_sep(lines: Lines, delimiter: str) -> tuple[Lines, str]:
+    """*lines* with an empty one for Excel's `sep=;`, and what it says parts the cells."""
+    rest = iter(lines)
+    number, line = next(rest, (1, b""))
+    found = re.fullmatch(rb'"?sep=([,;|\t])"?\s*', line or b"", re.IGNORECASE)
+    if found is not None:
+        line, delimiter = b"", found[1].decode()
+    return chain([(number, line)], rest), delimiter
+
+
+def _why_not_csv(exc: csv.Error) -> str:
+    if "new-line character" in str(exc):
+        return "a carriage return stands alone within the line; save the file with one line end"
+    return f"not CSV: {exc}"

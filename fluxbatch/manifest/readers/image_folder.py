@@ -60,7 +60,9 @@ class ImageFolderReader:
             text = (prompt or b"").decode("utf-8-sig").strip()
         except UnicodeError:
             return f"{image!r} or the text beside it is not UTF-8; rename it, or save it as UTF-8"
-        cells: dict[str, object] = {"id": image, self._input: image}
+        # Found by its name, so it is not read as a user's home (`~a.png`) or as an address.
+        found_here = f"./{image}" if image.startswith("~") or ":" in image[:16] else image
+        cells: dict[str, object] = {"id": image, self._input: found_here}
         if text:
             cells["prompt"] = text
         if inputs is None:

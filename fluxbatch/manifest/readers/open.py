@@ -19,7 +19,7 @@ from fluxbatch.manifest.columns import Columns, RowParts, broken
 from fluxbatch.manifest.control_images.resolve import anchored
 from fluxbatch.manifest.readers.csv import read_csv
 from fluxbatch.manifest.readers.file_source import FileSource
-from fluxbatch.manifest.readers.formats import Record, format_of
+from fluxbatch.manifest.readers.formats import Record, format_of, refuse_array
 from fluxbatch.manifest.readers.image_folder import ImageFolderReader
 from fluxbatch.manifest.readers.jsonl import read_jsonl
 from fluxbatch.manifest.readers.parquet import ParquetFile
@@ -81,6 +81,8 @@ class _File:
     def __init__(self, path: Path, kind: ManifestFormat | None) -> None:
         self._source = FileSource(path)
         self._kind = kind or format_of(path, self._source.head)
+        if self._kind == "jsonl":
+            refuse_array(path, self._source.head)
         if self._kind == "images":
             raise ManifestError(f"manifest {str(path)!r} is a file, and 'images' is a folder")
         self.path = path

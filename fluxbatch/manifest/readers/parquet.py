@@ -57,7 +57,9 @@ class ParquetFile:
         self._pa.set_memory_pool(self._pa.system_memory_pool())
         try:
             path = str(self._source.path)
-            return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            return pq.ParquetFile(
+                path, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+            )
         finally:
             self._pa.set_memory_pool(usual)
 
@@ -68,11 +70,10 @@ class ParquetFile:
             if twice := [name for name in names if names.count(name) > 1]:
                 raise ManifestError(f"two columns of the manifest are named {twice[0]!r}")
             columns.check_header(names)
-            kept = [name for name in names if columns.uses(name)]
-            converts = {
-                name: _converter(self._pa, name, schema.field(name).type, columns.is_input(name))
-                for name in kept
-            }
+            converts = self._converters(
+                schema, [name for name in names if columns.uses(name)], columns
+            )
+            kept = list(converts)
             number = 0
             total = max(1, file.metadata.num_rows)
             for batch in file.iter_batches(batch_size=_BATCH, columns=kept, use_threads=False):
@@ -81,6 +82,20 @@ class ParquetFile:
                     number += 1
                     yield number, _fit(dict(zip(kept, cells, strict=True)))
                 self._source.bytes_read = self._source.bytes * number // total
+
+    def _converters(
+        self, schema: Any, names: Sequence[str], columns: Columns
+    ) -> dict[str, Convert]:
+        """By column; one that no row could use is left out where the config ignores such."""
+        found: dict[str, Convert] = {}
+        for name in names:
+            try:
+                kind = schema.field(name).type
+                found[name] = _converter(self._pa, name, kind, columns.is_input(name))
+            except ManifestError:
+                if not columns.may_ignore(name):
+                    raise
+        return found
 
 
 def _fit(cells: Mapping[str, object]) -> Mapping[str, object] | str:

@@ -58,10 +58,16 @@ class Renderer:
         self._env = _Environment(self._limits)
         self._kept: OrderedDict[str, tuple[jinja2.Template, frozenset[str]]] = OrderedDict()
 
-    def render(self, text: str, names: Mapping[str, object]) -> tuple[str, frozenset[str]]:
-        """What *text* becomes, and the names it asks for; raise `BadTemplate`."""
+    def render(
+        self, text: str, names: Mapping[str, object], *, has_choices: bool = False
+    ) -> tuple[str, frozenset[str]]:
+        """What *text* becomes, and the names it asks for; raise `BadTemplate`.
+
+        With *has_choices* it may be of the other grammar as well, where `{{a|b}|c}` is a choice
+        within a choice: what Jinja cannot read is tried so too.
+        """
         try:
-            template, asked = self._compiled(text)
+            template, asked = self._compiled(text, has_choices=has_choices)
             self._limits.begin()
             pieces: list[str] = []
             chars = 0
@@ -71,7 +77,11 @@ class Renderer:
                     raise BadTemplate(f"becomes longer than {MOST_CHARS:,} characters")
                 pieces.append(piece)
         except jinja2.TemplateSyntaxError as exc:
-            raise BadTemplate(f"{exc.message} in line {exc.lineno} of it") from None
+            hint = ""
+            if has_choices and "{{" in text:
+                hint = "; `{{` begins Jinja: for a choice write `{ {`, or set"
+                hint += " templates.inputs to `dynamic` for it"
+            raise BadTemplate(f"{exc.message} in line {exc.lineno} of it{hint}") from None
         except jinja2.UndefinedError as exc:
             raise BadTemplate(self._why_undefined(str(exc), names)) from None
         except (RecursionError, MemoryError, SyntaxError):
@@ -82,13 +92,13 @@ class Renderer:
             raise BadTemplate(str(exc)[:200]) from None
         return "".join(pieces), asked
 
-    def _compiled(self, text: str) -> tuple[jinja2.Template, frozenset[str]]:
+    def _compiled(self, text: str, *, has_choices: bool) -> tuple[jinja2.Template, frozenset[str]]:
         if (known := self._kept.get(text)) is not None:
             self._kept.move_to_end(text)
             return known
         if len(text) > MOST_CHARS:
             raise BadTemplate(f"is longer than {MOST_CHARS:,} characters")
-        tree = self._env.parse(text)
+        tree = self._parsed(text, has_choices=has_choices)
         _AstWhitelist().visit(tree)  # first, for whoever looks at the tree folds its constants
         asked = frozenset(meta.find_undeclared_variables(tree)) - {"range"}
         code = self._env.compile(tree)
@@ -98,9 +108,40 @@ class Renderer:
             self._kept.popitem(last=False)
         return template, asked
 
+    def _parsed(self, text: str, *, has_choices: bool) -> nodes.Template:
+        try:
+            return self._env.parse(text)
+        except jinja2.TemplateSyntaxError:
+            kept = _with_nested_choices(text) if has_choices else text
+            if kept == text:
+                raise
+            try:
+                return self._env.parse(kept)
+            except jinja2.TemplateSyntaxError:
+                pass
+            raise
+
     def _why_undefined(self, said: str, names: Mapping[str, object]) -> str:
         name = said.split("'")[1] if said.endswith(" is undefined") and "'" in said else ""
         return unknown_name(name, names) if name else said[:200]
+
+
+def _with_nested_choices(text: str) -> str:
+    """*text* with every `{{` that begins a choice, and that no `}}` answers, as plain text."""
+    pieces: list[str] = []
+    at = 0
+    while (begins := text.find("{{", at)) >= 0:
+        pieces.append(text[at:begins])
+        ends, depth = begins + 1, 0
+        while ends < len(text):
+            depth += (text[ends] == "{") - (text[ends] == "}")
+            if not depth:
+                break
+            ends += 1
+        is_jinja = text[ends + 1 : ends + 2] == "}" or "|" not in text[begins:ends]
+        pieces.append("{{" if is_jinja else "{% raw %}{{{% endraw %}")
+        at = begins + 2
+    return "".join([*pieces, text[at:]])
 
 
 class _Limits:

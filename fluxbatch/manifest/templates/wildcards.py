@@ -31,7 +31,8 @@ class Wildcards:
     def __init__(self, folder: Path | None) -> None:
         """Raise `ConfigError` where the folder cannot be read."""
         self._folder = folder
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, str | bytes] = {}
+        """By name: the text, or the bytes of what is no text and may not be named."""
         if folder is not None:
             if not folder.is_dir():
                 raise ConfigError(f"templates.wildcards: {str(folder)!r} is no folder")
@@ -44,7 +45,7 @@ class Wildcards:
             return None
         digest = hashlib.sha256()
         for name, text in self._texts.items():
-            for part in (name.encode(), text.encode()):
+            for part in (name.encode(), text.encode() if isinstance(text, str) else text):
                 digest.update(len(part).to_bytes(8, "big") + part)
         return digest.hexdigest()
 
@@ -69,7 +70,10 @@ class Wildcards:
     ) -> Variants:
         options: list[tuple[int, Node]] = []
         for file in self._files(name):
-            for number, line in enumerate(self._texts[file].split("\n"), start=1):
+            content = self._texts[file]
+            if isinstance(content, bytes):
+                raise BadTemplate(f"the file '{file}.txt' is not UTF-8; save it as UTF-8")
+            for number, line in enumerate(content.split("\n"), start=1):
                 text = line.strip()
                 if not text or text.startswith("#"):
                     continue
@@ -98,8 +102,8 @@ class Wildcards:
         return files
 
 
-def _read(folder: Path) -> dict[str, str]:
-    texts: dict[str, str] = {}
+def _read(folder: Path) -> dict[str, str | bytes]:
+    texts: dict[str, str | bytes] = {}
     size = 0
     within = f"{os.path.realpath(folder).rstrip('/')}/"
     for path in sorted(folder.rglob("*.txt")):
@@ -110,10 +114,15 @@ def _read(folder: Path) -> dict[str, str]:
             )
         try:
             data = path.read_bytes() if path.is_file() else b""
-            texts[path.relative_to(folder).with_suffix("").as_posix()] = data.decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-            raise ConfigError(f"templates.wildcards: cannot read {str(path)!r}: {reason}") from exc
+        except OSError as exc:
+            raise ConfigError(
+                f"templates.wildcards: cannot read {str(path)!r}: {exc.strerror}"
+            ) from exc
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        try:
+            texts[name] = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            texts[name] = data
         size += len(data)
         if len(texts) > _MOST_FILES or size > _MOST_BYTES:
             raise ConfigError(

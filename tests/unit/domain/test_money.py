@@ -17,7 +17,7 @@ from fluxbatch.domain.money import ZERO, Micros, as_usd, usd
         ("0.025", 25_000),
         (0.025, 25_000),
         ("$1.50", 1_500_000),
-        ("1,000", 1_000_000_000),
+        ("1_000", 1_000_000_000),
         (Decimal("0.0000005"), 1),
         ("0", 0),
         (" 12.5 ", 12_500_000),
@@ -29,9 +29,27 @@ def test_amounts_are_read_as_people_write_them(amount: str | float, micros: int)
     assert usd(amount) == micros
 
 
-@pytest.mark.parametrize("amount", ["", "abc", "-1", "nan", "inf", "1e12", "1.2.3"])
-def test_what_is_no_amount_is_refused(amount: str) -> None:
-    """With the value quoted."""
+@pytest.mark.parametrize(
+    "amount",
+    [
+        "",
+        "abc",
+        "-1",
+        "nan",
+        "-inf",
+        "inf",
+        "1e12",
+        "1.2.3",
+        "1,50",
+        "1,000",
+        "0,02",
+        "١٢",
+        "$",
+        True,
+    ],
+)
+def test_what_is_no_amount_is_refused(amount: str | float) -> None:
+    """With the value quoted; a comma is the cents of one and the thousands of another."""
     with pytest.raises(ValueError, match=r"is not an amount of dollars"):
         usd(amount)
 

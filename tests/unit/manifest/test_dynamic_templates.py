@@ -146,12 +146,18 @@ def test_a_wildcard_that_cannot_be_used_is_refused(wildcards: Path, text: str, s
 
 
 def test_a_folder_of_wildcards_must_be_there(tmp_path: Path) -> None:
-    """Before any row, and its files must be text."""
+    """Before any row."""
     with pytest.raises(ConfigError, match="is no folder"):
         Wildcards(tmp_path / "none")
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not UTF-8"):
-        Wildcards(tmp_path)
+
+
+def test_a_file_that_is_no_text_spoils_only_the_prompts_that_name_it(wildcards: Path) -> None:
+    """A pack from elsewhere holds files that nobody here uses."""
+    (wildcards / "latin.txt").write_bytes(b"caf\xe9\n")
+
+    assert texts("{a|b}", wildcards) == ["a", "b"]
+    assert "'latin.txt' is not UTF-8" in refusal("__latin__", wildcards)
+    assert "'latin.txt' is not UTF-8" in refusal("__la*__", wildcards)
 
 
 def test_other_lines_are_another_manifest(wildcards: Path) -> None:

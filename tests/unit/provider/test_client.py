@@ -18,16 +18,17 @@ import pytest
 from PIL import Image
 
 from fluxbatch.config.endpoints import Provider
+from fluxbatch.config.proxies import environment_proxies
 from fluxbatch.domain.job import ControlFile, PredictionId
 from fluxbatch.errors import (
     ApiError,
     BalanceTooLow,
+    ConfigError,
     KeyRefused,
     QuotaExceeded,
     RejectedRequest,
     TransientApiError,
 )
-from fluxbatch.infra.proxies import environment_proxies
 from fluxbatch.infra.runtime import Runtime, SystemClock
 from fluxbatch.provider import (
     ConnectionLost,
@@ -37,6 +38,7 @@ from fluxbatch.provider import (
     RetryPolicy,
     upload,
 )
+from fluxbatch.provider.transport import open_transport
 from tests.support.clients import KEY, KEY_TEXT, QUICK, CountedBlocking, client_of, runtime
 from tests.support.raw_server import Conversation, raw_server
 from tests.support.scripted_server import Answer, scripted_server
@@ -473,6 +475,46 @@ def test_proxies_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert proxy_for("https://internal.example/v1") is None
     assert proxy_for("http://api.example/v1") is None
     assert proxy_for("https://127.0.0.1:8000/v1") is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("HTTPS_PROXY", "socks5://u:hunter2@h:1", "HTTPS_PROXY: socks5 proxies"),
+        ("https_proxy", "socks5h://h:1", "https_proxy: socks5h proxies"),
+        ("ALL_PROXY", "socks4://h:1", "ALL_PROXY: socks4 proxies"),
+        ("ALL_PROXY", "ftp://h:1", "ALL_PROXY: ftp proxies"),
+        ("HTTPS_PROXY", "http://", "HTTPS_PROXY is no address"),
+        ("HTTPS_PROXY", "http://hunter2:99999", "HTTPS_PROXY is no address"),
+        ("HTTP_PROXY", "socks5://h:1", "HTTP_PROXY: socks5 proxies"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_refused_before_anything_is_sent(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    By the variable's name, without its value; only where the provider is not this machine.
+    """
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=said) as caught:
+        async with open_transport(Provider(base_url="https://api.example/v1")):
+            pass
+    assert "hunter2" not in str(caught.value)
+    async with open_transport(Provider(base_url="http://127.0.0.1:9/v1")):
+        pass
+
+
+def test_a_proxy_without_a_scheme_is_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    As other programs take it.
+    """
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.corp:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert environment_proxies()("https://api.example/v1") == "http://proxy.corp:3128"
 
 
 async def test_an_https_call_goes_through_the_proxy_with_its_password(
