@@ -83,6 +83,11 @@ class JobQueue:
         """A cap has no room: hand out nothing until something that runs has ended."""
         self._blocked = reason
 
+    @property
+    def blocked_by(self) -> str:
+        """The cap that has no room now; empty where none is in the way."""
+        return self._blocked or ""
+
     def unblock(self) -> None:
         """Something ended, so there may be room again."""
         if self._blocked is not None:

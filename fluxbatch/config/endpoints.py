@@ -40,6 +40,10 @@ class Provider(Section):
     timeout: Seconds = Field(default=30.0, gt=0)
     """Seconds a request may take, 10 s of them to connect."""
 
+    serial_creates: Literal["auto", "always", "never"] = "auto"
+    """Whether an account's creates leave one after the other's answer, so that a lost one is
+    told by its time; `auto`: where polls give no input back."""
+
     deadline: Seconds = Field(default=900.0, gt=0)
     """Seconds a prediction may run before it is asked to stop."""
 

@@ -86,6 +86,11 @@ class Reconcile(Section):
     patience: Seconds = Field(default=600.0, ge=0)
     """Seconds the end of a run waits for unknown creates."""
 
+    sole_user: bool = False
+    """Nobody else creates anything in the provider's organisation: where its answers do not give
+    the input back, a lost create is found by its time. False: it stays unknown, for it may be a
+    colleague's."""
+
 
 class SinkSettings(Section):
     """Where and how outputs are stored."""

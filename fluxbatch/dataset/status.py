@@ -8,11 +8,13 @@ from typing import Any
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
+from fluxbatch.dataset.slot_waits import waits_of
 from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
 from fluxbatch.ledger.queries import quality_notes, runs_and_failures, totals
+from fluxbatch.ledger.queries.live_run import watched_run
 
 _ROWS_NAMED = 5
 
@@ -70,6 +72,10 @@ class DatasetStatus:
     unknown: tuple[runs_and_failures.UnknownPrediction, ...]
     quality: Mapping[Quality, int]
     """How many images each note is on."""
+    waits: str = ""
+    """Whose creates hold the slots of the run that goes on."""
+    found_by_time: int = 0
+    """Successes whose create was found by its time alone, as `reconcile.sole_user` allows."""
 
     @property
     def failed(self) -> int:
@@ -110,6 +116,8 @@ def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
         ),
         unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
         quality=quality_notes.count_notes(db),
+        waits=_waits(db, folder, jobs),
+        found_by_time=totals.count_found_by_time(db),
     )
 
 
@@ -129,3 +137,8 @@ def _rows(db: Database, manifest_seq: int, why: runs_and_failures.FailureReason)
     return tuple(
         str(row) for row in runs_and_failures.failed_rows(db, manifest_seq, why, _ROWS_NAMED)
     )
+
+
+def _waits(db: Database, folder: Folder, jobs: totals.JobCounts) -> str:
+    run = watched_run(db) if folder.is_locked() else None
+    return waits_of(folder, run, jobs) if run is not None else ""

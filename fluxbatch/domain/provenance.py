@@ -46,6 +46,8 @@ class Provenance(NamedTuple):
     """The first row that names the job, in the manifest that named it last."""
     row_id: str | None = None
     axes: Mapping[str, Any] = {}
+    adopted: str | None = None
+    """How its create was found again, where its answer was lost: by time alone is no proof."""
 
     def named(self, number: int) -> NameFields:
         """What of it may stand in the name of output *number*."""
@@ -90,6 +92,7 @@ def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
         "edition": made.edition or None,
         "number": number,
         "prediction_id": made.prediction_id,
+        "adopted": made.adopted,
         "run": made.run_id,
         "created_at": made.created_at,
         "stored_at": image.stored_at,

@@ -30,6 +30,9 @@ def emulator_command(
     rate: Annotated[int, typer.Option(help="Creates in any window; 0: no limit.")] = 100,
     window: Annotated[float, typer.Option(help="Seconds of that window.")] = 60.0,
     concurrent: Annotated[int, typer.Option(help="Unfinished at once; 0: no limit.")] = 10,
+    no_listing: Annotated[
+        bool, typer.Option("--no-listing", help="A provider without GET /executions.")
+    ] = False,
 ) -> None:
     """Serve the provider's API on this machine: strict limits, real images, faults on demand."""
     if dialect not in ("card", "docs"):
@@ -45,6 +48,7 @@ def emulator_command(
             image_size=parse_image_size(image_size),
             dialect="docs" if dialect == "docs" else "card",
             keys=parse_keys(keys),
+            has_listing=not no_listing,
         )
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from exc

@@ -28,15 +28,15 @@ class Dialect(Protocol):
     def output(self, prediction: EmulatedPrediction, urls: Sequence[str]) -> Any:
         """The shape of a success's output."""
 
-    def polled(self, prediction: EmulatedPrediction) -> dict[str, Any]:
-        """The id's field and, of a failure, the fields that say why."""
+    def polled(self, prediction: EmulatedPrediction, origin: str) -> dict[str, Any]:
+        """The id, whatever is told beside status, output and metrics, and why it failed."""
 
     def webhook(self, prediction: EmulatedPrediction, output: Any) -> dict[str, Any]:
         """The payload of a delivery."""
 
 
 class CardDialect:
-    """As the model card writes it."""
+    """As the model card writes it, and nothing more: no input, no logs, no addresses."""
 
     def key_of(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("x-api-key") or None
@@ -55,7 +55,7 @@ class CardDialect:
     def output(self, prediction: EmulatedPrediction, urls: Sequence[str]) -> Any:
         return urls[0] if prediction.images_asked == 1 else list(urls)
 
-    def polled(self, prediction: EmulatedPrediction) -> dict[str, Any]:
+    def polled(self, prediction: EmulatedPrediction, origin: str) -> dict[str, Any]:
         reason = prediction.reason
         named = {"predictionID": prediction.id}
         if reason is None:
@@ -95,9 +95,15 @@ class DocsDialect:
         shapes = _SHAPES_OF_ONE if len(urls) == 1 else _SHAPES_OF_MANY
         return shapes[prediction.serial % len(shapes)](urls)
 
-    def polled(self, prediction: EmulatedPrediction) -> dict[str, Any]:
+    def polled(self, prediction: EmulatedPrediction, origin: str) -> dict[str, Any]:
         reason = prediction.reason
-        named: dict[str, Any] = {"id": prediction.id}
+        address = f"{origin}/v1/prediction/{prediction.id}"
+        named: dict[str, Any] = {
+            "id": prediction.id,
+            "input": prediction.input,
+            "logs": "",
+            "urls": {"get": address, "cancel": f"{address}/cancel"},
+        }
         if reason is None:
             return named
         if prediction.serial % 2:

@@ -25,15 +25,11 @@ class ResponseBuilder:
             metrics["predict_time"] = round(max(0.0, ended_at - prediction.starts_at), 3)
             if not prediction.hides_cost:
                 metrics["cost"] = prediction.cost_micro_usd / 1_000_000
-        address = f"{self._storage.origin}/v1/prediction/{prediction.id}"
         return {
-            "input": prediction.input,
             "status": self._dialect.status_word(prediction, now),
             "output": self.output(prediction),
-            "logs": "",
             "metrics": metrics,
-            "urls": {"get": address, "cancel": f"{address}/cancel"},
-            **self._dialect.polled(prediction),
+            **self._dialect.polled(prediction, self._storage.origin),
         }
 
     def output(self, prediction: EmulatedPrediction) -> Any:

@@ -52,7 +52,7 @@ def _api(core: ProviderCore, call: Call, rest: list[str]) -> Reply:
             return core.get(key, prediction_id)
         case ("POST", "prediction", prediction_id, "cancel"):
             return core.cancel(key, prediction_id)
-        case ("GET", "executions"):
+        case ("GET", "executions") if core.settings.has_listing:
             return core.executions(key, call.query)
         case ("GET", "model"):
             return core.model(key, call.query.get("slug", ""))

@@ -37,6 +37,8 @@ class EmulatorSettings:
     image_size: tuple[int, int] | None = None
     """None: from `megapixels` and the control image."""
     dialect: DialectName = "card"
+    has_listing: bool = True
+    """Whether `GET /executions` is there; the card knows none."""
     keys: tuple[tuple[str, str], ...] = ()
     """(key, account) pairs; empty: every key is valid and its own account."""
 

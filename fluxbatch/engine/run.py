@@ -199,6 +199,7 @@ async def serve(
         for account, journal in context.journals.items():
             service.start_soon(journal.run, name=f"journal-{account}")
         service.start_soon(session.resolver.run, name="reconciler")
+        await service.start(session.others.run, name="other-slots")
         if ends_at is not None:
             service.start_soon(stop_in_time, context, ends_at, name="deadline")
         if on_status is not None:

@@ -28,22 +28,26 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.runs import OpenedRun, OpenRun
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob, pending_jobs, sampled_jobs
+from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.ledger.writer import LedgerWriter, commit
 from fluxbatch.models import ModelCard
 from fluxbatch.provider import ProviderClient, Transport
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lane, Lanes
-from fluxbatch.scheduler.lane_state_file import LaneFile, LaneJournal
+from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, LaneJournal, kept_elsewhere
+from fluxbatch.scheduler.serial import SerialCreates
+from fluxbatch.scheduler.state_folder import lanes_folder
 from fluxbatch.sink import Aside, Fetcher, ImageStore, Sink
 from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
 from fluxbatch.worker.context import T, WorkerContext
 from fluxbatch.worker.fetch_outputs import OutputFetcher
 from fluxbatch.worker.late_webhooks import LateWebhooks
+from fluxbatch.worker.other_slots import OtherSlots
 from fluxbatch.worker.poll_schedule import PollSchedule
 from fluxbatch.worker.recover import Recovery
-from fluxbatch.worker.resolve_unknown import UnknownResolver
 from fluxbatch.worker.stop import Stop
 from fluxbatch.worker.submit import Submitter
+from fluxbatch.worker.unknown.resolve import UnknownResolver
 
 _ROOM_S = 1.0
 _SPARE_SUBMITTERS = 4
@@ -149,13 +153,16 @@ class RunSession:
         self.keys = tuple(keys)
         self.context = _context(dataset, run, keys, files, events, network, max_failures)
         self.resolver = UnknownResolver(self.context)
-        self.recovery = Recovery(self.context, self.resolver, dataset.images)
+        self.others = OtherSlots(self.context, self.resolver)
+        self.recovery = Recovery(self.context, self.resolver, self.others, dataset.images)
         self.late = LateWebhooks(self.context, self.recovery)
         self.submitter = Submitter(self.context, self.resolver)
         aside = Aside(dataset.folder.unread)
         sink = Sink(dataset.images, network.fetcher, dataset.settings.sink, dataset.runtime, aside)
         self.output_fetcher = OutputFetcher(self.context, sink)
-        self.reader = StatusReader(self.context, dataset.manifest_seq, dataset.began_s)
+        self.reader = StatusReader(
+            self.context, self.resolver, dataset.manifest_seq, dataset.began_s
+        )
 
     def submitters_wanted(self) -> int:
         """One for every slot, and some to make jobs ready."""
@@ -179,9 +186,10 @@ def _context(
 ) -> WorkerContext:
     settings, runtime = dataset.settings, dataset.runtime
     stop = Stop(events)
+    serial = SerialCreates(settings.provider.serial_creates, settings.provider.timeout)
     lanes = Lanes(
         [
-            Lane(account, [k for k in keys if k.account == account], settings.limits)
+            Lane(account, [k for k in keys if k.account == account], settings.limits, serial)
             for account in files
         ],
         settings.limits,
@@ -220,4 +228,12 @@ def _context(
         timing=PollSchedule(dataset.card.execution_s),
         other_cards=dataset.other_cards,
         keys=without_keys,
+        serial=serial,
+        kept_elsewhere=partial(_kept_elsewhere, dataset.folder, dataset_id(dataset.db), network),
     )
+
+
+def _kept_elsewhere(folder: Folder, dataset: str, network: Network) -> list[KeptCreate]:
+    """What other datasets on this host have written of their creates. Blocks."""
+    place = network.lanes_folder or lanes_folder(folder.root)[0]
+    return kept_elsewhere(place, dataset)

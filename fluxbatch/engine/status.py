@@ -63,6 +63,8 @@ class RunStatus:
     """Why nothing more is bought; empty while buying."""
     failures: tuple[FailedJob, ...] = ()
     """The latest, in whichever run; the newest at the end."""
+    waits: str = ""
+    """Why nothing is created though jobs wait, where that is out of the ordinary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.queries.runs_and_failures import latest_failed
 from fluxbatch.ledger.queries.totals import JobCounts, Totals, count_jobs, totals_of_run
 from fluxbatch.worker.context import WorkerContext
+from fluxbatch.worker.unknown.resolve import UnknownResolver
+from fluxbatch.worker.waiting import why_nothing_leaves
 
 _Sums = tuple[Totals, Totals, JobCounts]
 """Of the run, of the dataset, of the manifest's jobs."""
@@ -24,8 +26,11 @@ _Sums = tuple[Totals, Totals, JobCounts]
 class StatusReader:
     """What can be said of one run, from its start to its end."""
 
-    def __init__(self, context: WorkerContext, manifest_seq: int, began_s: float) -> None:
+    def __init__(
+        self, context: WorkerContext, resolver: UnknownResolver, manifest_seq: int, began_s: float
+    ) -> None:
         self._context = context
+        self._resolver = resolver
         self._manifest_seq = manifest_seq
         self._began_s = began_s
         self._done_before = 0
@@ -61,6 +66,7 @@ class StatusReader:
             done_before=self._done_before,
             stopping=context.stop.reason,
             failures=tuple(failures),
+            waits=why_nothing_leaves(context, self._resolver),
         )
 
     async def summary(self) -> RunSummary:

@@ -10,8 +10,10 @@ from fluxbatch.maintenance.repair import repair_dataset
 from fluxbatch.maintenance.reports import CancelReport, PruneReport, ReconcileReport, RepairReport
 from fluxbatch.maintenance.saved_settings import saved_settings
 from fluxbatch.maintenance.session import MaintenanceRequest
+from fluxbatch.maintenance.undecided import ByHand
 
 __all__ = [
+    "ByHand",
     "CancelReport",
     "MaintenanceRequest",
     "PruneReport",

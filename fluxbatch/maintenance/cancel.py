@@ -1,8 +1,8 @@
 """`cancel`: the provider is asked to stop what runs, and what comes of it is kept.
 
-Owns who is asked about. What was found by its input alone may be a colleague's and is spared.
-Money stays reserved until the provider says how a prediction ended.
-Source: docs/design/protocol.md 2.1.
+Owns who is asked about. What was found by its input or time alone is spared: perhaps a colleague's.
+Money stays reserved until the provider says how a prediction ended. Source:
+docs/design/protocol.md 2.1.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from fluxbatch.domain.adoption import PRESUMED
 from fluxbatch.domain.job import PredictionId, PredictionState
 from fluxbatch.engine.session import Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.operations import budgets
-from fluxbatch.ledger.operations.maintenance import BY_INPUT, RecordCancelRequest
+from fluxbatch.ledger.operations.maintenance import RecordCancelRequest
 from fluxbatch.ledger.queries.audit import count_images, live_now, states_of
 from fluxbatch.ledger.queries.recovery import LivePrediction, live_predictions
 from fluxbatch.ledger.queries.totals import totals
@@ -57,8 +58,10 @@ async def _cancel(session: RunSession, report: CancelReport, *, wait_s: float) -
     await session.context.read(budgets.audit)
     images_before, _ = await session.context.read(count_images)
     live = [one for one in await session.context.read(live_predictions) if one.state is _P.RUNNING]
-    await for_each([one for one in live if one.adopted != BY_INPUT], partial(_ask, session, report))
-    report.spared = sum(one.adopted == BY_INPUT for one in live)
+    await for_each(
+        [one for one in live if one.adopted not in PRESUMED], partial(_ask, session, report)
+    )
+    report.spared = sum(one.adopted in PRESUMED for one in live)
     was_cut = await follow_live(session, adopting=(_P.RUNNING,), patience_s=wait_s)
     await _count(session, report, [one.seq for one in live])
     report.no_key = report.running > 0 and not was_cut

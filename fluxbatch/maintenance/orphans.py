@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
+from fluxbatch.domain.adoption import BY_INPUT
 from fluxbatch.domain.job import (
     UPLOAD_PREFIX,
     Input,
@@ -27,13 +28,13 @@ from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.engine.session import RunSession
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
 from fluxbatch.ledger.operations.budgets import read_lines
-from fluxbatch.ledger.operations.maintenance import BY_INPUT, AdoptOrphan
+from fluxbatch.ledger.operations.maintenance import AdoptOrphan
 from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.audit import JobInput, contents_of, jobs_after, never_created
 from fluxbatch.maintenance.reports import Orphan, ReconcileReport
 from fluxbatch.maintenance.session import for_each
 from fluxbatch.provider import Execution, Status
-from fluxbatch.worker.resolve_unknown import is_same_input
+from fluxbatch.worker.inputs import is_same_input
 
 _MARGIN = timedelta(seconds=10)
 """How much earlier than its intent a listing may date a creation: clocks round and differ."""

@@ -22,6 +22,7 @@ from fluxbatch.maintenance.audit import Audit
 from fluxbatch.maintenance.orphans import Orphans
 from fluxbatch.maintenance.reports import ReconcileReport
 from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, open_session
+from fluxbatch.maintenance.undecided import ByHand, undecided
 
 _P = PredictionState
 
@@ -31,18 +32,21 @@ async def reconcile_dataset(
     events: Events,
     *,
     adopt: bool = False,
+    by_hand: ByHand | None = None,
     runtime: Runtime | None = None,
     network: Network | None = None,
     handle_signals: bool = False,
 ) -> ReconcileReport:
     """Settle and audit a dataset; with *adopt*, take in what was paid and is unknown here.
 
+    *by_hand* is the user's word on creates that stay unknown; `ConfigError` where it fits nothing.
+
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
     return await open_session(
         request,
         events,
-        partial(_reconcile, adopt=adopt),
+        partial(_reconcile, adopt=adopt, by_hand=by_hand or ByHand()),
         ReconcileReport(),
         runtime=runtime,
         network=network,
@@ -50,10 +54,13 @@ async def reconcile_dataset(
     )
 
 
-async def _reconcile(session: RunSession, report: ReconcileReport, *, adopt: bool) -> None:
+async def _reconcile(
+    session: RunSession, report: ReconcileReport, *, adopt: bool, by_hand: ByHand
+) -> None:
     context = session.context
     if not await _books_agree(session, report):
         return
+    await by_hand.apply(session)
     images_before, _ = await session.context.read(count_images)
     live = await session.context.read(live_now)
     patience_s = context.settings.reconcile.patience
@@ -67,6 +74,9 @@ async def _reconcile(session: RunSession, report: ReconcileReport, *, adopt: boo
             session, adopting=(_P.RUNNING,), patience_s=patience_s, sweeping=False
         )
     await _count(session, report, live)
+    report.undecided = await undecided(session)
+    shown = {choice.provider_id for one in report.undecided for choice in one.choices}
+    report.strangers = max(report.strangers - len(shown), 0)
     report.no_key |= report.running > 0 and not was_cut
     images, report.unfetched = await session.context.read(count_images)
     report.fetched = images - images_before

@@ -22,6 +22,7 @@ from fluxbatch._version import __version__
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.adoption import BY_IMAGE
 from fluxbatch.domain.job import ControlFile, Job, JobId, PredictionId, Row, canonical_json
 from fluxbatch.domain.money import ZERO, Micros, as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
@@ -29,7 +30,7 @@ from fluxbatch.errors import ApiError, ConfigError, ExitCode
 from fluxbatch.infra.atomic_file import sync
 from fluxbatch.infra.runtime import Runtime, Timestamp, real_runtime
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
-from fluxbatch.ledger.operations.maintenance import BY_IMAGE, AdoptOrphan
+from fluxbatch.ledger.operations.maintenance import AdoptOrphan
 from fluxbatch.ledger.operations.manifest_import import BeginImport, FinishImport, ImportRows
 from fluxbatch.ledger.operations.outputs import StoreOutput
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun

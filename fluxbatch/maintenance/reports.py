@@ -32,6 +32,27 @@ class Orphan:
     was_adopted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An execution that a create may be."""
+
+    provider_id: PredictionId
+    created_at: str
+    status: str
+    cost: Micros | None
+    image: str
+    """Where its first image is, without what its address may carry in secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A create that stays unknown."""
+
+    job: str
+    sent_at: str
+    choices: tuple[Choice, ...]
+
+
 @dataclass(slots=True)
 class ReconcileReport:
     """What `reconcile` found and did."""
@@ -55,6 +76,8 @@ class ReconcileReport:
     fetched: int = 0
     unfetched: int = 0
     orphans: list[Orphan] = field(default_factory=list)
+    undecided: list[Undecided] = field(default_factory=list)
+    """Creates that stay unknown, with what each may be."""
     missing: list[PredictionId] = field(default_factory=list)
     missing_cost: Micros = ZERO
     strangers: int = 0
@@ -118,6 +141,7 @@ class ReconcileReport:
                 }
                 for orphan in self.orphans[:_NAMED]
             ],
+            "undecided": [_undecided_json(one) for one in self.undecided[:_NAMED]],
             "missing": {
                 "predictions": len(self.missing),
                 "cost_usd": as_usd(self.missing_cost),
@@ -136,6 +160,23 @@ class ReconcileReport:
             "cost_usd": _costs(self.totals),
             "seconds": round(self.seconds, 3),
         }
+
+
+def _undecided_json(one: Undecided) -> dict[str, object]:
+    return {
+        "job": one.job,
+        "sent_at": one.sent_at,
+        "executions": [
+            {
+                "prediction": choice.provider_id,
+                "created_at": choice.created_at,
+                "status": choice.status,
+                "cost_usd": as_usd(choice.cost) if choice.cost is not None else None,
+                "image": choice.image or None,
+            }
+            for choice in one.choices
+        ],
+    }
 
 
 @dataclass(slots=True)
@@ -204,7 +245,7 @@ class CancelReport:
     refused: list[str] = field(default_factory=list)
     """Why some could not be asked for."""
     spared: int = 0
-    """Found by their input alone: perhaps a colleague's, so never cancelled."""
+    """Found by their input or time alone: perhaps a colleague's, so never cancelled."""
     cancelled: int = 0
     finished: int = 0
     """Succeeded anyway; kept."""

@@ -20,6 +20,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.model_card import kept_card, kept_cards
+from fluxbatch.domain.adoption import PRESUMED
 from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.run import fetching_outputs, open_ledger, open_network, serve
@@ -29,7 +30,6 @@ from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime, real_runtime
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
-from fluxbatch.ledger.operations.maintenance import BY_INPUT
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.queries.audit import KnownPrediction, latest_run, predictions_after
 from fluxbatch.maintenance.reports import CancelledEnd
@@ -215,7 +215,7 @@ def tracked(one: KnownPrediction) -> TrackedPrediction:
         one.key_fingerprint,
         one.key_label,
         one.intended,
-        by_input=one.adopted == BY_INPUT,
+        is_presumed=one.adopted in PRESUMED,
     )
 
 

@@ -114,6 +114,7 @@ def _page(
         "counts": counts,
         "states": _states(counts),
         "totals": totals.totals(db),
+        "found_by_time": totals.count_found_by_time(db),
         "notes": quality_notes.count_notes(db),
         "failures": _failures(db, seq),
         "invalid": runs_and_failures.invalid_rows(db, seq, _REASONS),

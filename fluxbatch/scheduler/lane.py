@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Literal
 
 import anyio
@@ -22,6 +23,8 @@ from fluxbatch.config.settings import Limits
 from fluxbatch.events import Events, LaneChanged
 from fluxbatch.infra.runtime import Clock
 from fluxbatch.scheduler.adaptive_limit import AdaptiveLimit
+from fluxbatch.scheduler.lane_state_file import KeptCreate
+from fluxbatch.scheduler.serial import SerialCreates
 from fluxbatch.scheduler.window import CreateWindow
 
 _SETTLE_WINDOWS = 1 / 30
@@ -33,7 +36,13 @@ Answer = Literal["pending", "counted", "uncounted"]
 class Lane:
     """Plain state; every change notifies `Lanes`, which grants what became possible."""
 
-    def __init__(self, account: str, keys: Sequence[ApiKey], limits: Limits) -> None:
+    def __init__(
+        self,
+        account: str,
+        keys: Sequence[ApiKey],
+        limits: Limits,
+        serial: SerialCreates | None = None,
+    ) -> None:
         self.account = account
         self.keys = list(keys)
         """Usable ones; empty: the lane is out."""
@@ -50,6 +59,12 @@ class Lane:
         self.unpaid: tuple[ApiKey, str] | None = None
         """402: this key waits until a prediction of the lane settles; with its message."""
         self._keys_used = 0
+        self.serial = serial
+        """None: creates may leave side by side."""
+        self.others: dict[tuple[str, int], tuple[KeptCreate, datetime]] = {}
+        """Other datasets' creates that hold a slot, and when it is free at the latest (UTC)."""
+        self.on_its_way: list[Permit] = []
+        """Granted and neither answered nor given up."""
 
     @property
     def is_out(self) -> bool:
@@ -73,8 +88,21 @@ class Lane:
         if self.held >= self.slots.allowed(now):
             return self.slots.wait_s(now)
         self.window.limit = self.creates.allowed(now)
-        window_s = self.window.wait_s(now)
-        return None if window_s is None else max(window_s, self.paused_until - now, 0.0)
+        window_s, serial_s = self.window.wait_s(now), self._serial_s(now)
+        if window_s is None or serial_s is None:
+            return None
+        return max(window_s, serial_s, self.paused_until - now, 0.0)
+
+    def _serial_s(self, now: float) -> float | None:
+        """Seconds until no create without an answer holds the next one up."""
+        if self.serial is None or not self.serial.is_on:
+            return 0.0
+        longest_s = 0.0
+        for permit in self.on_its_way:
+            if permit.left_at is None:
+                return None  # it is about to leave, or to be given back
+            longest_s = max(longest_s, permit.left_at + self.serial.bound_s - now)
+        return longest_s
 
     def next_key(self) -> ApiKey:
         """The keys of an account take turns."""
@@ -85,34 +113,42 @@ class Lane:
 class Permit:
     """A granted slot with an entry in its lane's window."""
 
-    def __init__(self, lane: Lane, clock: Clock, lag_s: float) -> None:
+    def __init__(self, lane: Lane, clock: Clock, lag_s: float, changed: Callable[[], None]) -> None:
         self.lane = lane
         self.key = lane.next_key()
+        self.left_at: float | None = None
+        """Monotonic."""
         self._clock = clock
         self._lag_s = lag_s
+        self._changed = changed
         self._answer: Answer = "pending"
-        self._left = False
+        lane.on_its_way.append(self)
 
     def leaves(self) -> None:
         """From here on the provider may count it."""
-        self._left = True
+        self.left_at = self._clock.monotonic()
+        self._changed()
 
     def withdraw(self) -> None:
         """The create did not leave, or the provider does not count it. Idempotent."""
         if self._answer == "pending":
             self._answer = "uncounted"
             self.lane.window.withdraw()
+            self._arrived()
 
     def answered(self) -> None:
         """The provider has answered: it counts for one window from now. Idempotent."""
-        self._count(self._clock.monotonic())
+        now = self._clock.monotonic()
+        if self._answer == "pending" and self.left_at is not None and self.lane.serial is not None:
+            self.lane.serial.saw_answer(now - self.left_at)
+        self._count(now)
 
     def given_up(self) -> None:
         """No answer came; it may still arrive for `reconcile.lag`. Idempotent."""
         self._count(self._clock.monotonic() + self._lag_s)
 
     def close(self) -> None:
-        if self._left:
+        if self.left_at is not None:
             self.given_up()
         else:
             self.withdraw()
@@ -121,6 +157,12 @@ class Permit:
         if self._answer == "pending":
             self._answer = "counted"
             self.lane.window.answer(at)
+            self._arrived()
+
+    def _arrived(self) -> None:
+        """The next one may leave."""
+        self.lane.on_its_way.remove(self)
+        self._changed()
 
 
 class _Waiter:
@@ -289,7 +331,7 @@ class Lanes:
         waiter = self._waiters.popleft()
         lane.held += 1
         lane.window.leave()
-        waiter.permit = Permit(lane, self._clock, self._lag_s)
+        waiter.permit = Permit(lane, self._clock, self._lag_s, self.changed)
         waiter.event.set()
 
 

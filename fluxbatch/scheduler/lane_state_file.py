@@ -14,6 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +41,12 @@ CREATE TABLE IF NOT EXISTS creates (
     PRIMARY KEY (dataset, prediction)
 ) WITHOUT ROWID
 """
+_PLACES = """
+CREATE TABLE IF NOT EXISTS places (dataset TEXT PRIMARY KEY, place TEXT NOT NULL) WITHOUT ROWID
+"""
+_PUT_PLACE = """
+INSERT INTO places VALUES (?, ?) ON CONFLICT (dataset) DO UPDATE SET place = excluded.place
+"""
 _PUT = """
 INSERT INTO creates VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (dataset, prediction) DO UPDATE SET state = excluded.state,
@@ -64,6 +71,15 @@ class KeptCreate:
     counted: bool
     at: Timestamp
     """When it was answered; when it left, as long as no answer is known."""
+    place: str = "another dataset"
+    """Where the dataset is, as people know it."""
+
+
+def kept_elsewhere(folder: Path, dataset: str) -> list[KeptCreate]:
+    """What other datasets than *dataset* have kept in any account's file, without its lock."""
+    paths = sorted(folder.glob("*.sqlite"))
+    found = [one for path in paths for one in _read_kept(path)]
+    return [one for one in found if one.dataset != dataset]
 
 
 class LaneFile:
@@ -81,25 +97,15 @@ class LaneFile:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.execute(_SCHEMA)
+            self._connection.execute(_PLACES)
+            self._connection.execute(_PUT_PLACE, (dataset, where))
         except (OSError, sqlite3.Error) as exc:
             raise FluxbatchError(f"cannot keep the lane's file in {str(place)!r}: {exc}") from exc
         self.dataset = dataset
 
     def kept(self) -> list[KeptCreate]:
         """Every create that may still matter."""
-        return [
-            KeptCreate(
-                dataset,
-                prediction,
-                state,
-                provider_id,
-                bool(counted),
-                Timestamp(datetime.fromtimestamp(at_us / 1e6, UTC), boot_id, boot_us / 1e6),
-            )
-            for dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us in (
-                self._connection.execute(_ALL)
-            )
-        ]
+        return _kept(self._connection)
 
     def put(
         self,
@@ -142,6 +148,49 @@ class LaneFile:
     def close(self) -> None:
         self._connection.close()
         self._lock.close()
+
+
+def kept_on_lanes_of(place: str, folder: Path) -> list[KeptCreate]:
+    """What other datasets hold on the lanes that the dataset at *place* has now."""
+    found = list[KeptCreate]()
+    for lock in sorted(folder.glob("*.lock")):
+        try:
+            is_its = json.loads(lock.read_text(encoding="utf-8"))["dataset"] == place
+            if is_its:
+                found += _read_kept(lock.with_suffix(".sqlite"))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return [one for one in found if one.state != "ended" and one.place != place]
+
+
+def _read_kept(path: Path) -> list[KeptCreate]:
+    """From a file that another process may hold; what cannot be read is not there yet."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return _kept(connection)
+    except sqlite3.Error:
+        return []
+
+
+def _kept(connection: sqlite3.Connection) -> list[KeptCreate]:
+    try:
+        places = dict(connection.execute("SELECT dataset, place FROM places"))
+    except sqlite3.OperationalError:  # kept by an earlier version
+        places = {}
+    return [
+        KeptCreate(
+            dataset,
+            prediction,
+            state,
+            provider_id,
+            bool(counted),
+            Timestamp(datetime.fromtimestamp(at_us / 1e6, UTC), boot_id, boot_us / 1e6),
+            places.get(dataset, "another dataset"),
+        )
+        for dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us in (
+            connection.execute(_ALL)
+        )
+    ]
 
 
 def record_left(prediction: int, at: Timestamp, file: LaneFile) -> None:

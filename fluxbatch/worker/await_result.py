@@ -84,6 +84,7 @@ async def read_prediction(context: WorkerContext, tracked: TrackedPrediction) ->
                 raise
         else:
             context.reached()
+            context.saw_poll(prediction)
             return prediction
     raise NoKeyWorks(tracked.key_label)
 
@@ -268,7 +269,7 @@ class _Watch:
             return self._overdue()
         if self._elapsed_s >= self._deadline_s and not self._cancel_asked:
             self._cancel_asked = True
-            if not self._watched.by_input:
+            if not self._watched.is_presumed:
                 await self._ask_to_stop()
         return None
 

@@ -27,13 +27,15 @@ from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
-from fluxbatch.provider import ProviderClient
+from fluxbatch.provider import Prediction, ProviderClient
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lanes
-from fluxbatch.scheduler.lane_state_file import LaneJournal
+from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneJournal
+from fluxbatch.scheduler.serial import SerialCreates
 from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.poll_schedule import PollSchedule
 from fluxbatch.worker.stop import Stop
+from fluxbatch.worker.unknown.provider_clock import ClockEstimate
 from fluxbatch.worker.webhook_inbox import WebhookInbox
 
 T = TypeVar("T")
@@ -66,11 +68,21 @@ class TrackedPrediction:
     key_label: str
     intended: datetime
     """UTC of its intent: no listing has it from before."""
-    by_input: bool = False
-    """Found by its input alone: it may be a colleague's, so it is never cancelled."""
+    is_presumed: bool = False
+    """Found by its input or its time alone: it may be a colleague's, so it is never cancelled."""
     kind: Hashable = ()
     """What its duration depends on."""
     outputs_wanted: int = 1
+
+
+@dataclass(slots=True)
+class Sending:
+    """A create between its intent and its answer."""
+
+    account: str
+    model: str
+    intended: Timestamp
+    left: Timestamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,15 @@ class WorkerContext:
     """Closed, unless `webhook_service` opens them."""
     dates: dict[str, tuple[datetime, Timestamp]] = field(default_factory=dict)
     """Account to the provider's own time, and the moment we read it; it may be seconds old."""
+    clocks: dict[str, ClockEstimate] = field(default_factory=dict)
+    """The provider's clock beside ours, by the boot whose creates told it."""
+    serial: SerialCreates = field(default_factory=lambda: SerialCreates("never", 30.0))
+    sending: dict[int, Sending] = field(default_factory=dict)
+    """By the prediction's number; a listing may have them before their answer comes."""
+    kept_elsewhere: Callable[[], list[KeptCreate]] = list
+    """What other datasets on this host have written of their creates. Blocks."""
+    has_listing: bool | None = None
+    """Whether the provider has a history to look in; None: nobody has asked."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
     other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
@@ -157,6 +178,19 @@ class WorkerContext:
     def card_of(self, model: str) -> ModelCard:
         """The card of a job's model; the run's own stands in for one that nobody knows."""
         return self.card if model == self.card.slug else self.other_cards.get(model, self.card)
+
+    @property
+    def longest_s(self) -> float:
+        """How long after its intent a process that lives gives a create up, at the latest."""
+        return SEND_WITHIN_S + self.settings.provider.timeout
+
+    @property
+    def late_s(self) -> float:
+        """How long after its intent a create may still turn up.
+
+        Source: docs/design/protocol.md 3.5.
+        """
+        return self.longest_s + self.settings.reconcile.lag
 
     def now_s(self) -> float:
         return self.runtime.clock.monotonic()
@@ -245,6 +279,13 @@ class WorkerContext:
         if message not in self._noticed:
             self._noticed.add(message)
             self.events.emit(Noticed(message))
+
+    def saw_poll(self, prediction: Prediction) -> None:
+        """A prediction was read: where inputs come back, creates need not wait for each other."""
+        was_on = self.serial.is_on
+        self.serial.saw_poll(tells_input=prediction.input is not None)
+        if was_on != self.serial.is_on:
+            self.lanes.changed()
 
     def reached(self) -> None:
         """The provider answered."""

@@ -18,11 +18,11 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.domain.adoption import PRESUMED
 from fluxbatch.domain.job import LIVE, JobState, PredictionId, PredictionState, as_sent
 from fluxbatch.domain.state_machine import PredictionEvent
-from fluxbatch.errors import ApiError
 from fluxbatch.infra.runtime import Timestamp
-from fluxbatch.ledger.operations.maintenance import BY_INPUT
+from fluxbatch.ledger.db.timestamps import later
 from fluxbatch.ledger.operations.outputs import WantedOutput
 from fluxbatch.ledger.operations.transitions import Evidence, TransitionResult
 from fluxbatch.ledger.queries.recovery import (
@@ -34,17 +34,18 @@ from fluxbatch.ledger.queries.recovery import (
     recent_durations,
     unfinished_outputs,
 )
-from fluxbatch.provider import Status
 from fluxbatch.scheduler.lane import Lane
-from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, record_ended
+from fluxbatch.scheduler.lane_state_file import KeptCreate, record_ended
 from fluxbatch.scheduler.window_recovery import SeenCreate, close_for_a_window, counts_from_s
 from fluxbatch.sink import ImageStore
-from fluxbatch.worker.context import SEND_WITHIN_S, OutputsToFetch, TrackedPrediction, WorkerContext
+from fluxbatch.worker.context import OutputsToFetch, TrackedPrediction, WorkerContext
+from fluxbatch.worker.inputs import sent_seed
+from fluxbatch.worker.other_slots import OtherSlots
 from fluxbatch.worker.poll_schedule import kind_of
-from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
-from fluxbatch.worker.submit import backoff_s, follow, sent_seed
+from fluxbatch.worker.submit import backoff_s, follow
+from fluxbatch.worker.unknown.create import UnknownCreate
+from fluxbatch.worker.unknown.resolve import UnknownResolver
 
-_OTHER_DATASET_POLL_S = 2.0
 _DURATIONS = 200
 _RECENT_WINDOWS = 20
 """More than one: a create given up counts later than those made after it, and refused ones not."""
@@ -54,10 +55,15 @@ class Recovery:
     """Takes up predictions that were alive when an earlier process ended."""
 
     def __init__(
-        self, context: WorkerContext, resolver: UnknownResolver, images: ImageStore
+        self,
+        context: WorkerContext,
+        resolver: UnknownResolver,
+        others: OtherSlots,
+        images: ImageStore,
     ) -> None:
         self._context = context
         self._resolver = resolver
+        self._others = others
         self._images = images
         self.done = anyio.Event()
         """The recovery of what an earlier process left behind."""
@@ -88,7 +94,7 @@ class Recovery:
             recent = await context.read(partial(recent_creates, account=lane.account, most=most))
             seed = partial(seed_lane, context, lane, recent)
             for kept in await context.runtime.to_thread(seed):
-                work.start_soon(self.watch_other_dataset, lane, kept, name="other-dataset")
+                self._others.take(lane, kept)
         await self.mark_unanswered(live)
         for one in live:
             if one.state in adopting:
@@ -113,10 +119,20 @@ class Recovery:
                 await self._context.move(
                     one.seq,
                     PredictionEvent.NO_ANSWER,
-                    Evidence(reason="the process ended before the answer"),
+                    Evidence(
+                        reason="the process ended before the answer", given_up=self._gave_up(one)
+                    ),
                     job=one.job.job_id,
                     lane=one.key_label,
                 )
+
+    def _gave_up(self, one: LivePrediction) -> Timestamp | None:
+        """When nobody waited for its answer any more, at the latest."""
+        now, longest_s = self._context.runtime.clock.now(), self._context.longest_s
+        if one.intended.boot_id != now.boot_id:
+            return None
+        record_ended = later(one.intended, longest_s)
+        return record_ended if record_ended.boot_s < now.boot_s else now
 
     async def adopt(
         self, one: LivePrediction, deliver: MemoryObjectSendStream[OutputsToFetch]
@@ -155,30 +171,9 @@ class Recovery:
         file_inputs = self._context.card_of(one.job.model).file_inputs
         sent = as_sent(one.job.input, file_inputs, one.control_url, seed)
         return UnknownCreate(
-            one.seq, one.job, sent, one.account, one.key_fingerprint, one.key_label, one.intended
-        )
-
-    async def watch_other_dataset(self, lane: Lane, kept: KeptCreate) -> None:
-        """Another dataset's prediction on this account: its slot is held until it has ended."""
-        context = self._context
-        deadline_s = context.settings.provider.deadline
-        until_s = context.now_s() + (deadline_s if kept.provider_id is None else 2 * deadline_s)
-        async with context.lanes.held(lane):
-            has_ended = False
-            while not has_ended and context.now_s() < until_s:
-                await anyio.sleep(context.jittered(_OTHER_DATASET_POLL_S))
-                has_ended = await self._has_ended(lane, kept)
-        context.journals[lane.account].note(partial(_end_other, kept.prediction, kept.dataset))
-
-    async def _has_ended(self, lane: Lane, kept: KeptCreate) -> bool:
-        if kept.provider_id is None or not lane.keys:
-            return False
-        try:
-            client = self._context.clients[lane.keys[0].fingerprint]
-            prediction = await client.get(PredictionId(kept.provider_id))
-        except ApiError:
-            return False
-        return prediction.status is not Status.NOT_FINISHED
+            one.seq, one.job, sent, one.account, one.key_fingerprint, one.key_label, one.intended,
+            one.left, one.given_up or self._gave_up(one),
+        )  # fmt: skip
 
 
 def unfinished_deliveries(
@@ -218,7 +213,7 @@ def seed_lane(
     file = context.journals[lane.account].file
     now, monotonic = context.runtime.clock.now(), context.now_s()
     lag_s = context.settings.reconcile.lag
-    longest_s = SEND_WITHIN_S + context.settings.provider.timeout
+    longest_s = context.longest_s
     kept = [create for create in file.kept() if create.dataset != file.dataset]
     seen = [SeenCreate(one.intended, one.answered, one.given_up) for one in recent]
     seen += [
@@ -245,14 +240,10 @@ def tracked_prediction(one: LivePrediction, provider_id: str) -> TrackedPredicti
         one.key_fingerprint,
         one.key_label,
         one.intended.utc,
-        by_input=one.adopted == BY_INPUT,
+        is_presumed=one.adopted in PRESUMED,
         kind=kind_of(one.job.input),
         outputs_wanted=one.job.outputs_wanted,
     )
-
-
-def _end_other(prediction: int, dataset: str, file: LaneFile) -> None:
-    file.end(prediction, dataset)
 
 
 async def _send(delivery: OutputsToFetch, deliver: MemoryObjectSendStream[OutputsToFetch]) -> None:

@@ -14,15 +14,7 @@ from functools import partial
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fluxbatch.domain.job import (
-    FailureClass,
-    Input,
-    JobState,
-    PredictionState,
-    as_sent,
-    derived_seed,
-    given_seed,
-)
+from fluxbatch.domain.job import FailureClass, Input, JobState, PredictionState
 from fluxbatch.domain.money import as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import (
@@ -51,12 +43,15 @@ from fluxbatch.worker.context import (
     LEDGER_GONE,
     SEND_WITHIN_S,
     OutputsToFetch,
+    Sending,
     TrackedPrediction,
     WorkerContext,
 )
 from fluxbatch.worker.create_outcome import PAUSE_UNREACHABLE_S, accepted, note_outcome, refused
+from fluxbatch.worker.inputs import sent_input, sent_seed
 from fluxbatch.worker.poll_schedule import kind_of
-from fluxbatch.worker.resolve_unknown import UnknownCreate, UnknownResolver
+from fluxbatch.worker.unknown.create import UnknownCreate
+from fluxbatch.worker.unknown.resolve import UnknownResolver
 from fluxbatch.worker.upload_cache import UploadCache
 
 _BACKOFF_S = 1.0
@@ -70,6 +65,8 @@ class _Submitted:
     moved: TransitionResult
     tracked: TrackedPrediction | None = None
     """Set while it runs."""
+    left: Timestamp | None = None
+    given_up: Timestamp | None = None
 
 
 class Submitter:
@@ -145,12 +142,17 @@ class Submitter:
         """From the intent to the prediction's end, all of it within the slot."""
         context = self._context
         sent = sent_input(context, job, control_url)
-        bought = await self._create(job, permit, intent, sent, intent_at)
+        sending = Sending(permit.lane.account, job.model, intent_at)
+        context.sending[intent.prediction_seq] = sending
+        try:
+            bought = await self._create(job, permit, intent, sent, sending)
+        finally:
+            del context.sending[intent.prediction_seq]
         moved, tracked = bought.moved, bought.tracked
         if moved.state is PredictionState.UNKNOWN:
             unanswered = UnknownCreate(
                 intent.prediction_seq, job, sent, permit.lane.account, permit.key.fingerprint,
-                permit.key.label, intent_at,
+                permit.key.label, intent_at, bought.left, bought.given_up,
             )  # fmt: skip
             moved, tracked = await self._resolver.resolve(unanswered)
         delivery = None
@@ -205,14 +207,13 @@ class Submitter:
         return intent
 
     async def _create(
-        self, job: QueuedJob, permit: Permit, intent: Intent, sent: Input, intent_at: Timestamp
+        self, job: QueuedJob, permit: Permit, intent: Intent, sent: Input, sending: Sending
     ) -> _Submitted:
         """Send it, once, and make what the answer means durable."""
-        context, lane = self._context, permit.lane
-        left: list[Timestamp] = []
+        context, lane, intent_at = self._context, permit.lane, sending.intended
 
         def leaves() -> None:
-            left.append(context.runtime.clock.now())
+            sending.left = context.runtime.clock.now()
             permit.leaves()
 
         guard = not_after(context.runtime.clock, intent_at.boot_s + SEND_WITHIN_S, leaves)
@@ -241,7 +242,7 @@ class Submitter:
         given_up = event is PredictionEvent.NO_ANSWER
         evidence = replace(
             evidence,
-            left=left[0] if left else None,
+            left=sending.left,
             answered=None if given_up else answered,
             given_up=answered if given_up else None,
         )
@@ -249,7 +250,8 @@ class Submitter:
         moved = await context.move(
             intent.prediction_seq, event, evidence, job=job.job_id, lane=lane.label
         )
-        return _Submitted(moved, tracked if moved.state is PredictionState.RUNNING else None)
+        record_running = tracked if moved.state is PredictionState.RUNNING else None
+        return _Submitted(moved, record_running, evidence.left, evidence.given_up)
 
     async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
@@ -315,21 +317,6 @@ async def follow(
     if moved.wanted is None:
         return moved, None
     return moved, OutputsToFetch.of(tracked, moved.wanted, moved.attempt, end.urls)
-
-
-def sent_input(context: WorkerContext, job: QueuedJob, control_url: str | None) -> Input:
-    """The input as it leaves: the control image's URL and the seed filled in, nothing else."""
-    seed = sent_seed(context, job)
-    return as_sent(job.input, context.card_of(job.model).file_inputs, control_url, seed)
-
-
-def sent_seed(context: WorkerContext, job: QueuedJob) -> int | None:
-    """The seed as it leaves; None where the provider is to choose."""
-    if "seed" in job.input:
-        return given_seed(job.input)
-    card = context.card_of(job.model)
-    derives = context.settings.inputs.seed == "derived" and card.takes_derived_seed
-    return derived_seed(job.job_id, job.reseed) if derives else None
 
 
 def backoff_s(context: WorkerContext, moved: TransitionResult) -> float:

@@ -109,6 +109,11 @@ class WebhookInbox:
         self._any_late = anyio.Event()
         self._asked_for_cost: set[Hashable] = set()
 
+    @property
+    def are_open(self) -> bool:
+        """Whether anything may be told."""
+        return self._names is not None
+
     def open(self, names: WebhookUrls) -> None:
         """From now on creates name a webhook."""
         self._names = names

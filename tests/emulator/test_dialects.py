@@ -35,6 +35,38 @@ def test_each_dialect_reads_its_own_auth_header_only(
     assert _listed(docs, card_header).status == 200
 
 
+def test_a_poll_tells_exactly_what_each_dialect_names(
+    clock: FakeClock, core: ProviderCore, docs: ProviderCore
+) -> None:
+    """
+    The card names status, id, output and metrics, of a failure why; what was asked for it never
+    gives back. The documentation does.
+    """
+    for one in (core, docs):
+        one.faults["prediction_error"] = {"chance": 1, "match": "bad"}
+        one.faults["bill_errors"] = 1
+    good, bad = buy(core, "good"), buy(core, "bad")
+    told = buy(docs, "good")
+    card = {"status", "predictionID", "output", "metrics"}
+
+    assert set(read(core, good)) == card
+    clock.pass_(10)
+
+    assert set(read(core, good)) == card
+    assert set(read(core, bad)) == card | {"message", "details"}
+    documented = {"id", "input", "status", "output", "logs", "metrics", "urls"}
+    assert set(read(docs, told)) == documented
+
+
+def test_a_provider_may_have_no_listing(clock: FakeClock) -> None:
+    """
+    The card knows none: then there is no such address.
+    """
+    without = make_core(clock, has_listing=False)
+
+    assert _listed(without, {"x-api-key": "k"}).status == 404
+
+
 def test_error_bodies_differ(core: ProviderCore, docs: ProviderCore) -> None:
     """
     The card has a message and details in words; the docs an error and details as an object.

@@ -30,7 +30,7 @@ def test_a_prediction_runs_for_its_duration_and_then_has_its_images(
     assert len(answer["output"]) == 3
     assert answer["metrics"]["cost"] == 0.025
     assert answer["predictionID"] == prediction
-    assert answer["input"] == order(num_outputs=3)["input"]
+    assert core.executor.history[0].input == order(num_outputs=3)["input"]
 
 
 def test_durations_are_lognormal_around_the_median(clock: FakeClock) -> None:

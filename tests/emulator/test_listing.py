@@ -143,11 +143,12 @@ def test_a_moving_listing_repeats_rows_and_a_skipping_one_misses_them(
 
 
 def test_strangers_are_listed_and_readable_but_not_in_the_books(
-    clock: FakeClock, core: ProviderCore
+    clock: FakeClock,
 ) -> None:
     """
     One of its own input, one of an equal input: neither counts, neither makes ours a double.
     """
+    core = make_core(clock, dialect="docs")
     core.faults.merge({"list_strangers": 1, "list_strangers_equal": 1})
     mine = buy(core)
     clock.pass_(10)

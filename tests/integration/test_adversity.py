@@ -27,19 +27,26 @@ _TRANSIENT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process("--speed", str(SPEED), "--image-size", "64", "--duration", "5") as one:
+@pytest.fixture(params=["card", "docs"])
+def emulator(request: pytest.FixtureRequest) -> Iterator[EmulatorProcess]:
+    flags = ("--speed", str(SPEED), "--image-size", "64", "--duration", "5")
+    with emulator_process(*flags, dialect=request.param) as one:
         yield one
 
 
-async def test_every_transient_fault_at_once_ends_with_every_job_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", ["card", "docs"])
+async def test_every_transient_fault_at_once_ends_with_every_job_done(
+    tmp_path: Path, dialect: str
+) -> None:
     """
     One time in ten each: no job fails, none is billed twice.
     """
-    settings = {"reconcile": {"patience": 60.0}, "provider": {"deadline": 60.0}}
+    settings = {
+        "reconcile": {"patience": 60.0, "sole_user": True},
+        "provider": {"deadline": 60.0},
+    }
     bench = Bench(tmp_path, settings=settings)
-    async with provider(duration_s=1.0) as emulator:
+    async with provider(duration_s=1.0, dialect=dialect) as emulator:
         emulator.core.faults.merge(dict.fromkeys(_TRANSIENT, 0.1))
         summary = await bench.run(emulator.base_url, bench.write(make_rows(30)))
 

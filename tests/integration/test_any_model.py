@@ -268,7 +268,7 @@ async def test_two_models_share_a_dataset_and_each_finds_its_lost_creates(tmp_pa
     """
     first = bench(tmp_path, "flux-mosaic")
     second = bench(tmp_path, "flux-dev-t2i")
-    async with provider() as emulator:
+    async with provider(dialect="docs") as emulator:
         emulator.core.faults.merge({"create_reset_after": 1, "list_500": 1})
         first.settings = {**first.settings, "reconcile": {"lag": 0.3, "patience": 0.0}}
         lost = await first.run(emulator.base_url, first.write([{"prompt": "a door"}], "one.jsonl"))
@@ -383,7 +383,7 @@ async def test_an_execution_of_any_model_that_the_ledger_forgot_is_adopted(tmp_p
     """
     at = bench(tmp_path, "flux-mosaic", price="0.0125")
     row: dict[str, object] = {"prompt": "a door", "palette": ["red", "gold"], "strength": 1}
-    async with provider() as emulator:
+    async with provider(dialect="docs") as emulator:
         await at.run(emulator.base_url, at.write([row]))
         (first,) = sent(emulator)
         for values in (first, {**first, "palette": ["gold", "red"]}):

@@ -5,6 +5,7 @@ Source: docs/design/provider-api.md "Errors".
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,45 @@ def _failures(bench: Bench) -> dict[str, int]:
     return dict(bench.query("SELECT failure, COUNT(*) FROM failures GROUP BY failure"))
 
 
-async def test_a_create_without_an_answer_is_found_and_never_sent_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dialect", "found"), [("docs", "by input"), ("card", "by time")])
+async def test_a_create_without_an_answer_is_found_and_never_sent_again(
+    tmp_path: Path, dialect: str, found: str
+) -> None:
     """
-    The connection dies after the provider accepted; the run finds it in the listing.
+    The connection dies after the provider accepted; the run finds it in the listing, by its input
+    where that is told, else by its time.
     """
-    bench = Bench(tmp_path)
-    async with provider() as emulator:
+    bench = Bench(tmp_path, settings={"reconcile": {"sole_user": True}})
+    async with provider(dialect=dialect) as emulator:
         emulator.core.faults["create_reset_after"] = 0.5
         summary = await bench.run(emulator.base_url, bench.write(make_rows(12)))
 
         assert summary.exit_code is ExitCode.DONE
         assert emulator.stats["created"] == emulator.stats["billed"] == 12
         assert emulator.stats["double_billed"] == 0
+    adopted = bench.query("SELECT DISTINCT adopted FROM predictions WHERE adopted IS NOT NULL")
+    assert adopted == [(found,)]
+    told = [json.loads(path.read_text()) for path in (bench.out / "images").rglob("*.json")]
+    assert {facts["adopted"] for facts in told if "adopted" in facts} == {found}
+
+
+async def test_where_others_may_create_too_a_lost_create_is_nobodys_without_its_input(
+    tmp_path: Path,
+) -> None:
+    """
+    It may be a colleague's: nothing is bought again, its money stays reserved, exit 7.
+    """
+    bench = Bench(tmp_path)
+    async with provider() as emulator:
+        emulator.core.faults["create_reset_after"] = {"chance": 1, "match": "lighthouse, 3"}
+        summary = await bench.run(emulator.base_url, bench.write(make_rows(6)))
+
+        assert summary.exit_code is ExitCode.UNKNOWN_LEFT
+        assert summary.jobs.unknown == 1
+        assert summary.dataset.reserved == 25_000
+        assert emulator.stats["created"] == emulator.stats["billed"] == 6
+    ends = bench.query("SELECT state, at_risk, provider_id FROM predictions WHERE at_risk")
+    assert ends == [("unknown", 1, None)]
 
 
 async def test_a_create_that_never_arrived_is_sent_again_only_when_two_listings_lack_it(
@@ -59,7 +87,7 @@ async def test_unknown_creates_that_cannot_be_looked_for_are_held_with_their_mon
     The listing is down: the job is not bought again, the money stays reserved, exit 7.
     """
     bench = Bench(tmp_path, settings={"reconcile": {"patience": 0.5}})
-    async with provider() as emulator:
+    async with provider(dialect="docs") as emulator:
         emulator.core.faults.merge({"create_500_after": {"chance": 1, "times": 1}, "list_500": 1.0})
         summary = await bench.run(emulator.base_url, bench.write(make_rows(3)))
 
@@ -72,6 +100,25 @@ async def test_unknown_creates_that_cannot_be_looked_for_are_held_with_their_mon
         after = await bench.run(emulator.base_url, bench.write(make_rows(3)))
         assert after.exit_code is ExitCode.DONE
         assert emulator.stats["created"] == 3
+
+
+async def test_a_provider_without_a_listing_is_said_at_the_start_and_holds_what_is_lost(
+    tmp_path: Path,
+) -> None:
+    """
+    Nothing can be looked for: the money is held, nothing is bought again, and the run ends.
+    """
+    bench = Bench(tmp_path, settings={"reconcile": {"sole_user": True}})
+    async with provider(has_listing=False) as emulator:
+        emulator.core.faults["create_reset_after"] = {"chance": 1, "match": "lighthouse, 1"}
+        summary = await bench.run(emulator.base_url, bench.write(make_rows(4)))
+
+        assert summary.exit_code is ExitCode.UNKNOWN_LEFT
+        assert (summary.jobs.unknown, summary.dataset.reserved) == (1, 25_000)
+        assert emulator.stats["created"] == 4
+    said = [event.message for event in bench.heard if isinstance(event, Noticed)]
+    assert "no listing" in said[0]
+    assert "webhook.public_url" in said[0]
 
 
 @pytest.mark.parametrize(

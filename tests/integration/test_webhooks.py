@@ -22,7 +22,7 @@ from fluxbatch.events import Noticed, PredictionMoved
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.provider import WebhookAddress, WebhookAttempt, WebhookReceiver, WebhookUrls
 from fluxbatch.provider.webhook_listener import listening
-from fluxbatch.worker import resolve_unknown, submit
+from fluxbatch.worker import context, submit
 from tests.support.running import Bench, make_rows, provider
 
 LOOPBACK = {"public_url": "http://127.0.0.1:0", "listen": "127.0.0.1:0"}
@@ -323,7 +323,7 @@ async def test_a_create_that_comes_after_it_counted_as_absent_is_known_by_its_we
     Later than any bound, and bought again by then. What both cost is in the books of both sides.
     """
     monkeypatch.setattr(submit, "SEND_WITHIN_S", 0.5)
-    monkeypatch.setattr(resolve_unknown, "SEND_WITHIN_S", 0.5)
+    monkeypatch.setattr(context, "SEND_WITHIN_S", 0.5)
     bench = _bench(tmp_path)
     bench.settings = {**bench.settings, "limits": {"concurrent": 2}}
     async with provider(duration_s=20.0) as emulator:

@@ -17,9 +17,9 @@ from tests.support.object_store import ObjectStore, object_store
 _FLAGS = ("--speed", str(SPEED), "--image-size", "64", "--duration", "5")
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process(*_FLAGS) as running:
+@pytest.fixture(params=["card", "docs"])
+def emulator(request: pytest.FixtureRequest) -> Iterator[EmulatorProcess]:
+    with emulator_process(*_FLAGS, dialect=request.param) as running:
         yield running
 
 

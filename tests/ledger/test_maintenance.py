@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from fluxbatch.domain.adoption import BY_INPUT
 from fluxbatch.domain.job import JobState, PredictionId
 from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.operations.maintenance import (
-    BY_INPUT,
     AdoptOrphan,
     RecordCancelRequest,
     RecordRead,

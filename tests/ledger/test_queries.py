@@ -26,7 +26,7 @@ from fluxbatch.ledger.operations.uploads import (
 from fluxbatch.ledger.queries.queue import QUEUE_START, pending_jobs
 from fluxbatch.ledger.queries.recovery import (
     dataset_id,
-    known_prediction_ids,
+    known_creates,
     live_predictions,
     recent_creates,
     unfinished_outputs,
@@ -101,7 +101,7 @@ def test_ids_that_the_ledger_bears_are_told_from_strangers(books: Books) -> None
     A listing holds other people's predictions too.
     """
     books.run_one()
-    assert known_prediction_ids(books.db, ["provider-1", "stranger"]) == {"provider-1"}
+    assert set(known_creates(books.db, ["provider-1", "stranger"])) == {"provider-1"}
 
 
 def test_two_ledgers_never_have_one_name(connect: Connect, tmp_path: Path) -> None:

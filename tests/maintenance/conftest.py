@@ -13,6 +13,16 @@ from tests.support.running import Bench, provider
 
 @pytest.fixture
 async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
-    """Jobs of 0.1 s, images of 64 by 64; times scaled as in `tests.support.running`."""
+    """Jobs of 0.1 s, images of 64 by 64; times scaled as in `tests.support.running`.
+
+    Of a provider that gives inputs back, as the documentation's does.
+    """
+    async with provider(dialect="docs") as emulator:
+        yield Ward(Bench(tmp_path), emulator)
+
+
+@pytest.fixture
+async def card_ward(tmp_path: Path) -> AsyncIterator[Ward]:
+    """Of a provider that answers as the card says: it gives no input back."""
     async with provider() as emulator:
         yield Ward(Bench(tmp_path), emulator)

@@ -23,6 +23,7 @@ from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.retry import Retried, Retry
 from fluxbatch.ledger.writer import commit
 from fluxbatch.maintenance import (
+    ByHand,
     CancelReport,
     MaintenanceRequest,
     ReconcileReport,
@@ -108,8 +109,11 @@ class Ward:
             folder,
         )
 
-    async def reconcile(self, *, adopt: bool = False, keys: Keys = (KEY,)) -> ReconcileReport:
-        return await reconcile_dataset(self.request(keys), Events(self.heard.append), adopt=adopt)
+    async def reconcile(
+        self, *, adopt: bool = False, by_hand: ByHand | None = None, keys: Keys = (KEY,)
+    ) -> ReconcileReport:
+        events = Events(self.heard.append)
+        return await reconcile_dataset(self.request(keys), events, adopt=adopt, by_hand=by_hand)
 
     async def repair(self, *, keys: Keys = (KEY,)) -> RepairReport:
         return await repair_dataset(self.request(keys), Events(self.heard.append))

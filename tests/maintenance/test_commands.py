@@ -19,7 +19,8 @@ _ROWS = 3
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
+    with emulator_process(dialect="docs") as running:  # which gives inputs back
+        running.faults(any_auth=1)
         yield running
 
 

@@ -36,6 +36,7 @@ async def test_a_finished_dataset_agrees_with_the_provider(ward: Ward) -> None:
         "read_again": {"recovered": 0, "not_alive": 0, "still_alive": 0},
         "images": {"fetched": 0, "left": 0},
         "orphans": [],
+        "undecided": [],
         "missing": {"predictions": 0, "cost_usd": "0.00", "ids": []},
         "strangers": 0,
         "price_drift": [],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from tests.simulation.life import Doom
 
@@ -103,6 +103,12 @@ class Plan:
     webhooks: bool = False
     spoilt_webhooks: float = 0.0
     """How often one comes garbled before it comes whole."""
+    dialect: Literal["card", "docs"] = "docs"
+    """The card's answers do not give the input back."""
+    serial_creates: Literal["auto", "always", "never"] = "auto"
+    sole_user: bool = False
+    """Whether the engine is told that nobody else creates anything; then nobody does."""
+    has_listing: bool = True
     audits: bool = True
     """Whether the ledger is checked after every commit; thousands of jobs are too many for that."""
 
@@ -151,7 +157,32 @@ def plan_of(seed: int) -> Plan:
         derived_seeds=random.random() < 0.9,
     )
     invocations = _invocations(random, plan, bad)
-    return _with_webhooks(replace_invocations(plan, invocations))
+    return _with_contract(_with_webhooks(replace_invocations(plan, invocations)))
+
+
+def _with_contract(plan: Plan) -> Plan:
+    """What the provider tells of its executions, and what the user says of the organisation."""
+    random = Random(f"fluxbatch contract {plan.seed}")  # of its own, as below
+    sole = random.random() < 0.5
+    switches = dict(plan.switches)
+    if random.random() < 0.2:
+        switches["total_cap"] = random.choice((1.0, 3.0))
+    plan = replace(
+        plan,
+        dialect=random.choice(("card", "card", "docs")),
+        serial_creates=random.choice(("auto", "auto", "always", "never")),
+        sole_user=sole,
+        has_listing=random.random() >= 0.08,
+        switches=switches,
+    )
+    if not sole:
+        return plan
+    alone = [replace(one, faults=_without_others(one.faults)) for one in plan.invocations]
+    return replace_invocations(plan, alone)
+
+
+def _without_others(faults: Mapping[str, float]) -> dict[str, float]:
+    return {name: chance for name, chance in faults.items() if "stranger" not in name}
 
 
 def _with_webhooks(plan: Plan) -> Plan:

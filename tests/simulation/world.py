@@ -162,7 +162,7 @@ class World:
             outcome = await self.invoke(Invocation(dataset=number, pause_s=5.0, badness=0.0))
             if outcome.code in (ExitCode.DONE, ExitCode.SOME_FAILED):
                 return
-            if outcome.code == ExitCode.UNKNOWN_LEFT and self.judge.may_stay_unknown():
+            if outcome.code == ExitCode.UNKNOWN_LEFT and self.judge.may_stay_unknown(number):
                 return
         raise Violation(f"undisturbed runs do not end every row: {outcome}")
 
@@ -294,6 +294,7 @@ class World:
         """The machine is off and on again; lane files were never synced."""
         self.disk.power_cut()
         self.clock.reboot()
+        self.judge.clocks_are_forgotten()
         luck = self._random(f"{self._number}/cut").random()
         if luck < 0.5 and self._lanes.exists():
             for path in self._lanes.glob("*.sqlite*"):
@@ -306,8 +307,9 @@ class World:
         run, day, whole = (None if cap is None else Micros(cap) for cap in one.caps)
         limits = Limits(creates=plan.creates, window=plan.window_s, concurrent=plan.concurrent)
         provider = Provider.model_construct(
-            base_url=BASE_URL, dialect="card", auth="x-api-key", timeout=plan.timeout_s,
-            deadline=plan.deadline_s,
+            base_url=BASE_URL, dialect=plan.dialect,
+            auth="x-api-key" if plan.dialect == "card" else "bearer", timeout=plan.timeout_s,
+            deadline=plan.deadline_s, serial_creates=plan.serial_creates,
         )  # fmt: skip
         budget = Budget.model_construct(per_run=run, per_day=day, per_dataset=whole, timezone="UTC")
         return base_settings().model_copy(
@@ -316,7 +318,9 @@ class World:
                 "provider": provider,
                 "budget": budget,
                 "webhook": Webhook(public_url=HOOKS_URL if plan.webhooks else None),
-                "reconcile": Reconcile(lag=plan.lag_s, patience=8 * plan.lag_s),
+                "reconcile": Reconcile(
+                    lag=plan.lag_s, patience=8 * plan.lag_s, sole_user=plan.sole_user
+                ),
                 "sink": SinkSettings(
                     min_free=0, downloads=3, **_KEPT[(plan.seed + self._number) % len(_KEPT)]
                 ),
@@ -350,6 +354,8 @@ def _far_settings(plan: Plan) -> emulator.EmulatorSettings:
         latency_s=plan.latency_s,
         jitter_s=plan.jitter_s,
         keys=tuple(key_texts(plan)),
+        dialect=plan.dialect,
+        has_listing=plan.has_listing,
     )
 
 

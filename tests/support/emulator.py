@@ -21,6 +21,7 @@ class EmulatorProcess:
 
     process: subprocess.Popen[str]
     origin: str
+    dialect: str = "card"
 
     @property
     def base_url(self) -> str:
@@ -61,14 +62,15 @@ class EmulatorProcess:
 
 
 @contextmanager
-def emulator_process(*flags: str) -> Iterator[EmulatorProcess]:
+def emulator_process(*flags: str, dialect: str = "card") -> Iterator[EmulatorProcess]:
     """`python -m fluxbatch.emulator` on a free port; `QUICK` unless told otherwise."""
     command = [sys.executable, "-m", "fluxbatch.emulator", "--port", "0", *(flags or QUICK)]
+    command += ["--dialect", dialect]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert "listening on" in line, line
-            yield EmulatorProcess(process, line.split()[-1].removesuffix("/v1"))
+            yield EmulatorProcess(process, line.split()[-1].removesuffix("/v1"), dialect)
         finally:
             process.kill()

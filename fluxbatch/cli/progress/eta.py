@@ -50,9 +50,9 @@ class Eta:
         recent = self._per_second(0)
         latest = self._per_second(len(self._seen) // 2)
         if recent is None:
-            return "too early to say how long"
+            return status.waits or "too early to say how long"
         if latest is None:
-            return "nothing has ended lately"
+            return _standing_words(status)
         ended = self._seen[-1][1] - self._seen[0][1]
         doubt = _SPREAD / math.sqrt(ended)
         fast, slow = sorted((jobs_left / recent, jobs_left / latest))
@@ -97,6 +97,20 @@ def _beyond_the_caps(status: RunStatus) -> int:
     if not rooms or each <= 0:
         return 0
     return max(0, pending - max(0, int(min(rooms) / each + 1e-9)))
+
+
+def _standing_words(status: RunStatus) -> str:
+    """Nothing has ended lately: what everything waits for."""
+    running = status.jobs.of(JobState.ACTIVE) - status.jobs.in_doubt
+    if status.waits:
+        return status.waits
+    if running:
+        return f"{count(running, 'prediction')} under way, none has ended lately"
+    if status.jobs.of(JobState.GENERATED):
+        return f"{count(status.jobs.of(JobState.GENERATED), 'job')} to be fetched"
+    if status.jobs.in_doubt:
+        return f"looking for {count(status.jobs.in_doubt, 'create')} without an answer"
+    return f"{count(status.jobs.of(JobState.PENDING), 'job')} wait for their next try"
 
 
 def _ended(status: RunStatus) -> int:

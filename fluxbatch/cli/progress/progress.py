@@ -6,6 +6,7 @@ reads nothing, and counts nothing: every number comes from a status.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter, deque
@@ -39,6 +40,7 @@ from fluxbatch.events import (
 from fluxbatch.ledger.queries.runs_and_failures import FailedJob
 
 _PLAIN_EVERY_S = 10.0
+_FIGURES = re.compile(r"[0-9]+")
 _READING_EVERY_S = 1.0
 _TROUBLES_KEPT = 5
 _SAME_SHOWN = 3
@@ -114,6 +116,7 @@ class PlainProgress:
         self._told_s = -_PLAIN_EVERY_S
         self._read_s = now()
         self._last = ""
+        self._waits = ""
         self._failures: Counter[str] = Counter()
 
     def hear(self, event: Event, /) -> None:
@@ -129,7 +132,10 @@ class PlainProgress:
             or jobs.of(JobState.GENERATED)
             or jobs.of(JobState.ACTIVE) > jobs.in_doubt
         )
-        due = status.elapsed_s - self._told_s >= _PLAIN_EVERY_S
+        kind = _FIGURES.sub("", status.waits)
+        begins_to_wait = bool(kind) and kind != self._waits
+        self._waits = kind
+        due = begins_to_wait or status.elapsed_s - self._told_s >= _PLAIN_EVERY_S
         line = status_line(status, self._eta.remaining(status))
         if (due or is_last) and line.partition("]")[2] != self._last:
             self._told_s = status.elapsed_s
@@ -267,6 +273,8 @@ def status_line(status: RunStatus, left: str) -> str:
         parts.append(f"{jobs.in_doubt} unknown")
     parts += [f"{used}/{allowed} creates", f"{dollars(status.run.spent)} spent"]
     parts.append("buying no more" if status.stopping else left)
+    if status.waits and not status.stopping and status.waits not in left:
+        parts.append(f"nothing is created: {status.waits}")
     return f"[{clock(status.elapsed_s)}] " + " · ".join(parts)
 
 

@@ -210,8 +210,12 @@ def _money(status: RunStatus) -> str:
 def _time(frame: Frame) -> list[str]:
     status = frame.status
     left = stopping_words(status.stopping) if status.stopping else frame.left
-    first, _, then = left.partition("; ")
-    return [f"{clock(status.elapsed_s)} · {first}", *([then] if then else [])]
+    waits = status.waits if not status.stopping else ""
+    first, _, then = (left.removeprefix(waits) if waits else left).partition("; ")
+    return [
+        f"{clock(status.elapsed_s)} · {first or 'nothing is created'}",
+        *filter(None, (then, *waits.split("; "))),
+    ]
 
 
 def _labelled(label: str, text: str) -> Text:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-
-from pydantic import BaseModel
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.progress import Progress, progress
 from fluxbatch.cli.render.status import status_lines
-from fluxbatch.config.settings import Limits
 from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.slot_waits import shaped, waits_of
 from fluxbatch.dataset.status import dataset_status
 from fluxbatch.engine.status import LaneStatus, RunStatus
 from fluxbatch.ledger.db.database import Database
@@ -25,12 +24,6 @@ from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.live_run import WatchedRun, lane_traffic, watched_run
 
 _EVERY_S = 1.0
-
-
-class _Shaped(BaseModel):
-    """The part of a run's settings that a watcher needs."""
-
-    limits: Limits = Limits()
 
 
 def watch_folder(
@@ -43,7 +36,8 @@ def watch_folder(
                 with folder.reader() as db:
                     run = watched_run(db)
                     if run is not None:
-                        shown.show(status_of(db, run, datetime.now(UTC)))
+                        status = status_of(db, run, datetime.now(UTC))
+                        shown.show(replace(status, waits=waits_of(folder, run, status.jobs)))
                 sleep(_EVERY_S)
     else:
         console.info("no run is at work here; where it stands:")
@@ -61,7 +55,7 @@ def _shown(console: Console, folder: Folder) -> Iterator[Progress]:
 
 def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
     """What the run's own screen would show, but for a lane's health: that only it knows."""
-    limits = _Shaped.model_validate_json(run.settings_json).limits
+    limits = shaped(run).limits
     manifest = runs_and_failures.latest_manifest(db)
     jobs, failures = totals.JobCounts({}, 0, 0, 0), list[runs_and_failures.FailedJob]()
     if manifest is not None:

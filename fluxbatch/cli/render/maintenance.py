@@ -36,6 +36,7 @@ def reconcile_lines(report: ReconcileReport, folder: Path) -> Iterator[str]:
     yield from _read_again_lines(report)
     yield from _image_lines(report.fetched, report.unfetched)
     yield from _orphan_lines(report)
+    yield from _undecided_lines(report)
     if report.missing:
         cost = dollars(report.missing_cost)
         yield f"  {len(report.missing):,} booked here ({cost}) and unknown to the provider:"
@@ -85,13 +86,35 @@ def _orphan_lines(report: ReconcileReport) -> Iterator[str]:
         yield f"      and {more:,} more (--json names them)"
 
 
+def _undecided_lines(report: ReconcileReport) -> Iterator[str]:
+    """Each create that stays unknown, and every execution that may be it."""
+    shown = [one for one in report.undecided if one.choices]
+    if shown:
+        yield "  creates that stay unknown, and the executions that each may be:"
+    for one in shown[:_NAMED]:
+        yield f"      job {one.job[:8]}, sent {_when(one.sent_at)} UTC"
+        for choice in one.choices:
+            cost = dollars(choice.cost) if choice.cost is not None else "cost unknown"
+            told = f"{_when(choice.created_at)}  {choice.status}  {cost}"
+            yield f"          {choice.provider_id}  {told}  {choice.image}".rstrip()
+    if (more := len(shown) - _NAMED) > 0:
+        yield f"      and {more:,} more (--json names them)"
+
+
+def _when(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
 def _after_reconcile(report: ReconcileReport, folder: Path) -> Iterator[str]:
     if report.left_orphans:
         yield (
             f"fluxbatch reconcile {folder} --adopt   books and fetches them, unless they are"
             " another dataset's of the same manifest"
         )
-    if report.unknown:
+    if any(one.choices for one in report.undecided):
+        yield f"fluxbatch reconcile {folder} --adopt JOB=PREDICTION   says which one it is"
+        yield f"fluxbatch reconcile {folder} --not-mine PREDICTION   says that it is none of them"
+    elif report.unknown:
         yield f"fluxbatch reconcile {folder}   looks for them again; their money stays reserved"
     if report.not_alive:
         yield f"fluxbatch retry {folder} --kind timed_out --kind lost   lets them be bought again"
@@ -159,7 +182,7 @@ def cancel_lines(report: CancelReport, folder: Path) -> Iterator[str]:
         (report.finished, "finished anyway, and kept"),
         (report.failed, "ended otherwise"),
         (report.running, "still running, money reserved"),
-        (report.spared, "not asked: found by input alone, perhaps a colleague's"),
+        (report.spared, "not asked: found by input or time alone, perhaps a colleague's"),
     ):
         if number:
             yield f"  {number:,} {words}"

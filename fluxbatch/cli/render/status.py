@@ -72,6 +72,9 @@ def _next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterat
     kept = {group.failure: group.jobs for group in now.failures}
     if now.left:
         yield again, _why_again(now, exit_code)
+    if exit_code == ExitCode.UNKNOWN_LEFT and now.jobs.unknown:
+        creates = count(now.jobs.unknown, "create")
+        yield f"fluxbatch reconcile {now.folder.root}", f"shows what {creates} may be, and settles"
     if now.may_retry:
         yield retry, f"sends {count(now.may_retry, 'failed job')} back to pending; then run again"
     if paid := sum(kept.get(failure, 0) for failure in PAID_ALREADY):
@@ -138,6 +141,8 @@ def status_json(now: DatasetStatus) -> dict[str, Any]:
         "runs": [_run_json(run) for run in now.runs],
         "failures": [group.as_json() for group in now.failures],
         "unknown": [_unknown_json(create) for create in now.unknown],
+        "waits": now.waits,
+        "found_by_time": now.found_by_time,
     }
 
 
@@ -214,6 +219,11 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     yield from _labelled("runs", runs[:_RUNS_SHOWN])
     if len(now.runs) > _RUNS_SHOWN:
         yield _line("", "and earlier ones (all of them: the view `costs`)")
+    if now.found_by_time:
+        yield _line("by time", f"{count(now.found_by_time, 'create')} that lost its answer: found"
+                    " by its time alone (`why` and the sidecar tell which)")  # fmt: skip
+    if now.waits:
+        yield from _labelled("waits", now.waits.split("; "))
     if now.failed:
         yield ""
         yield f"{now.failed:,} failed"

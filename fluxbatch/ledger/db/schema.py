@@ -159,7 +159,7 @@ predictions = Table(
     Column("provider_id", Text, unique=True),
     Column("state", Text, nullable=False),
     Column("at_risk", Integer, nullable=False, server_default=text("0")),
-    Column("adopted", Text),  # how a lost create was found again: by input, by webhook
+    Column("adopted", Text),  # how a lost create was found again: by input, time, webhook, hand
     Column("account", Text, nullable=False),
     Column("key_fingerprint", Text, nullable=False),
     Column("key_label", Text, nullable=False),

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, null, select, update
 
+from fluxbatch.domain.adoption import BY_INPUT
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, PredictionId, PredictionState
 from fluxbatch.domain.money import SCOPES, Caps, Micros
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, output_step
@@ -23,11 +24,6 @@ from fluxbatch.ledger.db.sql import Statement, clean, constant, insert_numbered,
 from fluxbatch.ledger.db.timestamps import utc_text
 from fluxbatch.ledger.operations import budgets, history
 from fluxbatch.ledger.operations.job_rows import move_job
-
-BY_INPUT = "by input"
-"""`predictions.adopted` of what was found by its input alone: never cancelled."""
-BY_IMAGE = "by its image"
-"""The same of what an image, its sidecar or its name told after the ledger was lost."""
 
 _j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c
 _OF_JOB = _j.seq == bindparam("job_seq")

@@ -25,7 +25,7 @@ _MADE = Statement(
     lambda _: (
         select(
             _j.id, _j.model, _j.input_json, _j.repeat, _j.control_sha256, _p.provider_id, _p.seed,
-            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json,
+            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted,
         )
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
         .join(schema.runs, _u.seq == _p.run_seq)
@@ -66,9 +66,8 @@ _STORED = Statement(
 
 def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance:
     """What is known of the prediction's outputs; *edition* as `want_outputs` answered it."""
-    ((job, model, given, repeat, control, provider_id, seed, run, at, row, row_id, axes),) = db.run(
-        _MADE, {"prediction_seq": prediction_seq}
-    )
+    (record,) = db.run(_MADE, {"prediction_seq": prediction_seq})
+    job, model, given, repeat, control, provider_id, seed, run, at, row, row_id, axes = record[:12]
     return Provenance(
         bytes(job).hex(),
         edition,
@@ -83,6 +82,7 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         row,
         row_id,
         strip_queries(json.loads(axes)) if axes else {},
+        record[12],
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, distinct, func, select
 
@@ -39,12 +39,15 @@ class LivePrediction:
     seed: int | None
     """As it was sent."""
     control_url: str | None
+    left: Timestamp | None
+    """None: a crash hides it, or it has not left."""
+    given_up: Timestamp | None
 
 
 _LIVE_COLUMNS = (
     *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint, _p.key_label,
     _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at, _p.intended_boot_us, _p.seed,
-    _p.control_url,
+    _p.control_url, _p.left_at, _p.left_boot_us, _p.given_up_at, _p.given_up_boot_us,
 )  # fmt: skip
 
 
@@ -75,7 +78,7 @@ def prediction_of(db: Database, seq: int) -> LivePrediction | None:
 
 def _prediction(record: Sequence[Any]) -> LivePrediction:
     seq, state, provider_id, account, fingerprint, label, adopted, at_risk = record[8:16]
-    boot_id, at, at_us, seed, control_url = record[16:21]
+    boot_id, at, at_us, seed, control_url, left_at, left_us, given_at, given_us = record[16:25]
     return LivePrediction(
         seq,
         _queued(record[:8]),
@@ -89,6 +92,8 @@ def _prediction(record: Sequence[Any]) -> LivePrediction:
         Timestamp(parse_utc(at), boot_id, at_us / 1_000_000),
         seed,
         control_url,
+        _moment(boot_id, left_at, left_us),
+        _moment(boot_id, given_at, given_us),
     )
 
 
@@ -197,7 +202,11 @@ def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
     ]
 
 
-_KNOWN_ID = Statement(lambda _: select(_p.seq).where(_p.provider_id == bindparam("provider_id")))
+_KNOWN_ID = Statement(
+    lambda _: select(_p.boot_id, _p.left_boot_us, _p.answered_boot_us).where(
+        _p.provider_id == bindparam("provider_id")
+    )
+)
 
 
 _DURATIONS = Statement(
@@ -234,6 +243,22 @@ def dataset_id(db: Database) -> str:
     return str(name)
 
 
-def known_prediction_ids(db: Database, ids: Iterable[str]) -> set[str]:
+class KnownCreate(NamedTuple):
+    """When a prediction's create left and was answered, by the clock of one boot."""
+
+    boot_id: str
+    left_s: float | None
+    answered_s: float | None
+
+
+def known_creates(db: Database, ids: Iterable[str]) -> dict[str, KnownCreate]:
     """Those of *ids* that some prediction of the ledger bears."""
-    return {name for name in ids if db.run(_KNOWN_ID, {"provider_id": name})}
+    found = {}
+    for name in ids:
+        for boot_id, left_us, answered_us in db.run(_KNOWN_ID, {"provider_id": name}):
+            found[name] = KnownCreate(boot_id, _seconds(left_us), _seconds(answered_us))
+    return found
+
+
+def _seconds(us: int | None) -> float | None:
+    return None if us is None else us / 1_000_000

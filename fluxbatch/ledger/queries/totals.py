@@ -19,7 +19,8 @@ from sqlalchemy import (
     select,
 )
 
-from fluxbatch.domain.job import LIVE, JobState, OutputState
+from fluxbatch.domain.adoption import BY_TIME
+from fluxbatch.domain.job import LIVE, JobState, OutputState, PredictionState
 from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database, DbRow
@@ -192,3 +193,16 @@ def _totals(money: Sequence[DbRow], images: DbRow) -> Totals:
         int(images[0]),
         int(images[1]),
     )
+
+
+_BY_TIME = Statement(
+    lambda _: select(func.count()).where(
+        _p.adopted == bindparam("adopted"), _p.state == constant(PredictionState.SUCCEEDED)
+    )
+)
+
+
+def count_found_by_time(db: Database) -> int:
+    """Successes whose create lost its answer and was found by its time alone."""
+    ((count,),) = db.run(_BY_TIME, {"adopted": BY_TIME})
+    return int(count)

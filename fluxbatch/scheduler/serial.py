@@ -1,0 +1,53 @@
+"""One create in flight: how long one without an answer keeps the next from leaving.
+
+Owns what is known of the provider's answers: how long they take, and whether polls give the
+input back. Where they do not, a lost create is told by its time alone, and the times of two
+creates must not overlap. Knows nothing of HTTP, jobs or lanes. Source: docs/design/protocol.md 3.4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+from typing import Literal
+
+Mode = Literal["auto", "always", "never"]
+
+_ANSWERS = 50
+_USUAL_ANSWERS = 5
+"""A create that takes so many times the usual is not waited for any longer."""
+_LEAST_PART = 1 / 15
+"""Of `provider.timeout`: 2 s of 30."""
+
+
+class SerialCreates:
+    """Whether the creates of an account leave one after the other's answer."""
+
+    def __init__(self, mode: Mode, timeout_s: float) -> None:
+        self._mode = mode
+        self._least_s = timeout_s * _LEAST_PART
+        self._most_s = timeout_s
+        self._took: deque[float] = deque(maxlen=_ANSWERS)
+        self.polls_tell_input: bool | None = None
+        """As the latest poll had it; None: none was seen."""
+
+    @property
+    def is_on(self) -> bool:
+        """Until a poll proves otherwise, none is expected to give the input."""
+        if self._mode == "auto":
+            return not self.polls_tell_input
+        return self._mode == "always"
+
+    @property
+    def bound_s(self) -> float:
+        """Seconds after it left from which a create without an answer holds nothing up."""
+        usual_s = _USUAL_ANSWERS * median(self._took) if self._took else 0.0
+        return min(max(self._least_s, usual_s), self._most_s)
+
+    def saw_answer(self, took_s: float) -> None:
+        """A create was answered so long after it left."""
+        self._took.append(took_s)
+
+    def saw_poll(self, *, tells_input: bool) -> None:
+        """A prediction was read."""
+        self.polls_tell_input = tells_input

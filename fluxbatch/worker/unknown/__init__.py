@@ -1,0 +1,1 @@
+"""Unknown creates: looked for, judged by evidence, found, absent or held."""

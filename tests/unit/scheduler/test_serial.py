@@ -1,0 +1,84 @@
+"""Creates one after the other, where a lost one can be told by its time alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.settings import Limits
+from fluxbatch.infra.runtime import Clock, SystemClock
+from fluxbatch.scheduler.lane import Lane, Permit
+from fluxbatch.scheduler.serial import SerialCreates
+
+
+class _Clock(SystemClock):
+    """Moved by hand."""
+
+    now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def _lane(serial: SerialCreates) -> Lane:
+    lane = Lane("team", [ApiKey("key", label="key", account="team")], Limits())
+    lane.serial = serial
+    return lane
+
+
+def _turn(lane: Lane, clock: Clock) -> Permit:
+    lane.window.leave()
+    return Permit(lane, clock, 30.0, lambda: None)
+
+
+def test_the_next_create_waits_for_the_answer_of_the_last() -> None:
+    """
+    Before it has left there is no telling for how long; answered, it waits no more.
+    """
+    clock, lane = _Clock(), _lane(SerialCreates("always", 30.0))
+    permit = _turn(lane, clock)
+    assert lane.wait_s(clock.now_s) is None
+
+    permit.leaves()
+    assert lane.wait_s(clock.now_s) == 2.0
+    permit.answered()
+
+    assert lane.wait_s(clock.now_s) == 0.0
+
+
+def test_a_create_without_an_answer_holds_the_next_one_up_no_longer_than_its_bound() -> None:
+    """
+    2 s, or five times the usual answer where that is more.
+    """
+    clock, serial = _Clock(), SerialCreates("always", 30.0)
+    lane = _lane(serial)
+    _turn(lane, clock).leaves()
+
+    assert lane.wait_s(clock.now_s + 2.0) == 0.0
+    serial.saw_answer(1.0)
+    assert lane.wait_s(clock.now_s + 2.0) == 3.0
+    serial.saw_answer(60.0)
+    assert serial.bound_s == 30.0  # never longer than an answer is waited for
+
+
+@pytest.mark.parametrize(
+    ("mode", "tells", "is_on"),
+    [
+        ("auto", None, True),
+        ("auto", False, True),
+        ("auto", True, False),
+        ("always", True, True),
+        ("never", False, False),
+    ],
+)
+def test_they_leave_one_by_one_where_no_poll_gives_the_input(
+    mode: str, tells: bool | None, is_on: bool
+) -> None:
+    """
+    Until a poll proves otherwise; or as the user says.
+    """
+    serial = SerialCreates(mode, 30.0)  # type: ignore[arg-type]  # a parameter is any text
+    if tells is not None:
+        serial.saw_poll(tells_input=tells)
+
+    assert serial.is_on is is_on
