@@ -31,6 +31,9 @@ from fluxbatch.provider.transport import HttpResponse, http_date
 _CONCURRENCY = re.compile(r"concurren|in[ -]flight|simultaneous|parallel|unfinished", re.I)
 _MAX_REASON_BYTES = 20_000
 
+_ABSURD_WAIT_S = 3_600.0
+_LONGEST_WAIT_S = 600.0
+
 
 def create_error(
     response: HttpResponse, request_id: str, *, model: str, now: datetime, clean: Clean
@@ -144,9 +147,10 @@ def _words(response: HttpResponse) -> str:
 
 
 def retry_after_s(response: HttpResponse, now: datetime) -> float | None:
-    """Seconds that `Retry-After` asks for, written as seconds or as a date.
+    """Seconds that `Retry-After` asks for, written as seconds or as a date; ten minutes at most.
 
-    A date is read against the provider's own clock where the answer has it.
+    A date is read against the provider's own clock where the answer has it. More than an hour
+    is no wait but a slip (an epoch, a date of another decade): it is not there.
     """
     text = response.headers.get("retry-after", "").strip()
     if not text:
@@ -158,4 +162,6 @@ def retry_after_s(response: HttpResponse, now: datetime) -> float | None:
         if until is None:
             return None
         seconds = (until - (response.date or now)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    if not math.isfinite(seconds) or seconds > _ABSURD_WAIT_S:
+        return None
+    return min(max(0.0, seconds), _LONGEST_WAIT_S)

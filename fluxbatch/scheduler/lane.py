@@ -30,6 +30,7 @@ from fluxbatch.scheduler.window import CreateWindow
 _SETTLE_WINDOWS = 1 / 30
 """Refusals this close to each other are one: 2 s of a minute's window."""
 
+_PAUSE_429_S = 2.0
 Answer = Literal["pending", "counted", "uncounted"]
 
 
@@ -63,6 +64,8 @@ class Lane:
         """None: creates may leave side by side."""
         self.others: dict[tuple[str, int], tuple[KeptCreate, datetime]] = {}
         """Other datasets' creates that hold a slot, and when it is free at the latest (UTC)."""
+        self.refusals = 0
+        """429s in a row since the provider last answered otherwise."""
         self.on_its_way: list[Permit] = []
         """Granted and neither answered nor given up."""
 
@@ -141,6 +144,7 @@ class Permit:
         now = self._clock.monotonic()
         if self._answer == "pending" and self.left_at is not None and self.lane.serial is not None:
             self.lane.serial.saw_answer(now - self.left_at)
+        self.lane.refusals = 0
         self._count(now)
 
     def given_up(self) -> None:
@@ -271,11 +275,21 @@ class Lanes:
                 self._events.emit(LaneChanged(lane.label, "paused", reason, seconds))
             self.changed()
 
-    def refused(self, lane: Lane, pause_s: float, reason: str, *, by_concurrency: bool) -> None:
-        """429: others use the key too, or the provider counts otherwise; use less for a while."""
+    def refused(
+        self, lane: Lane, told_s: float | None, reason: str, *, by_concurrency: bool
+    ) -> None:
+        """429: others use the key too, or the provider counts otherwise; use less for a while.
+
+        The pause is the provider's own where it named one, else it doubles with every refusal in a
+        row, up to a window: a provider that counts refused creates too is not kept busy by them.
+        """
+        lane.refusals += 1
+        doubled_s = _PAUSE_429_S * 2.0 ** min(lane.refusals - 1, 16)
+        pause_s = told_s if told_s is not None else min(doubled_s, lane.window.window_s)
         allowance = lane.slots if by_concurrency else lane.creates
         now = self._clock.monotonic()
-        if allowance.decrease(now, max(pause_s, lane.window.window_s * _SETTLE_WINDOWS)):
+        settle_s = told_s if told_s is not None else _PAUSE_429_S
+        if allowance.decrease(now, max(settle_s, lane.window.window_s * _SETTLE_WINDOWS)):
             what = "slots" if by_concurrency else "creates a window"
             message = f"{allowance.allowed(now)} of {allowance.limit} {what} after: {reason}"
             self._events.emit(LaneChanged(lane.label, "slowed", message))

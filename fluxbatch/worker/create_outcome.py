@@ -28,7 +28,6 @@ from fluxbatch.scheduler.lane_state_file import record_running, record_uncounted
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
-_PAUSE_429_S = 2.0
 PAUSE_UNREACHABLE_S = 2.0
 
 
@@ -66,8 +65,7 @@ def refused(
         event = PredictionEvent.NOT_SENT
     elif isinstance(exc, QuotaExceeded):
         permit.withdraw()
-        pause_s = exc.retry_after_s if exc.retry_after_s is not None else _PAUSE_429_S
-        context.lanes.refused(lane, pause_s, reason, by_concurrency=exc.by_concurrency)
+        context.lanes.refused(lane, exc.retry_after_s, reason, by_concurrency=exc.by_concurrency)
         event = PredictionEvent.OVER_LIMIT
     elif isinstance(exc, BalanceTooLow):
         permit.withdraw()

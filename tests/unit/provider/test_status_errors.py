@@ -206,6 +206,10 @@ async def test_a_429_says_which_limit_where_it_can(details: object, by_concurren
         ("-3", 0.0),
         ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
         ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
+        ("900", 600.0),
+        ("1795698337", None),
+        ("Fri, 01 Jan 2055 00:00:00 GMT", None),
+        ("1e308", None),
         ("soon", None),
         ("inf", None),
         ("nan", None),
@@ -214,7 +218,8 @@ async def test_a_429_says_which_limit_where_it_can(details: object, by_concurren
 )
 async def test_retry_after_is_seconds_or_a_date(given: str, seconds: float | None) -> None:
     """
-    A date is read against the provider's own clock, which may be years off ours.
+    A date is read against the provider's own clock, which may be years off ours. No wait that a
+    stranger names is longer than ten minutes; an epoch or another decade is no wait at all.
     """
     headers = {"Retry-After": given, "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}
     error = await create_error(Answer(429, {}, headers))

@@ -130,6 +130,40 @@ async def test_a_create_that_left_without_an_answer_counts_until_after_the_lag()
         assert window.wait_s(world.clock.now_s) == 60 + _LAG_S
 
 
+async def test_refusals_in_a_row_pause_longer_each_up_to_a_window() -> None:
+    """
+    Where the provider counts what it refuses, a pause of 2 s for ever would never let it forget.
+    """
+    async with _world("a") as world:
+        (lane,) = world.lanes.all
+        pauses = []
+        for _ in range(7):
+            world.lanes.refused(lane, None, "429", by_concurrency=False)
+            pauses.append(lane.paused_until - world.clock.now_s)
+            world.clock.now_s = lane.paused_until
+
+        assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+        async with world.lanes.permit() as permit:
+            assert permit is not None
+            permit.leaves()
+            permit.answered()
+        world.lanes.refused(lane, None, "429", by_concurrency=False)
+        assert lane.paused_until - world.clock.now_s == 2.0
+
+
+async def test_a_pause_that_the_provider_names_is_taken_as_it_is() -> None:
+    """
+    However many refusals came before it.
+    """
+    async with _world("a") as world:
+        (lane,) = world.lanes.all
+        for _ in range(3):
+            world.lanes.refused(lane, 7.0, "429", by_concurrency=False)
+
+        assert lane.paused_until - world.clock.now_s == 7.0
+
+
 async def test_a_paused_lane_lets_the_other_work() -> None:
     """
     429 on one key is no reason for the other to wait.
