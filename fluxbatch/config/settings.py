@@ -156,10 +156,13 @@ class Queue(Section):
 
 
 class StopSettings(Section):
-    """The failures after which a run submits no more."""
+    """The end of a run that goes wrong, or that has to be over."""
 
     identical_failures: WholeNumber = Field(default=20, ge=1)
     """Predictions in a row that failed alike."""
+
+    grace: Seconds = Field(default=120.0, ge=0)
+    """Seconds after `--deadline` or `--max-duration` for which what runs is waited for."""
 
 
 class Log(Section):

@@ -12,17 +12,25 @@ from fluxbatch.ledger.queries.totals import JobCounts
 
 
 def decide_exit(
-    jobs: JobCounts, stopped: ExitCode | None, reason: str, starved_by: str | None
+    jobs: JobCounts,
+    stopped: ExitCode | None,
+    reason: str,
+    starved_by: str | None,
+    *,
+    has_left: bool = False,
 ) -> tuple[ExitCode, str]:
     """The code and its reason.
 
     *jobs* are those of the run's manifest, *stopped* and *reason* what told the run to submit no
-    more, *starved_by* the cap that left the queue waiting.
+    more, *starved_by* the cap that left the queue waiting, *has_left* that predictions were left
+    running because the time was up.
     """
     left = jobs.total - jobs.of(JobState.DONE) - jobs.of(JobState.FAILED)
     if stopped is ExitCode.ERROR or (
         left and stopped in {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.NO_KEY}
     ):
+        return stopped, reason
+    if left and stopped is not None and has_left:
         return stopped, reason
     if jobs.of(JobState.ACTIVE) > jobs.unknown:
         return ExitCode.NO_KEY, "predictions run that no key may ask about"

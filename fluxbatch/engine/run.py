@@ -200,12 +200,13 @@ async def serve(
             service.start_soon(journal.run, name=f"journal-{account}")
         service.start_soon(session.resolver.run, name="reconciler")
         await service.start(session.others.run, name="other-slots")
+        work = anyio.CancelScope()
         if ends_at is not None:
-            service.start_soon(stop_in_time, context, ends_at, name="deadline")
+            service.start_soon(stop_in_time, context, ends_at, work, name="deadline")
         if on_status is not None:
             service.start_soon(_report_status, session, on_status, name="status")
         with leaving() as leave:
-            with anyio.CancelScope() as work:
+            with work:
                 if handle_signals:
                     await service.start(watch_signals, context.stop, work, leave, name="signals")
                 await jobs()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 from anyio.abc import TaskStatus
 
 from fluxbatch.engine.leaving import Leave
 from fluxbatch.errors import ExitCode, FluxbatchError
+from fluxbatch.events import Noticed
 from fluxbatch.sink.decode_process import processes
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.stop import Stop
@@ -62,13 +63,31 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-async def stop_in_time(context: WorkerContext, ends_at: datetime) -> None:
-    """Buy nothing that is not likely to be fetched by *ends_at*."""
+async def stop_in_time(context: WorkerContext, ends_at: datetime, work: anyio.CancelScope) -> None:
+    """Submit nothing that is not likely to be fetched by *ends_at*; leave `stop.grace` after it.
+
+    What still runs then is adopted by the next run. *work* is what is cancelled.
+    """
+    leaves_at = ends_at + timedelta(seconds=context.settings.stop.grace)
     while context.stop.code is None:
-        left_s = (ends_at - context.runtime.clock.now().utc).total_seconds()
+        left_s = _left_s(context, ends_at)
         drain_s = context.timing.drain_s(context.settings.provider.deadline / _DEADLINES_A_JOB)
         if left_s <= drain_s:
-            at = f"{ends_at.astimezone():%Y-%m-%d %H:%M}"
-            context.stop(ExitCode.STOPPED, f"{at} is too near to buy more")
-            return
-        await anyio.sleep(min(left_s - drain_s, _STATUS_S))
+            reason = (
+                f"{ends_at.astimezone():%Y-%m-%d %H:%M} is too near to buy more; what runs is"
+                f" waited for until {leaves_at.astimezone():%H:%M:%S} at most"
+            )
+            context.stop(ExitCode.STOPPED, reason)
+        else:
+            await anyio.sleep(min(left_s - drain_s, _STATUS_S))
+    while True:  # by the wall clock, which may be set meanwhile
+        if (left_s := _left_s(context, leaves_at)) <= 0:
+            break
+        await anyio.sleep(min(left_s, _STATUS_S))
+    context.has_left = True
+    context.events.emit(Noticed("the time is up: what still runs is adopted by the next run"))
+    work.cancel()
+
+
+def _left_s(context: WorkerContext, until: datetime) -> float:
+    return (until - context.runtime.clock.now().utc).total_seconds()

@@ -73,7 +73,10 @@ class StatusReader:
         """The run as it has ended."""
         run, dataset, jobs = await self._sums()
         stop, opened = self._context.stop, self._context.run
-        code, reason = decide_exit(jobs, stop.code, stop.reason, self._context.queue.starved_by)
+        starved_by = self._context.queue.starved_by
+        code, reason = decide_exit(
+            jobs, stop.code, stop.reason, starved_by, has_left=self._context.has_left
+        )
         seconds = self._context.now_s() - self._began_s
         return RunSummary(
             opened.run_id, code, reason, opened.continued, jobs, run, dataset, seconds

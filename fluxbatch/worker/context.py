@@ -155,6 +155,8 @@ class WorkerContext:
     """What other datasets on this host have written of their creates. Blocks."""
     has_listing: bool | None = None
     """Whether the provider has a history to look in; None: nobody has asked."""
+    has_left: bool = False
+    """The time was up, and what ran was left to the next run."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
     other_cards: Mapping[str, ModelCard] = field(default_factory=dict)

@@ -229,3 +229,22 @@ async def test_a_log_that_cannot_be_opened_is_refused_before_anything_is_spent(
 
     assert ended.code == 2
     assert "log.file" in ended.err
+
+
+def test_a_run_whose_time_is_up_leaves_what_is_stuck_to_the_next(tmp_path: Path) -> None:
+    """
+    It says until when it waits, ends with exit 4 soon after, and nothing is bought again.
+    """
+    manifest = write_manifest(tmp_path / "m.jsonl", 3)
+    hurry = {"FLUXBATCH_STOP__GRACE": "1s", "FLUXBATCH_PROVIDER__DEADLINE": "60s"}
+    with emulator_process("--duration", "900", "--image-size", "64") as emulator:
+        words = ("run", manifest, "--out", tmp_path / "d", "--base-url", emulator.base_url,
+                 "--max-duration", "4s")  # fmt: skip
+        first = fluxbatch(*words, "--json", env=hurry, timeout=30)
+        again = fluxbatch(*words, "--json", env=hurry, timeout=30)
+
+        assert (first.code, again.code) == (4, 4)
+        assert "what runs is waited for until" in first.err
+        assert "adopted by the next run" in first.err
+        assert first.object["seconds"] < 12
+        assert emulator.stats()["created"] == 3
