@@ -56,6 +56,10 @@ from fluxbatch.worker.upload_cache import UploadCache
 
 _BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
+_SAME_ID = (
+    "the provider answered two creates with the same id; what became of the second is unknown,"
+    " and nothing more is bought"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class _Submitted:
     """Set while it runs."""
     left: Timestamp | None = None
     given_up: Timestamp | None = None
+    repeats_id: bool = False
+    """The provider did answer, with the id of another prediction: nothing can find this one."""
 
 
 class Submitter:
@@ -149,7 +155,7 @@ class Submitter:
         finally:
             del context.sending[intent.prediction_seq]
         moved, tracked = bought.moved, bought.tracked
-        if moved.state is PredictionState.UNKNOWN:
+        if moved.state is PredictionState.UNKNOWN and not bought.repeats_id:
             unanswered = UnknownCreate(
                 intent.prediction_seq, job, sent, permit.lane.account, permit.key.fingerprint,
                 permit.key.label, intent_at, bought.left, bought.given_up,
@@ -250,8 +256,13 @@ class Submitter:
         moved = await context.move(
             intent.prediction_seq, event, evidence, job=job.job_id, lane=lane.label
         )
-        record_running = tracked if moved.state is PredictionState.RUNNING else None
-        return _Submitted(moved, record_running, evidence.left, evidence.given_up)
+        is_running = moved.state is PredictionState.RUNNING
+        repeats_id = event is PredictionEvent.ACCEPTED and moved.state is PredictionState.UNKNOWN
+        if repeats_id:
+            context.stop(ExitCode.ERROR, _SAME_ID)
+        return _Submitted(
+            moved, tracked if is_running else None, evidence.left, evidence.given_up, repeats_id
+        )
 
     async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""

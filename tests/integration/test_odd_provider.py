@@ -182,3 +182,29 @@ async def test_long_headers_leave_no_create_unknown(tmp_path: Path) -> None:
     assert summary.exit_code is ExitCode.DONE
     told = bench.query("SELECT count(*) FROM history WHERE became = 'unknown'")
     assert told == [(0,)]
+
+
+async def test_one_id_for_every_create_stops_the_run_at_the_second(tmp_path: Path) -> None:
+    """
+    It did answer, so what the second bought is unknown, not absent: it is not bought again.
+    """
+    first: list[str] = []
+
+    def the_same(answer: Passing) -> Passing:
+        if not answer.is_create or answer.status != 200:
+            return answer
+        told = answer.json()
+        name = next(field for field in ("predictionID", "id") if field in told)
+        first.append(told[name])
+        return answer.with_json({**told, name: first[0]})
+
+    settings = {**QUICK, "limits": {"concurrent": 1}}
+    bench = Bench(tmp_path, settings=settings)
+    async with provider(duration_s=0.3) as emulator, meddler(emulator.base_url, the_same) as url:
+        summary = await bench.run(url, bench.write(make_rows(4)))
+
+    assert summary.exit_code is ExitCode.ERROR
+    assert "the same id" in summary.reason
+    assert len(first) == 2
+    states = bench.query("SELECT state, count(*) FROM predictions GROUP BY state ORDER BY state")
+    assert states == [("succeeded", 1), ("unknown", 1)]
