@@ -48,7 +48,7 @@ class BatchArgs:
             plan=given if saved.base_url and not base_url else None,
         )
 
-    def asked(self, *, log_file: str = "", log_format: str = "") -> BatchSource:
+    def asked(self, *, log_file: str = "", log_format: str = "", give_up: str = "") -> BatchSource:
         """Its config, or the defaults around its manifest; raises `ConfigError`."""
         return read_source(
             self.source,
@@ -58,6 +58,7 @@ class BatchArgs:
             kind=self.kind,
             log_file=log_file,
             log_format=log_format,
+            give_up=give_up,
         )
 
     def check(self, planned: Callable[[], Plan]) -> None:

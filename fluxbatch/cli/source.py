@@ -77,6 +77,7 @@ def read_source(
     kind: str = "",
     log_file: str = "",
     log_format: str = "",
+    give_up: str = "",
 ) -> BatchSource:
     """Read a config, or the defaults around a manifest, under the flags that were given.
 
@@ -88,8 +89,9 @@ def read_source(
     flags: dict[str, Any] = {"format": kind} if kind else {}
     if budget:
         flags["budget"] = {"per_run": budget}
-    if base_url:
-        flags["provider"] = {"base_url": base_url}
+    provider = {"base_url": base_url, "give_up": give_up}
+    if any(provider.values()):
+        flags["provider"] = {name: value for name, value in provider.items() if value}
     log = {"file": log_file, "format": log_format}
     if any(log.values()):
         flags["log"] = {name: value for name, value in log.items() if value}

@@ -47,6 +47,9 @@ class Provider(Section):
     deadline: Seconds = Field(default=900.0, gt=0)
     """Seconds a prediction may run before it is asked to stop."""
 
+    give_up: Seconds | None = Field(default=None, gt=0)
+    """Seconds in which no create is accepted before a run ends; None: it tries for ever."""
+
     @field_validator("base_url")
     @classmethod
     def _is_safe(cls, url: str) -> str:

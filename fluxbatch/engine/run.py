@@ -31,7 +31,14 @@ from fluxbatch.engine.lane_files import lane_files
 from fluxbatch.engine.leaving import leaving
 from fluxbatch.engine.manifest_import import ManifestImporter
 from fluxbatch.engine.session import Network, OpenDataset, RunSession, open_run
-from fluxbatch.engine.shutdown import _STATUS_S, _leaves, stop_in_time, unwrap_errors, watch_signals
+from fluxbatch.engine.shutdown import (
+    STATUS_S,
+    give_up,
+    leaf_errors,
+    stop_in_time,
+    unwrap_errors,
+    watch_signals,
+)
 from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ExitCode, FluxbatchError
@@ -175,7 +182,7 @@ async def _open_dataset(
 
 def _keep_error(db: SqliteDatabase, run_seq: int, runtime: Runtime, exc: Exception) -> None:
     """Write down that an error ended this invocation, if the ledger still takes it."""
-    leaf = next(_leaves(exc), exc) if isinstance(exc, BaseExceptionGroup) else exc
+    leaf = next(leaf_errors(exc), exc) if isinstance(exc, BaseExceptionGroup) else exc
     # Our own words hold no secrets; another's may.
     why = str(leaf) if isinstance(leaf, FluxbatchError) else f"unexpected {type(leaf).__name__}"
     end = EndRun(runtime.clock.now(), run_seq, ExitCode.ERROR, why)
@@ -203,6 +210,8 @@ async def serve(
         work = anyio.CancelScope()
         if ends_at is not None:
             service.start_soon(stop_in_time, context, ends_at, work, name="deadline")
+        if (after_s := context.settings.provider.give_up) is not None:
+            service.start_soon(give_up, context, after_s, name="give-up")
         if on_status is not None:
             service.start_soon(_report_status, session, on_status, name="status")
         with leaving() as leave:
@@ -277,14 +286,14 @@ async def fetching_outputs(
 
 
 async def _report_status(session: RunSession, on_status: OnStatus) -> None:
-    with anyio.move_on_after(_STATUS_S):  # what was bought before holds its slots again
+    with anyio.move_on_after(STATUS_S):  # what was bought before holds its slots again
         await session.recovery.done.wait()
     while True:
         began_s = session.context.now_s()
         on_status(await session.reader.status())
         # Sums over a large ledger take their time: looking on may not become the work.
         took_s = session.context.now_s() - began_s
-        await anyio.sleep(max(_STATUS_S, _STATUS_REST * took_s))
+        await anyio.sleep(max(STATUS_S, _STATUS_REST * took_s))
 
 
 @asynccontextmanager

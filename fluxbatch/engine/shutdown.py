@@ -17,7 +17,7 @@ from fluxbatch.sink.decode_process import processes
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.stop import Stop
 
-_STATUS_S = 1.0
+STATUS_S = 1.0
 
 
 _DEADLINES_A_JOB = 75
@@ -48,17 +48,17 @@ def unwrap_errors() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
+        errors = list(leaf_errors(group))
         for error in [one for one in errors if isinstance(one, FluxbatchError)] or errors:
             if isinstance(error, FluxbatchError) or len(errors) == 1:
                 raise error from group
         raise
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+def leaf_errors(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
+            yield from leaf_errors(error)
         else:
             yield error
 
@@ -79,14 +79,24 @@ async def stop_in_time(context: WorkerContext, ends_at: datetime, work: anyio.Ca
             )
             context.stop(ExitCode.STOPPED, reason)
         else:
-            await anyio.sleep(min(left_s - drain_s, _STATUS_S))
+            await anyio.sleep(min(left_s - drain_s, STATUS_S))
     while True:  # by the wall clock, which may be set meanwhile
         if (left_s := _left_s(context, leaves_at)) <= 0:
             break
-        await anyio.sleep(min(left_s, _STATUS_S))
+        await anyio.sleep(min(left_s, STATUS_S))
     context.has_left = True
     context.events.emit(Noticed("the time is up: what still runs is adopted by the next run"))
     work.cancel()
+
+
+async def give_up(context: WorkerContext, after_s: float) -> None:
+    """Submit no more once the provider has accepted nothing for *after_s*."""
+    while context.stop.code is None:
+        since_s = context.accepts_nothing_since()
+        if since_s is not None and context.now_s() - since_s >= after_s:
+            reason = f"the provider has accepted nothing for {after_s:,.0f} s (provider.give_up)"
+            context.stop(ExitCode.STOPPED, reason)
+        await anyio.sleep(min(STATUS_S, after_s))
 
 
 def _left_s(context: WorkerContext, until: datetime) -> float:

@@ -64,6 +64,8 @@ class Lane:
         """None: creates may leave side by side."""
         self.others: dict[tuple[str, int], tuple[KeptCreate, datetime]] = {}
         """Other datasets' creates that hold a slot, and when it is free at the latest (UTC)."""
+        self.refused_since: float | None = None
+        """Monotonic: since when every create was refused; None: the last one was not."""
         self.refusals = 0
         """429s in a row since the provider last answered otherwise."""
         self.on_its_way: list[Permit] = []
@@ -144,7 +146,7 @@ class Permit:
         now = self._clock.monotonic()
         if self._answer == "pending" and self.left_at is not None and self.lane.serial is not None:
             self.lane.serial.saw_answer(now - self.left_at)
-        self.lane.refusals = 0
+        self.lane.refusals, self.lane.refused_since = 0, None
         self._count(now)
 
     def given_up(self) -> None:
@@ -283,6 +285,8 @@ class Lanes:
         The pause is the provider's own where it named one, else it doubles with every refusal in a
         row, up to a window: a provider that counts refused creates too is not kept busy by them.
         """
+        if lane.refused_since is None:
+            lane.refused_since = self._clock.monotonic()
         lane.refusals += 1
         doubled_s = _PAUSE_429_S * 2.0 ** min(lane.refusals - 1, 16)
         pause_s = told_s if told_s is not None else min(doubled_s, lane.window.window_s)

@@ -289,6 +289,14 @@ class WorkerContext:
         if was_on != self.serial.is_on:
             self.lanes.changed()
 
+    def accepts_nothing_since(self) -> float | None:
+        """Monotonic seconds since when no lane gets a create accepted; None: one may."""
+        if self._unreachable_since is not None:
+            return self._unreachable_since
+        lanes = [lane.refused_since for lane in self.lanes.all if not lane.is_out]
+        since = [one for one in lanes if one is not None]
+        return max(since) if since and len(since) == len(lanes) else None
+
     def reached(self) -> None:
         """The provider answered."""
         self._unreachable_since = None

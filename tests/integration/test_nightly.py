@@ -248,3 +248,20 @@ def test_a_run_whose_time_is_up_leaves_what_is_stuck_to_the_next(tmp_path: Path)
         assert "adopted by the next run" in first.err
         assert first.object["seconds"] < 12
         assert emulator.stats()["created"] == 3
+
+
+def test_a_provider_that_accepts_nothing_is_given_up_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    """
+    Endless 429s, and nobody to press Ctrl-C: exit 4, and nothing was spent.
+    """
+    manifest = write_manifest(tmp_path / "m.jsonl", 3)
+    with emulator_process(*QUICK) as emulator:
+        emulator.faults(create_429_rate=1.0)
+        ended = fluxbatch("run", manifest, "--out", tmp_path / "d", "--base-url",
+                          emulator.base_url, "--give-up", "3s", timeout=60)  # fmt: skip
+
+        assert ended.code == 4
+        assert "the provider has accepted nothing for 3 s (provider.give_up)" in ended.err
+        assert emulator.stats()["created"] == 0

@@ -40,6 +40,9 @@ def run_command(
     max_failures: Annotated[
         str, typer.Option(metavar="N|5%", help="Stop where more jobs than that have failed.")
     ] = "",
+    give_up: Annotated[
+        str, typer.Option(metavar="30m", help="Stop where nothing is accepted for that long.")
+    ] = "",
     canary: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Make N jobs from everywhere first, then ask."),
@@ -86,7 +89,7 @@ def run_command(
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     if typed.out is None:
         raise ConfigError("--out DIR is missing: the folder of images and ledger")
-    asked = typed.asked(log_file=log_file, log_format=log_format)
+    asked = typed.asked(log_file=log_file, log_format=log_format, give_up=give_up)
     asked.name_provider(console)
     keys = asked.keys(console)
     folder = Folder(typed.out)
