@@ -133,10 +133,7 @@ class Events:
     """Hands every event to every listener, in order, at once."""
 
     def __init__(self, *listeners: Listener) -> None:
-        self._listeners = list(listeners)
-
-    def subscribe(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+        self._listeners = listeners
 
     def emit(self, event: Event) -> None:
         for listener in self._listeners:

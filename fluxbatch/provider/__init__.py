@@ -13,7 +13,6 @@ from fluxbatch.provider.responses import (
     Prediction,
     Presigned,
     Status,
-    WebhookDelivery,
 )
 from fluxbatch.provider.retry import RetryPolicy
 from fluxbatch.provider.transport import (
@@ -55,7 +54,6 @@ __all__ = [
     "Uploaded",
     "WebhookAddress",
     "WebhookAttempt",
-    "WebhookDelivery",
     "WebhookReceiver",
     "WebhookUrls",
     "not_after",

@@ -181,14 +181,6 @@ class ProviderClient:
 
         return await self._sender.read("model", read, {"slug": slug})
 
-    async def webhook_deliveries(
-        self, prediction_id: PredictionId
-    ) -> tuple[responses.WebhookDelivery, ...]:
-        """The attempts at delivering one prediction's webhook. Raises `NotFound` if it had none."""
-        return await self._sender.read(
-            f"webhooks/{quote_path(prediction_id)}", responses.deliveries
-        )
-
     async def presign(self, content_type: str) -> responses.Presigned:
         """A place for one image. Sent once: `uploads.upload` repeats it together with the PUT."""
         content = {"content_type": content_type, "file_type": "image"}

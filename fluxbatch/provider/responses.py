@@ -17,7 +17,6 @@ from fluxbatch.domain.money import Micros
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.provider.failure_reasons import Clean, failure_of
 from fluxbatch.provider.json_fields import (
-    ROW_NAMES,
     MalformedResponse,
     count_of,
     is_header,
@@ -128,16 +127,6 @@ class ModelInfo:
     """US dollars of one execution, where the provider says so: its estimate."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookDelivery:
-    """One attempt at delivering a webhook."""
-
-    url: str = field(repr=False)
-    """May hold the attempt's token."""
-    http_status: int | None
-    at: datetime | None
-
-
 def created(body: bytes, clean: Clean = sanitize) -> PredictionId:
     """The id in the answer to a create."""
     answer = object_of(body)
@@ -218,22 +207,6 @@ def _told_price(cost: object) -> Micros | None:
     if cost.get("type", "fixed") != "fixed" or cost.get("unit", "execution") != "execution":
         return None
     return micros_of(cost.get("amount")) or None
-
-
-def deliveries(body: bytes) -> tuple[WebhookDelivery, ...]:
-    """The answer of `GET /webhooks/{execution_id}`."""
-    names = ("webhooks", "deliveries", "attempts", *ROW_NAMES)
-    return tuple(
-        WebhookDelivery(
-            url=word_of(item.get("webhook_url") or item.get("url")),
-            http_status=count_of(
-                item.get("status_code") or item.get("http_status") or item.get("response_status")
-            ),
-            at=moment_of(item.get("created_at") or item.get("sent_at") or item.get("timestamp")),
-        )
-        for item in rows_of(body, names).rows
-        if isinstance(item, Mapping)
-    )
 
 
 def _prediction(answer: Mapping[str, object], clean: Clean) -> Prediction:

@@ -106,10 +106,6 @@ ANSWERS: Mapping[str, tuple[Callable[[bytes], Any], Any]] = {
             "cost": {"type": "fixed", "unit": "execution", "currency": "USD", "amount": 0.05},
         },
     ),
-    "deliveries": (
-        responses.deliveries,
-        {"webhooks": [{"webhook_url": URL, "status_code": 200, "created_at": AT}]},
-    ),
 }
 
 

@@ -98,7 +98,6 @@ async def test_every_read_goes_where_the_contract_says() -> None:
         {"status": "processing"},
         {"status": "cancelled"},
         {"slug": "m", "title": "M", "output_type": "image", "request_schema": {"type": "object"}},
-        [{"webhook_url": "https://w", "status_code": 500}],
         b"",
         {"executions": []},
     ]
@@ -107,7 +106,6 @@ async def test_every_read_goes_where_the_contract_says() -> None:
         await client.get(PredictionId("a/b?c"))
         await client.cancel(P)
         assert (await client.model("m")).title == "M"
-        assert (await client.webhook_deliveries(P))[0].http_status == 500
         await client.delete_file("f-1")
         since = datetime(2026, 8, 1, 10, 0, 0, 500_000, tzinfo=UTC)
         await client.executions(since=since, until=since, model="m", offset=20, limit=10)
@@ -116,7 +114,6 @@ async def test_every_read_goes_where_the_contract_says() -> None:
         "GET /prediction/a%2Fb%3Fc",
         "POST /prediction/p-1/cancel",
         "GET /model?slug=m",
-        "GET /webhooks/p-1",
         "DELETE /files/f-1",
         f"GET /executions?{span}&model=m&limit=10&offset=20",
     ]

@@ -300,7 +300,6 @@ def test_nothing_secret_is_printed_with_a_value() -> None:
     told = [
         prediction(status="success", output=signed, input={"control_image": signed}),
         responses.presigned(json.dumps(place).encode()),
-        responses.deliveries(json.dumps([{"webhook_url": signed}]).encode()),
     ]
     assert "SECRET" not in repr(told)
 
@@ -347,7 +346,6 @@ READERS: list[Callable[[bytes], object]] = [
     responses.executions,
     responses.presigned,
     responses.model,
-    responses.deliveries,
 ]
 _WORDS = st.sampled_from(
     ["success", "failed", "error", "processing", A, "0.025", "", "\ud800", "2026-01-01", "[1"]
