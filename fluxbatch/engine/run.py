@@ -200,28 +200,29 @@ async def serve(
 ) -> None:
     """Do *jobs* with everything at their service: ledger, lanes, search for unknown creates."""
     context = session.context
-    async with anyio.create_task_group() as service:
-        service.start_soon(context.ledger.run, name="ledger")
-        service.start_soon(context.lanes.run, name="lanes")
-        for account, journal in context.journals.items():
-            service.start_soon(journal.run, name=f"journal-{account}")
-        service.start_soon(session.resolver.run, name="reconciler")
-        await service.start(session.others.run, name="other-slots")
-        work = anyio.CancelScope()
-        if ends_at is not None:
-            service.start_soon(stop_in_time, context, ends_at, work, name="deadline")
-        if (after_s := context.settings.provider.give_up) is not None:
-            service.start_soon(give_up, context, after_s, name="give-up")
-        if on_status is not None:
-            service.start_soon(_report_status, session, on_status, name="status")
-        with leaving() as leave:
+    with leaving() as leave:
+        async with anyio.create_task_group() as service:
+            service.start_soon(context.ledger.run, name="ledger")
+            service.start_soon(context.lanes.run, name="lanes")
+            for account, journal in context.journals.items():
+                service.start_soon(journal.run, name=f"journal-{account}")
+            service.start_soon(session.resolver.run, name="reconciler")
+            await service.start(session.others.run, name="other-slots")
+            work = anyio.CancelScope()
+            if ends_at is not None:
+                service.start_soon(stop_in_time, context, ends_at, work, name="deadline")
+            if (after_s := context.settings.provider.give_up) is not None:
+                service.start_soon(give_up, context, after_s, name="give-up")
+            if on_status is not None:
+                service.start_soon(_report_status, session, on_status, name="status")
             with work:
                 if handle_signals:
                     await service.start(watch_signals, context.stop, work, leave, name="signals")
                 await jobs()
             service.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await session.flush()
+        # Only now: until its task has ended, a journal may still be writing in a thread.
+        with anyio.CancelScope(shield=True):
+            await session.flush()
     if on_status is not None:
         on_status(await session.reader.status())
 

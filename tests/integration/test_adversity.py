@@ -59,7 +59,7 @@ async def test_a_disk_without_room_stops_creates_before_the_first(tmp_path: Path
     """
     What cannot be stored is not bought; the setting is named.
     """
-    bench = Bench(tmp_path, settings={"sink": {"min_free": "1000TiB"}})
+    bench = Bench(tmp_path, settings={"sink": {"min_free": "900TB"}})
     async with provider() as emulator:
         summary = await bench.run(emulator.base_url, bench.write(make_rows(5)))
 

@@ -158,7 +158,7 @@ async def test_an_id_that_is_the_key_is_no_id(tmp_path: Path) -> None:
         return answer.with_json({**answer.json(), "predictionID": answer.key})
 
     bench = Bench(tmp_path)
-    async with provider() as emulator, meddler(emulator.base_url, named) as base_url:
+    async with provider(dialect="docs") as emulator, meddler(emulator.base_url, named) as base_url:
         summary = await bench.run(base_url, bench.write(make_rows(2)))
         assert emulator.stats["created"] == 2
         assert emulator.stats["double_billed"] == 0
