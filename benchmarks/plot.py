@@ -89,6 +89,7 @@ _CHARTS: Mapping[str, _Bars | _Curve] = {
         },
     ),
     "kills": _Bars("kill -9 again and again in one dataset of 200 jobs", _KILLS),
+    "kills_docs": _Bars("The same, where polls give the input back", _KILLS),
     "kills_s3": _Bars("The same, its images in an object store", _KILLS),
     "faults": _Bars(
         "Every transient fault at once",
