@@ -80,9 +80,8 @@ def _bounds(
         near = min(near, one.given_up, key=lambda at: at.boot_s)
     if one.is_going_on:
         return begin, min(near, now, key=lambda at: at.boot_s), None
-    settings = context.settings
-    late = later(left_by, settings.provider.timeout + settings.reconcile.lag)
-    return begin, near, late
+    # As long as absence waits: whatever arrives till then may be this one, however early it left.
+    return begin, near, later(one.intended, context.late_s)
 
 
 def earliest_of(context: WorkerContext, account: str, intended: Timestamp) -> datetime:
