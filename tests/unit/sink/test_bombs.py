@@ -105,7 +105,7 @@ def test_a_decoder_that_takes_too_long_is_stopped() -> None:
     one = DecodeProcess()
     try:
         request = {"mime": "image/jpeg", "max_pixels": 10**9, "cpu_s": 0}
-        answer = one.ask(request, jpg_of_scans(99, 1500))
+        answer = one.ask(request, jpg_of_scans(99, 4000))
     finally:
         one.end()
     assert answer.found is None
