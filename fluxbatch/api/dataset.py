@@ -25,7 +25,7 @@ from fluxbatch.domain.job import JobId
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import RunRequest, execute_run
-from fluxbatch.engine.status import RunStatus, RunSummary
+from fluxbatch.engine.run_status import RunStatus, RunSummary
 from fluxbatch.events import Events, Listener
 from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.infra.loopback import is_loopback

@@ -23,7 +23,7 @@ from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import Canary, RunRequest, execute_run
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import FluxbatchError
 from fluxbatch.events import Events
 from fluxbatch.infra.loopback import is_loopback

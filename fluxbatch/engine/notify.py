@@ -20,7 +20,7 @@ from fluxbatch._version import __version__
 from fluxbatch.config.endpoints import Notify
 from fluxbatch.config.proxies import ProxyFor, UnusableProxy, environment_proxies
 from fluxbatch.domain.money import as_usd
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.connections import PublicConnections

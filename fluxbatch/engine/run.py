@@ -30,6 +30,7 @@ from fluxbatch.domain.job import JobState
 from fluxbatch.engine.lane_files import lane_files
 from fluxbatch.engine.leaving import leaving
 from fluxbatch.engine.manifest_import import ManifestImporter
+from fluxbatch.engine.run_status import RunStatus, RunSummary
 from fluxbatch.engine.session import Network, OpenDataset, RunSession, open_run
 from fluxbatch.engine.shutdown import (
     STATUS_S,
@@ -39,7 +40,6 @@ from fluxbatch.engine.shutdown import (
     unwrap_errors,
     watch_signals,
 )
-from fluxbatch.engine.status import RunStatus, RunSummary
 from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events, Noticed, RunEnded

@@ -9,7 +9,7 @@ from functools import partial
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.exit_code import decide_exit
-from fluxbatch.engine.status import LaneStatus, RunStatus, RunSummary
+from fluxbatch.engine.run_status import LaneStatus, RunStatus, RunSummary
 from fluxbatch.events import RunStarted
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines

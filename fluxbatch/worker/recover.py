@@ -40,9 +40,10 @@ from fluxbatch.scheduler.window_recovery import SeenCreate, close_for_a_window, 
 from fluxbatch.sink import ImageStore
 from fluxbatch.worker.context import OutputsToFetch, TrackedPrediction, WorkerContext
 from fluxbatch.worker.inputs import sent_seed
+from fluxbatch.worker.job_backoff import backoff_s
 from fluxbatch.worker.other_slots import OtherSlots
 from fluxbatch.worker.poll_schedule import kind_of
-from fluxbatch.worker.submit import backoff_s, follow
+from fluxbatch.worker.submit import follow
 from fluxbatch.worker.unknown.create import UnknownCreate
 from fluxbatch.worker.unknown.resolve import UnknownResolver
 

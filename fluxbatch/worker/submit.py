@@ -49,13 +49,12 @@ from fluxbatch.worker.context import (
 )
 from fluxbatch.worker.create_outcome import PAUSE_UNREACHABLE_S, accepted, note_outcome, refused
 from fluxbatch.worker.inputs import sent_input, sent_seed
+from fluxbatch.worker.job_backoff import backoff_s
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.unknown.create import UnknownCreate
 from fluxbatch.worker.unknown.resolve import UnknownResolver
 from fluxbatch.worker.upload_cache import UploadCache
 
-_BACKOFF_S = 1.0
-_LONGEST_BACKOFF_S = 60.0
 _SAME_ID = (
     "the provider answered two creates with the same id; what became of the second is unknown,"
     " and nothing more is bought"
@@ -328,11 +327,3 @@ async def follow(
     if moved.wanted is None:
         return moved, None
     return moved, OutputsToFetch.of(tracked, moved.wanted, moved.attempt, end.urls)
-
-
-def backoff_s(context: WorkerContext, moved: TransitionResult) -> float:
-    """How long a job waits for its next try; one that lost no attempt waits for its lane alone."""
-    if moved.failure is None:
-        return 0.0
-    longest = min(_BACKOFF_S * 2 ** (moved.attempts - 1), _LONGEST_BACKOFF_S)
-    return context.jittered(longest)

@@ -12,7 +12,7 @@ import pytest
 
 import fluxbatch
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.status import RunStatus
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.errors import ConfigError, ExitCode, ManifestError
 from fluxbatch.events import Event, OutputStored
 from tests.support.emulator import EmulatorProcess, emulator_process

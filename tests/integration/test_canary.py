@@ -9,7 +9,7 @@ import pytest
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.run import Canary
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ExitCode
 from tests.integration.test_cli_run import run, write_manifest
 from tests.support.emulator import QUICK, EmulatorProcess, emulator_process

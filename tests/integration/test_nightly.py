@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 
 from fluxbatch.config.endpoints import Notify
 from fluxbatch.engine.notify import with_notifications
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
 from fluxbatch.events import Event, Events, Noticed
 from fluxbatch.ledger.queries.totals import JobCounts

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from fluxbatch.emulator.messages import Picture
 from fluxbatch.emulator.prediction import EmulatedPrediction, PlannedOutcome, State
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ExitCode, FluxbatchError, SinkError
 from fluxbatch.events import Event, RunStarted
 from fluxbatch.infra.runtime import Timestamp

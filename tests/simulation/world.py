@@ -31,8 +31,8 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.money import Micros
 from fluxbatch.emulator import settings as emulator
 from fluxbatch.engine import run
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.engine.session import Network
-from fluxbatch.engine.status import RunSummary
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Event, Events, OutputStored
 from fluxbatch.infra.runtime import Runtime

@@ -23,7 +23,7 @@ from fluxbatch.emulator.app import emulator_app
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.settings import EmulatorSettings, ServedLimits
 from fluxbatch.engine.run import RunRequest, execute_run
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.events import Event, Events
 
 SPEED = 20.0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from fluxbatch.cli.render.text import about_between, count
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import LaneStatus, RunStatus
 
 _SPAN_S = 180.0
 _FEWEST_ENDED = 5

@@ -24,7 +24,7 @@ from fluxbatch.cli.progress.screen import ASCII_MARKS, Frame, Marks, lane_sums, 
 from fluxbatch.cli.render.text import FAILURES, count, stopping_words
 from fluxbatch.domain.formatting import clock, dollars
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.status import RunStatus
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.events import (
     Event,
     JobFailed,

@@ -15,7 +15,7 @@ from rich.text import Text
 from fluxbatch.cli.render.text import count, stopping_words
 from fluxbatch.domain.formatting import clock, dollars
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import LaneStatus, RunStatus
 from fluxbatch.ledger.queries.runs_and_failures import FailedJob
 
 _LABEL_COLUMNS = 10

@@ -18,7 +18,7 @@ from fluxbatch.cli.render.status import status_lines
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.slot_waits import shaped, waits_of
 from fluxbatch.dataset.status import dataset_status
-from fluxbatch.engine.status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import LaneStatus, RunStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.live_run import WatchedRun, lane_traffic, watched_run

@@ -11,7 +11,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
 from fluxbatch.domain.formatting import dollars, duration
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ExitCode
 
 _HEADLINES = {

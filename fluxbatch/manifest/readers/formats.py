@@ -1,7 +1,7 @@
-"""The conversion of lines to records, CSV and JSONL: cells by column name, or an error.
+"""The manifest formats: which one a file has, by its name or its first bytes.
 
-Owns the two formats. A bad line is a record that says so and reading goes on; only a
-file without a usable header ends it. Knows nothing of the model and its inputs.
+Owns the endings, and what the readers of lines share: the shape of a record and the words for a
+line that cannot be read. Knows nothing of the model and its inputs.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from fluxbatch.worker.inputs import is_same_input
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.unknown.create import Entry, LostElsewhere, Outlook, UnknownCreate
 from fluxbatch.worker.unknown.evidence import AcceptanceSpan, Finding, findings
-from fluxbatch.worker.unknown.search import Search, Seen, candidate_of, candidates_of
+from fluxbatch.worker.unknown.listing import Search, Seen, candidate_of, candidates_of
 from fluxbatch.worker.unknown.spans import Tried, earliest_of, kept_span, of_sending, span_of
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 

@@ -14,7 +14,7 @@ from fluxbatch.ledger.db.timestamps import later
 from fluxbatch.scheduler.lane_state_file import KeptCreate
 from fluxbatch.worker.context import SEND_WITHIN_S, Sending, WorkerContext
 from fluxbatch.worker.unknown.evidence import AcceptanceSpan
-from fluxbatch.worker.unknown.search import MARGIN_S
+from fluxbatch.worker.unknown.listing import MARGIN_S
 
 _UNSURE_S = 86_400.0
 _ANOTHERS = -1

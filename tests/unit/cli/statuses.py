@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.domain.money import Balance, Micros
-from fluxbatch.engine.status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import LaneStatus, RunStatus
 from fluxbatch.ledger.queries.totals import JobCounts, Totals
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fluxbatch.cli.progress.screen import ASCII_MARKS, Frame, screen
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.status import RunStatus
+from fluxbatch.engine.run_status import RunStatus
 from tests.unit.cli.statuses import make_cap, make_lane, make_status, make_totals
 
 _STATES = {

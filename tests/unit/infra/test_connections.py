@@ -14,7 +14,7 @@ from yarl import URL
 from fluxbatch.config.endpoints import Notify, Provider
 from fluxbatch.config.settings import SinkSettings as SinkSettings
 from fluxbatch.engine.notify import with_notifications
-from fluxbatch.engine.status import RunSummary
+from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ExitCode, NotSent
 from fluxbatch.events import Event, Events, Noticed
 from fluxbatch.infra.connections import PublicConnections

@@ -1,4 +1,4 @@
-"""The status of a dataset or a run as values, for the terminal, `--json` and the Python API.
+"""The status of a run as values, for the terminal, `--json` and the Python API.
 
 Owns the fields that people and programs are shown. Filled from the ledger's sums and, while
 a run goes on, from its lanes; never counted along the way.
