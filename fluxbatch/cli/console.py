@@ -101,12 +101,7 @@ class Console:
 
     def show(self, shown: RenderableType) -> None:
         """Data that is laid out; colours only where stdout is a terminal."""
-        self._print(self._laid_out(shown, stderr=False))
-
-    def tell(self, shown: RenderableType) -> None:
-        """Talk that is laid out."""
-        if not self.quiet:
-            _write(sys.stderr, self._laid_out(shown, stderr=True))
+        self._print(self._laid_out(shown))
 
     def width(self, *, stderr: bool = False) -> int | None:
         """The columns of the terminal that a stream leads to; None where it leads to none."""
@@ -129,8 +124,8 @@ class Console:
             self.is_cut = True
             self.warn(f"cannot write to stdout: {why}")
 
-    def _laid_out(self, shown: RenderableType, *, stderr: bool) -> str:
-        console = _console(stderr=stderr)
+    def _laid_out(self, shown: RenderableType) -> str:
+        console = _console(stderr=False)
         with console.capture() as captured:
             console.print(shown)
         text = self._redacted(captured.get())

@@ -30,8 +30,3 @@ def sanitize(text: str, *, limit: int = MAX_CHARS) -> str:
 def strip_markup(text: str) -> str:
     """The text of an HTML page, for gateways that answer with one."""
     return _MARKUP.sub(" ", text)
-
-
-def redact_url(url: str) -> str:
-    """*url* as it may be printed."""
-    return sanitize(url)

@@ -30,7 +30,6 @@ from fluxbatch.ledger.queries.job_history import (
 )
 from fluxbatch.sink import Images
 
-_LABEL = 12
 _ROWS_SHOWN = 5
 _CONTROL = "control_image"
 

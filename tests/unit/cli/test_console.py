@@ -29,11 +29,10 @@ def test_no_stream_ever_shows_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     console.print(f"data {_KEY}")
     console.failed(f"failed {_KEY}", 1, {"more": [_KEY]})
     console.show(f"show {_KEY}")
-    console.tell(f"tell {_KEY}")
 
     out, err = capsys.readouterr()
     assert _KEY not in out + err
-    assert err.splitlines() == ["say <key main>", "error: failed <key main>", "tell <key main>"]
+    assert err.splitlines() == ["say <key main>", "error: failed <key main>"]
 
 
 @pytest.mark.parametrize("value", [_KEY, f"a=other-key-9,main={_KEY}"])
@@ -152,7 +151,6 @@ def test_quiet_silences_talk_and_no_error(capsys: pytest.CaptureFixture[str]) ->
     console = Console()
     console.quiet = True
     console.info("progress")
-    console.tell("progress")
     console.warn("trouble")
 
     assert capsys.readouterr() == ("", "trouble\n")
