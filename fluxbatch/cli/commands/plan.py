@@ -46,7 +46,7 @@ def plan_command(
     console = console_for(ctx, as_json=as_json, verbose=verbose)
     from fluxbatch.cli.batch_args import BatchArgs
     from fluxbatch.cli.render.plan import plan_lines, refusal
-    from fluxbatch.cli.render.text import count, folded
+    from fluxbatch.cli.render.text import OVERVIEW_LABEL, count, folded
     from fluxbatch.cli.render.url_check import unfit_urls
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ExitCode
@@ -66,7 +66,7 @@ def plan_command(
         )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, typed.source, typed.out):
-            for part in folded(line, console.width(), hang=10):
+            for part in folded(line, console.width(), hang=OVERVIEW_LABEL):
                 console.print(part)
     typed.check(lambda: planned)
     if planned.jobs.invalid:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fluxbatch.cli.render.text import count, stopping_words
+from fluxbatch.cli.render.text import OVERVIEW_LABEL, count, overview_line, stopping_words
 from fluxbatch.domain.formatting import clock, dollars
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.run_status import LaneStatus, RunStatus
 from fluxbatch.ledger.queries.runs_and_failures import FailedJob
 
-_LABEL_COLUMNS = 10
 _WIDEST = 140
 """Bars wider than that show no more; texts take what there is."""
 _NARROW = 60
@@ -170,10 +169,10 @@ def _gauges(frame: Frame, width: int) -> list[Text]:
             style = "yellow" if near else "cyan"
             gauges.append((label, (line.committed, style), line.cap, words))
             label = ""
-    room = width - _LABEL_COLUMNS - 2 - max(len(words) for *_, words in gauges)
+    room = width - OVERVIEW_LABEL - 2 - max(len(words) for *_, words in gauges)
     bar = max(4, min(room, width // 4))
     return [
-        Text(name.ljust(_LABEL_COLUMNS), style="dim")
+        Text(overview_line(name, ""), style="dim")
         .append_text(_bar([part], total, bar, frame.marks))
         .append(f"  {words}", style="not dim")
         for name, part, total, words in gauges
@@ -219,7 +218,7 @@ def _time(frame: Frame) -> list[str]:
 
 
 def _labelled(label: str, text: str) -> Text:
-    return Text(label.ljust(_LABEL_COLUMNS), style="dim").append(text, style="not dim")
+    return Text(overview_line(label, ""), style="dim").append(text, style="not dim")
 
 
 def _list(label: str, texts: Sequence[str]) -> list[Text]:

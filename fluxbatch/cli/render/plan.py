@@ -9,14 +9,13 @@ from typing import Any
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.errors import bad_row_json, bad_row_lines
-from fluxbatch.cli.render.text import count
+from fluxbatch.cli.render.text import count, overview_line
 from fluxbatch.config.settings import Settings
 from fluxbatch.domain.formatting import dollars, duration, size
 from fluxbatch.errors import ExitCode
 from fluxbatch.planning.plan import Plan
 
 _SCOPES = {"run": "per run", "day": "per day", "dataset": "per dataset"}
-_LABEL = 10
 _NOTES_SHOWN = 5
 _CHARS_SHOWN = 200
 
@@ -27,8 +26,8 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
     duplicates = ""
     if plan.duplicates:
         duplicates = f", {plan.duplicates:,} of them equal to an earlier one (one job, paid once)"
-    yield _line("manifest", f"{plan.source}: {count(plan.rows, 'row')}{duplicates}")
-    yield _line("model", plan.model)
+    yield overview_line("manifest", f"{plan.source}: {count(plan.rows, 'row')}{duplicates}")
+    yield overview_line("model", plan.model)
     kinds = [(jobs.new, "new"), (jobs.changed, "changed"), (jobs.done, "done already")]
     kinds += [(jobs.begun, "bought already, to be finished")]
     kinds += [(jobs.failed, "failed earlier (`retry` sends them again)")]
@@ -36,27 +35,29 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
     parts = ", ".join(f"{number:,} {kind}" for number, kind in kinds if number)
     if plan.is_only_counted:
         parts = "counted, not compared with a dataset; run makes so many only with --yes"
-    yield _line("jobs", f"{jobs.total:,} in all" + (f": {parts}" if parts else ""))
-    yield _line("cost", _cost(plan))
+    yield overview_line("jobs", f"{jobs.total:,} in all" + (f": {parts}" if parts else ""))
+    yield overview_line("cost", _cost(plan))
     if plan.seed_siblings * 2 >= jobs.to_buy > 0:
-        yield _line(
+        yield overview_line(
             "hint", "many jobs differ by their seed alone: an execution costs the same with"
         )
-        yield _line("", "num_outputs: 4, so four images of each would cost what one does now")
-    yield _line("time", _time(plan, settings))
+        yield overview_line(
+            "", "num_outputs: 4, so four images of each would cost what one does now"
+        )
+    yield overview_line("time", _time(plan, settings))
     if plan.uploads:
         files = f"{count(plan.uploads, 'local file')}, {size(plan.upload_bytes)}"
-        yield _line("uploads", files)
+        yield overview_line("uploads", files)
     notes = list(plan.split_notes)
     notes += [f"{path} {note}" for path, all_ in plan.control_notes.items() for note in all_]
     for number, note in enumerate(notes[:_NOTES_SHOWN]):
-        yield _line("" if number else "note", note)
+        yield overview_line("" if number else "note", note)
     if len(notes) > _NOTES_SHOWN:
-        yield _line("", f"and {len(notes) - _NOTES_SHOWN:,} more of such notes")
+        yield overview_line("", f"and {len(notes) - _NOTES_SHOWN:,} more of such notes")
     for check in plan.budgets:
         fits = "enough" if check.jobs >= jobs.to_buy else f"pays for {count(check.jobs, 'job')}"
         spent = f", {dollars(check.committed)} of it used" if check.committed else ""
-        yield _line("budget", f"{dollars(check.cap)} {_SCOPES[check.scope]}{spent}: {fits}")
+        yield overview_line("budget", f"{dollars(check.cap)} {_SCOPES[check.scope]}{spent}: {fits}")
     if plan.first_rows:
         yield ""
         yield "the first as they would be sent:"
@@ -85,10 +86,6 @@ def refusal(console: Console, plan: Plan) -> int:
     message += " mend them, or run with --skip-invalid"
     more = {"bad_rows": [bad_row_json(bad) for bad in plan.bad_rows], **plan.as_json()}
     return console.failed(message, ExitCode.USAGE, more)
-
-
-def _line(label: str, text: str) -> str:
-    return f"{label:{_LABEL}}{text}"
 
 
 def _cost(plan: Plan) -> str:

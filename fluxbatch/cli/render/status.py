@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fluxbatch.cli.render.text import FAILURES, QUALITY, count, folded, listed
+from fluxbatch.cli.render.text import (
+    FAILURES,
+    OVERVIEW_LABEL,
+    QUALITY,
+    count,
+    folded,
+    listed,
+    overview_line,
+)
 from fluxbatch.dataset.status import DatasetStatus
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.job import JobState, Quality
@@ -185,9 +193,6 @@ def cap_lines(balances: Sequence[Balance]) -> Iterator[str]:
             yield f"{dollars(line.committed)} of {dollars(line.cap)} for the {name}"
 
 
-_LABEL = 10
-
-
 _RUNS_SHOWN = 5
 
 
@@ -197,31 +202,31 @@ _UNKNOWN_SHOWN = 5
 def status_lines(now: DatasetStatus, width: int | None = None) -> Iterator[str]:
     """The standing, line by line; on a terminal *width* columns wide none is longer."""
     for line in _lines(now):
-        yield from folded(line, width, hang=2 if line.startswith(" ") else _LABEL)
+        yield from folded(line, width, hang=2 if line.startswith(" ") else OVERVIEW_LABEL)
 
 
 def _lines(now: DatasetStatus) -> Iterator[str]:
-    yield _line("dataset", str(now.folder.root))
+    yield overview_line("dataset", str(now.folder.root))
     if now.manifest is None:
-        yield _line("manifest", "none was ever run here")
+        yield overview_line("manifest", "none was ever run here")
         return
     name = now.manifest.path or "a sweep alone"
     half = "" if now.manifest.imported else ", its import was cut short"
-    yield _line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
-    yield _line("jobs", _jobs(now))
-    yield _line("images", f"{now.totals.images:,} in {now.images_at}")
+    yield overview_line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
+    yield overview_line("jobs", _jobs(now))
+    yield overview_line("images", f"{now.totals.images:,} in {now.images_at}")
     if now.quality:
-        yield _line("quality", _quality(now))
-    yield _line("money", money_words(now.totals))
+        yield overview_line("quality", _quality(now))
+    yield overview_line("money", money_words(now.totals))
     yield from _labelled("budget", list(cap_lines(now.balances)))
     held = now.folder.is_locked()
     runs = [_run(run, goes_on=held and not number) for number, run in enumerate(now.runs)]
     yield from _labelled("runs", runs[:_RUNS_SHOWN])
     if len(now.runs) > _RUNS_SHOWN:
-        yield _line("", "and earlier ones (all of them: the view `costs`)")
+        yield overview_line("", "and earlier ones (all of them: the view `costs`)")
     if now.found_by_time:
-        yield _line("by time", f"{count(now.found_by_time, 'create')} that lost its answer: found"
-                    " by its time alone (`why` and the sidecar tell which)")  # fmt: skip
+        found = f"{count(now.found_by_time, 'create')} that lost its answer: found by its time"
+        yield overview_line("by time", f"{found} alone (`why` and the sidecar tell which)")
     if now.waits:
         yield from _labelled("waits", now.waits.split("; "))
     if now.failed:
@@ -289,8 +294,4 @@ def _unknown(now: DatasetStatus) -> Iterator[str]:
 
 def _labelled(label: str, texts: list[str]) -> Iterator[str]:
     for number, text in enumerate(texts):
-        yield _line(label if number == 0 else "", text)
-
-
-def _line(label: str, text: str) -> str:
-    return f"{label:{_LABEL}}{text}"
+        yield overview_line(label if number == 0 else "", text)

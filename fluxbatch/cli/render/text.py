@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from fluxbatch.domain.formatting import duration
 from fluxbatch.domain.job import FailureClass, Quality
 
-_LABEL = 12
+OVERVIEW_LABEL = 10
+"""The columns of a label in what `plan`, `status` and the screen show; facts have two more."""
 
 FAILURES: Mapping[FailureClass, str] = {
     FailureClass.NETWORK: "the provider never got the request",
@@ -102,9 +104,13 @@ def stopping_words(reason: str) -> str:
     return f"finishing what runs, buying no more: {reason}"
 
 
-def label_line(label: str, text: str) -> str:
-    """A label and what it is about."""
-    return f"{label:{_LABEL}}{text}".rstrip()
+def label_line(label: str, text: str, width: int = 12, *, stripped: bool = True) -> str:
+    """A label and what it is about; *stripped* of the blanks at its end, or as it is."""
+    line = f"{label:{width}}{text}"
+    return line.rstrip() if stripped else line
+
+
+overview_line = partial(label_line, width=OVERVIEW_LABEL, stripped=False)
 
 
 def local_time(at: str) -> str:
