@@ -32,6 +32,21 @@ class PrintedReport(Protocol):
 _R = TypeVar("_R", bound=PrintedReport)
 
 
+def maintain(
+    console: Console,
+    folder: Path,
+    base_url: str,
+    verb: Callable[..., Awaitable[_R]],
+    lines: Callable[[_R, Path], Iterator[str]],
+    *,
+    needs_key: bool = True,
+) -> int:
+    """Run the verb on a dataset until it ends or a signal comes; answers the exit code."""
+    request = maintenance_request(console, folder, base_url, needs_key=needs_key)
+    verb = partial(verb, request, handle_signals=True)
+    return run_maintenance(console, verb, lambda report: lines(report, folder))
+
+
 def maintenance_request(
     console: Console, folder: Path, base_url: str, *, needs_key: bool = True
 ) -> MaintenanceRequest:

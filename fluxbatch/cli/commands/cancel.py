@@ -36,11 +36,9 @@ def cancel_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from functools import partial
 
-    from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance, wait_s
+    from fluxbatch.cli.maintenance_run import maintain, wait_s
     from fluxbatch.cli.render.maintenance import cancel_lines
     from fluxbatch.maintenance import cancel_dataset
 
-    patience_s = wait_s(wait)
-    request = maintenance_request(console, folder, base_url)
-    verb = partial(cancel_dataset, request, wait_s=patience_s, handle_signals=True)
-    return run_maintenance(console, verb, lambda report: cancel_lines(report, folder))
+    verb = partial(cancel_dataset, wait_s=wait_s(wait))
+    return maintain(console, folder, base_url, verb, cancel_lines)

@@ -52,7 +52,7 @@ def reconcile_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from functools import partial
 
-    from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance
+    from fluxbatch.cli.maintenance_run import maintain
     from fluxbatch.cli.render.maintenance import reconcile_lines
     from fluxbatch.errors import ConfigError
     from fluxbatch.maintenance import ByHand, reconcile_dataset
@@ -61,9 +61,5 @@ def reconcile_command(
     if chosen and not (adopt and all(chosen) and all(chosen.values())):
         raise ConfigError("write it like --adopt JOB=PREDICTION")
     by_hand = ByHand(chosen, not_mine or ())
-    request = maintenance_request(console, folder, base_url)
-    verb = partial(
-        reconcile_dataset, request, adopt=adopt and not chosen, by_hand=by_hand,
-        handle_signals=True,
-    )  # fmt: skip
-    return run_maintenance(console, verb, lambda report: reconcile_lines(report, folder))
+    verb = partial(reconcile_dataset, adopt=adopt and not chosen, by_hand=by_hand)
+    return maintain(console, folder, base_url, verb, reconcile_lines)

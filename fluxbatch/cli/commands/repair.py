@@ -28,12 +28,8 @@ def repair_command(
     3: some could not be fetched. 5: there is no key to fetch with.
     """
     console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
-    from functools import partial
-
-    from fluxbatch.cli.maintenance_run import maintenance_request, run_maintenance
+    from fluxbatch.cli.maintenance_run import maintain
     from fluxbatch.cli.render.maintenance import repair_lines
     from fluxbatch.maintenance import repair_dataset
 
-    request = maintenance_request(console, folder, base_url, needs_key=False)
-    verb = partial(repair_dataset, request, handle_signals=True)
-    return run_maintenance(console, verb, lambda report: repair_lines(report, folder))
+    return maintain(console, folder, base_url, repair_dataset, repair_lines, needs_key=False)
