@@ -6,8 +6,6 @@ dies with its holder. Source: docs/glossary.md.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import random
 import shlex
@@ -21,6 +19,7 @@ from typing import IO
 
 from fluxbatch.domain.filenames import output_of_name
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
+from fluxbatch.infra import file_lock
 from fluxbatch.infra.atomic_file import open_regular
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.sink import refuse_link
@@ -153,7 +152,7 @@ class Folder:
         except OSError:
             return False
         with lock:
-            return not _flocks(lock, fcntl.LOCK_SH)
+            return not file_lock.take(lock, shared=True)
 
     def _open_lock(self, how: int) -> IO[str]:
         handle = os.open(self.root / ".lock", how | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -169,40 +168,20 @@ class Folder:
             raise SinkError(f"cannot write in {str(self.root)!r}: {exc.strerror}") from exc
         with lock:
             if not _locks(lock):
-                lock.seek(0)
+                holder = file_lock.holder_of(lock, "pid {pid} on {host}")
                 raise HeldElsewhere(
-                    f"dataset {str(self.root)!r} is in use by {_holder(lock.read())};"
-                    " wait for it, or stop it"
+                    f"dataset {str(self.root)!r} is in use by {holder}; wait for it, or stop it"
                 )
-            lock.seek(0)
-            lock.truncate()
-            lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-            lock.flush()
+            file_lock.sign(lock, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
 
 
 def _locks(lock: IO[str]) -> bool:
     """Take the lock, past those who only look (`is_held`): they share it, a holder does not."""
     give_up = time.monotonic() + LOOKERS_WAIT_S
-    while not _flocks(lock, fcntl.LOCK_EX):
-        if not _flocks(lock, fcntl.LOCK_SH) or time.monotonic() > give_up:
+    while not file_lock.take(lock):
+        if not file_lock.take(lock, shared=True) or time.monotonic() > give_up:
             return False
-        fcntl.flock(lock, fcntl.LOCK_UN)
+        file_lock.release(lock)
         time.sleep(random.uniform(0.001, 0.02))  # two who begin at once do not stay in step
     return True
-
-
-def _flocks(lock: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(text: str) -> str:
-    try:
-        holder = json.loads(text)
-        return f"pid {holder['pid']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"

@@ -8,7 +8,6 @@ in it only what carries one of our names.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere
+from fluxbatch.infra import file_lock
 from fluxbatch.infra.atomic_file import sync
 
 _OURS = ".fluxbatch"
@@ -221,10 +221,8 @@ def held_place(root: Path, format_name: str) -> Iterator[OutputDir]:
         (root / _OURS).mkdir(parents=True, exist_ok=True)
         lock = (root / _OURS / "lock").open("a+")
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldElsewhere(f"another export writes to {str(root)!r}; wait for it") from None
+        if not file_lock.take(lock):
+            raise HeldElsewhere(f"another export writes to {str(root)!r}; wait for it")
         place = OutputDir(root)
         place.close()  # what a killed export left
         if not place.about():

@@ -8,8 +8,6 @@ Deleted, the lane waits one window. Source: docs/design/protocol.md 4.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import sqlite3
@@ -24,6 +22,7 @@ from typing import IO, Literal
 import anyio
 
 from fluxbatch.errors import FluxbatchError, HeldElsewhere
+from fluxbatch.infra import file_lock
 from fluxbatch.infra.runtime import Timestamp, ToThread
 
 CreateState = Literal["left", "running", "ended"]
@@ -253,23 +252,15 @@ def _locked(path: Path, dataset: str) -> IO[str]:
     """The open lock file, holding who holds it; raise `HeldElsewhere` naming the holder."""
     lock = path.open("a+", encoding="utf-8")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        lock.seek(0)
-        holder = lock.read()
+        is_ours = file_lock.take(lock)
+    except PermissionError:  # a network's file system says so
+        is_ours = False
+    except OSError:
         lock.close()
-        if exc.errno not in {errno.EAGAIN, errno.EACCES}:
-            raise
-        raise HeldElsewhere(f"the key is in use by {_holder(holder)}") from None
-    lock.truncate(0)
-    lock.write(json.dumps({"dataset": dataset, "pid": os.getpid()}))
-    lock.flush()
+        raise
+    if not is_ours:
+        with lock:
+            holder = file_lock.holder_of(lock, "dataset {dataset!r} (pid {pid})")
+            raise HeldElsewhere(f"the key is in use by {holder}")
+    file_lock.sign(lock, {"dataset": dataset, "pid": os.getpid()})
     return lock
-
-
-def _holder(text: str) -> str:
-    try:
-        holder = json.loads(text)
-        return f"dataset {holder['dataset']!r} (pid {holder['pid']})"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
