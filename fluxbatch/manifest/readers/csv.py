@@ -5,18 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES
-from fluxbatch.manifest.readers.formats import (
-    _NOT_UTF8,
-    _NUL,
-    _TOO_LONG,
-    Lines,
-    Record,
-    _why_not_csv,
-    _without_sep,
-)
+from fluxbatch.manifest.readers.records import NOT_UTF8, TOO_LONG, Lines, Record
+
+_NUL = "the line has a NUL byte"
 
 
 def read_csv(
@@ -58,17 +53,33 @@ def read_csv(
             yield line, dict(zip(header, cells, strict=True))
 
 
+def _without_sep(lines: Lines, delimiter: str) -> tuple[Lines, str]:
+    """*lines* with an empty one for Excel's `sep=;`, and what it says parts the cells."""
+    rest = iter(lines)
+    number, line = next(rest, (1, b""))
+    found = re.fullmatch(rb'"?sep=([,;|\t])"?\s*', line or b"", re.IGNORECASE)
+    if found is not None:
+        line, delimiter = b"", found[1].decode()
+    return chain([(number, line)], rest), delimiter
+
+
+def _why_not_csv(exc: csv.Error) -> str:
+    if "new-line character" in str(exc):
+        return "a carriage return stands alone within the line; save the file with one line end"
+    return f"not CSV: {exc}"
+
+
 def _texts(lines: Lines, unusable: dict[int, str]) -> Iterator[str]:
     """Every line as text, so that the parser's count of lines is the file's."""
     for number, line in lines:
         if line is None:
-            unusable[number] = _TOO_LONG
+            unusable[number] = TOO_LONG
             yield "\n"
             continue
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            unusable[number] = _NOT_UTF8
+            unusable[number] = NOT_UTF8
             text = line.decode(errors="replace")
         if "\0" in text:
             unusable[number] = _NUL

@@ -1,46 +1,26 @@
-"""The manifest formats: which one a file has, by its name or its first bytes.
+"""The format of a manifest file, by the ending of its name, else by its first bytes.
 
-Owns the endings, and what the readers of lines share: the shape of a record and the words for a
-line that cannot be read. Knows nothing of the model and its inputs.
+Owns what is guessed and what is refused. What each format is, `registry` knows.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
 import re
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
 
 from fluxbatch.config.sweep import ManifestFormat
 from fluxbatch.errors import ManifestError
-from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES, PARQUET
+from fluxbatch.manifest.readers.file_source import PARQUET
+from fluxbatch.manifest.readers.registry import MANIFEST_READERS
 
-Lines = Iterable[tuple[int, bytes | None]]
-Record = tuple[int, "Mapping[str, object] | str"]
-"""The line a record starts on, and its cells, or why it has none."""
-
-_SUFFIXES: Mapping[str, ManifestFormat] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".yaml": "yaml",
-    ".yml": "yaml",
-    ".toml": "toml",
+_ENDINGS: Mapping[str, ManifestFormat] = {
+    ending: kind for kind, reader in MANIFEST_READERS.items() for ending in reader.endings
 }
 _PACKED = {".gz", ".zst", ".zstd"}
-MANIFEST_FORMATS = (
-    "CSV (.csv), TSV (.tsv), JSONL (.jsonl, .ndjson), Parquet (.parquet), YAML (.yaml) or TOML"
-    " (.toml)"
-)
-_TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
-_NOT_UTF8 = "the line is not valid UTF-8; save the file as UTF-8"
-_NUL = "the line has a NUL byte"
+_TITLES = [reader.title for reader in MANIFEST_READERS.values()]
+_ANY_FORMAT = f"{', '.join(_TITLES[:-1])} or {_TITLES[-1]}"
 
 
 def format_of(path: Path, head: bytes) -> ManifestFormat:
@@ -51,7 +31,7 @@ def format_of(path: Path, head: bytes) -> ManifestFormat:
     while suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
-    if (known := _SUFFIXES.get(suffix)) is not None:
+    if (known := _ENDINGS.get(suffix)) is not None:
         return known
     refuse_array(path, head)
     text = head.decode("utf-8-sig", errors="replace").lstrip()
@@ -62,8 +42,7 @@ def format_of(path: Path, head: bytes) -> ManifestFormat:
     if suffix in {"", ".txt", ".dat"} and (sniffed := _sniffed(text)) is not None:
         return sniffed
     raise ManifestError(
-        f"manifest {str(path)!r} is no {MANIFEST_FORMATS};"
-        " name the format with --format, or rename it"
+        f"manifest {str(path)!r} is no {_ANY_FORMAT}; name the format with --format, or rename it"
     )
 
 
@@ -85,19 +64,3 @@ def _sniffed(text: str) -> ManifestFormat | None:
     if "\t" in first_line:
         return "tsv"
     return "csv" if "," in first_line else None
-
-
-def _without_sep(lines: Lines, delimiter: str) -> tuple[Lines, str]:
-    """*lines* with an empty one for Excel's `sep=;`, and what it says parts the cells."""
-    rest = iter(lines)
-    number, line = next(rest, (1, b""))
-    found = re.fullmatch(rb'"?sep=([,;|\t])"?\s*', line or b"", re.IGNORECASE)
-    if found is not None:
-        line, delimiter = b"", found[1].decode()
-    return chain([(number, line)], rest), delimiter
-
-
-def _why_not_csv(exc: csv.Error) -> str:
-    if "new-line character" in str(exc):
-        return "a carriage return stands alone within the line; save the file with one line end"
-    return f"not CSV: {exc}"

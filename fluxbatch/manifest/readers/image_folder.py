@@ -15,8 +15,8 @@ from pathlib import Path
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.control_images.resolve import LEDGER
 from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES
-from fluxbatch.manifest.readers.formats import Record
 from fluxbatch.manifest.readers.jsonl import read_jsonl
+from fluxbatch.manifest.readers.records import Record
 
 _IMAGES = (".jpeg", ".jpg", ".png", ".webp")
 _OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".jxl", ".svg", ".tif", ".tiff")

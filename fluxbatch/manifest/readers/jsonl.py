@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from pydantic_core import from_json
 
-from fluxbatch.manifest.readers.formats import _NOT_UTF8, _TOO_LONG, Lines, Record
+from fluxbatch.manifest.readers.records import NOT_UTF8, TOO_LONG, Lines, Record
 
 
 def read_jsonl(lines: Lines) -> Iterator[Record]:
     """One object a line; empty lines are skipped."""
     for number, line in lines:
         if line is None:
-            yield number, _TOO_LONG
+            yield number, TOO_LONG
             continue
         try:
             value = from_json(line, allow_inf_nan=False, cache_strings="keys")
@@ -34,7 +34,7 @@ def _why_not_json(line: bytes, exc: ValueError) -> str:
     try:
         line.decode()
     except UnicodeDecodeError:
-        return _NOT_UTF8
+        return NOT_UTF8
     return f"the line is not JSON: {str(exc).replace(' at line 1 column', ' at column')}"
 
 

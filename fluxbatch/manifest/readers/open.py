@@ -17,13 +17,11 @@ from fluxbatch.config.sweep import ManifestFormat
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.columns import Columns, RowParts, broken
 from fluxbatch.manifest.control_images.resolve import anchored
-from fluxbatch.manifest.readers.csv import read_csv
 from fluxbatch.manifest.readers.file_source import FileSource
-from fluxbatch.manifest.readers.formats import Record, format_of, refuse_array
+from fluxbatch.manifest.readers.formats import format_of, refuse_array
 from fluxbatch.manifest.readers.image_folder import ImageFolderReader
-from fluxbatch.manifest.readers.jsonl import read_jsonl
-from fluxbatch.manifest.readers.parquet import ParquetFile
-from fluxbatch.manifest.readers.yaml_toml import read_toml, read_yaml
+from fluxbatch.manifest.readers.records import Record
+from fluxbatch.manifest.readers.registry import MANIFEST_READERS
 from fluxbatch.models import ModelCard
 
 _MOST_FILES = 100_000
@@ -80,15 +78,15 @@ class _File:
 
     def __init__(self, path: Path, kind: ManifestFormat | None) -> None:
         self._source = FileSource(path)
-        self._kind = kind or format_of(path, self._source.head)
-        if self._kind == "jsonl":
+        kind = kind or format_of(path, self._source.head)
+        if kind == "jsonl":
             refuse_array(path, self._source.head)
-        if self._kind == "images":
+        if kind == "images":
             raise ManifestError(f"manifest {str(path)!r} is a file, and 'images' is a folder")
         self.path = path
         self.sha256 = self._source.sha256
         self.bytes = self._source.bytes
-        self._parquet = ParquetFile(self._source) if self._kind == "parquet" else None
+        self._records = MANIFEST_READERS[kind].open(self._source)
 
     @property
     def bytes_read(self) -> int:
@@ -96,19 +94,6 @@ class _File:
 
     def parts(self, columns: Columns) -> Iterator[tuple[int, RowParts]]:
         return _parts(self._records(columns), columns)
-
-    def _records(self, columns: Columns) -> Iterator[Record]:
-        match self._kind:
-            case "csv" | "tsv":
-                delimiter = "\t" if self._kind == "tsv" else ","
-                return read_csv(self._source.lines(), columns.check_header, delimiter)
-            case "yaml":
-                return read_yaml(self._source)
-            case "toml":
-                return read_toml(self._source)
-        if self._parquet is not None:
-            return self._parquet.records(columns)
-        return read_jsonl(self._source.lines())
 
 
 class _Folder:

@@ -16,7 +16,7 @@ from typing import Any
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.columns import Columns
 from fluxbatch.manifest.readers.file_source import MAX_LINE_BYTES, FileSource
-from fluxbatch.manifest.readers.formats import Record
+from fluxbatch.manifest.readers.records import Record
 
 _BATCH = 256
 _BUFFER_BYTES = 64 * 1024

@@ -19,7 +19,7 @@ import yaml
 from fluxbatch.config.yaml_text import MOST_YAML_BYTES, YAML_ERRORS, YamlLoader, one_line
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.readers.file_source import FileSource
-from fluxbatch.manifest.readers.formats import Record
+from fluxbatch.manifest.readers.records import Record
 
 _MOST_NODES = 10_000
 
