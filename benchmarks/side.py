@@ -39,6 +39,9 @@ class Load:
     """The engine's creates at most; None: a create for each job."""
     keys: int = 1
     """The engine's, each with limits of its own."""
+    image_size: int = 64
+    kind: str = "jpg"
+    """Of the outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,22 @@ class Measured:
 @contextmanager
 def serve(load: Load) -> Iterator[EmulatorProcess]:
     """The emulator of one program."""
-    flags = ("--image-size", "64", "--rate", str(load.creates), "--concurrent", str(load.slots))
+    size = str(load.image_size)
+    flags = ("--image-size", size, "--rate", str(load.creates), "--concurrent", str(load.slots))
     with emulator_process(*flags, *load.emulator) as emulator:
         yield emulator
 
 
-def write_manifest(path: Path, rows: int, *, ids: bool = False, first: int = 0) -> Path:
+def write_manifest(
+    path: Path, rows: int, *, ids: bool = False, first: int = 0, kind: str = "jpg"
+) -> Path:
     """A JSONL manifest of *rows* different jobs."""
     with path.open("w", encoding="utf-8") as file:
         for number in range(first, first + rows):
             row = {
                 "prompt": f"engine {number}",
                 "control_image": "https://photos.invalid/a.jpg",
-                "output_format": "jpg",
+                "output_format": kind,
                 "seed": number,
             }
             file.write(json.dumps({"id": f"row-{number}", **row} if ids else row) + "\n")
@@ -93,7 +99,7 @@ def run_engine(
         with serve(load) as emulator, tempfile.TemporaryDirectory() as made:
             return run_engine(load, manifest, (emulator, Path(made)))
     emulator, folder = at
-    manifest = manifest or write_manifest(folder / "manifest.jsonl", load.jobs)
+    manifest = manifest or write_manifest(folder / "manifest.jsonl", load.jobs, kind=load.kind)
     words = [manifest, folder, emulator.base_url, load.limit or "", load.keys]
     command = ["benchmarks.engine_side", *map(str, words)]
     own = _run(command, engine_settings(load, str(folder)))
@@ -126,7 +132,7 @@ def run_script(
     if emulator is None:
         with serve(load) as made:
             return run_script(load, poll_s, emulator=made)
-    words = [emulator.base_url, load.jobs, load.slots, load.creates or 10**6, poll_s]
+    words = [emulator.base_url, load.jobs, load.slots, load.creates or 10**6, poll_s, load.kind]
     command = ["benchmarks.plain_script", *map(str, words)]
     return Measured(_run(command, {}), emulator.stats())
 

@@ -24,7 +24,7 @@ from fluxbatch.events import Events, LaneChanged
 from fluxbatch.infra.runtime import Clock
 from fluxbatch.scheduler.adaptive_limit import AdaptiveLimit
 from fluxbatch.scheduler.lane_state_file import KeptCreate
-from fluxbatch.scheduler.serial import SerialCreates
+from fluxbatch.scheduler.serial import LanePace, SerialCreates
 from fluxbatch.scheduler.window import CreateWindow
 
 _SETTLE_WINDOWS = 1 / 30
@@ -62,6 +62,7 @@ class Lane:
         self._keys_used = 0
         self.serial = serial
         """None: creates may leave side by side."""
+        self.pace = LanePace(limits.creates / limits.window, limits.concurrent)
         self.others: dict[tuple[str, int], tuple[KeptCreate, datetime]] = {}
         """Other datasets' creates that hold a slot, and when it is free at the latest (UTC)."""
         self.refused_since: float | None = None
@@ -100,7 +101,7 @@ class Lane:
 
     def _serial_s(self, now: float) -> float | None:
         """Seconds until no create without an answer holds the next one up."""
-        if self.serial is None or not self.serial.is_on:
+        if self.serial is None or not self.serial.holds_up(self.pace):
             return 0.0
         longest_s = 0.0
         for permit in self.on_its_way:
@@ -123,6 +124,7 @@ class Permit:
         self.key = lane.next_key()
         self.left_at: float | None = None
         """Monotonic."""
+        self.given_at = clock.monotonic()
         self._clock = clock
         self._lag_s = lag_s
         self._changed = changed
@@ -146,6 +148,7 @@ class Permit:
         now = self._clock.monotonic()
         if self._answer == "pending" and self.left_at is not None and self.lane.serial is not None:
             self.lane.serial.saw_answer(now - self.left_at)
+            self.lane.pace.saw_answer(now - self.given_at)
         self.lane.refusals, self.lane.refused_since = 0, None
         self._count(now)
 
@@ -240,6 +243,8 @@ class Lanes:
         finally:
             if waiter.permit is not None:
                 waiter.permit.close()
+                held_s = self._clock.monotonic() - waiter.permit.given_at
+                waiter.permit.lane.pace.saw_slot_free(held_s)
                 self._free(waiter.permit.lane)
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)

@@ -18,6 +18,35 @@ _USUAL_ANSWERS = 5
 """A create that takes so many times the usual is not waited for any longer."""
 _LEAST_PART = 1 / 15
 """Of `provider.timeout`: 2 s of 30."""
+_LEAST_SEEN = 20
+"""Creates before their times tell anything."""
+
+
+class LanePace:
+    """Whether one create at a time can use what a lane's limits allow.
+
+    It can where creates follow each other as fast as the window lets them, or as fast as
+    slots become free.
+    """
+
+    def __init__(self, creates_per_s: float, slots: int) -> None:
+        self._creates_per_s = creates_per_s
+        self._slots = slots
+        self._turnarounds: deque[float] = deque(maxlen=_ANSWERS)
+        self._holds: deque[float] = deque(maxlen=_ANSWERS)
+        self.one_keeps_up = True
+
+    def saw_answer(self, took_s: float) -> None:
+        """A create was answered so long after its permit was given."""
+        self._turnarounds.append(took_s)
+
+    def saw_slot_free(self, held_s: float) -> None:
+        """A slot was held so long."""
+        self._holds.append(held_s)
+        if min(len(self._holds), len(self._turnarounds)) >= _LEAST_SEEN:
+            turnaround_s = median(self._turnarounds)
+            fills_window = turnaround_s * self._creates_per_s <= 1.0
+            self.one_keeps_up = fills_window or turnaround_s * self._slots <= median(self._holds)
 
 
 class SerialCreates:
@@ -37,6 +66,10 @@ class SerialCreates:
         if self._mode == "auto":
             return not self.polls_tell_input
         return self._mode == "always"
+
+    def holds_up(self, pace: LanePace) -> bool:
+        """Whether creates of that lane wait for each other; `auto` never costs it throughput."""
+        return self.is_on and (self._mode == "always" or pace.one_keeps_up)
 
     @property
     def bound_s(self) -> float:

@@ -8,7 +8,7 @@ from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Limits
 from fluxbatch.infra.runtime import Clock, SystemClock
 from fluxbatch.scheduler.lane import Lane, Permit
-from fluxbatch.scheduler.serial import SerialCreates
+from fluxbatch.scheduler.serial import LanePace, SerialCreates
 
 
 class _Clock(SystemClock):
@@ -82,3 +82,34 @@ def test_they_leave_one_by_one_where_no_poll_gives_the_input(
         serial.saw_poll(tells_input=tells)
 
     assert serial.is_on is is_on
+
+
+def _paced(*, creates_per_s: float, slots: int, answer_s: float, held_s: float) -> LanePace:
+    pace = LanePace(creates_per_s, slots)
+    for _ in range(20):
+        pace.saw_answer(answer_s)
+        pace.saw_slot_free(held_s)
+    return pace
+
+
+@pytest.mark.parametrize(
+    ("creates_per_s", "slots", "answer_s", "held_s", "keeps_up"),
+    [
+        (100 / 60, 10, 0.1, 10.0, True),  # the card's limits
+        (1e4, 10, 0.1, 10.0, True),  # no limit of creates, and slots that are free once a second
+        (100 / 60, 500, 0.1, 1.0, True),  # many slots, and a window that is full before they are
+        (1e4, 500, 0.1, 10.0, False),
+    ],
+)
+def test_one_at_a_time_is_kept_where_it_uses_what_the_limits_allow(
+    creates_per_s: float, slots: int, answer_s: float, held_s: float, *, keeps_up: bool
+) -> None:
+    pace = _paced(creates_per_s=creates_per_s, slots=slots, answer_s=answer_s, held_s=held_s)
+    assert pace.one_keeps_up is keeps_up
+    assert SerialCreates("auto", 30.0).holds_up(pace) is keeps_up
+    assert SerialCreates("always", 30.0).holds_up(pace)
+    assert not SerialCreates("never", 30.0).holds_up(pace)
+
+
+def test_the_first_creates_leave_one_at_a_time() -> None:
+    assert LanePace(1e4, 500).one_keeps_up
