@@ -57,6 +57,8 @@ class JobQueue:
         self._reading = anyio.Lock()
         self._busy = 0
         self._changed = anyio.Event()
+        self._sleepers = 0
+        """How many wait for the next change."""
         self._blocked: str | None = None
         self.is_closed = False
         self.closed = anyio.Event()
@@ -122,6 +124,8 @@ class JobQueue:
             self._pauses += 1
             due = self._clock.monotonic() + claim.retry_after_s
             heapq.heappush(self._paused, (due, self._pauses, job))
+        elif self._busy:
+            return  # nothing came back, and somebody is still at work: who waits goes on waiting
         self._wake()
 
     def waits_only_for(self, count: int) -> bool:
@@ -150,8 +154,12 @@ class JobQueue:
                 self.starved_by = self._blocked
                 self.close()
                 break
-            with anyio.move_on_after(wait_s):
-                await changed.wait()
+            self._sleepers += 1
+            try:
+                with anyio.move_on_after(wait_s):
+                    await changed.wait()
+            finally:
+                self._sleepers -= 1
         return None
 
     def _pop(self) -> tuple[QueuedJob | None, float]:
@@ -173,5 +181,6 @@ class JobQueue:
             self._exhausted = len(jobs) < _PAGE
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._sleepers:
+            self._changed.set()
+            self._changed = anyio.Event()

@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -71,6 +73,16 @@ class ApiKey:
         return hash(self.fingerprint)
 
 
+_PLAIN = frozenset({type(None), bool, int, float, bytes, datetime})
+"""What holds no text of a stranger; looked at before anything else, for every write."""
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    """The fields of a dataclass that its maker is given; of anything else none."""
+    return tuple(f.name for f in fields(kind) if f.init) if is_dataclass(kind) else ()
+
+
 class KeyFilter:
     """Takes keys out of whatever is about to be kept: what the provider says may hold them."""
 
@@ -89,8 +101,11 @@ class KeyFilter:
         return self._without(value) if self._forms else value
 
     def _without(self, value: Any) -> Any:
-        if type(value) is str:
+        kind: Any = type(value)
+        if kind is str:
             return self.text(value)
+        if kind in _PLAIN:
+            return value
         if isinstance(value, tuple):
             items = [self._without(item) for item in value]
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
@@ -98,16 +113,17 @@ class KeyFilter:
             return [self._without(item) for item in value]
         if isinstance(value, dict):
             return {name: self._without(item) for name, item in value.items()}
-        if is_dataclass(value) and not isinstance(value, type):
-            return self._of_dataclass(value)
-        return value
+        return self._of_dataclass(value) if _names_of(kind) else value
 
     def _of_dataclass(self, value: Any) -> Any:
         changed = {}
-        for field in fields(value):
-            before = getattr(value, field.name)
-            if field.init and (after := self._without(before)) != before:
-                changed[field.name] = after
+        kind: Any = type(value)
+        for name in _names_of(kind):
+            before = getattr(value, name)
+            if type(before) in _PLAIN:
+                continue
+            if (after := self._without(before)) is not before and after != before:
+                changed[name] = after
         return replace(value, **changed) if changed else value
 
     def __repr__(self) -> str:

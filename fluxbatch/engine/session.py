@@ -206,17 +206,18 @@ def _context(
         for key in keys
     }
     without_keys = KeyFilter(keys)
+    journals = {a: LaneJournal(file, runtime.to_thread) for a, file in files.items()}
     return WorkerContext(
         run=run,
         settings=settings,
         caps=dataset.caps,
         card=dataset.card,
         reserve=Micros(max(dataset.card.price or 0, run.highest_cost)),
-        ledger=LedgerWriter(dataset.db, runtime.to_thread, without_keys),
+        ledger=LedgerWriter(dataset.db, runtime.to_thread, without_keys, list(journals.values())),
         read=dataset.read,
         queue=queue,
         lanes=lanes,
-        journals={a: LaneJournal(file, runtime.to_thread) for a, file in files.items()},
+        journals=journals,
         clients=clients,
         accounts={key.fingerprint: key.account for key in keys},
         runtime=runtime,
@@ -224,7 +225,6 @@ def _context(
         stop=stop,
         guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
         has_room=dataset.has_room,
-        ledger_is_in_place=dataset.db.is_in_place,
         timing=PollSchedule(dataset.card.execution_s),
         other_cards=dataset.other_cards,
         keys=without_keys,

@@ -1,15 +1,17 @@
 """The single writer of the ledger: operations in, answers out, one commit for many.
 
 Owns the order of all writes. Operations that wait together share a transaction
-and one call through the `to_thread` seam, and are answered once it is durable. An
+and one call through the `to_thread` seam, with what the lanes' files have to know, and are
+answered once it is durable. An
 operation that raises is rolled back alone; a commit that fails fails every
 operation in it, and no later one is tried: the run must stop and start anew.
 """
 
 from __future__ import annotations
 
+from asyncio import Event
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -26,6 +28,25 @@ R_co = TypeVar("R_co", covariant=True)
 _R = TypeVar("_R")
 
 _GROUP = 256
+_BUSY = 4
+_PAUSE_S = 0.008
+"""Where a commit had so many operations, more are let gather: a commit costs as much as five."""
+
+
+class Beside(Protocol):
+    """A file beside the ledger whose changes are written on the same trip to a thread."""
+
+    def take(self) -> Sequence[Any]:
+        """What waits to be written, in order; its writing is the caller's now."""
+        ...
+
+    def write(self, changes: Sequence[Any]) -> None:
+        """Blocks."""
+        ...
+
+
+Following = Callable[[_R], "tuple[Beside, Any] | None"]
+"""From an operation's answer to what a file beside must have before anybody is answered."""
 
 
 class Operation(Protocol[R_co]):
@@ -44,11 +65,12 @@ class _Outcome(NamedTuple):
 
 
 class _Waiting(Generic[_R]):
-    __slots__ = ("done", "operation", "outcome")
+    __slots__ = ("done", "following", "operation", "outcome")
 
-    def __init__(self, operation: Operation[_R]) -> None:
+    def __init__(self, operation: Operation[_R], following: Following[_R] | None) -> None:
         self.operation = operation
-        self.done = anyio.Event()
+        self.following = following
+        self.done = Event()
         self.outcome: _Outcome | None = None
 
     def answer(self, outcome: _Outcome) -> None:
@@ -64,19 +86,21 @@ class LedgerWriter:
         database: Database,
         to_thread: ToThread,
         keys: KeyFilter = KeyFilter(),  # noqa: B008  immutable
+        beside: Sequence[Beside] = (),
     ) -> None:
         """*keys* are in nothing that is written, whoever's words they stand in."""
         self._database = database
         self._to_thread = to_thread
         self._keys = keys
+        self._beside = beside
         self._queue: deque[_Waiting[Any]] = deque()
         self._group: list[_Waiting[Any]] = []
-        self._wake = anyio.Event()
+        self._wake = Event()
         self._stopped: str | None = None
         """Why nothing more is written; None while the writer works."""
 
-    async def apply(self, operation: Operation[_R]) -> _R:
-        """The operation's answer, once it is durable.
+    async def apply(self, operation: Operation[_R], following: Following[_R] | None = None) -> _R:
+        """The operation's answer, once it is durable, and what is *following* is written.
 
         A caller that is cancelled meanwhile knows nothing: the operation may have happened.
         """
@@ -84,7 +108,7 @@ class LedgerWriter:
             # A caller cancelled together with the writer leaves here, without an error.
             await anyio.lowlevel.checkpoint()
             raise LedgerError(self._stopped)
-        waiting = _Waiting(self._keys.value(operation))
+        waiting = _Waiting(self._keys.value(operation), following)
         self._queue.append(waiting)
         self._wake.set()
         await waiting.done.wait()
@@ -100,23 +124,29 @@ class LedgerWriter:
         try:
             while True:
                 await self._wake.wait()
-                self._wake = anyio.Event()
+                self._wake = Event()
                 while self._queue:
-                    await self._commit()
+                    if await self._commit() >= _BUSY:
+                        await anyio.sleep(_PAUSE_S)
         finally:
             self._stop("the ledger's writer has stopped")
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> int:
+        """Commit a group; answers how many operations were in it."""
         self._group = [self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))]
         operations = [waiting.operation for waiting in self._group]
-        outcomes = await self._to_thread(partial(commit_group, self._database, operations))
+        following = [waiting.following for waiting in self._group]
+        noted = [(file, file.take()) for file in self._beside]
+        trip = partial(commit_trip, self._database, operations, following, noted)
+        outcomes = await self._to_thread(trip)
         group, self._group = self._group, []
         for waiting, outcome in zip(group, outcomes, strict=True):
             waiting.answer(outcome)
         for outcome in outcomes:
             if isinstance(outcome.error, DatabaseFailed):
                 self._stop(str(outcome.error))
-                return
+                break
+        return len(group)
 
     def _stop(self, why: str) -> None:
         self._stopped = self._stopped or why
@@ -124,6 +154,27 @@ class LedgerWriter:
             waiting.answer(_Outcome(None, LedgerError(self._stopped)))
         self._group = []
         self._queue.clear()
+
+
+def commit_trip(
+    db: Database,
+    operations: Sequence[Operation[Any]],
+    following: Sequence[Following[Any] | None],
+    noted: Sequence[tuple[Beside, Sequence[Any]]],
+) -> list[_Outcome]:
+    """Commit *operations*; then write what was *noted* before, and what is *following* from
+    them."""
+    outcomes = commit_group(db, operations)
+    changes = {file: list(earlier) for file, earlier in noted}
+    for follow, outcome in zip(following, outcomes, strict=True):
+        if follow is not None and outcome.error is None:
+            follows = follow(outcome.result)
+            if follows is not None:
+                changes.setdefault(follows[0], []).append(follows[1])
+    for file, its in changes.items():
+        if its:
+            file.write(its)
+    return outcomes
 
 
 def commit_group(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcome]:

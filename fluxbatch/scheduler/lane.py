@@ -8,7 +8,7 @@ Knows nothing of jobs, HTTP or the ledger. Source: docs/design/protocol.md 4.
 
 from __future__ import annotations
 
-import math
+from asyncio import Event
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -178,7 +178,7 @@ class _Waiter:
     __slots__ = ("event", "permit")
 
     def __init__(self) -> None:
-        self.event = anyio.Event()
+        self.event = Event()
         self.permit: Permit | None = None
 
 
@@ -200,7 +200,7 @@ class Lanes:
         self._events = events
         self._all_out = all_out
         self._waiters: deque[_Waiter] = deque()
-        self._changed = anyio.Event()
+        self._changed = Event()
         self._closed = False
         # The second guard below the window; it never waits first (docs/design/protocol.md 4).
         self._buckets = {
@@ -220,9 +220,12 @@ class Lanes:
         """Grant permits as they become possible, until cancelled."""
         while True:
             wait_s = self._grant()
-            with anyio.move_on_after(math.inf if wait_s is None else wait_s):
+            if wait_s is None:
                 await self._changed.wait()
-            self._changed = anyio.Event()
+            else:
+                with anyio.move_on_after(wait_s):
+                    await self._changed.wait()
+            self._changed = Event()
 
     @asynccontextmanager
     async def permit(self) -> AsyncIterator[Permit | None]:
@@ -233,9 +236,10 @@ class Lanes:
         waiter = _Waiter()
         if not self._closed:
             self._waiters.append(waiter)
+            self._grant()  # what may leave now leaves now
             self.changed()
         try:
-            if not self._closed:
+            if waiter.permit is None and not self._closed:
                 await waiter.event.wait()
             if waiter.permit is not None:
                 await self._buckets[waiter.permit.lane.account].acquire()
@@ -266,7 +270,8 @@ class Lanes:
 
     def changed(self) -> None:
         """Something happened that may make a permit possible."""
-        self._changed.set()
+        if self._waiters:
+            self._changed.set()
 
     def pause(self, lane: Lane, seconds: float, reason: str) -> None:
         """Nothing leaves on *lane* for a while."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
+from asyncio import Event
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from fluxbatch.errors import FluxbatchError, HeldElsewhere
 from fluxbatch.infra import file_lock
 from fluxbatch.infra.runtime import Timestamp, ToThread
 
+_SOON_S = 0.05
+"""The ledger's next trip to a thread is likely to take along what is noted now."""
 CreateState = Literal["left", "running", "ended"]
 
 _SCHEMA = """
@@ -90,9 +94,11 @@ class LaneFile:
         try:
             place.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(place / f"{account}.lock", where)
-            path = place / f"{account}.sqlite"
-            self.is_new = not path.exists()
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self.path = place / f"{account}.sqlite"
+            self.is_new = not self.path.exists()
+            self._connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.execute(_SCHEMA)
@@ -101,10 +107,12 @@ class LaneFile:
         except (OSError, sqlite3.Error) as exc:
             raise FluxbatchError(f"cannot keep the lane's file in {str(place)!r}: {exc}") from exc
         self.dataset = dataset
+        self._in_use = threading.Lock()
 
     def kept(self) -> list[KeptCreate]:
         """Every create that may still matter."""
-        return _kept(self._connection)
+        with self._in_use:
+            return _kept(self._connection)
 
     def put(
         self,
@@ -135,14 +143,19 @@ class LaneFile:
 
     def forget_before(self, at: Timestamp) -> None:
         """Drop what has ended and left the window."""
-        self._connection.execute(_DROP, (int(at.utc.timestamp() * 1e6),))
+        with self._in_use:
+            self._connection.execute(_DROP, (int(at.utc.timestamp() * 1e6),))
 
     def apply(self, changes: Sequence[Callable[[LaneFile], None]]) -> None:
-        """Make *changes* in one transaction."""
-        self._connection.execute("BEGIN")
-        for change in changes:
-            change(self)
-        self._connection.execute("COMMIT")
+        """Make *changes* in one transaction; raises `FluxbatchError`."""
+        with self._in_use:
+            try:
+                self._connection.execute("BEGIN")
+                for change in changes:
+                    change(self)
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as exc:
+                raise FluxbatchError(f"cannot write the lane's file {self.path}: {exc}") from exc
 
     def close(self) -> None:
         self._connection.close()
@@ -192,6 +205,9 @@ def _kept(connection: sqlite3.Connection) -> list[KeptCreate]:
     ]
 
 
+LaneChange = Callable[[LaneFile], None]
+
+
 def record_left(prediction: int, at: Timestamp, file: LaneFile) -> None:
     """Its create may leave from here on."""
     file.put(prediction, "left", at)
@@ -213,39 +229,42 @@ def record_ended(prediction: int, file: LaneFile) -> None:
 
 
 class LaneJournal:
-    """Writes a lane's file from any task, many changes at a time."""
+    """Writes a lane's file from any task, many changes at a time, on the ledger's trips or its
+    own."""
 
     def __init__(self, file: LaneFile, to_thread: ToThread) -> None:
         self.file = file
         self._to_thread = to_thread
-        self._changes: list[Callable[[LaneFile], None]] = []
-        self._wake = anyio.Event()
-        self._written = anyio.Event()
+        self._changes: list[LaneChange] = []
+        self._wake = Event()
 
-    def note(self, change: Callable[[LaneFile], None]) -> None:
+    def note(self, change: LaneChange) -> None:
         """Write *change* soon, in order."""
         self._changes.append(change)
         self._wake.set()
 
-    async def keep(self, change: Callable[[LaneFile], None]) -> None:
-        """Write *change*, and return when a killed process would not lose it."""
-        self.note(change)
-        await self._written.wait()
+    def take(self) -> list[LaneChange]:
+        """What waits to be written; its writing is the caller's now."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    def write(self, changes: Sequence[LaneChange]) -> None:
+        """Make *changes*; returned, a killed process would not lose them. Blocks."""
+        if changes:
+            self.file.apply(changes)
 
     async def run(self) -> None:
-        """Write what comes, until cancelled; `flush` writes what is left."""
+        """Write what nobody else has taken, until cancelled; `flush` writes what is left."""
         while True:
             await self._wake.wait()
-            self._wake = anyio.Event()
-            changes, self._changes = self._changes, []
-            written, self._written = self._written, anyio.Event()
-            await self._to_thread(partial(self.file.apply, changes))
-            written.set()
+            self._wake = Event()
+            await anyio.sleep(_SOON_S)
+            if self._changes:
+                await self._to_thread(partial(self.write, self.take()))
 
     def flush(self) -> None:
         """Write what is left, on the caller's thread, once `run` has ended."""
-        changes, self._changes = self._changes, []
-        self.file.apply(changes)
+        self.write(self.take())
 
 
 def _locked(path: Path, dataset: str) -> IO[str]:

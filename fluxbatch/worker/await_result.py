@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-import anyio
-
 from fluxbatch.domain.job import FailureClass
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, KeyRefused, NotFound, RejectedRequest, TransientApiError
@@ -60,10 +58,8 @@ async def until_ended(context: WorkerContext, tracked: TrackedPrediction) -> Pre
             if ended is not None:
                 return ended
         wait_s = watch.due_in_s()
-        if wait_s > 0:
-            with anyio.move_on_after(wait_s):
-                await mailbox.filled()
-                continue
+        if wait_s > 0 and await mailbox.filled(wait_s):
+            continue
         ended = await watch.ask()
         if ended is not None:
             return ended

@@ -139,8 +139,6 @@ class WorkerContext:
     guard: CircuitBreaker
     has_room: Callable[[], Awaitable[bool]]
     """Whether the disk has room for what is submitted next."""
-    ledger_is_in_place: Callable[[], bool] = lambda: True
-    """Whether what is written is found again by the next run. Blocks."""
     timing: PollSchedule = field(default_factory=PollSchedule)
     webhooks: WebhookInbox = field(default_factory=WebhookInbox)
     """Closed, unless `webhook_service` opens them."""

@@ -26,18 +26,16 @@ from fluxbatch.errors import (
 )
 from fluxbatch.events import PredictionMoved
 from fluxbatch.infra.runtime import Timestamp
-from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, OverBudget
+from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, LedgerLost, OverBudget
 from fluxbatch.ledger.operations.retry import RefuseJob
 from fluxbatch.ledger.operations.transitions import TransitionResult
 from fluxbatch.ledger.queries.queue import QueuedJob
+from fluxbatch.ledger.writer import Beside
 from fluxbatch.provider import not_after
 from fluxbatch.queue import Claim
 from fluxbatch.scheduler.budget import admit
 from fluxbatch.scheduler.lane import Permit
-from fluxbatch.scheduler.lane_state_file import (
-    record_ended,
-    record_left,
-)
+from fluxbatch.scheduler.lane_state_file import LaneChange, record_ended, record_left
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
 from fluxbatch.worker.context import (
     LEDGER_GONE,
@@ -99,15 +97,16 @@ class Submitter:
     async def _serve_one(self, claim: Claim, job: QueuedJob) -> OutputsToFetch | None:
         control_url: str | None = None
         try:
-            with anyio.CancelScope() as uploading:
-                self._uploading.add(uploading)
-                try:
-                    control_url = await self._controls.url_of(job)
-                finally:
-                    self._uploading.discard(uploading)
-            if uploading.cancelled_caught:
-                claim.release()
-                return None
+            if job.control_sha256 is not None:
+                with anyio.CancelScope() as uploading:
+                    self._uploading.add(uploading)
+                    try:
+                        control_url = await self._controls.url_of(job)
+                    finally:
+                        self._uploading.discard(uploading)
+                if uploading.cancelled_caught:
+                    claim.release()
+                    return None
         except RejectedRequest as exc:
             await self._refuse(job, str(exc))
             return None
@@ -123,6 +122,10 @@ class Submitter:
             if isinstance(intent, OverBudget):
                 self._context.creates_left += 1
                 self._over_budget(claim, intent)
+                return None
+            if isinstance(intent, LedgerLost):
+                claim.release()
+                self._context.stop(ExitCode.ERROR, LEDGER_GONE)
                 return None
             if not isinstance(intent, Intent):
                 self._context.creates_left += 1
@@ -177,7 +180,13 @@ class Submitter:
         self, job: QueuedJob, permit: Permit, control_url: str | None, at: Timestamp
     ) -> object:
         context = self._context
-        key = permit.key
+        key, journal = permit.key, context.journals[permit.lane.account]
+
+        def leaves_next(made: object) -> tuple[Beside, LaneChange] | None:
+            if not isinstance(made, Intent):
+                return None
+            return journal, partial(record_left, made.prediction_seq, at)
+
         intent = await context.ledger.apply(
             Intend(
                 at=at,
@@ -193,11 +202,10 @@ class Submitter:
                 budget_day=context.budget_day(),
                 seed=sent_seed(context, job),
                 control_url=control_url,
-            )
+            ),
+            leaves_next,
         )
         if isinstance(intent, Intent):
-            journal = context.journals[permit.lane.account]
-            await journal.keep(partial(record_left, intent.prediction_seq, at))
             context.events.emit(
                 PredictionMoved(
                     job.job_id.hex(),
@@ -266,9 +274,7 @@ class Submitter:
     async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
         context = self._context
-        if not await context.runtime.to_thread(context.ledger_is_in_place):
-            context.stop(ExitCode.ERROR, LEDGER_GONE)
-        elif not await context.has_room():
+        if not await context.has_room():
             least = context.settings.sink.min_free
             context.stop(
                 ExitCode.ERROR,

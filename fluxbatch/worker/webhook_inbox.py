@@ -7,6 +7,7 @@ prediction judges it. Bounded, whatever is sent. Source: docs/design/protocol.md
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -50,14 +51,22 @@ class Mailbox:
 
     def take(self) -> list[Notification]:
         """All that has come, and none of it a second time."""
+        if not self._unread:
+            return []
         delivered = list(self._unread)
         self._unread.clear()
         self._arrived = anyio.Event()
         return delivered
 
-    async def filled(self) -> None:
-        """Until something is in it."""
-        await self._arrived.wait()
+    async def filled(self, within_s: float = math.inf) -> bool:
+        """Wait until something is in it; False once *within_s* have passed without."""
+        if self.address is None:
+            await anyio.sleep(within_s)
+            return False
+        with anyio.move_on_after(within_s):
+            await self._arrived.wait()
+            return True
+        return False
 
     async def named(self) -> PredictionId:
         """The id under which the provider has it, once a delivery says so; that stays inside."""
@@ -97,6 +106,10 @@ class Mailbox:
         return answered[0] if answered else named[0]
 
 
+_NOBODYS = Mailbox()
+"""Of every prediction that no webhook reports: nothing is ever put in."""
+
+
 class WebhookInbox:
     """Every mailbox of a run. Closed, nothing is expected and nothing comes."""
 
@@ -122,7 +135,7 @@ class WebhookInbox:
     def expecting(self, prediction_seq: int, intended: Timestamp) -> Iterator[Mailbox]:
         """A mailbox for the webhooks of a prediction, as long as a task works on it."""
         if self._names is None:
-            yield Mailbox()
+            yield _NOBODYS
             return
         attempt = WebhookAttempt.of(prediction_seq, intended)
         mailbox = Mailbox(self._names.address(attempt))
@@ -137,7 +150,7 @@ class WebhookInbox:
 
     def mailbox(self, prediction_seq: int) -> Mailbox:
         """The prediction's mailbox; an empty one for what nobody expects."""
-        return self._by_number.get(prediction_seq) or Mailbox()
+        return self._by_number.get(prediction_seq) or _NOBODYS
 
     def deliver(self, attempt: WebhookAttempt, notification: Notification) -> None:
         """A delivery was verified."""

@@ -29,7 +29,14 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.operations import budgets
-from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, NotPending, OverBudget
+from fluxbatch.ledger.operations.intents import (
+    Intend,
+    Intent,
+    KeyUse,
+    LedgerLost,
+    NotPending,
+    OverBudget,
+)
 from fluxbatch.ledger.operations.manifest_import import (
     BeginImport,
     FinishImport,
@@ -167,7 +174,7 @@ class Books:
 
     def try_buy(
         self, job_seq: int, *, price: Micros = PRICE, day: str = DAY
-    ) -> Intent | OverBudget | NotPending:
+    ) -> Intent | OverBudget | NotPending | LedgerLost:
         return self.do(self.intent(job_seq, price=price, day=day))
 
     def buy(self, job_seq: int = 1, *, price: Micros = PRICE, day: str = DAY) -> int:

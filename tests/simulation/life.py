@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from fluxbatch.ledger.operations.transitions import Transition
-from fluxbatch.ledger.writer import commit_group
+from fluxbatch.ledger.writer import commit_trip
 
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ class Doom:
 
 
 def _operations_in(call: Callable[[], object]) -> list[str]:
-    """What a group commit writes: the operations' names, a prediction's event with its own."""
-    if not isinstance(call, partial) or call.func is not commit_group:
+    """What the ledger's trip writes: the operations' names, a prediction's event with its own."""
+    if not isinstance(call, partial) or call.func is not commit_trip:
         return []
     return [
         f"{type(one).__name__} {one.event.value}"

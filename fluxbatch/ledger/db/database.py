@@ -41,6 +41,10 @@ class Database(Protocol):
     version: int
     """Of its schema; below `SCHEMA_VERSION` only where a reader found an older one."""
 
+    def is_in_place(self) -> bool:
+        """Whether what is written is found again by whoever opens the ledger next."""
+        ...
+
     def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]: ...
 
     def insert(self, statement: Statement, params: Params) -> int:

@@ -48,9 +48,7 @@ class SqliteDatabase:
             except BaseException:
                 self._connection.close()
                 raise
-        file = identity(path)
-        self.is_in_place = lambda: identity(path) == file
-        """Whether the file it writes to is still the one of that name."""
+        self._file = identity(path)
 
     def _open(self, *, read_only: bool) -> None:
         self.version = version = self._version()
@@ -101,6 +99,9 @@ class SqliteDatabase:
             self._connection.execute("UPDATE ledger_version SET version = ?", (SCHEMA_VERSION,))
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._connection.execute("COMMIT")
+
+    def is_in_place(self) -> bool:
+        return identity(self.path) == self._file
 
     def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]:
         text, values = statement.prepared("sqlite")

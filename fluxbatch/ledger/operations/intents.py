@@ -52,6 +52,11 @@ class OverBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerLost:
+    """Nothing was written: the ledger is no longer where the next run will look for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotPending:
     """Nothing was written: the job needs no create now."""
 
@@ -101,7 +106,9 @@ class Intend:
     reserve: Micros | None = None
     """What it holds of the caps until its cost is known; None: its price."""
 
-    def apply(self, db: Database) -> Intent | OverBudget | NotPending:
+    def apply(self, db: Database) -> Intent | OverBudget | NotPending | LedgerLost:
+        if not db.is_in_place():
+            return LedgerLost()
         ((state, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
         if state != JobState.PENDING:
             return NotPending(JobState(state))
