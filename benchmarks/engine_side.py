@@ -18,7 +18,7 @@ from fluxbatch.config.loading import load_settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.events import Event, Events, OutputStored, RowsRead
-from fluxbatch.infra.runtime import in_thread, loop_options, real_runtime
+from fluxbatch.infra.runtime import in_thread, loop_options, process_of_its_own, real_runtime
 
 _T = TypeVar("_T")
 _CAUSES = {
@@ -84,7 +84,8 @@ def main(manifest: str, folder: str, base_url: str, limit: str = "", keys: str =
     runtime = real_runtime()._replace(to_thread=threads)
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     run = partial(execute_run, request, Events(heard), runtime=runtime)
-    summary = anyio.run(run, backend_options=loop_options())
+    with process_of_its_own():
+        summary = anyio.run(run, backend_options=loop_options())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     told = {
         "exit": int(summary.exit_code),

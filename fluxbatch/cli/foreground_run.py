@@ -27,7 +27,7 @@ from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import FluxbatchError
 from fluxbatch.events import Events
 from fluxbatch.infra.loopback import is_loopback
-from fluxbatch.infra.runtime import loop_options
+from fluxbatch.infra.runtime import loop_options, process_of_its_own
 from fluxbatch.ledger.queries.runs_and_failures import latest_images
 from fluxbatch.planning.plan import Plan, make_plan
 
@@ -65,7 +65,8 @@ def run_batch(
         notified_run = partial(
             with_notifications, request.settings.notify, str(request.folder.root), events, run
         )
-        summary = anyio.run(notified_run, backend_options=loop_options())
+        with process_of_its_own():
+            summary = anyio.run(notified_run, backend_options=loop_options())
     try:
         tell_summary(console, summary, request.folder, again)
     except FluxbatchError as exc:  # its dataset was taken away meanwhile
