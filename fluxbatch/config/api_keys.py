@@ -34,7 +34,7 @@ _NAMES = ("EACHLABS_API_KEYS", "EACHLABS_API_KEY", "EACHLABS_API_KEY_FILE")
 class ApiKey:
     """One key. Equal when the texts are; never printed."""
 
-    __slots__ = ("_text", "account", "fingerprint", "label")
+    __slots__ = ("_forms", "_text", "account", "fingerprint", "label")
 
     def __init__(self, text: str, *, label: str | None = None, account: str | None = None) -> None:
         self._text = text
@@ -43,6 +43,7 @@ class ApiKey:
         self.label = label or self.fingerprint[:6]
         self.account = account or self.fingerprint
         """Keys of one account share its limits."""
+        self._forms = _forms_of(text)
 
     def reveal(self) -> str:
         """The text, for the request header alone."""
@@ -53,15 +54,13 @@ class ApiKey:
 
         What is too short to be a secret stays: taking out every `k` would garble all words.
         """
-        for form in self.forms():
+        for form in self._forms:
             text = text.replace(form, f"<key {self.label}>")
         return text
 
     def forms(self) -> frozenset[str]:
         """How it may stand in a text: as it is, as JSON has it, and as a URL has it."""
-        if len(self._text) < _SHORTEST_SECRET:
-            return frozenset()
-        return frozenset({self._text, json.dumps(self._text)[1:-1], quote(self._text, safe="")})
+        return self._forms
 
     def __repr__(self) -> str:
         return f"<key {self.label} {self.fingerprint[:6]}>"
@@ -81,6 +80,12 @@ _PLAIN = frozenset({type(None), bool, int, float, bytes, datetime})
 def _names_of(kind: Any) -> tuple[str, ...]:
     """The fields of a dataclass that its maker is given; of anything else none."""
     return tuple(f.name for f in fields(kind) if f.init) if is_dataclass(kind) else ()
+
+
+def _forms_of(text: str) -> frozenset[str]:
+    if len(text) < _SHORTEST_SECRET:
+        return frozenset()
+    return frozenset({text, json.dumps(text)[1:-1], quote(text, safe="")})
 
 
 class KeyFilter:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Literal, NewType
 
 Micros = NewType("Micros", int)
@@ -26,6 +27,7 @@ _PER_USD = 1_000_000
 _MOST_USD = Decimal(10**9)
 
 
+@lru_cache(maxsize=64, typed=True)
 def usd(amount: str | float | Decimal) -> Micros:
     """Micro-dollars of a dollar amount; raise `ValueError` if it is no amount of money.
 

@@ -20,8 +20,13 @@ _INVISIBLE = re.compile(
 )
 
 
+_SUSPECT = re.compile(r"://|  ").search
+
+
 def sanitize(text: str, *, limit: int = MAX_CHARS) -> str:
     """*text* on one line, without control characters and URLs' secrets, at most *limit* long."""
+    if len(text) <= limit and text.isascii() and text.isprintable() and not _SUSPECT(text):
+        return text.strip()
     text = _URL_SECRETS.sub(r"\1\2", text[: 20 * limit])
     text = _INVISIBLE.sub(" ", text).strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -39,29 +39,6 @@ class MalformedResponse(Exception):
     """A body that cannot be understood; says what is wrong with it, never what it holds."""
 
 
-def json_or_none(body: bytes) -> object:
-    """The JSON of an error body; None where a gateway sent something else."""
-    try:
-        return json_of(body)
-    except MalformedResponse:
-        return None
-
-
-def json_of(body: bytes) -> object:
-    """Its numbers are finite, and integers of 64 bits; what is neither is null."""
-    try:
-        answer: object = json.loads(
-            body, parse_constant=_nothing, parse_float=_finite, parse_int=_integer
-        )
-    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, depth
-        raise MalformedResponse(
-            "the answer is not JSON" if body else "the answer is empty"
-        ) from None
-    if _is_deep(answer):
-        raise MalformedResponse("the answer is nested too deep")
-    return answer
-
-
 def _nothing(_: str) -> None:
     """For `NaN` and `Infinity`, which are no JSON."""
 
@@ -76,6 +53,32 @@ def _integer(digits: str) -> int | None:
         return None
     number = int(digits)
     return number if abs(number) <= _MAX_INTEGER else None
+
+
+# One for all: `json.loads` makes a new one for every call that names a parse function.
+_DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite, parse_int=_integer)
+
+
+def json_or_none(body: bytes) -> object:
+    """The JSON of an error body; None where a gateway sent something else."""
+    try:
+        return json_of(body)
+    except MalformedResponse:
+        return None
+
+
+def json_of(body: bytes) -> object:
+    """Its numbers are finite, and integers of 64 bits; what is neither is null."""
+    try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        answer: object = _DECODER.decode(text)
+    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, depth
+        raise MalformedResponse(
+            "the answer is not JSON" if body else "the answer is empty"
+        ) from None
+    if body.count(b"{") + body.count(b"[") >= _MAX_NESTING and _is_deep(answer):
+        raise MalformedResponse("the answer is nested too deep")
+    return answer
 
 
 def _is_deep(answer: object) -> bool:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import aiohttp
@@ -169,7 +170,7 @@ class AiohttpTransport:
                 data=request.body,
                 allow_redirects=False,
                 proxy=proxy,
-                timeout=aiohttp.ClientTimeout(total=total_s, connect=min(_CONNECT_S, total_s)),
+                timeout=_client_timeout(total_s),
                 middlewares=(trip.middleware,),
             ) as response:
                 trip.status = response.status
@@ -239,11 +240,17 @@ def _as_json(body: bytes) -> bytes:
     return body
 
 
+@lru_cache(maxsize=16)
+def _client_timeout(total_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, connect=min(_CONNECT_S, total_s))
+
+
 def _verbatim(url: str) -> URL:
     """The URL as given: normalising the escapes of a presigned one would break its signature."""
     return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
+@lru_cache(maxsize=64)
 def http_date(text: str) -> datetime | None:
     """The moment an HTTP date names, in UTC; None if it names none."""
     try:
