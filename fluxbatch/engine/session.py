@@ -22,7 +22,7 @@ from fluxbatch.domain.money import Caps, Micros
 from fluxbatch.engine.status_reader import StatusReader
 from fluxbatch.engine.webhook_service import OpenListener
 from fluxbatch.errors import ExitCode
-from fluxbatch.events import Events
+from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
@@ -213,7 +213,13 @@ def _context(
         caps=dataset.caps,
         card=dataset.card,
         reserve=Micros(max(dataset.card.price or 0, run.highest_cost)),
-        ledger=LedgerWriter(dataset.db, runtime.to_thread, without_keys, list(journals.values())),
+        ledger=LedgerWriter(
+            dataset.db,
+            runtime.to_thread,
+            without_keys,
+            beside=list(journals.values()),
+            split=partial(_tell_split, events),
+        ),
         read=dataset.read,
         queue=queue,
         lanes=lanes,
@@ -231,6 +237,12 @@ def _context(
         serial=serial,
         kept_elsewhere=partial(_kept_elsewhere, dataset.folder, dataset_id(dataset.db), network),
     )
+
+
+def _tell_split(events: Events, times: int, why: str) -> None:
+    """At the first, and each time there are twice as many: a fault of ours that costs time."""
+    if times & (times - 1) == 0:
+        events.emit(Noticed(f"{times} times a group of changes was committed one by one: {why}"))
 
 
 def _kept_elsewhere(folder: Folder, dataset: str, network: Network) -> list[KeptCreate]:

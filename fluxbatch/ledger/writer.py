@@ -87,12 +87,17 @@ class LedgerWriter:
         to_thread: ToThread,
         keys: KeyFilter = KeyFilter(),  # noqa: B008  immutable
         beside: Sequence[Beside] = (),
+        split: Callable[[int, str], None] = lambda _times, _why: None,
     ) -> None:
-        """*keys* are in nothing that is written, whoever's words they stand in."""
+        """*keys* are in nothing that is written, whoever's words they stand in. *split* is told
+        how many groups had to be committed one by one so far, and why the latest."""
         self._database = database
         self._to_thread = to_thread
         self._keys = keys
         self._beside = beside
+        self._tell_split = split
+        self.groups_split = 0
+        """Groups that one of their operations made fall apart into single commits."""
         self._queue: deque[_Waiting[Any]] = deque()
         self._group: list[_Waiting[Any]] = []
         self._wake = Event()
@@ -138,7 +143,10 @@ class LedgerWriter:
         following = [waiting.following for waiting in self._group]
         noted = [(file, file.take()) for file in self._beside]
         trip = partial(commit_trip, self._database, operations, following, noted)
-        outcomes = await self._to_thread(trip)
+        outcomes, split_by = await self._to_thread(trip)
+        if split_by is not None:
+            self.groups_split += 1
+            self._tell_split(self.groups_split, str(split_by))
         group, self._group = self._group, []
         for waiting, outcome in zip(group, outcomes, strict=True):
             waiting.answer(outcome)
@@ -161,10 +169,11 @@ def commit_trip(
     operations: Sequence[Operation[Any]],
     following: Sequence[Following[Any] | None],
     noted: Sequence[tuple[Beside, Sequence[Any]]],
-) -> list[_Outcome]:
+) -> tuple[list[_Outcome], Exception | None]:
     """Commit *operations*; then write what was *noted* before, and what is *following* from
-    them."""
-    outcomes = commit_group(db, operations)
+    them. Answers also what made the group fall apart, if anything did."""
+    split_by: list[Exception] = []
+    outcomes = commit_group(db, operations, split_by.append)
     changes = {file: list(earlier) for file, earlier in noted}
     for follow, outcome in zip(following, outcomes, strict=True):
         if follow is not None and outcome.error is None:
@@ -174,11 +183,16 @@ def commit_trip(
     for file, its in changes.items():
         if its:
             file.write(its)
-    return outcomes
+    return outcomes, split_by[0] if split_by else None
 
 
-def commit_group(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcome]:
-    """Apply *operations* in one transaction; where one raises, each in its own.
+def commit_group(
+    db: Database,
+    operations: Sequence[Operation[Any]],
+    on_split: Callable[[Exception], None] = lambda _: None,
+) -> list[_Outcome]:
+    """Apply *operations* in one transaction; where one raises, each in its own, and *on_split*
+    is told.
 
     A database that fails fails all that is not committed yet.
     """
@@ -192,7 +206,10 @@ def commit_group(db: Database, operations: Sequence[Operation[Any]]) -> list[_Ou
         return [_Outcome(None, _told_again(exc)) for _ in operations]
     except Exception as exc:  # noqa: BLE001  # whatever it is, it belongs to the one who asked
         _rollback_quietly(db)
-        return [_Outcome(None, exc)] if len(operations) == 1 else _one_by_one(db, operations)
+        if len(operations) == 1:
+            return [_Outcome(None, exc)]
+        on_split(exc)
+        return _one_by_one(db, operations)
     except BaseException:
         _rollback_quietly(db)
         raise

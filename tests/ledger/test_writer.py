@@ -126,6 +126,19 @@ async def test_an_operation_that_raises_is_rolled_back_alone(
     assert_agrees(books.db)
 
 
+async def test_a_group_that_falls_apart_is_counted_and_told(connect: Connect) -> None:
+    books, told = Books.opened(connect(), jobs=3), list[tuple[int, str]]()
+    writer = LedgerWriter(books.db, in_thread, split=lambda times, why: told.append((times, why)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writer.run)
+        operations: list[Operation[object]] = [books.intent(1), Raise(ZeroDivisionError("a bug"))]
+        await together(writer, operations)
+        await writer.apply(books.intent(2))
+        tasks.cancel_scope.cancel()
+    assert told == [(1, "a bug")]
+    assert writer.groups_split == 1
+
+
 async def test_a_row_the_schema_refuses_fails_its_own_operation_alone(connect: Connect) -> None:
     """
     Two predictions with one provider id can only come from a bug; the run goes on.
