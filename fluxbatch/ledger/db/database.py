@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from fluxbatch.errors import LedgerError
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION, metadata
-from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
+from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement, dialect_of
 from fluxbatch.ledger.db.views import view_statements
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _locked(name: str, busy_ms: int) -> str:
 
 def schema_statements(name: SqlDialect) -> Sequence[str]:
     """The whole schema as text, in order."""
-    dialect = sqlite.dialect() if name == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = dialect_of(name)
     tables = metadata.sorted_tables
     return [
         *(str(CreateTable(table).compile(dialect=dialect)) for table in tables),

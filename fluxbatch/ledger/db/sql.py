@@ -8,12 +8,12 @@ SQLAlchemy at run time: on SQLite that was five times the cost (docs/design/prot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, bindparam, literal_column
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 SqlDialect = Literal["sqlite", "postgresql"]
@@ -21,10 +21,15 @@ Params = Mapping[str, Any] | tuple[Any, ...]
 """By name; or, for a statement with an `order`, by place."""
 Build = Callable[["Dialects"], ClauseElement]
 
-_DIALECTS: dict[SqlDialect, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="qmark"),
-    "postgresql": psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
-}
+
+@cache
+def dialect_of(name: SqlDialect) -> Dialect:
+    """SQLAlchemy's own; PostgreSQL's is imported where it is used, a tenth of a run's imports."""
+    if name == "sqlite":
+        return sqlite.dialect(paramstyle="qmark")
+    from sqlalchemy.dialects.postgresql import psycopg
+
+    return psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
 
 class Dialects:
@@ -37,6 +42,8 @@ class Dialects:
         """An insert that knows ON CONFLICT; both dialects' spell its methods alike."""
         if self.name == "sqlite":
             return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table)  # type: ignore[return-value]
 
 
@@ -66,7 +73,7 @@ class Statement:
         return prepared
 
     def _prepare(self, name: SqlDialect) -> Prepared:
-        compiled = self._build(Dialects(name)).compile(dialect=_DIALECTS[name])
+        compiled = self._build(Dialects(name)).compile(dialect=dialect_of(name))
         if stray := [key for key, value in compiled.params.items() if value is not None]:
             raise AssertionError(f"write {stray} with constant(): {compiled}")
         assert isinstance(compiled, SQLCompiler)
