@@ -1,12 +1,14 @@
 """Share of the slot time used: ~10 s jobs (lognormal, sigma 0.15), 10 slots, loopback.
 
-The emulator's own integral of unfinished predictions, from one minute after the first
-create to the last one, while there are more jobs than slots. By polling, by webhook, and
-by the plain script.
+The emulator's own integral of unfinished predictions: over the first 120 jobs of a dataset that
+knows nothing yet, and from one minute after the first create to the last one, while there are
+more jobs than slots. By polling, by webhook, and by the plain script; `polling` as an argument
+measures the first alone.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from tests.support.emulator import EmulatorProcess
 
 _SLOTS = 10
 _WARM_S = 60.0
+_FIRST_JOBS = 120
 _HOOKS = (
     ("FLUXBATCH_WEBHOOK__PUBLIC_URL", "http://127.0.0.1:0"),
     ("FLUXBATCH_WEBHOOK__LISTEN", "127.0.0.1:0"),
@@ -57,16 +60,26 @@ def _sampled(emulator: EmulatorProcess) -> Iterator[list[Mapping[str, Any]]]:
 
 def _figures(samples: Sequence[Mapping[str, Any]], jobs: int) -> dict[str, object]:
     begun = [one for one in samples if one["created"]]
+    first = [one for one in begun if one["created"] <= _FIRST_JOBS][-1]
     warm = next(s for s in begun if s["now_s"] >= begun[0]["first_create_s"] + _WARM_S)
     last = [s for s in begun if s["created"] < jobs][-1]
-    polls = last["polls_per_prediction"] * last["created"]
-    polls -= warm["polls_per_prediction"] * warm["created"]
     span_s = last["now_s"] - warm["now_s"]
     return {
-        "slot_use": round((last["slot_seconds"] - warm["slot_seconds"]) / (_SLOTS * span_s), 4),
-        "polls_per_job": round(polls / (last["created"] - warm["created"]), 2),
+        **_between(warm, last),
+        **{f"first_{name}": value for name, value in _between(begun[0], first).items()},
         "refused": last["refused_rate"] + last["refused_concurrent"],
         "measured_s": round(span_s, 1),
+    }
+
+
+def _between(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
+    """Of the time from *one* sample to the *other*."""
+    polls = other["polls_per_prediction"] * other["created"]
+    polls -= one["polls_per_prediction"] * one["created"]
+    span_s = other["now_s"] - one["now_s"]
+    return {
+        "slot_use": round((other["slot_seconds"] - one["slot_seconds"]) / (_SLOTS * span_s), 4),
+        "polls_per_job": round(polls / (other["created"] - one["created"]), 2),
     }
 
 
@@ -81,10 +94,13 @@ def _measure(load: Load, run: Run) -> dict[str, object]:
     return {**_figures(samples, load.jobs), **planned}
 
 
-def main(jobs: int = 240) -> None:
+def main(jobs: int = 240, *, polling_alone: bool = False) -> None:
     flags = ("--duration", "10", "--sigma", "0.15", "--seed", "7")
     load = Load(jobs, _SLOTS, emulator=flags)
     hooked = Load(jobs, _SLOTS, emulator=flags, settings=_HOOKS)
+    if polling_alone:
+        tell("slot_use", {"by polling": _measure(load, _by_engine)}, keep=False)
+        return
     rows = {
         "by polling": _measure(load, _by_engine),
         "by webhook": _measure(hooked, _by_engine),
@@ -94,4 +110,4 @@ def main(jobs: int = 240) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(polling_alone=sys.argv[1:] == ["polling"])
