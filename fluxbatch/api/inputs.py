@@ -133,9 +133,10 @@ class PythonInputs:
             with atomic_file(place) as half:
                 for number, row in enumerate(rows, start=1):
                     half.write(_line(number, row, columns, card.file_inputs))
-                return half.commit(place / f"rows-{half.sha256[:16]}.jsonl")
+                half.commit(path := place / f"rows-{half.sha256[:16]}.jsonl")
         except OSError as exc:
             raise SinkError(f"cannot write the rows in {str(place)!r}: {exc.strerror}") from exc
+        return path
 
 
 def _flags(shaping: ShapeOptions) -> dict[str, Any]:

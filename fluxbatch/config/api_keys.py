@@ -20,7 +20,7 @@ from urllib.parse import quote
 from fluxbatch.config.settings import KeyEntry, Settings
 from fluxbatch.config.trust import refuse_untrusted
 from fluxbatch.errors import ConfigError
-from fluxbatch.infra.atomic_file import open_regular
+from fluxbatch.infra.regular_file import open_regular
 
 _T = TypeVar("_T")
 

@@ -20,7 +20,7 @@ from typing import IO
 from fluxbatch.domain.filenames import output_of_name
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
 from fluxbatch.infra import file_lock
-from fluxbatch.infra.atomic_file import open_regular
+from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.sink import refuse_link
 

@@ -6,7 +6,6 @@ Source: docs/design/protocol.md 7.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -20,6 +19,7 @@ from fluxbatch.config.endpoints import Webhook
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import NotSent, SinkError
 from fluxbatch.events import Noticed
+from fluxbatch.infra.atomic_file import AtomicFile
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.provider import ConnectionLost, HttpRequest, Transport, WebhookReceiver, WebhookUrls
 from fluxbatch.provider.webhook_urls import KEY_BYTES
@@ -80,13 +80,11 @@ def webhook_key(path: Path) -> bytes:
             if len(key) == KEY_BYTES:
                 return key
         key = secrets.token_bytes(KEY_BYTES)
-        half = path.with_name(f"{path.name}.part")
-        half.unlink(missing_ok=True)
-        with os.fdopen(os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        with AtomicFile(part, mode=0o600) as file:
             file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
+            file.commit(path)
     except OSError as exc:
         raise SinkError(f"cannot keep a key in {str(path)!r}: {exc.strerror}") from exc
     return key

@@ -27,7 +27,7 @@ from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, OutputDir, explained, held_place, mark_of
 from fluxbatch.export.sample_keys import SampleKeys
 from fluxbatch.export.splits import Split, parse_splits
-from fluxbatch.infra.atomic_file import sync
+from fluxbatch.infra.atomic_file import rename_durably
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
@@ -215,8 +215,7 @@ def _to_file(made: ExportFormat, samples: Iterator[Sample], to: Path, done: Expo
             if to.is_file() and hashlib.sha256(to.read_bytes()).hexdigest() == sha256:
                 done.kept += 1
             else:
-                os.replace(folder / name, to)
-                sync(to.parent)
+                rename_durably(folder / name, to)
                 done.written += 1
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -10,56 +10,48 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere
 from fluxbatch.infra import file_lock
-from fluxbatch.infra.atomic_file import sync
+from fluxbatch.infra.atomic_file import AtomicFile, atomic_file, rename_durably, sync
 
 _OURS = ".fluxbatch"
 _ABOUT = "export.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _BLOCK = 1 << 20
+_BUFFER_BYTES = 1 << 16
 
 
 class ExportFailed(FluxbatchError):
     """Something that must be in the export could not be read or written; run it again."""
 
 
-class _HashedFile:
-    """A new file, hashed as it is written; only what writers of ours need."""
+class _DraftFile:
+    """A new file as writers see it; only what those of ours need."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: AtomicFile) -> None:
         self._file = file
-        self._digest = hashlib.sha256()
+        self.write = file.write
         self.closed = False
-
-    def write(self, block: bytes) -> int:
-        self._digest.update(block)
-        return self._file.write(block)
 
     def writelines(self, lines: Iterable[bytes]) -> None:
         for line in lines:
             self.write(line)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._file.size
 
     def flush(self) -> None:
-        self._file.flush()
+        """It is flushed when it is synced."""
 
     def close(self) -> None:
         self.closed = True  # whoever is handed a file may close it; it is synced first, by us
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
 
 
 class Draft:
@@ -78,12 +70,10 @@ class Draft:
         path = self._root / name
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                hashed = _HashedFile(cast("BinaryIO", file))
-                yield cast("IO[bytes]", hashed)
-                file.flush()
-                os.fsync(file.fileno())
-        self.files[name] = hashed.sha256
+            with AtomicFile(path, buffer=_BUFFER_BYTES) as file:
+                yield cast("IO[bytes]", _DraftFile(file))
+                file.finish()
+        self.files[name] = file.sha256
 
 
 class OutputDir:
@@ -135,26 +125,23 @@ class OutputDir:
             old = self._drafts / "old"
             shutil.rmtree(old, ignore_errors=True)
             final.rename(old)
-            draft.rename(final)
+            rename_durably(draft, final)
             shutil.rmtree(old)
         else:
-            draft.replace(final)
-        sync(final.parent)
+            rename_durably(draft, final)
 
     def write(self, name: str, content: Mapping[str, Any] | bytes) -> str:
         """A small file, replaced in one step; answers its sha256."""
         data = content if isinstance(content, bytes) else _json(content)
-        path, part = self.root / name, self._drafts / "small.part"
+        path = self.root / name
         with explained(path):
-            part.parent.mkdir(parents=True, exist_ok=True)
+            self._drafts.mkdir(parents=True, exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with atomic_file(self._drafts) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+                file.commit(path)
             sync(path.parent)
-        return hashlib.sha256(data).hexdigest()
+        return file.sha256
 
     def names(self, mark: str) -> set[str]:
         """A mark, and what it is about: files, or the folders they are in."""

@@ -1,62 +1,137 @@
 """Atomic files: each has its name only when it is whole and on the disk.
 
-Owns the order that a power loss cannot break: written beside, synced, renamed; and the opening of
-files that a stranger may have put there. What a file is called and what is said where it cannot
-be written is for whoever writes it.
+Owns the order that a power loss cannot break: written beside, synced, renamed. What a file is
+called and what is said where it cannot be written is for whoever writes it.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import IO, Self
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_BUFFER_BYTES = 1 << 16
 
 
 class AtomicFile:
-    """A file on its way; made by `atomic_file`."""
+    """A new file on its way: hashed as it is written, without its name until it is committed.
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path = path
-        self._file = file
-        self._digest = hashlib.sha256()
+    Used as a context it is gone again unless it is kept. Up to *buffer* bytes of small blocks wait
+    for more. Raises `OSError`. Paths are texts here: this runs for every output, and `Path` is
+    slow.
+    """
+
+    def __init__(self, path: Path | str, *, mode: int = 0o666, buffer: int = 0) -> None:
+        self.path = os.fspath(path)
         self.size = 0
+        self._digest = hashlib.sha256()
+        self._buffer = buffer
+        self._waiting = bytearray()
+        self._is_kept = False
+        self._handle: int | None = os.open(self.path, _NEW, mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_kept:
+            self.discard()
 
     @property
     def sha256(self) -> str:
-        """Of what was written so far, in hex."""
+        """Of everything written so far, in hex."""
         return self._digest.hexdigest()
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes) -> int:
         self._digest.update(block)
-        self._file.write(block)
         self.size += len(block)
+        if len(self._waiting) + len(block) <= self._buffer:
+            self._waiting += block
+        else:
+            self._flush()
+            self._put(block)
+        return len(block)
 
-    def commit(self, path: Path, *, mtime_s: float | None = None) -> Path:
-        """It is whole: give it its name, in the same folder. What had that name is replaced."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def written(self) -> IO[bytes]:
+        """Everything written so far, to be read; nothing may be written after it."""
+        self._flush()
+        os.lseek(self._open(), 0, os.SEEK_SET)
+        return open(self._open(), "rb", closefd=False)
+
+    def finish(self) -> None:
+        """It is whole, and stays where it is: its bytes are durable, the name is not yet."""
+        self._end(sync=True)
+        self._is_kept = True
+
+    def commit(self, final: Path | str, *, sync: bool = True, mtime_s: float | None = None) -> None:
+        """It is whole: give it its name, on the same disk. What had that name is replaced.
+
+        Its bytes are durable but for *sync*; the name is once its folder is synced.
+        """
+        self._end(sync=sync)
         if mtime_s is not None:
-            os.utime(self._path, (mtime_s, mtime_s))
-        return self._path.replace(path)
+            os.utime(self.path, (mtime_s, mtime_s))
+        os.replace(self.path, final)
+        self._is_kept = True
+
+    def discard(self) -> None:
+        """Leave nothing behind. Never raises: what stays is for whoever sweeps the folder."""
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            os.unlink(self.path)
+
+    def _end(self, *, sync: bool) -> None:
+        self._flush()
+        if sync:
+            os.fsync(self._open())
+        self._close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._put(self._waiting)
+            self._waiting = bytearray()
+
+    def _put(self, block: bytes | bytearray) -> None:
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(self._open(), rest) :]
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise ValueError(f"{self.path!r} is closed")
+        return self._handle
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
 
-@contextmanager
-def atomic_file(place: Path) -> Iterator[AtomicFile]:
-    """A new file in the folder *place*, gone again unless it is kept; raises `OSError`."""
-    path = place / f"{secrets.token_hex(8)}.part"
+def atomic_file(folder: Path) -> AtomicFile:
+    """A new file in *folder*, under a name of its own until it is committed; raises `OSError`."""
+    return AtomicFile(folder / f"{secrets.token_hex(8)}.part", buffer=_BUFFER_BYTES)
+
+
+def sync(path: Path | str) -> None:
+    """A file's bytes, or what was renamed in a folder, stay so after a power loss."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        with path.open("xb") as file:
-            yield AtomicFile(path, file)
+        os.fsync(handle)
     finally:
-        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def rename_durably(path: Path, final: Path) -> None:
+    """Give what is whole and synced its name, which stays after a power loss."""
+    os.replace(path, final)
+    sync(final.parent)
 
 
 @contextmanager
@@ -72,37 +147,3 @@ def passing_folder() -> Iterator[Path]:
         return
     with place as path:
         yield Path(path)
-
-
-def sync(path: Path) -> None:
-    """A file's bytes, or what was renamed in a folder, stay so after a power loss."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def open_regular(path: Path | str, *, follows_links: bool = True) -> BinaryIO:
-    """A file to be read that has an end; raises `OSError`, for pipes and devices as well.
-
-    Without *follows_links* a link in the place of the file is an error (ELOOP).
-    """
-    how = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe without a writer would not open
-    handle = os.open(path, how if follows_links else how | os.O_NOFOLLOW)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Which file has that name now, whatever it was called before; None where there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -27,7 +27,7 @@ from fluxbatch.domain.job import ControlFile, Job, JobId, PredictionId, Row, can
 from fluxbatch.domain.money import ZERO, Micros, as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ApiError, ConfigError, ExitCode
-from fluxbatch.infra.atomic_file import sync
+from fluxbatch.infra.atomic_file import rename_durably, sync
 from fluxbatch.infra.runtime import Runtime, Timestamp, real_runtime
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.maintenance import AdoptOrphan
@@ -175,8 +175,7 @@ def _write(
             stale = folder.root / f"{folder.ledger.name}{ending}"
             stale.unlink(missing_ok=True)
         sync(half)
-        os.replace(half, folder.ledger)
-        sync(folder.root)
+        rename_durably(half, folder.ledger)
     finally:
         for ending in ("", "-wal", "-shm"):
             Path(f"{half}{ending}").unlink(missing_ok=True)

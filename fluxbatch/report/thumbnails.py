@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -18,6 +19,7 @@ from typing import IO, NamedTuple, Self
 from PIL import ImageOps
 
 from fluxbatch.errors import SinkError
+from fluxbatch.infra.atomic_file import atomic_file
 from fluxbatch.sink.verify import InvalidImage, sniffed
 
 _SIDE = 384
@@ -91,22 +93,19 @@ class Thumbnails:
             content = wanted.open()
         except OSError:
             return None
-        part = path.with_suffix(f".{os.getpid()}.part")
         try:
             path.parent.mkdir(exist_ok=True)
-            with content, part.open("wb") as out:
-                _shrink(content, out)
-            part.replace(path)
+            with content, atomic_file(path.parent) as file:
+                file.write(_shrunk(content))
+                file.commit(path, sync=False)
         except OSError as exc:
-            part.unlink(missing_ok=True)
             raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
         except InvalidImage:
-            part.unlink(missing_ok=True)
             return None
         return True
 
 
-def _shrink(content: IO[bytes], out: IO[bytes]) -> None:
+def _shrunk(content: IO[bytes]) -> bytes:
     kind = sniffed(content.read(_HEAD_BYTES))
     content.seek(0)
     try:
@@ -122,7 +121,8 @@ def _shrink(content: IO[bytes], out: IO[bytes]) -> None:
         raise
     except Exception as exc:  # Pillow raises whatever a format's parser raises
         raise InvalidImage(str(exc)) from exc
-    upright.save(out, "WEBP", quality=_QUALITY, method=3)
+    upright.save(out := BytesIO(), "WEBP", quality=_QUALITY, method=3)
+    return out.getvalue()
 
 
 def _name(sha256: str) -> str:

@@ -41,9 +41,10 @@ class Aside:
                 raise OSError(errno.ELOOP, "it is a link, which is not followed")
             with atomic_file(self._folder) as half:
                 half.write(content)
-                return half.commit(place)
+                half.commit(place)
         except OSError as exc:
             raise SinkError(f"cannot write {str(place)!r}: {exc.strerror}") from exc
+        return place
 
     def content(self, stem: str, most_bytes: int) -> bytes | None:
         """What was kept; None where nothing was, or it cannot be read."""

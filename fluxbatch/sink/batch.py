@@ -287,7 +287,7 @@ class BatchWriter:
         landing = arrival.landing(item.stem, extension)
         if item.asked is None or not self._settings.sidecar:
             return landing
-        delivered = _delivered(item, seen, landing.half.sha256, landing.half.bytes)
+        delivered = _delivered(item, seen, landing.half.sha256, landing.half.size)
         return landing._replace(sidecar=as_sidecar(image_metadata(*item.asked, delivered)))
 
 

@@ -16,7 +16,8 @@ from typing import IO
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import SinkError
-from fluxbatch.infra.atomic_file import open_regular
+from fluxbatch.infra.atomic_file import sync
+from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.sink.paths import (
     PathRefused,
     leads_elsewhere,
@@ -26,7 +27,7 @@ from fluxbatch.sink.paths import (
     written_path,
 )
 from fluxbatch.sink.store import PendingFile, check_stem
-from fluxbatch.sink.temp_file import TempFile, WrittenFile, _explained
+from fluxbatch.sink.temp_file import TempFile, WrittenFile, disk_errors
 
 TMP = "tmp"
 
@@ -96,7 +97,7 @@ class LocalStore:
         swept = 0
         folder = Path(self._root, TMP)
         refuse_link(str(folder))
-        with _explained(folder):
+        with disk_errors(folder):
             for path in folder.glob(f"*{_HALF}"):
                 path.unlink(missing_ok=True)
                 swept += 1
@@ -108,7 +109,7 @@ class LocalStore:
         place = Path(self._root, IMAGES, stem)
         if leads_elsewhere(self._root, str(place.parent)):
             return 0
-        with _explained(place):
+        with disk_errors(place):
             for path in place.parent.glob(f"{place.name}.*"):
                 if path.stem == place.name:
                     path.unlink(missing_ok=True)
@@ -116,7 +117,7 @@ class LocalStore:
         return removed
 
     def has_room(self, min_free: int) -> bool:
-        with _explained(self._root):
+        with disk_errors(self._root):
             return shutil.disk_usage(self._root).free >= min_free
 
     def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:
@@ -125,8 +126,8 @@ class LocalStore:
         try:
             landed = [f"{self._root}/{one.path}" for one in kept if isinstance(one, WrittenFile)]
             for folder in {path.rpartition("/")[0] for path in landed}:
-                with _explained(folder):
-                    _sync_folder(folder)
+                with disk_errors(folder):
+                    sync(folder)
         except SinkError as exc:
             return [SinkError(*exc.args) if isinstance(one, WrittenFile) else one for one in kept]
         return kept
@@ -146,39 +147,27 @@ class LocalStore:
 
     def put_sidecar(self, path: str, content: bytes) -> None:
         self._make(f"{self._root}/{written_path(path)}".rpartition("/")[0])
-        half = self.begin()
-        try:
+        with self.begin() as half:
             half.write(content)
             half.rename(f"{self._root}/{path}", path, sync=False)
-        except SinkError:
-            half.discard()
-            raise
 
     def remove(self, path: str) -> None:
         place = Path(self._root, written_path(path))
         refuse_elsewhere(self._root, str(place.parent))
-        with _explained(place):
+        with disk_errors(place):
             place.unlink(missing_ok=True)
 
     def _make(self, folder: str) -> None:
         """A folder, so that it is still there after a power loss; through no link."""
         if folder in self._made:
             return
-        with _explained(folder):
+        with disk_errors(folder):
             if self._made:
                 os.stat(self._root)  # renamed meanwhile, it is not made again under its old name
         refuse_elsewhere(self._root, folder)
-        with _explained(folder):
+        with disk_errors(folder):
             missing = [f for f in (Path(folder), *Path(folder).parents) if not f.exists()]
             os.makedirs(folder, exist_ok=True)
             for made in missing:
-                _sync_folder(str(made.parent))
+                sync(made.parent)
         self._made.add(folder)
-
-
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,19 +1,15 @@
-"""A temporary file on its way to a name: written, hashed, synced, renamed."""
+"""The temporary files of a store, and what a disk that refuses means to users."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from fluxbatch.errors import SinkError
-
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-
+from fluxbatch.infra.atomic_file import AtomicFile
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and run again",
@@ -40,69 +36,32 @@ class WrittenFile(NamedTuple):
     bytes: int
 
 
-class TempFile:
-    """A file on its way: hashed as it is written, invisible until it is kept."""
+class TempFile(AtomicFile):
+    """A file on its way into a store: what the disk refuses is a `SinkError` with its remedy."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-        with _explained(path):
-            self._handle: int | None = os.open(path, _NEW, 0o666)
+        with disk_errors(path):
+            super().__init__(path)
 
-    def write(self, block: bytes) -> None:
-        self._digest.update(block)
-        self._bytes += len(block)
-        rest = memoryview(block)
-        with _explained(self._path):
-            while rest:
-                rest = rest[os.write(self._open(), rest) :]
+    def write(self, block: bytes) -> int:
+        with disk_errors(self.path):
+            return super().write(block)
 
     def written(self) -> IO[bytes]:
-        """Everything written so far, to be read; nothing may be written after it."""
-        with _explained(self._path):
-            os.lseek(self._open(), 0, os.SEEK_SET)
-            return open(self._open(), "rb", closefd=False)
-
-    @property
-    def sha256(self) -> str:
-        """Of everything written so far."""
-        return self._digest.hexdigest()
-
-    @property
-    def bytes(self) -> int:
-        return self._bytes
+        with disk_errors(self.path):
+            return super().written()
 
     def rename(self, final: str, relative: str, *, sync: bool = True) -> WrittenFile:
         """It has its name *final*, which is *relative* to the users; its bytes are durable but
         for *sync*."""
-        with _explained(final):
-            if sync:
-                os.fsync(self._open())
-            self._close()
-            os.replace(self._path, final)
-        return WrittenFile(relative, self._digest.hexdigest(), self._bytes)
-
-    def discard(self) -> None:
-        """Leave nothing behind. Never raises: what stays is the next `sweep`'s."""
-        with suppress(OSError):
-            self._close()
-        with suppress(OSError):
-            os.unlink(self._path)
-
-    def _open(self) -> int:
-        if self._handle is None:
-            raise ValueError(f"{self._path!r} is closed")
-        return self._handle
-
-    def _close(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
+        with disk_errors(final):
+            self.commit(final, sync=sync)
+        return WrittenFile(relative, self.sha256, self.size)
 
 
 @contextmanager
-def _explained(path: Path | str) -> Iterator[None]:
+def disk_errors(path: Path | str) -> Iterator[None]:
+    """An `OSError` becomes a `SinkError` that names *path* and the remedy."""
     try:
         yield
     except OSError as exc:

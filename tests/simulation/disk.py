@@ -11,13 +11,15 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from fluxbatch.sink import local_store, temp_file
+from fluxbatch.infra import atomic_file
+from fluxbatch.sink import local_store
 from tests.simulation.life import Dead, Life
 
-_WRITERS = (local_store, temp_file)
+_WRITERS = (atomic_file, local_store)
 
 
 class Disk:
@@ -69,8 +71,9 @@ class Disk:
         if self._open.pop(handle, None) is not None:  # else its process has died meanwhile
             os.close(handle)
 
-    def replace(self, old: str, new: str) -> None:
+    def replace(self, old: str, new: str | Path) -> None:
         self._step("replace")
+        old, new = os.fspath(old), os.fspath(new)
         os.replace(old, new)
         self._renamed.append((old, new))
         if old in self._unsynced:

@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from fluxbatch.infra.atomic_file import sync
+from fluxbatch.infra.atomic_file import rename_durably, sync
 
 
 def back_up(ledger: Path, version: int) -> Path:
@@ -28,8 +28,7 @@ def back_up(ledger: Path, version: int) -> Path:
         ):
             source.backup(target)
         sync(half)
-        half.replace(copy)
+        rename_durably(half, copy)
     finally:
         half.unlink(missing_ok=True)
-    sync(copy.parent)
     return copy

@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
-from fluxbatch.infra.atomic_file import identity
+from fluxbatch.infra.regular_file import identity
 from fluxbatch.ledger.db.backup import back_up
 from fluxbatch.ledger.db.network_disk import refuse_network_disk
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION

@@ -144,10 +144,11 @@ class RemoteImages:
                 for block in _bounded(blocks):
                     half.write(block)
                 path = path or self._path(address, half.sha256)
-                return half.commit(path, mtime_s=_SETTLED_S)
+                half.commit(path, mtime_s=_SETTLED_S)
         except OSError as exc:
             place = str(self._place)
             raise SinkError(f"cannot keep control images in {place!r}: {exc.strerror}") from exc
+        return path
 
     def _make_place(self) -> None:
         """The folder, without the temporary files that a killed process has left in it."""

@@ -110,6 +110,7 @@ def _keep(blocks: Iterable[bytes], place: Path, prefix: str, suffix: str) -> Pat
                 half.write(block)
             if not half.size:
                 return None
-            return half.commit(place / f"{prefix}-{half.sha256[:16]}{suffix}")
+            half.commit(path := place / f"{prefix}-{half.sha256[:16]}{suffix}")
     except OSError as exc:
         raise SinkError(f"cannot write the manifest in {str(place)!r}: {exc.strerror}") from exc
+    return path

@@ -19,7 +19,7 @@ def test_a_file_gets_its_name_when_it_is_whole_and_replaces_what_had_it(tmp_path
         half.write(b"one, ")
         half.write(b"two")
         assert (tmp_path / "rows").read_bytes() == b"older"
-        kept = half.commit(tmp_path / "rows", mtime_s=1_000.0)
+        half.commit(kept := tmp_path / "rows", mtime_s=1_000.0)
 
     assert (half.size, half.sha256) == (8, hashlib.sha256(b"one, two").hexdigest())
     assert kept.read_bytes() == b"one, two"

@@ -227,7 +227,7 @@ async def test_a_trip_ends_with_the_folder_on_the_disk(
         real(handle)
 
     store = LocalStore(tmp_path)
-    monkeypatch.setattr("fluxbatch.sink.temp_file.os.fsync", spy)
+    monkeypatch.setattr("fluxbatch.infra.atomic_file.os.fsync", spy)
     await stowed(stower_of(store, CountedBlocking()), store, PNG, "a")
 
     file, folder = tmp_path / "images" / "a.png", tmp_path / "images"
