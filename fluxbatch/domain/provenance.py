@@ -7,7 +7,6 @@ URL's query) never gets in, and nothing else that is secret is known here. Touch
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ _FORMAT = 1
 _MARK = "fluxbatch"
 MAX_METADATA_BYTES = 16 * 1024 * 1024
 """Facts that are longer are ignored: the reading of an untrusted file is bounded."""
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 Metadata = dict[str, Any]
 """As JSON has them: plain words, in a fixed order."""
@@ -136,30 +134,6 @@ def read_facts(text: str | bytes) -> Metadata | None:
 def matches(facts: Metadata | None, *, job: str, sha256: str | None) -> bool:
     """Whether *facts* are those of that job's image."""
     return facts is not None and (facts.get("job"), facts.get("sha256")) == (job, sha256)
-
-
-def strip_query(url: str) -> str:
-    """*url* without what may be a token; what stays names the image but opens nothing.
-
-    Whatever the provider sent: a success must be recorded even if its URL is no URL.
-    """
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        scheme, rest = "", url
-    plain = rest.split("?", 1)[0].split("#", 1)[0]
-    authority, slash, path = plain.partition("/")
-    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"
-
-
-def strip_queries(value: Any) -> Any:
-    """A JSON value whose URLs have no query; a text with a URL in it is a text."""
-    if isinstance(value, str):
-        return strip_query(value) if "://" in value and _URL.fullmatch(value) else value
-    if isinstance(value, dict):
-        return {name: strip_queries(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [strip_queries(item) for item in value]
-    return value
 
 
 def _known(facts: Metadata) -> Metadata:

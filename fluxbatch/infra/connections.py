@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from fluxbatch.infra.ssrf_guard import Forbidden, is_public, literal_address, refuse_private
 
@@ -93,6 +94,11 @@ class PublicResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def verbatim_url(url: str) -> URL:
+    """*url* as given: normalising the escapes of a signed one would break its signature."""
+    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

@@ -11,10 +11,10 @@ from functools import partial
 
 from fluxbatch.domain.adoption import BY_HAND
 from fluxbatch.domain.job import PredictionId, PredictionState
-from fluxbatch.domain.provenance import strip_query
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.engine.session import RunSession
 from fluxbatch.errors import ApiError, ConfigError, NotFound
+from fluxbatch.infra.redaction import strip_query
 from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.recovery import LivePrediction, known_creates, live_predictions
 from fluxbatch.maintenance.reports import Choice, Undecided

@@ -25,7 +25,7 @@ from fluxbatch._version import __version__
 from fluxbatch.config.endpoints import Provider
 from fluxbatch.config.proxies import ProxyFor, environment_proxies
 from fluxbatch.errors import NotSent
-from fluxbatch.infra.connections import PublicConnections
+from fluxbatch.infra.connections import PublicConnections, verbatim_url
 from fluxbatch.infra.encodings import readings
 from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.redaction import sanitize
@@ -161,7 +161,7 @@ class AiohttpTransport:
         total_s = self._timeout_s if request.timeout_s is None else request.timeout_s
         failure = ""
         try:
-            target, proxy = _verbatim(request.url), self._proxy_for(request.url)
+            target, proxy = verbatim_url(request.url), self._proxy_for(request.url)
             async with self._session_for(request, target, proxy).request(
                 request.method,
                 target,
@@ -243,11 +243,6 @@ def _as_json(body: bytes) -> bytes:
 @lru_cache(maxsize=16)
 def _client_timeout(total_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total_s, connect=min(_CONNECT_S, total_s))
-
-
-def _verbatim(url: str) -> URL:
-    """The URL as given: normalising the escapes of a presigned one would break its signature."""
-    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import UPLOAD_PREFIX, Quality
-from fluxbatch.domain.provenance import strip_query
+from fluxbatch.infra.redaction import strip_query
 from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.quality_notes import noted_outputs

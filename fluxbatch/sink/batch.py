@@ -29,8 +29,8 @@ from fluxbatch.domain.provenance import (
 )
 from fluxbatch.errors import SinkError
 from fluxbatch.infra.encodings import readings
+from fluxbatch.infra.redaction import sanitize
 from fluxbatch.infra.runtime import Runtime, Timestamp, ToThread
-from fluxbatch.infra.url_redaction import sanitize_url
 from fluxbatch.sink.metadata import embedded
 from fluxbatch.sink.quality import ImageQuality
 from fluxbatch.sink.store import ImageStore, PendingFile
@@ -259,7 +259,7 @@ class BatchWriter:
             except InvalidImage as exc:
                 digest = sha256(item.arrival.content()).hexdigest()
                 item.outcome = RejectedOutput(
-                    sanitize_url(str(exc)),
+                    sanitize(str(exc)),
                     isinstance(exc, NotAnImage),
                     isinstance(exc, TooMuch),
                     digest,

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.infra.object_store import EXTRA, open_store, refusal_of, store_error_text
-from fluxbatch.infra.url_redaction import sanitize_url
+from fluxbatch.infra.redaction import sanitize
 from fluxbatch.sink.local_store import LocalStore
 from fluxbatch.sink.paths import PathRefused, image_path, written_path
 from fluxbatch.sink.store import PendingFile, check_stem
@@ -237,9 +237,9 @@ class BucketStore:
             elif missing:
                 raise FileNotFoundError(f"no object {doing}") from None
             elif (refusal := refusal_of(exc)) is not None:
-                remedy = f"{sanitize_url(refusal)}; {_RIGHTS}"
+                remedy = f"{sanitize(refusal)}; {_RIGHTS}"
             else:
-                reason = sanitize_url(store_error_text(exc))
+                reason = sanitize(store_error_text(exc))
                 remedy = f"{reason}; nothing is lost, run again once it answers"
             raise SinkError(f"cannot {doing} in the store {self._url!r}: {remedy}") from None
 

@@ -15,14 +15,13 @@ from urllib.parse import urljoin
 
 import aiohttp
 import anyio
-from yarl import URL
 
 from fluxbatch._version import __version__
 from fluxbatch.config.proxies import ProxyFor
 from fluxbatch.config.settings import SinkSettings
-from fluxbatch.infra.connections import PublicConnections
+from fluxbatch.infra.connections import PublicConnections, verbatim_url
+from fluxbatch.infra.redaction import host_of, sanitize
 from fluxbatch.infra.ssrf_guard import Forbidden, check_url, refuse_private
-from fluxbatch.infra.url_redaction import host_of, sanitize_url
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Handed on at once; an ordinary image is one block."""
@@ -154,7 +153,7 @@ class HttpFetcher:
             proxy = self._proxy_for(url)
             if proxy is not None:
                 self._public.trust(proxy)
-            target = _verbatim(url)
+            target = verbatim_url(url)
             if not self._allow_http:  # as the client will read it, which may not be as we do
                 refuse_private(target.host or "")
             async with self._session.get(target, allow_redirects=False, proxy=proxy) as got:
@@ -236,11 +235,6 @@ class HttpFetcher:
         return f", more than sink.max_bytes allows ({self._settings.max_bytes:,})"
 
 
-def _verbatim(url: str) -> URL:
-    """The URL as given: normalising the escapes of a signed one would break its signature."""
-    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
-
-
 def _inner(exc: Exception) -> Exception:
     return exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
 
@@ -248,4 +242,4 @@ def _inner(exc: Exception) -> Exception:
 def _cause(exc: Exception) -> str:
     if isinstance(inner := _inner(exc), Forbidden):
         return str(inner)
-    return sanitize_url(f"{type(exc).__name__}: {exc}")
+    return sanitize(f"{type(exc).__name__}: {exc}")

@@ -23,8 +23,9 @@ from fluxbatch.domain.filenames import (
 )
 from fluxbatch.domain.image_quality import size_notes
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, Quality
-from fluxbatch.domain.provenance import Provenance, strip_query
+from fluxbatch.domain.provenance import Provenance
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, output_step
+from fluxbatch.infra.redaction import strip_query
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database

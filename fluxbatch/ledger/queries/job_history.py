@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, bindparam, select
 
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, PredictionState
 from fluxbatch.domain.money import Micros
-from fluxbatch.domain.provenance import strip_query
+from fluxbatch.infra.redaction import strip_query
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement

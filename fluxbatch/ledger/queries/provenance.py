@@ -11,7 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, distinct, func, select
 
 from fluxbatch.domain.job import OutputState
-from fluxbatch.domain.provenance import Delivered, Provenance, strip_queries
+from fluxbatch.domain.provenance import Delivered, Provenance
+from fluxbatch.infra.redaction import strip_queries
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from fluxbatch.errors import ManifestError, SinkError
 from fluxbatch.infra.atomic_file import atomic_file
 from fluxbatch.infra.object_store import EXTRA, open_store, store_error_text
+from fluxbatch.infra.redaction import strip_query
 from fluxbatch.manifest.control_images.errors import CONTROL_BLOCK_BYTES
 
 _STDIN = "-"
@@ -52,8 +53,7 @@ def save_stdin(stream: BinaryIO, place: Path) -> Path:
 def fetch(url: str, place: Path) -> Path:
     """Write the object at an https, s3 or gs *url* into the folder *place*."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    shown = parts._replace(netloc=host, query="", fragment="").geturl()
+    shown = strip_query(url)
     name = parts.path.rpartition("/")[2]
     if parts.query or parts.username or not parts.hostname or not name:
         raise ManifestError(
