@@ -158,7 +158,7 @@ class Dataset:
         adopts it.
         """
         options = cast("Options", checked_options("run", options, Options.__optional_keys__))
-        given = PythonInputs.read(source, cast("ShapeOptions", options))
+        given = PythonInputs(source, cast("ShapeOptions", options))
         listener = options.get("on_event")
         request = RunRequest(
             settings=given.settings,
@@ -224,7 +224,7 @@ def plan(
 ) -> Plan:
     """What a run of *source* would make, cost and take; *out* is the dataset to compare with."""
     options = cast("ShapeOptions", checked_options("plan", options, ShapeOptions.__optional_keys__))
-    given = PythonInputs.read(source, options)
+    given = PythonInputs(source, options)
     with passing_folder() as place:
         folder = Folder(checked_path("out", out)) if out is not None else None
         manifest = given.passing_manifest(place, folder)

@@ -1,6 +1,6 @@
 """The inputs of the Python API, turned into a manifest, settings and keys for the engine.
 
-Owns the reading of sources, settings and keys for the API, and the manifest that rows become:
+Owns what the keywords of the API set, and the manifest that rows become:
 a JSONL file named by its content, so that the same rows are the same manifest again.
 """
 
@@ -9,29 +9,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from fluxbatch.api.call_options import checked_source, plain_value, why_not_json
-from fluxbatch.config.api_keys import ApiKey, find_keys, keys_for
-from fluxbatch.config.loading import environment, load_settings
-from fluxbatch.config.settings import Settings
+from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.model_card import describe
+from fluxbatch.engine.source import BatchSource
 from fluxbatch.errors import BadRow, ConfigError, ManifestError, SinkError
 from fluxbatch.infra.atomic_file import atomic_file
 from fluxbatch.manifest.columns import Columns
-from fluxbatch.manifest.readers.remote_file import is_elsewhere, localize
-from fluxbatch.manifest.readers.yaml_toml import is_rows
 from fluxbatch.models import ModelCard
 
 InputRows = Iterable[Mapping[str, Any]]
 ManifestInput = str | Path | InputRows
 """A manifest's path, a config's path (.yaml, .yml, .toml), or the rows themselves."""
-
-_CONFIGS = (".yaml", ".yml", ".toml")
 
 
 class ShapeOptions(TypedDict, total=False):
@@ -48,67 +42,26 @@ class ShapeOptions(TypedDict, total=False):
     """Instead of those of the environment and the config; `key` or `label=key`, one or more."""
 
 
-@dataclass(frozen=True, slots=True)
-class PythonInputs:
+class PythonInputs(BatchSource):
     """A caller's source and options, read."""
 
-    settings: Settings
-    path: Path | None
-    rows: InputRows | None
-    _keys: Sequence[str | ApiKey] | None
-    _environ: Mapping[str, str]
-
-    @classmethod
-    def read(cls, source: ManifestInput | None, shaping: ShapeOptions) -> PythonInputs:
+    def __init__(self, source: ManifestInput | None, shaping: ShapeOptions) -> None:
         """Raises `ConfigError` naming every bad setting."""
         source = checked_source(source)
         is_path = isinstance(source, str | os.PathLike)
-        path = Path(cast("str | Path", source)) if is_path else None
-        is_config = (
-            path is not None
-            and path.suffix.lower() in _CONFIGS
-            and not is_elsewhere(path)
-            and not is_rows(path)
+        self.rows = None if is_path or source is None else cast("InputRows", source)
+        super().__init__(
+            Path(cast("str | Path", source)) if is_path else None,
+            _flags(shaping),
+            cast("Sequence[str | ApiKey] | None", shaping.get("keys")),
         )
-        environ = environment()
-        return cls(
-            settings=load_settings(path if is_config else None, _flags(shaping), environ),
-            path=None if is_config else path,
-            rows=None if is_path or source is None else cast("InputRows", source),
-            _keys=cast("Sequence[str | ApiKey] | None", shaping.get("keys")),
-            _environ=environ,
-        )
-
-    def keys(self) -> list[ApiKey]:
-        """Raises `ConfigError` where there is none."""
-        if self._keys is None:
-            return keys_for(self.settings, self._environ)
-        texts = [key for key in self._keys if isinstance(key, str)]
-        keys = [key for key in self._keys if isinstance(key, ApiKey)]
-        if texts or not keys:
-            keys += find_keys([], {"EACHLABS_API_KEYS": ",".join(texts)})
-        return list(dict.fromkeys(keys))
-
-    def accounts(self) -> int:
-        """How many accounts the keys belong to; 1 where there is none yet."""
-        try:
-            return len({key.account for key in self.keys()})
-        except ConfigError:
-            return 1
-
-    def any_key(self) -> ApiKey | None:
-        """One key, for what needs none as a rule."""
-        try:
-            return self.keys()[0]
-        except ConfigError:
-            return None
 
     def kept_manifest(self, folder: Folder) -> Path | None:
         """The manifest; rows are written into the dataset."""
         folder.refuse_links()
         place = folder.root / "manifests"
         if self.rows is None:
-            return self._named(place)
+            return self.manifest_in(place)
         card = self._card(folder)
         folder.make()
         return self._write_rows(self.rows, place, card)
@@ -116,12 +69,8 @@ class PythonInputs:
     def passing_manifest(self, place: Path, folder: Folder | None = None) -> Path | None:
         """The manifest; rows are written into *place*, which the caller throws away."""
         if self.rows is None:
-            return self._named(place)
+            return self.manifest_in(place)
         return self._write_rows(self.rows, place, self._card(folder))
-
-    def _named(self, place: Path) -> Path | None:
-        path = self.path or (Path(self.settings.manifest) if self.settings.manifest else None)
-        return None if path is None else localize(path, place)
 
     def _card(self, folder: Folder | None) -> ModelCard:
         return describe(self.settings, folder, self.any_key()).card

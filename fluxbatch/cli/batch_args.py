@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxbatch.cli.source import BatchSource, read_source
+from fluxbatch.cli.console import Console
+from fluxbatch.cli.source import CommandSource
 from fluxbatch.planning.plan import Plan
 from fluxbatch.planning.saved_plan import SavedPlan
 
@@ -48,9 +49,12 @@ class BatchArgs:
             plan=given if saved.base_url and not base_url else None,
         )
 
-    def asked(self, *, log_file: str = "", log_format: str = "", give_up: str = "") -> BatchSource:
+    def asked(
+        self, console: Console, *, log_file: str = "", log_format: str = "", give_up: str = ""
+    ) -> CommandSource:
         """Its config, or the defaults around its manifest; raises `ConfigError`."""
-        return read_source(
+        return CommandSource(
+            console,
             self.source,
             budget=self.budget,
             base_url=self.base_url,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import typer
@@ -15,7 +16,7 @@ from fluxbatch.cli.progress.event_log import event_log
 from fluxbatch.cli.progress.progress import Progress, progress
 from fluxbatch.cli.render.run_summary import tell_summary
 from fluxbatch.cli.render.text import count
-from fluxbatch.cli.source import BatchSource
+from fluxbatch.cli.source import CommandSource
 from fluxbatch.config.settings import Budget
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
@@ -113,18 +114,19 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def confirm_cost(console: Console, asked: BatchSource, folder: Folder) -> bool:
+def confirm_cost(
+    console: Console, asked: CommandSource, manifest: Path | None, folder: Folder
+) -> bool:
     """Whether the money may be spent: a budget says so, or whoever sits at the terminal."""
     if not at_terminal() or not _needs_consent(asked):
         return True
-    key = asked.any_key(console)
-    planned = make_plan(asked.settings, asked.manifest, folder, key=key, bad_rows_kept=0)
+    planned = make_plan(asked.settings, manifest, folder, key=asked.any_key(), bad_rows_kept=0)
     if not planned.jobs.to_buy or planned.is_only_counted:  # the engine refuses so many
         return True
     return typer.confirm(console.redact(_question(planned)), err=True)
 
 
-def _needs_consent(asked: BatchSource) -> bool:
+def _needs_consent(asked: CommandSource) -> bool:
     """Real money, and no cap on it."""
     is_capped = asked.settings.budget.model_copy(update={"timezone": Budget().timezone}) != Budget()
     return not is_capped and not is_loopback(asked.settings.provider.base_url)

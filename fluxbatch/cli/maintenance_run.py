@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import anyio
 
 from fluxbatch.cli.console import Console
-from fluxbatch.cli.source import BatchSource
-from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.cli.source import hide_keys
+from fluxbatch.config.api_keys import keys_for
 from fluxbatch.config.loading import environment
 from fluxbatch.config.types import seconds
 from fluxbatch.dataset.folder import Folder
@@ -56,11 +56,12 @@ def maintenance_request(
     flags = {"provider": {"base_url": base_url}} if base_url else {}
     settings = saved_settings(dataset, flags, environ)
     try:
-        keys = BatchSource(settings, None, environ).keys(console)
+        keys = keys_for(settings, environ)
+        hide_keys(console, keys, environ)
     except ConfigError as exc:
         if needs_key:
             raise
-        keys = list[ApiKey]()
+        keys = []
         console.info(f"note: {exc}; files are checked, and none is fetched")
     return MaintenanceRequest(settings, tuple(keys), dataset)
 

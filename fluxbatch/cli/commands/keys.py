@@ -23,13 +23,13 @@ def keys_command(
     import anyio
 
     from fluxbatch.cli.render.keys import health_json, health_lines
-    from fluxbatch.cli.source import read_source
+    from fluxbatch.cli.source import CommandSource
     from fluxbatch.errors import ExitCode
     from fluxbatch.maintenance.key_check import check_keys
 
-    asked = read_source(config, base_url=base_url)
-    asked.name_provider(console)
-    checked = anyio.run(check_keys, asked.settings.provider, asked.keys(console))
+    asked = CommandSource(console, config, base_url=base_url)
+    asked.name_provider()
+    checked = anyio.run(check_keys, asked.settings.provider, asked.keys())
     code = ExitCode.DONE if any(key.works for key in checked) else ExitCode.NO_KEY
     if as_json:
         console.object({"exit": int(code), "keys": [health_json(key) for key in checked]})

@@ -29,7 +29,7 @@ def models_command(
     """
     console = console_for(ctx, as_json=as_json)
     from fluxbatch.cli.render.model import known, known_lines, model_json, model_lines
-    from fluxbatch.cli.source import read_source
+    from fluxbatch.cli.source import CommandSource
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.dataset.model_card import describe
 
@@ -42,9 +42,9 @@ def models_command(
             for line in known_lines(found):
                 console.print(line)
         return 0
-    asked = read_source(None, base_url=base_url)
+    asked = CommandSource(console, base_url=base_url)
     settings = asked.settings.model_copy(update={"model": slug})
-    described = describe(settings, folder, asked.any_key(console))
+    described = describe(settings, folder, asked.any_key())
     if as_json:
         console.object({"exit": 0, **model_json(described)})
     else:

@@ -56,12 +56,11 @@ def plan_command(
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     folder = Folder(typed.out) if typed.out is not None else None
     with passing_folder() as place:
-        asked = typed.asked()
-        asked.name_provider(console)
-        asked = asked.here(place)
+        asked = typed.asked(console)
+        asked.name_provider()
         planned = make_plan(
-            asked.settings, asked.manifest, folder, accounts=asked.accounts(console),
-            key=asked.any_key(console), bad_rows_kept=10**9 if as_json or verbose else 1_000,
+            asked.settings, asked.manifest_in(place), folder, accounts=asked.accounts(),
+            key=asked.any_key(), bad_rows_kept=10**9 if as_json or verbose else 1_000,
             with_urls=check_urls,
         )  # fmt: skip
     if not as_json:

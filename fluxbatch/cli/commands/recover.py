@@ -34,7 +34,7 @@ def recover_command(
     import anyio
 
     from fluxbatch.cli.render.maintenance import recover_lines
-    from fluxbatch.cli.source import read_source
+    from fluxbatch.cli.source import CommandSource
     from fluxbatch.config.api_keys import ApiKey
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ConfigError
@@ -42,10 +42,10 @@ def recover_command(
     from fluxbatch.maintenance import MaintenanceRequest
     from fluxbatch.maintenance.recover import recover_dataset
 
-    asked = read_source(None, base_url=base_url)
-    asked.name_provider(console)
+    asked = CommandSource(console, base_url=base_url)
+    asked.name_provider()
     try:
-        keys = asked.keys(console)
+        keys = asked.keys()
     except ConfigError as exc:
         keys = list[ApiKey]()
         console.info(f"note: {exc}; what was paid is an estimate until `reconcile` asks")

@@ -89,20 +89,20 @@ def run_command(
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     if typed.out is None:
         raise ConfigError("--out DIR is missing: the folder of images and ledger")
-    asked = typed.asked(log_file=log_file, log_format=log_format, give_up=give_up)
-    asked.name_provider(console)
-    keys = asked.keys(console)
+    asked = typed.asked(console, log_file=log_file, log_format=log_format, give_up=give_up)
+    asked.name_provider()
+    keys = asked.keys()
     folder = Folder(typed.out)
     folder.refuse_links()
-    asked = asked.here(folder.root / "manifests")
-    typed.check(lambda: make_plan(asked.settings, asked.manifest, folder, key=keys[0]))
-    if not yes and not confirm_cost(console, asked, folder):
+    manifest = asked.manifest_in(folder.root / "manifests")
+    typed.check(lambda: make_plan(asked.settings, manifest, folder, key=keys[0]))
+    if not yes and not confirm_cost(console, asked, manifest, folder):
         raise typer.Abort
     request = RunRequest(
         settings=asked.settings,
         keys=keys,
         folder=folder,
-        manifest=asked.manifest,
+        manifest=manifest,
         skip_invalid=skip_invalid,
         no_wait=no_wait,
         limit=limit,

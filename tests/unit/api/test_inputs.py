@@ -17,7 +17,7 @@ def test_settings_may_be_dotted_nested_or_both() -> None:
     """
     Both forms of one section are merged, and the options of their own win.
     """
-    given = PythonInputs.read(
+    given = PythonInputs(
         [],
         {
             "settings": {"limits": {"window": 30}, "limits.creates": 50, "budget.per_day": 4},
@@ -37,9 +37,9 @@ def test_an_unknown_setting_is_an_error_with_its_dotted_name() -> None:
     As everywhere.
     """
     with pytest.raises(ConfigError, match=r"limits.create: no such setting"):
-        PythonInputs.read([], {"settings": {"limits.create": 1}})
+        PythonInputs([], {"settings": {"limits.create": 1}})
     with pytest.raises(ConfigError, match="'limits' is given as a value too"):
-        PythonInputs.read([], {"settings": {"limits": 3, "limits.creates": 1}})
+        PythonInputs([], {"settings": {"limits": 3, "limits.creates": 1}})
 
 
 def test_keys_are_those_given_else_those_of_the_environment(
@@ -49,14 +49,14 @@ def test_keys_are_those_given_else_those_of_the_environment(
     Texts may carry labels, and equal ones count once.
     """
     monkeypatch.setenv("EACHLABS_API_KEY", "from-the-environment")
-    assert PythonInputs.read([], {}).keys() == [ApiKey("from-the-environment")]
+    assert PythonInputs([], {}).keys() == [ApiKey("from-the-environment")]
 
-    given = PythonInputs.read([], {"keys": ["main=abc", "abc", ApiKey("def", label="second")]})
+    given = PythonInputs([], {"keys": ["main=abc", "abc", ApiKey("def", label="second")]})
     keys = given.keys()
     assert {key.label for key in keys} == {"main", "second"}
 
     with pytest.raises(ConfigError, match="no API key"):
-        PythonInputs.read([], {"keys": []}).keys()
+        PythonInputs([], {"keys": []}).keys()
 
 
 def test_rows_become_one_manifest_named_by_its_content(
@@ -70,8 +70,8 @@ def test_rows_become_one_manifest_named_by_its_content(
         {"id": 1, "prompt": "a", "image": Path("cat.png")},
         {"id": 2, "input": {"prompt": "b", "control_image": "https://photos.invalid/x.png"}},
     ]
-    first = PythonInputs.read(iter(rows), {}).kept_manifest(Folder(tmp_path / "d"))
-    again = PythonInputs.read(rows, {}).kept_manifest(Folder(tmp_path / "d"))
+    first = PythonInputs(iter(rows), {}).kept_manifest(Folder(tmp_path / "d"))
+    again = PythonInputs(rows, {}).kept_manifest(Folder(tmp_path / "d"))
 
     assert first is not None
     assert first == again
@@ -89,6 +89,6 @@ def test_rows_that_are_none_are_refused_and_leave_nothing(
     By the row's number.
     """
     with pytest.raises(ManifestError, match="row 1"):
-        PythonInputs.read(rows, {}).kept_manifest(Folder(tmp_path))
+        PythonInputs(rows, {}).kept_manifest(Folder(tmp_path))
 
     assert list((tmp_path / "manifests").iterdir()) == []
