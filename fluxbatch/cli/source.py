@@ -49,12 +49,14 @@ class CommandSource(BatchSource):
         if plan is not None and base_url:
             self.settings._base_url_from = Origin("plan", f"the plan {str(plan)!r}")
         self._console = console
+        self._keys: list[ApiKey] = []
 
     def keys(self) -> list[ApiKey]:
         """Every key there is; from here on none of them is ever shown."""
-        keys = super().keys()
-        hide_keys(self._console, keys, self.environ)
-        return keys
+        if not self._keys:
+            self._keys = super().keys()
+            hide_keys(self._console, self._keys, self.environ)
+        return self._keys
 
     def name_provider(self) -> None:
         """Say who is asked where it is not the usual provider: the key goes there."""

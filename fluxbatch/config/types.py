@@ -41,7 +41,11 @@ def _seconds(value: object) -> object:
 
 
 def size_bytes(value: object) -> object:
-    """Read `1000`, `"500MB"` or `"2GiB"` as bytes; raise `ValueError` beyond a petabyte."""
+    """Read `1000`, `"500MB"` or `"2GiB"` as bytes; raise `ValueError` beyond a petabyte.
+
+    Not pydantic's `ByteSize`: it reads only a text's beginning ("1,000,000" as 1), knows bits and
+    no "2Gi".
+    """
     return whole_number(_size_bytes(value))
 
 

@@ -77,7 +77,6 @@ class JobEvent(StrEnum):
     GENERATED = "generated"
     WAITS = "waits"
     FAILED = "failed"
-    REFRESHED = "fresh url"
     STORED = "stored"
     OUTPUT_FAILED = "output failed"
     REPAIRED = "repaired"
@@ -204,7 +203,6 @@ JOBS: Mapping[tuple[JobState, JobEvent], JobState] = {
     (J.PENDING, JobEvent.UNUSABLE): J.FAILED,
     (J.ACTIVE, JobEvent.WAITS): J.PENDING,
     (J.ACTIVE, JobEvent.FAILED): J.FAILED,
-    (J.GENERATED, JobEvent.REFRESHED): J.GENERATED,
     (J.GENERATED, JobEvent.STORED): J.DONE,
     (J.GENERATED, JobEvent.OUTPUT_FAILED): J.FAILED,
     (J.DONE, JobEvent.REPAIRED): J.GENERATED,

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-_STEP_BYTES = 1024 * 1024
 _MAX_LAYERS = 3
 _ANY_HEADER = zlib.MAX_WBITS | 32
 """zlib and gzip alike."""

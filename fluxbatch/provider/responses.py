@@ -87,7 +87,6 @@ class Execution:
     """`execution_cost`: the truth about money, None until the provider knows it."""
     created_at: datetime | None
     started_at: datetime | None = None
-    completed_at: datetime | None = None
     run_time_s: float | None = None
 
 
@@ -249,6 +248,5 @@ def _execution(item: object, clean: Clean) -> Execution | None:
         cost=micros_of(item.get("execution_cost")),
         created_at=moment_of(item.get("created_at")),
         started_at=moment_of(item.get("started_at")),
-        completed_at=moment_of(item.get("completed_at")),
         run_time_s=seconds_of(item.get("run_time")),
     )

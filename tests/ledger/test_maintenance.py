@@ -172,12 +172,7 @@ def test_what_an_audit_reads(books: Books) -> None:
     assert (run.run_id, run.model) == ("run-1", MODEL)
     names = [PredictionId(provider_id(1)), PredictionId("a stranger's")]
     (known,) = audit.known_predictions(db, names).values()
-    assert (known.seq, known.cost, known.has_ended, known.was_read_again) == (
-        1,
-        50_000,
-        True,
-        False,
-    )
+    assert (known.seq, known.cost, known.was_read_again) == (1, 50_000, False)
     assert [one.seq for one in audit.predictions_after(db, -1)] == [1, running]
     assert audit.predictions_after(db, running) == []
     span = audit.buying_span(db, 2)

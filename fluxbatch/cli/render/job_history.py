@@ -60,7 +60,6 @@ JOB_WORDS: Mapping[str, str] = {
     _J.GENERATED: "generated; its images are to be fetched",
     _J.WAITS: "waits to be tried again",
     _J.FAILED: "failed",
-    _J.REFRESHED: "its images have a fresh URL",
     _J.STORED: "done: every image is stored",
     _J.OUTPUT_FAILED: "failed: not every image is there",
     _J.REPAIRED: "its images are to be fetched again, for nothing",

@@ -84,10 +84,6 @@ class KnownPrediction:
     intended: datetime
     was_read_again: bool
 
-    @property
-    def has_ended(self) -> bool:
-        return self.state not in LIVE
-
 
 _KNOWN_COLUMNS = (
     _p.seq, _p.provider_id, _p.state, _p.cost, _p.estimated, _p.price, _p.account,

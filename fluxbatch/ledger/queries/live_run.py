@@ -28,7 +28,6 @@ class WatchedRun:
     run_id: str
     began: datetime
     """UTC; its latest invocation."""
-    has_ended: bool
     reason: str
     """Why it ended; empty while it goes on."""
     settings_json: str
@@ -53,7 +52,7 @@ def watched_run(db: Database) -> WatchedRun | None:
     seq, run_id, began, ended_at, code, reason, settings = found[0]
     has_ended = ended_at is not None or code is not None
     words = (reason or "") if has_ended else ""
-    return WatchedRun(seq, run_id, parse_utc(began), has_ended, words, settings)
+    return WatchedRun(seq, run_id, parse_utc(began), words, settings)
 
 
 @dataclass(frozen=True, slots=True)

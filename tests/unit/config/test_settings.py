@@ -170,7 +170,13 @@ def test_durations_are_read_with_units(tmp_path: Path, text: str, seconds: float
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1000", 1000), ("500MB", 500_000_000), ("2GiB", 2 * 1024**3), ("1.5k", 1500)],
+    [
+        ("1000", 1000),
+        ("500MB", 500_000_000),
+        ("2GiB", 2 * 1024**3),
+        ("2Gi", 2 * 1024**3),
+        ("1.5k", 1500),
+    ],
 )
 def test_sizes_are_read_with_units(tmp_path: Path, text: str, size: int) -> None:
     """Decimal or binary, as written."""
@@ -185,9 +191,12 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     assert "write it like 90s, 15m or 6h" in refusal(provider={"timeout": text})
 
 
-def test_what_is_no_size_is_refused() -> None:
-    """With an example of one that is."""
-    assert "write it like 500MB or 2GiB" in refusal(sink={"min_free": "plenty"})
+@pytest.mark.parametrize(
+    "text", ["plenty", "1,000,000", "1,5GB", "10 MB/s", "2 GiB or so", "4kbit", "-5"]
+)
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """With an example of one that is; a size is never read from a text's beginning alone."""
+    assert "write it like 500MB or 2GiB" in refusal(sink={"min_free": text})
 
 
 def test_caps_are_dollars_outside_and_micro_dollars_inside() -> None:

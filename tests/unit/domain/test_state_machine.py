@@ -123,7 +123,6 @@ _JOB_GRID: dict[str, dict[str, str]] = {
     "generated": {
         "found": "generated",
         "generated": "generated",
-        "fresh url": "generated",
         "stored": "done",
         "output failed": "failed",
     },
