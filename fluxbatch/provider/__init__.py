@@ -6,6 +6,7 @@ simulation brings its own. Raises the `ApiError` tree and nothing else.
 
 from fluxbatch.provider.client import Created, Listing, ProviderClient, not_after
 from fluxbatch.provider.json_fields import MalformedResponse
+from fluxbatch.provider.read_retry import RetryPolicy
 from fluxbatch.provider.responses import (
     Execution,
     ExecutionsPage,
@@ -14,7 +15,6 @@ from fluxbatch.provider.responses import (
     Presigned,
     Status,
 )
-from fluxbatch.provider.retry import RetryPolicy
 from fluxbatch.provider.transport import (
     AiohttpTransport,
     BeforeSend,

@@ -25,8 +25,8 @@ from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import Clock, Runtime
 from fluxbatch.provider import responses, status_errors
 from fluxbatch.provider.json_fields import MalformedResponse
+from fluxbatch.provider.read_retry import RetryPolicy
 from fluxbatch.provider.request import RequestSender, quote_path
-from fluxbatch.provider.retry import RetryPolicy
 from fluxbatch.provider.transport import BeforeSend, HttpRequest, Transport
 
 PAGE_ROWS = 100

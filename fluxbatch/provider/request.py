@@ -19,7 +19,7 @@ from fluxbatch.infra.redaction import sanitize
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.provider import status_errors
 from fluxbatch.provider.json_fields import MalformedResponse
-from fluxbatch.provider.retry import RetryPolicy, retry
+from fluxbatch.provider.read_retry import RetryPolicy, retry
 from fluxbatch.provider.transport import (
     BeforeSend,
     ConnectionLost,

@@ -18,7 +18,7 @@ from fluxbatch.errors import RejectedRequest
 from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.provider.client import ProviderClient
-from fluxbatch.provider.retry import RetryPolicy, retry
+from fluxbatch.provider.read_retry import RetryPolicy, retry
 
 MAX_CONTROL_BYTES = 50_000_000
 _MIMES = ("image/jpeg", "image/png", "image/webp")
