@@ -78,7 +78,10 @@ _PLAIN = frozenset({type(None), bool, int, float, bytes, datetime})
 
 @cache
 def _names_of(kind: Any) -> tuple[str, ...]:
-    """The fields of a dataclass that its maker is given; of anything else none."""
+    """The fields of a dataclass that its maker is given, or those that it says hold others' text;
+    of anything else none."""
+    if (foreign := getattr(kind, "FOREIGN_TEXT", None)) is not None:
+        return tuple(foreign)
     return tuple(f.name for f in fields(kind) if f.init) if is_dataclass(kind) else ()
 
 

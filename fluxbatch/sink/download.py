@@ -177,11 +177,9 @@ class HttpFetcher:
 
         Any success may bring it, and whatever `Content-Encoding` says: the bytes are looked at.
         """
-        host = host_of(str(got.url))
-        if got.status in _GONE:
-            raise UrlExpired(f"{host} answered {got.status}")
         if not 200 <= got.status < 300:
-            raise DownloadFailed(f"{host} answered {got.status}")
+            failed = UrlExpired if got.status in _GONE else DownloadFailed
+            raise failed(f"{host_of(str(got.url))} answered {got.status}")
         if (got.content_length or 0) > self._settings.max_bytes:
             raise DownloadFailed(f"{got.content_length:,} bytes{self._too_many()}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlalchemy import bindparam, select, update
 
@@ -88,6 +89,8 @@ _INSERT = Statement(
 @dataclass(frozen=True, slots=True)
 class Intend:
     """Claim the job, check the caps, reserve the money, insert the prediction."""
+
+    FOREIGN_TEXT: ClassVar = ("control_url",)
 
     at: Timestamp
     run_seq: int

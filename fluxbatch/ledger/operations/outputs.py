@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from sqlalchemy import bindparam, distinct, func, null, select, update
 
@@ -162,6 +162,8 @@ def want_outputs(
 @dataclass(frozen=True, slots=True)
 class StoreOutput:
     """The file is on the disk under its name; answers the job's state."""
+
+    FOREIGN_TEXT: ClassVar = ("path",)
 
     at: Timestamp
     output_seq: int

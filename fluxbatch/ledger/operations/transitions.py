@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from fluxbatch.domain.job import FailureClass, JobState, PredictionId, PredictionState
 from fluxbatch.domain.money import ZERO, Micros
@@ -98,6 +98,8 @@ class _JudgedEvent(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One event of one prediction."""
+
+    FOREIGN_TEXT: ClassVar = ("evidence",)
 
     at: Timestamp
     prediction_seq: int

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fluxbatch.config.api_keys import ApiKey, find_keys
+from fluxbatch.config.api_keys import ApiKey, KeyFilter, find_keys
 from fluxbatch.config.settings import KeyEntry
+from fluxbatch.domain.job import PredictionId
+from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ConfigError
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.ledger.operations.intents import Intend
+from fluxbatch.ledger.operations.outputs import StoreOutput
+from fluxbatch.ledger.operations.transitions import Evidence, Transition
 
 
 def texts(environ: dict[str, str], *entries: KeyEntry) -> list[tuple[str, str]]:
@@ -122,3 +130,29 @@ def test_keys_are_equal_by_text() -> None:
     assert ApiKey("sk-1", label="a") == ApiKey("sk-1", label="b")
     assert ApiKey("sk-1") != ApiKey("sk-2")
     assert len({ApiKey("sk-1"), ApiKey("sk-1", label="b")}) == 1
+
+
+_OURS = {"run_id", "budget_day", "sha256", "mime", "dhash", "file_sha256"}
+"""Texts that this program makes itself, or takes from a list of its own."""
+
+
+@pytest.mark.parametrize("operation", [Intend, Transition, StoreOutput])
+def test_an_operation_that_names_what_others_said_leaves_out_no_text_of_theirs(
+    operation: type[Intend | Transition | StoreOutput],
+) -> None:
+    texts = {one.name for one in fields(operation) if "str" in str(one.type).split(" | ")}
+    assert texts - _OURS <= set(operation.FOREIGN_TEXT)
+
+
+def test_what_the_provider_said_of_a_prediction_is_written_without_the_key() -> None:
+    key = ApiKey("0123456789abcdef", label="main")
+    said = Evidence(
+        provider_id=PredictionId("p-0123456789abcdef"),
+        urls=("https://x.invalid/0123456789abcdef",),
+        reason="bad key 0123456789abcdef",
+        request_id="0123456789abcdef",
+    )
+    at = Timestamp(datetime(2026, 1, 1, tzinfo=UTC), "boot", 1.0)
+    written = KeyFilter([key]).value(Transition(at, 1, PredictionEvent.FAILED, said))
+    assert "0123456789abcdef" not in repr(written)
+    assert written.evidence.urls == ("https://x.invalid/<key main>",)
