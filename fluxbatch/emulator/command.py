@@ -30,6 +30,12 @@ def emulator_command(
     rate: Annotated[int, typer.Option(help="Creates in any window; 0: no limit.")] = 100,
     window: Annotated[float, typer.Option(help="Seconds of that window.")] = 60.0,
     concurrent: Annotated[int, typer.Option(help="Unfinished at once; 0: no limit.")] = 10,
+    rate_counts: Annotated[
+        str, typer.Option(help="What takes a place in the window: accepted or attempted.")
+    ] = "accepted",
+    no_retry_after: Annotated[
+        bool, typer.Option("--no-retry-after", help="A 429 does not say when to come back.")
+    ] = False,
     no_listing: Annotated[
         bool, typer.Option("--no-listing", help="A provider without GET /executions.")
     ] = False,
@@ -37,9 +43,19 @@ def emulator_command(
     """Serve the provider's API on this machine: strict limits, real images, faults on demand."""
     if dialect not in ("card", "docs"):
         raise typer.BadParameter(f"{dialect!r} is neither card nor docs", param_hint="--dialect")
+    if rate_counts not in ("accepted", "attempted"):
+        raise typer.BadParameter(
+            f"{rate_counts!r} is neither accepted nor attempted", param_hint="--rate-counts"
+        )
     try:
         settings = EmulatorSettings(
-            limits=ServedLimits(creates=rate, window_s=window, concurrent=concurrent),
+            limits=ServedLimits(
+                creates=rate,
+                window_s=window,
+                concurrent=concurrent,
+                counts="attempted" if rate_counts == "attempted" else "accepted",
+                tells_when=not no_retry_after,
+            ),
             duration_s=duration,
             sigma=sigma,
             latency_s=latency,

@@ -69,6 +69,7 @@ class Executor:
     def refusal(self, account: str, model: Model, at: float) -> Refusal | Literal["balance"] | None:
         """Why a create arriving at *at* is refused."""
         state = self._account(account)
+        state.witness.attempted(at, self._window_s)
         refusal = state.allowance.refusal(at, self.limits, self._window_s)
         if refusal is not None:
             return refusal
@@ -120,6 +121,8 @@ class Executor:
         witnesses = [account.witness for account in self._accounts.values()]
         return {
             "worst_window": max((w.worst_window for w in witnesses), default=0),
+            "worst_attempts": max((w.worst_attempts for w in witnesses), default=0),
+            "later_attempts": max((w.later_attempts for w in witnesses), default=0),
             "worst_concurrency": max((w.worst_concurrency for w in witnesses), default=0),
             "unfinished": sum(w.alive for w in witnesses),
             "slot_seconds": sum(w.slot_seconds(now) for w in witnesses),

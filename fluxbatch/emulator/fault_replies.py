@@ -44,7 +44,7 @@ class FaultReplies:
             429,
             f"Rate limit exceeded: at most {limits.creates} predictions in {limits.window_s:g} s",
             {"limit": "rate", "allowed": limits.creates, "window_seconds": limits.window_s},
-            _retry_after(retry_after_s),
+            _retry_after(retry_after_s) if limits.tells_when else None,
         )
 
     def too_many(self, limits: ServedLimits, retry_after_s: float) -> Reply:
@@ -52,7 +52,7 @@ class FaultReplies:
             429,
             f"Concurrency limit exceeded: at most {limits.concurrent} predictions in progress",
             {"limit": "concurrency", "allowed": limits.concurrent},
-            _retry_after(retry_after_s),
+            _retry_after(retry_after_s) if limits.tells_when else None,
         )
 
     def too_poor(self) -> Reply:

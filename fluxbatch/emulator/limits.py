@@ -24,23 +24,29 @@ class Refusal:
 
 @dataclass(slots=True)
 class Allowance:
-    """One account's accepted creates of the last window and its unfinished predictions."""
+    """One account's creates of the last window that count, and its unfinished predictions."""
 
     unfinished: int = 0
-    _accepted: deque[float] = field(default_factory=deque)
+    _counted: deque[float] = field(default_factory=deque)
 
     def refusal(self, now: float, limits: ServedLimits, window_s: float) -> Refusal | None:
-        """Why a create arriving *now* is refused; refused ones are not counted."""
-        while self._accepted and self._accepted[0] <= now - window_s:
-            self._accepted.popleft()
-        if limits.creates and len(self._accepted) >= limits.creates:
-            return Refusal("rate", self._accepted[-limits.creates] + window_s - now)
+        """Why a create arriving *now* is refused."""
+        while self._counted and self._counted[0] <= now - window_s:
+            self._counted.popleft()
+        refusal = self._reason(now, limits, window_s)
+        if refusal is not None and limits.counts == "attempted":
+            self._counted.append(now)
+        return refusal
+
+    def _reason(self, now: float, limits: ServedLimits, window_s: float) -> Refusal | None:
+        if limits.creates and len(self._counted) >= limits.creates:
+            return Refusal("rate", self._counted[-limits.creates] + window_s - now)
         if limits.concurrent and self.unfinished >= limits.concurrent:
             return Refusal("concurrency", 1.0)
         return None
 
     def accept(self, now: float) -> None:
-        self._accepted.append(now)
+        self._counted.append(now)
         self.unfinished += 1
 
     def end(self) -> None:
@@ -55,11 +61,27 @@ class Witness:
     """
 
     worst_window: int = 0
+    worst_attempts: int = 0
+    """Creates of any fate in one window."""
+    later_attempts: int = 0
+    """The same, of windows that began a window after the first of them."""
     worst_concurrency: int = 0
     alive: int = 0
     _slot_seconds: float = 0.0
     _changed_at: float = 0.0
     _arrivals: deque[float] = field(default_factory=deque)
+    _attempts: deque[float] = field(default_factory=deque)
+    _first_attempt: float | None = None
+
+    def attempted(self, now: float, window_s: float) -> None:
+        if self._first_attempt is None:
+            self._first_attempt = now
+        self._attempts.append(now)
+        while self._attempts[0] <= now - window_s:
+            self._attempts.popleft()
+        self.worst_attempts = max(self.worst_attempts, len(self._attempts))
+        if now - self._first_attempt >= 2 * window_s:
+            self.later_attempts = max(self.later_attempts, len(self._attempts))
 
     def arrived(self, now: float, window_s: float) -> None:
         self._arrivals.append(now)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DialectName = Literal["card", "docs"]
+RateCounts = Literal["accepted", "attempted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,10 @@ class ServedLimits:
     creates: int = 100
     window_s: float = 60.0
     concurrent: int = 10
+    counts: RateCounts = "accepted"
+    """`attempted`: a refused create takes a place in the window, too."""
+    tells_when: bool = True
+    """Whether a refusal has a `Retry-After`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ _SETTLE_WINDOWS = 1 / 30
 """Refusals this close to each other are one: 2 s of a minute's window."""
 
 _PAUSE_429_S = 2.0
-Answer = Literal["pending", "counted", "uncounted"]
+_SLOT_PAUSE_WINDOWS = 1 / 6
+"""The longest pause where no slot was free: one of those that others hold is, within seconds."""
+Answer = Literal["pending", "counted", "uncounted", "refused"]
 
 
 class Lane:
@@ -142,6 +144,19 @@ class Permit:
             self._answer = "uncounted"
             self.lane.window.withdraw()
             self._arrived()
+
+    def refused(self, again_in_s: float | None) -> None:
+        """429: it may count all the same. Idempotent."""
+        if self._answer == "pending":
+            self._answer = "refused"
+            self.lane.window.refuse(self._clock.monotonic(), again_in_s)
+            self._arrived()
+
+    def accepted(self) -> None:
+        """The provider took it. Idempotent."""
+        if self._answer == "pending":
+            self.lane.window.accepted(self._clock.monotonic(), self.lane.creates.limit)
+        self.answered()
 
     def answered(self) -> None:
         """The provider has answered: it counts for one window from now. Idempotent."""
@@ -299,7 +314,8 @@ class Lanes:
             lane.refused_since = self._clock.monotonic()
         lane.refusals += 1
         doubled_s = _PAUSE_429_S * 2.0 ** min(lane.refusals - 1, 16)
-        pause_s = told_s if told_s is not None else min(doubled_s, lane.window.window_s)
+        most_s = lane.window.window_s * (_SLOT_PAUSE_WINDOWS if by_concurrency else 1.0)
+        pause_s = told_s if told_s is not None else min(doubled_s, most_s)
         allowance = lane.slots if by_concurrency else lane.creates
         now = self._clock.monotonic()
         settle_s = told_s if told_s is not None else _PAUSE_429_S

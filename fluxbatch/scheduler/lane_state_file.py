@@ -223,6 +223,11 @@ def record_uncounted(prediction: int, at: Timestamp, file: LaneFile) -> None:
     file.put(prediction, "ended", at, counted=False)
 
 
+def record_refused(prediction: int, at: Timestamp, file: LaneFile) -> None:
+    """The provider refused it, and may count it all the same."""
+    file.put(prediction, "ended", at)
+
+
 def record_ended(prediction: int, file: LaneFile) -> None:
     """Its slot is free; when it was created still counts."""
     file.end(prediction)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import insort
 from dataclasses import dataclass, field
+from heapq import merge
 
 
 @dataclass(slots=True)
@@ -18,7 +19,8 @@ class CreateWindow:
 
     Invariant: the provider sees at most `limit` creates in any `window_s`, wherever between
     leaving and `answer` each arrived. An old create counts from its answer, a new one from
-    when it leaves. Times are monotonic seconds.
+    when it leaves. One that was refused counts as well, until the provider has shown that it does
+    not count those. Times are monotonic seconds.
     """
 
     limit: int
@@ -26,26 +28,46 @@ class CreateWindow:
     unanswered: int = 0
     _answered: list[float] = field(default_factory=list)
     """Sorted; a create that was given up counts from a moment still to come."""
+    counts_refused: bool = True
+    _refused: list[float] = field(default_factory=list)
+    """Sorted."""
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until a create may leave: 0 now, None until an answer comes."""
         self._forget(now)
-        free = self.limit - self.unanswered - len(self._answered)
+        free = self.limit - self.unanswered - len(self._answered) - len(self._refused)
         if free > 0:
             return 0.0
         # Leaving takes one that is answered to expire for each place that is overdrawn.
         place = -free
-        if place >= len(self._answered):
+        if place >= len(self._answered) + len(self._refused):
             return None
-        return self._answered[place] + self.window_s - now
+        counted = list(merge(self._answered, self._refused)) if self._refused else self._answered
+        return counted[place] + self.window_s - now
 
     def leave(self) -> None:
         """Take an entry, before the create leaves."""
         self.unanswered += 1
 
     def withdraw(self) -> None:
-        """The create never left, or the provider does not count it (429, 402)."""
+        """The create never left, or the provider does not count it (402)."""
         self.unanswered -= 1
+
+    def refuse(self, now: float, again_in_s: float | None) -> None:
+        """The create was refused (429). Where the provider named the time after which another may
+        come, it counts until then."""
+        self.unanswered -= 1
+        if self.counts_refused:
+            counts_from = now if again_in_s is None else now + again_in_s - self.window_s
+            insort(self._refused, min(counts_from, now))
+
+    def accepted(self, now: float, limit: int) -> None:
+        """The provider took one more; *limit* is its own. With so many counted before, it does not
+        count those it refused."""
+        self._forget(now)
+        if self._refused and len(self._answered) + len(self._refused) >= limit:
+            self.counts_refused = False
+            self._refused.clear()
 
     def answer(self, at: float) -> None:
         """The create was answered at *at*; for one given up, `reconcile.lag` after that."""
@@ -59,10 +81,11 @@ class CreateWindow:
     def in_use(self, now: float) -> int:
         """Creates that count now."""
         self._forget(now)
-        return self.unanswered + len(self._answered)
+        return self.unanswered + len(self._answered) + len(self._refused)
 
     def _forget(self, now: float) -> None:
-        kept = 0
-        while kept < len(self._answered) and self._answered[kept] <= now - self.window_s:
-            kept += 1
-        del self._answered[:kept]
+        for times in (self._answered, self._refused):
+            kept = 0
+            while kept < len(times) and times[kept] <= now - self.window_s:
+                kept += 1
+            del times[:kept]

@@ -23,8 +23,8 @@ from fluxbatch.errors import (
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.provider import Created
-from fluxbatch.scheduler.lane import Permit
-from fluxbatch.scheduler.lane_state_file import record_running, record_uncounted
+from fluxbatch.scheduler.lane import Lane, Permit
+from fluxbatch.scheduler.lane_state_file import record_refused, record_running, record_uncounted
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
@@ -64,7 +64,7 @@ def refused(
         context.lanes.pause(lane, context.jittered(PAUSE_UNREACHABLE_S), reason)
         event = PredictionEvent.NOT_SENT
     elif isinstance(exc, QuotaExceeded):
-        permit.withdraw()
+        permit.refused(exc.retry_after_s)
         context.lanes.refused(lane, exc.retry_after_s, reason, by_concurrency=exc.by_concurrency)
         event = PredictionEvent.OVER_LIMIT
     elif isinstance(exc, BalanceTooLow):
@@ -87,16 +87,18 @@ def refused(
 
 def note_outcome(
     context: WorkerContext,
-    account: str,
+    lane: Lane,
     prediction: int,
     event: PredictionEvent,
     evidence: Evidence,
     at: Timestamp,
 ) -> None:
     """Write to the lane's file what the next process must know."""
-    journal = context.journals[account]
+    journal = context.journals[lane.account]
     if event in {PredictionEvent.ACCEPTED, PredictionEvent.FOUND}:
         journal.note(partial(record_running, prediction, at, evidence.provider_id))
+    elif event is PredictionEvent.OVER_LIMIT and lane.window.counts_refused:
+        journal.note(partial(record_refused, prediction, at))
     elif event in {
         PredictionEvent.OVER_LIMIT,
         PredictionEvent.UNPAID,

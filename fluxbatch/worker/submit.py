@@ -243,7 +243,7 @@ class Submitter:
         except ApiError as exc:
             event, evidence = refused(context, permit, exc)
         else:
-            permit.answered()
+            permit.accepted()
             context.reached()
             name, event, evidence = accepted(context, lane.account, answer)
             tracked = TrackedPrediction(
@@ -259,7 +259,7 @@ class Submitter:
             answered=None if given_up else answered,
             given_up=answered if given_up else None,
         )
-        note_outcome(context, lane.account, intent.prediction_seq, event, evidence, answered)
+        note_outcome(context, lane, intent.prediction_seq, event, evidence, answered)
         moved = await context.move(
             intent.prediction_seq, event, evidence, job=job.job_id, lane=lane.label
         )

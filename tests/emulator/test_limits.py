@@ -84,6 +84,35 @@ def test_a_refused_create_costs_nothing_and_is_not_counted(clock: FakeClock) -> 
     assert stats(core)["worst_window"] == 3
 
 
+def test_where_attempts_count_a_refused_create_takes_a_place_in_the_window(
+    clock: FakeClock,
+) -> None:
+    """
+    Hammering a full window keeps it full.
+    """
+    limits = ServedLimits(creates=3, window_s=60.0, concurrent=0, counts="attempted")
+    core = make_core(clock, limits=limits)
+    for _ in range(3):
+        buy(core)
+    for _ in range(9):
+        clock.pass_(10.0)
+        assert core.create(KEY, order()).status == 429
+
+    clock.pass_(60.0)
+    buy(core)
+
+    assert stats(core)["created"] == 4
+    assert stats(core)["worst_attempts"] == 8
+    assert stats(core)["later_attempts"] == 1
+
+
+def test_a_provider_may_keep_to_itself_when_to_come_back(clock: FakeClock) -> None:
+    limits = ServedLimits(creates=1, window_s=60.0, concurrent=0, tells_when=False)
+    core = make_core(clock, limits=limits)
+    buy(core)
+    assert "Retry-After" not in core.create(KEY, order()).headers
+
+
 def test_a_rate_refusal_says_which_limit_and_when_to_come_back(clock: FakeClock) -> None:
     """
     `Retry-After` is the second at which the oldest create leaves the window.

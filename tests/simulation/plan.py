@@ -87,6 +87,10 @@ class Plan:
     concurrent: int = 4
     enforces: bool = True
     """Whether the provider refuses what is above the limits, or only counts it."""
+    counts_attempts: bool = False
+    """Whether it counts the creates that it refuses."""
+    tells_when: bool = True
+    """Whether a 429 says when to come back."""
     duration_s: float = 5.0
     sigma: float = 0.3
     latency_s: float = 0.0
@@ -122,6 +126,7 @@ class Plan:
 def plan_of(seed: int) -> Plan:
     """The simulation that *seed* stands for."""
     random = Random(f"fluxbatch simulation {seed}")
+    limits_dice = Random(f"limits {seed}")
     datasets = 2 if random.random() < 0.12 else 1
     rows = [_rows(random, which) for which in range(datasets)]
     creates = random.choice((2, 3, 5, 8, 20))
@@ -138,6 +143,8 @@ def plan_of(seed: int) -> Plan:
         window_s=random.choice((10.0, 30.0, 60.0)),
         concurrent=random.choice((1, 2, 3, 5, 10)),
         enforces=random.random() < 0.7,
+        counts_attempts=limits_dice.random() < 0.3,
+        tells_when=limits_dice.random() < 0.7,
         duration_s=random.choice((0.5, 3.0, 5.0, 10.0)),
         sigma=random.choice((0.0, 0.15, 0.5)),
         latency_s=random.choice((0.0, 0.0, 0.05, 0.3)),

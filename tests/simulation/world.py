@@ -344,7 +344,13 @@ def key_texts(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _far_settings(plan: Plan) -> emulator.EmulatorSettings:
-    limits = emulator.ServedLimits(plan.creates, plan.window_s, plan.concurrent)
+    limits = emulator.ServedLimits(
+        plan.creates,
+        plan.window_s,
+        plan.concurrent,
+        counts="attempted" if plan.counts_attempts else "accepted",
+        tells_when=plan.tells_when,
+    )
     if not plan.enforces:
         limits = emulator.ServedLimits(0, plan.window_s, 0)
     return emulator.EmulatorSettings(

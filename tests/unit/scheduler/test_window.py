@@ -71,13 +71,79 @@ def test_a_full_window_says_when_it_empties() -> None:
 
 def test_a_create_that_was_not_counted_gives_its_place_back() -> None:
     """
-    429 and 402 are not counted by the provider, and what never left is not either.
+    402 is not counted by the provider, and what never left is not either.
     """
     window = CreateWindow(limit=1, window_s=60.0)
     window.leave()
     window.withdraw()
 
     assert window.wait_s(now=0.0) == 0.0
+
+
+def test_a_refused_create_counts_like_any_other() -> None:
+    """
+    A provider may count what it refuses: hammering would keep its window full for ever.
+    """
+    window = CreateWindow(limit=2, window_s=60.0)
+    for at in (0.0, 10.0):
+        window.leave()
+        window.refuse(at, None)
+
+    assert window.in_use(now=10.0) == 2
+    assert window.wait_s(now=20.0) == 40.0
+
+
+def test_a_refused_create_counts_until_the_moment_that_the_provider_names() -> None:
+    window = CreateWindow(limit=1, window_s=60.0)
+    window.leave()
+    window.refuse(0.0, 7.0)
+
+    assert window.wait_s(now=0.0) == 7.0
+    assert window.wait_s(now=7.0) == 0.0
+
+
+def test_a_create_that_is_taken_while_it_should_not_be_shows_that_refused_ones_do_not_count() -> (
+    None
+):
+    """
+    From then on they count no more, those of before included.
+    """
+    window = CreateWindow(limit=3, window_s=60.0)
+    for _ in range(4):
+        window.leave()
+    window.answer(0.0)
+    window.refuse(0.0, None)
+    window.refuse(0.0, None)
+    window.accepted(1.0, limit=3)
+    window.answer(1.0)
+    assert not window.counts_refused
+    assert window.in_use(now=1.0) == 2
+
+    window.leave()
+    window.refuse(2.0, None)
+    assert window.in_use(now=2.0) == 2
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=1, max_size=150))
+def test_no_window_has_more_attempts_than_the_limit_whatever_is_refused(
+    creates: list[tuple[float, bool]],
+) -> None:
+    window, now, attempts = CreateWindow(_LIMIT, _WINDOW_S), 0.0, list[float]()
+    for pause_s, is_refused in creates:
+        now += pause_s
+        while (wait_s := window.wait_s(now)) != 0.0:
+            assert wait_s is not None
+            now += wait_s
+        window.leave()
+        attempts.append(now)
+        if is_refused:
+            window.refuse(now, None)
+        else:
+            window.accepted(now, _LIMIT)
+            window.answer(now)
+
+    busiest = max(sum(a <= t < a + _WINDOW_S for t in attempts) for a in attempts)
+    assert busiest <= _LIMIT
 
 
 def test_a_create_given_up_counts_from_a_moment_still_to_come() -> None:
