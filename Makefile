@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
 
-.PHONY: demo test simulate bench lint types layers check clean
+.PHONY: demo test proof simulate bench lint types layers check clean
 
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
 
-test: $(VENV)/.dev ## every test
-	$(BIN)/python -m pytest -n auto
+test: $(VENV)/.dev ## what a change is tried with: a few minutes
+	$(BIN)/python -m pytest -n auto -m "not proof" --durations=10
+
+proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
+	$(BIN)/python -m pytest -n auto -m proof --durations=10
 
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
@@ -31,7 +34,7 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-check: test lint types layers ## what has to pass before a commit
+check: test proof lint types layers ## what has to pass before a commit
 
 clean:
 	rm -rf $(VENV) demo

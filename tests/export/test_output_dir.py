@@ -46,6 +46,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
 def test_killed_at_every_step_it_leaves_only_whole_files(
     dataset: Path, tmp_path: Path, form: str

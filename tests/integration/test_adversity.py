@@ -34,6 +34,7 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[EmulatorProcess]:
         yield one
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dialect", ["card", "docs"])
 async def test_every_transient_fault_at_once_ends_with_every_job_done(
     tmp_path: Path, dialect: str
@@ -114,6 +115,7 @@ async def test_a_name_that_does_not_resolve_sends_nothing(tmp_path: Path) -> Non
     assert summary.jobs.of(JobState.PENDING) == 2
 
 
+@pytest.mark.proof
 def test_a_provider_that_hangs_for_a_while_is_outlived(
     tmp_path: Path, emulator: EmulatorProcess
 ) -> None:
@@ -143,6 +145,7 @@ def _wait(pid: int, seconds: float) -> None:
         os.close(descriptor)
 
 
+@pytest.mark.proof
 def test_faults_kills_and_a_cap_together(tmp_path: Path, emulator: EmulatorProcess) -> None:
     """
     Under kills, faults and billed errors the provider's books never pass the dataset's cap.

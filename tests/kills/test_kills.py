@@ -46,6 +46,18 @@ def _victim(
     return victim
 
 
+def test_a_run_that_is_killed_goes_on_where_it_was(
+    tmp_path: Path, emulator: EmulatorProcess
+) -> None:
+    victim = _victim(tmp_path, emulator, 16)
+    process = victim.start(die_at="running:4")
+    assert process.wait(60) == -signal.SIGKILL, victim.log()
+    victim.finish()
+
+    check(victim, 16)
+
+
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("seed", "store"), [(1, "folder"), (2, "folder"), (3, "s3")], indirect=["store"]
 )
@@ -62,6 +74,7 @@ def test_a_dozen_kills_at_random_moments(
     check(victim, 80)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "moment",
     [
@@ -91,6 +104,7 @@ def test_a_kill_right_after_each_change_of_state(
     check(victim, 16)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("moment", ["unknown:1", "absent:1", "refused:2", "errored:2"])
 def test_a_kill_right_after_a_change_that_went_wrong(
     tmp_path: Path, emulator: EmulatorProcess, moment: str
@@ -113,6 +127,7 @@ def test_a_kill_right_after_a_change_that_went_wrong(
     check(victim, 16)
 
 
+@pytest.mark.proof
 def test_kills_between_webhooks(tmp_path: Path, emulator: EmulatorProcess) -> None:
     """
     Deliveries to nobody, to the next process, early and twice; in the end all is as without them.

@@ -16,6 +16,8 @@ from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.report import ReportDir, write_report
 from tests.report.datasets import PHOTOS, large_dataset, making, row, small_images
 
+pytestmark = pytest.mark.proof
+
 OUTPUTS = 5_000
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (

@@ -11,10 +11,17 @@ from tests.simulation.running import run_seed
 
 _SEEDS = int(os.environ.get("SEEDS", "1200"))
 _CHUNK = 20
+_IN_EVERY_TEST = 200
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(0, _SEEDS, _CHUNK))
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(first, marks=[pytest.mark.proof] if first >= _IN_EVERY_TEST else [])
+        for first in range(0, _SEEDS, _CHUNK)
+    ],
+)
 def test_no_seed_breaks_a_rule(first: int) -> None:
     """
     Limits, no double spend, budgets, whole files, an end for every row: after every commit.
