@@ -18,7 +18,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Event, Events, JobFailed, LaneChanged, Noticed, Stopping
 from fluxbatch.infra.runtime import loop_options
-from fluxbatch.maintenance import MaintenanceRequest, saved_settings
+from fluxbatch.maintenance import DatasetRequest, saved_settings
 
 
 class PrintedReport(Protocol):
@@ -49,7 +49,7 @@ def maintain(
 
 def maintenance_request(
     console: Console, folder: Path, base_url: str, *, needs_key: bool = True
-) -> MaintenanceRequest:
+) -> DatasetRequest:
     """The dataset, the keys, and the provider as its latest run was configured."""
     dataset = Folder(folder)
     environ = environment()
@@ -63,7 +63,7 @@ def maintenance_request(
             raise
         keys = []
         console.info(f"note: {exc}; files are checked, and none is fetched")
-    return MaintenanceRequest(settings, tuple(keys), dataset)
+    return DatasetRequest(settings, tuple(keys), dataset)
 
 
 def run_maintenance(

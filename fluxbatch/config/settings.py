@@ -28,6 +28,7 @@ from fluxbatch.config.sweep import ManifestFormat, Sweep, Templates
 from fluxbatch.config.trust import DEFAULT, Origin
 from fluxbatch.config.types import Bytes, Cap, FilledText, Seconds, Section, Seed, WholeNumber
 from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, path_template
+from fluxbatch.domain.money import Caps
 from fluxbatch.infra.loopback import is_loopback
 
 _PREFIX = "FLUXBATCH_"
@@ -75,6 +76,11 @@ class Budget(Section):
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError(f"{name!r} is no time zone; write it like Europe/Berlin") from None
         return name
+
+    @property
+    def caps(self) -> Caps:
+        """By scope; None is no cap."""
+        return {"run": self.per_run, "day": self.per_day, "dataset": self.per_dataset}
 
 
 class Reconcile(Section):

@@ -9,9 +9,10 @@ from pathlib import Path
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.engine.session import OpenDataset
+from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import HeldElsewhere
 from fluxbatch.events import Events, Noticed
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.scheduler.lane_state_file import LaneFile
 from fluxbatch.scheduler.state_folder import lanes_folder
@@ -22,7 +23,8 @@ _LANE_POLL_S = 0.5
 @asynccontextmanager
 async def lane_files(
     keys: Sequence[ApiKey],
-    dataset: OpenDataset,
+    folder: Folder,
+    db: Database,
     place: Path | None,
     no_wait: bool,
     events: Events,
@@ -33,10 +35,10 @@ async def lane_files(
     """
     async with AsyncExitStack() as stack:
         files: dict[str, LaneFile] = {}
-        name, where = dataset_id(dataset.db), dataset.folder.name
+        name, where = dataset_id(db), folder.name
         told = False
         if place is None:
-            place, elsewhere = lanes_folder(dataset.folder.root)
+            place, elsewhere = lanes_folder(folder.root)
             if elsewhere:
                 events.emit(Noticed(elsewhere))
         while not files:

@@ -9,7 +9,7 @@ are lost money.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,6 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.proxies import environment_proxies
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
@@ -31,7 +30,7 @@ from fluxbatch.engine.lane_files import lane_files
 from fluxbatch.engine.leaving import leaving
 from fluxbatch.engine.manifest_import import ManifestImporter
 from fluxbatch.engine.run_status import RunStatus, RunSummary
-from fluxbatch.engine.session import Network, OpenDataset, RunSession, open_run
+from fluxbatch.engine.session import DatasetRequest, Network, RunSession, open_run
 from fluxbatch.engine.shutdown import (
     STATUS_S,
     give_up,
@@ -69,12 +68,9 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(DatasetRequest):
     """What one invocation is asked to do."""
 
-    settings: Settings
-    keys: Sequence[ApiKey]
-    folder: Folder
     manifest: Path | None
     """None: the settings' manifest, or a sweep alone."""
     skip_invalid: bool = False
@@ -125,16 +121,11 @@ async def _run(
     on_status: OnStatus | None,
     handle_signals: bool,
 ) -> RunSummary:
-    async with (
-        _open_dataset(request, events, runtime, network, db) as dataset,
-        lane_files(request.keys, dataset, network.lanes_folder, request.no_wait, events) as files,
-    ):
-        run = await open_run(dataset)
-        session = RunSession(
-            dataset, run, request.keys, files, events, network, request.max_failures
-        )
+    began_s = runtime.clock.monotonic()
+    async with _open_session(request, events, runtime, network, db) as session:
+        run = session.context.run
         session.context.creates_left = math.inf if request.limit is None else request.limit
-        events.emit(await session.reader.started())
+        events.emit(await session.reader.started(began_s))
         try:
             await serve(
                 session,
@@ -155,14 +146,14 @@ async def _run(
 
 
 @asynccontextmanager
-async def _open_dataset(
+async def _open_session(
     request: RunRequest, events: Events, runtime: Runtime, network: Network, db: SqliteDatabase
-) -> AsyncIterator[OpenDataset]:
-    """Model, books, image store and manifest: whatever may refuse a run before it buys."""
-    settings, folder = request.settings, request.folder
-    began_s = runtime.clock.monotonic()
+) -> AsyncIterator[RunSession]:
+    """Model, books, image store and manifest: whatever may refuse a run before it buys; then
+    the lanes, and the run itself."""
+    settings, keys, folder = request.settings, request.keys, request.folder
     say = partial(_say, events)
-    card = await resolve_for_run(settings, request.keys, db, network.transport, runtime, say)
+    card = await resolve_for_run(settings, keys, db, network.transport, runtime, say)
     await runtime.to_thread(partial(budgets.audit, db))
     sink = settings.sink
     claimed = partial(claim_images, folder, db, sink.store, timeout_s=sink.timeout)
@@ -173,11 +164,14 @@ async def _open_dataset(
     )
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     manifest = await importer.read(path, skip_invalid=request.skip_invalid)
+    others = await runtime.to_thread(partial(kept_cards, db))
+    place, no_wait, cap = network.lanes_folder, request.no_wait, request.max_failures
     with folder.reader() as reader:
-        others = await runtime.to_thread(partial(kept_cards, db))
-        yield OpenDataset(
-            folder, images, settings, card, db, reader, manifest.seq, runtime, began_s, others
-        )
+        async with lane_files(keys, folder, db, place, no_wait, events) as files:
+            run = await open_run(settings, card, manifest.seq, db, runtime)
+            yield RunSession(
+                request, run, card, others, images, db, reader, files, events, runtime, network, cap
+            )
 
 
 def _keep_error(db: SqliteDatabase, run_seq: int, runtime: Runtime, exc: Exception) -> None:
@@ -232,7 +226,7 @@ async def _jobs(session: RunSession, request: RunRequest, network: Network) -> N
     queue, canary, failed_before = session.context.queue, request.canary, 0
     if canary is not None:
         failed_before = (await session.reader.summary()).jobs.of(JobState.FAILED)
-        queue.begin_with(await session.dataset.sampled(canary.jobs))
+        queue.begin_with(await session.sampled(canary.jobs))
     async with webhook_service(session.context, request.folder, network.transport, network.listen):
         await _work_off(session, recovering=True)
         if canary is not None and await _passes(session, canary, failed_before):

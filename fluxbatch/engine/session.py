@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import anyio
 
 from fluxbatch._version import __version__
 from fluxbatch.config.api_keys import ApiKey, KeyFilter
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.domain.money import Caps, Micros
+from fluxbatch.domain.money import Micros
 from fluxbatch.engine.status_reader import StatusReader
 from fluxbatch.engine.webhook_service import OpenListener
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.runs import OpenedRun, OpenRun
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob, pending_jobs, sampled_jobs
 from fluxbatch.ledger.queries.recovery import dataset_id
+from fluxbatch.ledger.reader import LedgerReader
 from fluxbatch.ledger.writer import LedgerWriter, commit
 from fluxbatch.models import ModelCard
 from fluxbatch.provider import ProviderClient, Transport
@@ -39,7 +37,7 @@ from fluxbatch.scheduler.serial import SerialCreates
 from fluxbatch.scheduler.state_folder import lanes_folder
 from fluxbatch.sink import Aside, Fetcher, ImageStore, Sink
 from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
-from fluxbatch.worker.context import T, WorkerContext
+from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.fetch_outputs import OutputFetcher
 from fluxbatch.worker.late_webhooks import LateWebhooks
 from fluxbatch.worker.other_slots import OtherSlots
@@ -49,9 +47,17 @@ from fluxbatch.worker.stop import Stop
 from fluxbatch.worker.submit import Submitter
 from fluxbatch.worker.unknown.resolve import UnknownResolver
 
-_ROOM_S = 1.0
 _SPARE_SUBMITTERS = 4
 """Jobs made ready beyond the slots, so that a freed slot is taken at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRequest:
+    """A dataset, and how the provider is reached for it."""
+
+    settings: Settings
+    keys: Sequence[ApiKey]
+    folder: Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,103 +72,99 @@ class Network:
     """How webhooks are heard; None: on a socket."""
 
 
-@dataclass(slots=True)
-class OpenDataset:
-    """A dataset that is locked, with its manifest in the ledger, and how it is read."""
-
-    folder: Folder
-    images: ImageStore
-    settings: Settings
-    card: ModelCard
-    db: SqliteDatabase
-    """The writer's connection."""
-    reader: Database
-    manifest_seq: int
-    runtime: Runtime
-    began_s: float
-    """Monotonic."""
-    other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
-    """Of models this dataset has bought from before, by slug."""
-    _reading: anyio.Lock = field(default_factory=anyio.Lock)
-    _room: tuple[float, bool] = (-_ROOM_S, True)
-
-    @property
-    def caps(self) -> Caps:
-        budget = self.settings.budget
-        return {"run": budget.per_run, "day": budget.per_day, "dataset": budget.per_dataset}
-
-    async def read(self, query: Callable[[Database], T], /) -> T:
-        """Run a query on the reader's connection, one at a time."""
-        async with self._reading:
-            return await self.runtime.to_thread(partial(query, self.reader))
-
-    async def page(self, after: QueueCursor, most: int) -> tuple[list[QueuedJob], QueueCursor]:
-        """The manifest's next pending jobs."""
-        seq = self.manifest_seq
-        return await self.read(partial(pending_jobs, manifest_seq=seq, after=after, most=most))
-
-    async def sampled(self, most: int) -> list[QueuedJob]:
-        """Pending jobs from everywhere in the manifest."""
-        return await self.read(partial(sampled_jobs, manifest_seq=self.manifest_seq, most=most))
-
-    async def has_room(self) -> bool:
-        """Whether the disk has `sink.min_free`; looked at once a second at most."""
-        looked, room = self._room
-        now = self.runtime.clock.monotonic()
-        if now - looked >= _ROOM_S:
-            least = self.settings.sink.min_free
-            room = await self.runtime.to_thread(partial(self.images.has_room, least))
-            self._room = (now, room)
-        return room
-
-
-async def open_run(dataset: OpenDataset) -> OpenedRun:
+async def open_run(
+    settings: Settings, card: ModelCard, manifest_seq: int, db: Database, runtime: Runtime
+) -> OpenedRun:
     """Begin the run, or continue the one that has not ended."""
-    runtime = dataset.runtime
     at = runtime.clock.now()
-    day = at.utc.astimezone(dataset.settings.zone).date().isoformat()
     operation = OpenRun(
         at=at,
         new_id=f"{at.utc:%Y%m%d-%H%M%S}-{runtime.random.getrandbits(16):04x}",
-        manifest_seq=dataset.manifest_seq,
-        model=dataset.card.slug,
-        caps=dataset.caps,
-        budget_day=day,
-        settings_json=dataset.settings.model_dump_json(exclude={"notify"}),
+        manifest_seq=manifest_seq,
+        model=card.slug,
+        caps=settings.budget.caps,
+        budget_day=at.utc.astimezone(settings.zone).date().isoformat(),
+        settings_json=settings.model_dump_json(exclude={"notify"}),
         tool_version=__version__,
         host=socket.gethostname(),
         pid=os.getpid(),
     )
-    return await runtime.to_thread(partial(commit, dataset.db, operation))
+    return await runtime.to_thread(partial(commit, db, operation))
 
 
 class RunSession:
-    """The parts of one run, made and put together."""
+    """The parts of one run on a dataset that is locked, made and put together."""
 
     def __init__(
         self,
-        dataset: OpenDataset,
+        request: DatasetRequest,
         run: OpenedRun,
-        keys: Sequence[ApiKey],
+        card: ModelCard,
+        other_cards: Mapping[str, ModelCard],
+        images: ImageStore,
+        db: Database,
+        reader: Database,
         files: Mapping[str, LaneFile],
         events: Events,
+        runtime: Runtime,
         network: Network,
         max_failures: FailureCap | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.keys = tuple(keys)
-        self.context = _context(dataset, run, keys, files, events, network, max_failures)
-        self.resolver = UnknownResolver(self.context)
-        self.others = OtherSlots(self.context, self.resolver)
-        self.recovery = Recovery(self.context, self.resolver, self.others, dataset.images)
-        self.late = LateWebhooks(self.context, self.recovery)
-        self.submitter = Submitter(self.context, self.resolver)
-        aside = Aside(dataset.folder.unread)
-        sink = Sink(dataset.images, network.fetcher, dataset.settings.sink, dataset.runtime, aside)
-        self.output_fetcher = OutputFetcher(self.context, sink)
-        self.reader = StatusReader(
-            self.context, self.resolver, dataset.manifest_seq, dataset.began_s
+        """*db* is the writer's connection, *reader* another; *other_cards* are those of models the
+        dataset has bought from before, by slug, *files* the lanes' by account."""
+        settings, keys, folder = request.settings, request.keys, request.folder
+        self.keys = keys
+        stop, without_keys = Stop(events), KeyFilter(keys)
+        serial = SerialCreates(settings.provider.serial_creates, settings.provider.timeout)
+        read = LedgerReader(reader, runtime.to_thread)
+        journals = {a: LaneJournal(file, runtime.to_thread) for a, file in files.items()}
+        self.context = context = WorkerContext(
+            run=run,
+            settings=settings,
+            card=card,
+            reserve=Micros(max(card.price or 0, run.highest_cost)),
+            ledger=LedgerWriter(
+                db,
+                runtime.to_thread,
+                without_keys,
+                beside=list(journals.values()),
+                split=partial(_tell_split, events),
+            ),
+            read=read,
+            images=images,
+            queue=JobQueue(partial(_page, read, run.manifest_seq), runtime.clock),
+            lanes=_lanes(request, files, serial, events, runtime, stop),
+            journals=journals,
+            clients={
+                key.fingerprint: ProviderClient(network.transport, settings.provider, key, runtime)
+                for key in keys
+            },
+            accounts={key.fingerprint: key.account for key in keys},
+            runtime=runtime,
+            events=events,
+            stop=stop,
+            guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
+            timing=PollSchedule(card.execution_s),
+            other_cards=other_cards,
+            keys=without_keys,
+            serial=serial,
+            kept_elsewhere=partial(_kept_elsewhere, folder, dataset_id(db), network),
         )
+        stop.on_stop(context.queue.close)
+        stop.on_stop(context.lanes.close)
+        self.resolver = UnknownResolver(context)
+        self.others = OtherSlots(context, self.resolver)
+        self.recovery = Recovery(context, self.resolver, self.others)
+        self.late = LateWebhooks(context, self.recovery)
+        self.submitter = Submitter(context, self.resolver)
+        sink = Sink(images, network.fetcher, settings.sink, runtime, Aside(folder.unread))
+        self.output_fetcher = OutputFetcher(context, sink)
+        self.reader = StatusReader(context, self.resolver)
+
+    async def sampled(self, most: int) -> list[QueuedJob]:
+        """Pending jobs from everywhere in the manifest."""
+        seq = self.context.run.manifest_seq
+        return await self.context.read(partial(sampled_jobs, manifest_seq=seq, most=most))
 
     def submitters_wanted(self) -> int:
         """One for every slot, and some to make jobs ready."""
@@ -172,71 +174,36 @@ class RunSession:
     async def flush(self) -> None:
         """Write what the lanes' files have not been told yet."""
         for journal in self.context.journals.values():
-            await self.dataset.runtime.to_thread(journal.flush)
+            await self.context.runtime.to_thread(journal.flush)
 
 
-def _context(
-    dataset: OpenDataset,
-    run: OpenedRun,
-    keys: Sequence[ApiKey],
+def _lanes(
+    request: DatasetRequest,
     files: Mapping[str, LaneFile],
+    serial: SerialCreates,
     events: Events,
-    network: Network,
-    max_failures: FailureCap | None,
-) -> WorkerContext:
-    settings, runtime = dataset.settings, dataset.runtime
-    stop = Stop(events)
-    serial = SerialCreates(settings.provider.serial_creates, settings.provider.timeout)
-    lanes = Lanes(
+    runtime: Runtime,
+    stop: Stop,
+) -> Lanes:
+    limits = request.settings.limits
+    return Lanes(
         [
-            Lane(account, [k for k in keys if k.account == account], settings.limits, serial)
+            Lane(account, [k for k in request.keys if k.account == account], limits, serial)
             for account in files
         ],
-        settings.limits,
+        limits,
         runtime.clock,
-        settings.reconcile.lag,
+        request.settings.reconcile.lag,
         events,
         all_out=partial(stop, ExitCode.NO_KEY),
     )
-    queue = JobQueue(dataset.page, runtime.clock)
-    stop.on_stop(queue.close)
-    stop.on_stop(lanes.close)
-    clients = {
-        key.fingerprint: ProviderClient(network.transport, settings.provider, key, runtime)
-        for key in keys
-    }
-    without_keys = KeyFilter(keys)
-    journals = {a: LaneJournal(file, runtime.to_thread) for a, file in files.items()}
-    return WorkerContext(
-        run=run,
-        settings=settings,
-        caps=dataset.caps,
-        card=dataset.card,
-        reserve=Micros(max(dataset.card.price or 0, run.highest_cost)),
-        ledger=LedgerWriter(
-            dataset.db,
-            runtime.to_thread,
-            without_keys,
-            beside=list(journals.values()),
-            split=partial(_tell_split, events),
-        ),
-        read=dataset.read,
-        queue=queue,
-        lanes=lanes,
-        journals=journals,
-        clients=clients,
-        accounts={key.fingerprint: key.account for key in keys},
-        runtime=runtime,
-        events=events,
-        stop=stop,
-        guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
-        has_room=dataset.has_room,
-        timing=PollSchedule(dataset.card.execution_s),
-        other_cards=dataset.other_cards,
-        keys=without_keys,
-        serial=serial,
-        kept_elsewhere=partial(_kept_elsewhere, dataset.folder, dataset_id(dataset.db), network),
-    )
+
+
+async def _page(
+    read: LedgerReader, manifest_seq: int, after: QueueCursor, most: int
+) -> tuple[list[QueuedJob], QueueCursor]:
+    """The manifest's next pending jobs."""
+    return await read(partial(pending_jobs, manifest_seq=manifest_seq, after=after, most=most))
 
 
 def _tell_split(events: Events, times: int, why: str) -> None:

@@ -26,18 +26,17 @@ _Sums = tuple[Totals, Totals, JobCounts]
 class StatusReader:
     """What can be said of one run, from its start to its end."""
 
-    def __init__(
-        self, context: WorkerContext, resolver: UnknownResolver, manifest_seq: int, began_s: float
-    ) -> None:
+    def __init__(self, context: WorkerContext, resolver: UnknownResolver) -> None:
         self._context = context
         self._resolver = resolver
-        self._manifest_seq = manifest_seq
-        self._began_s = began_s
+        self._began_s = context.now_s()
         self._done_before = 0
         self._at_start: _Sums | None = None
         """What `started` has just summed up, for the first status."""
 
-    async def started(self) -> RunStarted:
+    async def started(self, began_s: float) -> RunStarted:
+        """*began_s*, monotonic: since when it takes."""
+        self._began_s = began_s
         self._at_start = run, dataset, jobs = await self._sums()
         self._done_before = jobs.of(JobState.DONE)
         opened = self._context.run
@@ -52,7 +51,7 @@ class StatusReader:
         run, dataset, jobs = at_start or await self._sums()
         day = context.budget_day()
         lines = await context.read(partial(read_lines, run_id=context.run.run_id, day=day))
-        latest = partial(latest_failed, manifest_seq=self._manifest_seq)
+        latest = partial(latest_failed, manifest_seq=context.run.manifest_seq)
         failures = await context.read(latest) if jobs.of(JobState.FAILED) else []
         now = context.now_s()
         return RunStatus(
@@ -83,9 +82,9 @@ class StatusReader:
         )
 
     async def _sums(self) -> _Sums:
-        manifest_seq, run_seq = self._manifest_seq, self._context.run.seq
+        opened = self._context.run
 
         def query(db: Database) -> _Sums:
-            return *totals_of_run(db, run_seq), count_jobs(db, manifest_seq)
+            return *totals_of_run(db, opened.seq), count_jobs(db, opened.manifest_seq)
 
         return await self._context.read(query)

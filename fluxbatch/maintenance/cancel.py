@@ -12,7 +12,7 @@ from functools import partial
 
 from fluxbatch.domain.adoption import PRESUMED
 from fluxbatch.domain.job import PredictionId, PredictionState
-from fluxbatch.engine.session import Network, RunSession
+from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
@@ -22,7 +22,7 @@ from fluxbatch.ledger.queries.audit import count_images, live_now, states_of
 from fluxbatch.ledger.queries.recovery import LivePrediction, live_predictions
 from fluxbatch.ledger.queries.totals import totals
 from fluxbatch.maintenance.reports import CancelReport
-from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, for_each, open_session
+from fluxbatch.maintenance.session import follow_live, for_each, open_session
 
 WAIT_S = 60.0
 """How long what was asked to stop is followed: a provider that ignores it needs some 10 s."""
@@ -31,7 +31,7 @@ _P = PredictionState
 
 
 async def cancel_dataset(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     *,
     wait_s: float = WAIT_S,

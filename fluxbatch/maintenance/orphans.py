@@ -204,7 +204,7 @@ class Orphans:
             run_seq=context.run.seq,
             run_id=context.run.run_id,
             price=card.price or row.cost or ZERO,
-            caps=context.caps,
+            caps=context.settings.budget.caps,
             budget_day=created.astimezone(context.settings.zone).date().isoformat(),
             seed=given_seed(match.sent),
             control_url=str(urls[0]) if match.job.control_sha256 and urls else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fluxbatch.engine.session import Network, RunSession
+from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
@@ -21,11 +21,11 @@ from fluxbatch.ledger.operations.uploads import (
     unused_uploads,
 )
 from fluxbatch.maintenance.reports import PruneReport
-from fluxbatch.maintenance.session import MaintenanceRequest, for_each, open_session
+from fluxbatch.maintenance.session import for_each, open_session
 
 
 async def prune_uploads(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     *,
     runtime: Runtime | None = None,

@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 
 from fluxbatch.domain.job import PredictionState
-from fluxbatch.engine.session import Network, RunSession
+from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
@@ -21,14 +21,14 @@ from fluxbatch.ledger.queries.totals import totals
 from fluxbatch.maintenance.audit import Audit
 from fluxbatch.maintenance.orphans import Orphans
 from fluxbatch.maintenance.reports import ReconcileReport
-from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, open_session
+from fluxbatch.maintenance.session import follow_live, open_session
 from fluxbatch.maintenance.undecided import ByHand, undecided
 
 _P = PredictionState
 
 
 async def reconcile_dataset(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     *,
     adopt: bool = False,

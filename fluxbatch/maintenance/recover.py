@@ -26,6 +26,7 @@ from fluxbatch.domain.adoption import BY_IMAGE
 from fluxbatch.domain.job import ControlFile, Job, JobId, PredictionId, Row, canonical_json
 from fluxbatch.domain.money import ZERO, Micros, as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.engine.session import DatasetRequest
 from fluxbatch.errors import ApiError, ConfigError, ExitCode
 from fluxbatch.infra.atomic_file import rename_durably, sync
 from fluxbatch.infra.runtime import Runtime, Timestamp, real_runtime
@@ -38,7 +39,6 @@ from fluxbatch.ledger.operations.transitions import Evidence as MoveFacts
 from fluxbatch.ledger.operations.transitions import Transition
 from fluxbatch.ledger.writer import BatchCommit
 from fluxbatch.maintenance.remains import KeptPrediction, Remains, read_remains, text_of, whole_of
-from fluxbatch.maintenance.session import MaintenanceRequest
 from fluxbatch.models import find_card, known_models
 from fluxbatch.provider import Execution, ProviderClient, RetryPolicy, open_transport
 from fluxbatch.sink import LocalStore
@@ -96,7 +96,7 @@ class _Listed(NamedTuple):
 
 
 async def recover_dataset(
-    request: MaintenanceRequest, *, runtime: Runtime | None = None
+    request: DatasetRequest, *, runtime: Runtime | None = None
 ) -> RecoverReport:
     """Write the ledger of a dataset that has none any more.
 
@@ -129,7 +129,7 @@ async def recover_dataset(
 
 
 async def _listing(
-    request: MaintenanceRequest, remains: Remains, report: RecoverReport, runtime: Runtime
+    request: DatasetRequest, remains: Remains, report: RecoverReport, runtime: Runtime
 ) -> dict[str, _Listed]:
     """What each account's listing has since the oldest prediction that is known."""
     created = [kept.created for kept in remains.predictions.values() if kept.created is not None]
@@ -158,7 +158,7 @@ async def _listing(
 
 def _write(
     folder: Folder,
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     remains: Remains,
     listed: Mapping[str, _Listed],
     report: RecoverReport,
@@ -188,7 +188,7 @@ class _Rebuilt:
     def __init__(
         self,
         db: SqliteDatabase,
-        request: MaintenanceRequest,
+        request: DatasetRequest,
         listed: Mapping[str, _Listed],
         report: RecoverReport,
         now: Timestamp,

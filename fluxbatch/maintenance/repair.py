@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
 
-from fluxbatch.engine.session import Network, RunSession
+from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.operations import budgets
@@ -26,7 +26,7 @@ from fluxbatch.ledger.queries.audit import (
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.maintenance.file_check import Fault, faults
 from fluxbatch.maintenance.reports import RepairReport
-from fluxbatch.maintenance.session import MaintenanceRequest, follow_live, for_each, open_session
+from fluxbatch.maintenance.session import follow_live, for_each, open_session
 from fluxbatch.maintenance.sidecars import without_sidecars, write_missing
 
 _READERS = 4
@@ -35,7 +35,7 @@ _PATHS = 1_000
 
 
 async def repair_dataset(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     *,
     runtime: Runtime | None = None,
@@ -61,7 +61,7 @@ async def _repair(session: RunSession, report: RepairReport) -> None:
     context, to_thread = session.context, session.context.runtime.to_thread
     await session.context.read(budgets.audit)
     dataset = await session.context.read(dataset_id)
-    images = session.dataset.images
+    images = session.context.images
     await to_thread(lambda: images.claim(dataset))
     await to_thread(images.sweep)
     broken = await _broken(session, report)
@@ -87,7 +87,7 @@ async def _repair(session: RunSession, report: RepairReport) -> None:
 
 async def _broken(session: RunSession, report: RepairReport) -> list[Fault]:
     """Every stored output whose file is not whole."""
-    context, images = session.context, session.dataset.images
+    context, images = session.context, session.context.images
     broken: list[Fault] = []
 
     async def check(files: Sequence[StoredFile]) -> None:
@@ -128,7 +128,7 @@ async def _want_again(session: RunSession, outputs: Sequence[tuple[int, int, str
 async def _strays(session: RunSession) -> list[str]:
     """Files in `images/` that no output names."""
     found: list[str] = []
-    paths = session.dataset.images.paths()
+    paths = session.context.images.paths()
     while page := await session.context.runtime.to_thread(lambda: list(islice(paths, _PATHS))):
         found += await session.context.read(partial(unnamed, paths=page))
     return found

@@ -9,22 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 import anyio
 
-from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.config.settings import Settings
-from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.model_card import kept_card, kept_cards
 from fluxbatch.domain.adoption import PRESUMED
 from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.run import fetching_outputs, open_ledger, open_network, serve
-from fluxbatch.engine.session import Network, OpenDataset, RunSession
+from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.engine.shutdown import unwrap_errors
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events
@@ -39,15 +35,6 @@ from fluxbatch.worker.context import TrackedPrediction, WorkerContext
 _T = TypeVar("_T")
 _AT_ONCE = 8
 """Reads of the provider side by side."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaintenanceRequest:
-    """A dataset, and how the provider is reached for it."""
-
-    settings: Settings
-    keys: tuple[ApiKey, ...]
-    folder: Folder
 
 
 async def each_prediction(session: RunSession) -> AsyncIterator[KnownPrediction]:
@@ -103,7 +90,7 @@ _R = TypeVar("_R", bound=MaintenanceReport)
 
 
 async def open_session(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     work: Callable[[RunSession, _R], Awaitable[None]],
     report: _R,
@@ -132,7 +119,7 @@ async def open_session(
 
 
 async def _held(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     work: Callable[[RunSession], Awaitable[None]],
     *,
@@ -157,7 +144,7 @@ async def _held(
 
 
 async def _session(
-    request: MaintenanceRequest,
+    request: DatasetRequest,
     events: Events,
     runtime: Runtime,
     network: Network,
@@ -169,20 +156,12 @@ async def _session(
         return None
     timeout_s = request.settings.sink.timeout
     images = await runtime.to_thread(partial(open_images, request.folder, db, timeout_s=timeout_s))
-    dataset = OpenDataset(
-        request.folder,
-        images,
-        request.settings,
-        await runtime.to_thread(partial(kept_card, db, run.model, request.settings.price)),
-        db,
-        reader,
-        run.manifest_seq,
-        runtime,
-        runtime.clock.monotonic(),
-        await runtime.to_thread(partial(kept_cards, db)),
+    card = await runtime.to_thread(partial(kept_card, db, run.model, request.settings.price))
+    again = OpenedRun(run.seq, run.run_id, True, Micros(0), run.manifest_seq)
+    others = await runtime.to_thread(partial(kept_cards, db))
+    session = RunSession(
+        request, again, card, others, images, db, reader, {}, events, runtime, network
     )
-    again = OpenedRun(run.seq, run.run_id, continued=True, highest_cost=Micros(0))
-    session = RunSession(dataset, again, request.keys, {}, events, network)
     context = session.context
     context.queue.close()
     # Failures stop a run; here they are what is being looked at.

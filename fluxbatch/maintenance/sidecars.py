@@ -38,7 +38,7 @@ _JOB_CHARS = 32
 
 async def write_missing(session: RunSession) -> int:
     """Write every sidecar anew that is not whole; how many. Images that are gone get none."""
-    images, to_thread = session.dataset.images, session.context.runtime.to_thread
+    images, to_thread = session.context.images, session.context.runtime.to_thread
     after, written = -1, 0
     while page := await session.context.read(partial(stored_images, after=after, most=_PAGE)):
         after = page[-1].seq
@@ -56,7 +56,7 @@ async def without_sidecars(session: RunSession, strays: Iterable[str]) -> list[s
 
 
 async def _is_sidecar(session: RunSession, path: str) -> bool:
-    images, to_thread = session.dataset.images, session.context.runtime.to_thread
+    images, to_thread = session.context.images, session.context.runtime.to_thread
     if not path.endswith(".json") or stem_of_path(path) is None:
         return False
     named = await session.context.read(partial(_image_of, path=path))

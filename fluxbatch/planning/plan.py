@@ -20,7 +20,7 @@ from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.model_card import describe
-from fluxbatch.domain.money import SCOPES, ZERO, Micros, Scope, as_usd
+from fluxbatch.domain.money import ZERO, Micros, Scope, as_usd
 from fluxbatch.errors import BadRow
 from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.ledger.db.database import Database
@@ -224,14 +224,12 @@ def _controls_of(folder: Folder | None) -> Iterator[Path]:
 def _checks(
     settings: Settings, db: Database | None, price: Micros | None, identity: str, to_buy: int
 ) -> Iterator[BudgetCheck]:
-    budget = settings.budget
-    caps = dict(zip(SCOPES, (budget.per_run, budget.per_day, budget.per_dataset), strict=True))
     committed: dict[Scope, Micros] = {}
     if db is not None:
         run_id = runs_and_failures.unended_run(db, identity) or ""
         today = datetime.now(settings.zone).date().isoformat()
         committed = {line.scope: line.committed for line in read_lines(db, run_id, today)}
-    for scope, cap in caps.items():
+    for scope, cap in settings.budget.caps.items():
         if cap is not None:
             spent = committed.get(scope, ZERO)
             jobs = max(0, cap - spent) // price if price else 0

@@ -7,24 +7,25 @@ key, and what was noticed of the provider meanwhile. Built once by `engine.sessi
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, Self, TypeVar
+from functools import partial
+from typing import Self
 
 from fluxbatch.config.api_keys import KeyFilter
 from fluxbatch.config.settings import Settings
 from fluxbatch.domain.job import FailureClass, JobId, JobState, PredictionId, PredictionState
-from fluxbatch.domain.money import Caps, Micros, as_usd
+from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.domain.provenance import Provenance
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events, JobFailed, Noticed, PredictionMoved
 from fluxbatch.infra.runtime import Runtime, Timestamp
-from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.outputs import Keeping, WantedOutput, WantedOutputs
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
+from fluxbatch.ledger.reader import LedgerReader
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import Prediction, ProviderClient
@@ -32,15 +33,15 @@ from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lanes
 from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneJournal
 from fluxbatch.scheduler.serial import SerialCreates
+from fluxbatch.sink import ImageStore
 from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.poll_schedule import PollSchedule
 from fluxbatch.worker.stop import Stop
 from fluxbatch.worker.unknown.provider_clock import ClockEstimate
 from fluxbatch.worker.webhook_inbox import WebhookInbox
 
-T = TypeVar("T")
-
 _SOON_S = 1.0
+_ROOM_S = 1.0
 LEDGER_GONE = (
     "the dataset's ledger is no longer where it was: it was removed, replaced or moved during the"
     " run, so nothing more is bought. Where the dataset was renamed, run again with its new name;"
@@ -48,12 +49,6 @@ LEDGER_GONE = (
 )
 SEND_WITHIN_S = 5.0
 """How long after its intent a create may still leave. Source: docs/design/protocol.md 3.1."""
-
-
-class Read(Protocol):
-    """Runs a query on the reader's connection."""
-
-    async def __call__(self, query: Callable[[Database], T], /) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +114,12 @@ class WorkerContext:
 
     run: OpenedRun
     settings: Settings
-    caps: Caps
     card: ModelCard
     reserve: Micros
     """What one create reserves."""
     ledger: LedgerWriter
-    read: Read
+    read: LedgerReader
+    images: ImageStore
     queue: JobQueue
     lanes: Lanes
     journals: Mapping[str, LaneJournal]
@@ -137,8 +132,6 @@ class WorkerContext:
     events: Events
     stop: Stop
     guard: CircuitBreaker
-    has_room: Callable[[], Awaitable[bool]]
-    """Whether the disk has room for what is submitted next."""
     timing: PollSchedule = field(default_factory=PollSchedule)
     webhooks: WebhookInbox = field(default_factory=WebhookInbox)
     """Closed, unless `webhook_service` opens them."""
@@ -163,6 +156,8 @@ class WorkerContext:
     """Takes this invocation's keys out of what others say."""
     _unreachable_since: float | None = None
     _noticed: set[str] = field(default_factory=set)
+    _room: tuple[float, bool] = (-math.inf, True)
+    """When it was looked at, and whether there was any."""
 
     @property
     def keeping(self) -> Keeping:
@@ -198,6 +193,16 @@ class WorkerContext:
     def budget_day(self) -> str:
         """The day a create of this moment counts to. Source: docs/design/protocol.md 5."""
         return self.runtime.clock.now().utc.astimezone(self.settings.zone).date().isoformat()
+
+    async def has_room(self) -> bool:
+        """Whether the disk has `sink.min_free`; looked at once a second at most."""
+        looked_s, room = self._room
+        now_s = self.now_s()
+        if now_s - looked_s >= _ROOM_S:
+            least = self.settings.sink.min_free
+            room = await self.runtime.to_thread(partial(self.images.has_room, least))
+            self._room = (now_s, room)
+        return room
 
     def slot_is_wanted(self, account: str) -> bool:
         """Whether a slot of the account's lane would be used again as soon as it is free."""

@@ -37,7 +37,6 @@ from fluxbatch.ledger.queries.recovery import (
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.scheduler.lane_state_file import KeptCreate, record_ended
 from fluxbatch.scheduler.window_recovery import SeenCreate, close_for_a_window, counts_from_s
-from fluxbatch.sink import ImageStore
 from fluxbatch.worker.context import OutputsToFetch, TrackedPrediction, WorkerContext
 from fluxbatch.worker.inputs import sent_seed
 from fluxbatch.worker.job_backoff import backoff_s
@@ -60,12 +59,10 @@ class Recovery:
         context: WorkerContext,
         resolver: UnknownResolver,
         others: OtherSlots,
-        images: ImageStore,
     ) -> None:
         self._context = context
         self._resolver = resolver
         self._others = others
-        self._images = images
         self.done = anyio.Event()
         """The recovery of what an earlier process left behind."""
 
@@ -109,9 +106,9 @@ class Recovery:
 
     def _sweep(self, unfinished: Sequence[UnfinishedOutput]) -> None:
         """Temporary files, and files a crash kept out of the ledger: both are fetched again."""
-        self._images.sweep()
+        self._context.images.sweep()
         for one in unfinished:
-            self._images.discard(one.stem)
+            self._context.images.discard(one.stem)
 
     async def mark_unanswered(self, live: Sequence[LivePrediction]) -> None:
         """An intent without an answer may have left: from now on it is unknown."""

@@ -196,7 +196,7 @@ class Submitter:
                 key_use=KeyUse(permit.lane.account, key.fingerprint, key.label),
                 price=context.card.price or context.reserve,
                 reserve=context.reserve,
-                caps=context.caps,
+                caps=context.settings.budget.caps,
                 admit=admit,
                 send_within_s=SEND_WITHIN_S,
                 budget_day=context.budget_day(),

@@ -22,7 +22,7 @@ from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.maintenance import (
-    MaintenanceRequest,
+    DatasetRequest,
     reconcile_dataset,
     repair_dataset,
     saved_settings,
@@ -198,7 +198,7 @@ async def test_an_output_that_is_no_image_is_lost_with_its_name_and_stops_the_bu
         settings = load_settings(
             None, {"model": "flux-mosaic", "provider": {"base_url": emulator.base_url}}, {}
         )
-        request = MaintenanceRequest(settings, (ApiKey(KEY, label="key-0"),), Folder(at.out))
+        request = DatasetRequest(settings, (ApiKey(KEY, label="key-0"),), Folder(at.out))
         report = await repair_dataset(request, Events())
         assert (report.lost, report.fetched) == (bought, 0)
         assert emulator.stats["created"] == bought
@@ -390,7 +390,7 @@ async def test_an_execution_of_any_model_that_the_ledger_forgot_is_adopted(tmp_p
             emulator.core.create(KEY, {"model": "flux-mosaic", "input": values})
         await until(lambda: not emulator.stats["unfinished"])
         folder = Folder(at.out)
-        request = MaintenanceRequest(
+        request = DatasetRequest(
             saved_settings(folder, {}, {}), (ApiKey(KEY, label="key-0"),), folder
         )
         report = await reconcile_dataset(request, Events(), adopt=True)

@@ -102,7 +102,7 @@ class Books:
 
     db: Database
     manifest_seq: int = 0
-    run: OpenedRun = field(default_factory=lambda: OpenedRun(0, "", False, Micros(0)))
+    run: OpenedRun = field(default_factory=lambda: OpenedRun(0, "", False, Micros(0), 0))
     caps: Caps = field(default_factory=lambda: dict(NO_CAPS))
     seconds: float = 0.0
     checked: bool = True

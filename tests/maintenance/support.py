@@ -25,7 +25,7 @@ from fluxbatch.ledger.writer import commit
 from fluxbatch.maintenance import (
     ByHand,
     CancelReport,
-    MaintenanceRequest,
+    DatasetRequest,
     ReconcileReport,
     RepairReport,
     cancel_dataset,
@@ -100,10 +100,10 @@ class Ward:
         """What the ledger says everything cost."""
         return int(self.bench.query("SELECT coalesce(sum(cost), 0) FROM predictions")[0][0])
 
-    def request(self, keys: Keys = (KEY,)) -> MaintenanceRequest:
+    def request(self, keys: Keys = (KEY,)) -> DatasetRequest:
         """With what the latest run was told, and `flags` over it."""
         folder = Folder(self.out)
-        return MaintenanceRequest(
+        return DatasetRequest(
             saved_settings(folder, self.flags, {}),
             tuple(ApiKey(text, label=f"key-{n}") for n, text in enumerate(keys)),
             folder,

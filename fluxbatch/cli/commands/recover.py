@@ -39,7 +39,7 @@ def recover_command(
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.errors import ConfigError
     from fluxbatch.infra.runtime import loop_options
-    from fluxbatch.maintenance import MaintenanceRequest
+    from fluxbatch.maintenance import DatasetRequest
     from fluxbatch.maintenance.recover import recover_dataset
 
     asked = CommandSource(console, base_url=base_url)
@@ -49,7 +49,7 @@ def recover_command(
     except ConfigError as exc:
         keys = list[ApiKey]()
         console.info(f"note: {exc}; what was paid is an estimate until `reconcile` asks")
-    request = MaintenanceRequest(asked.settings, tuple(keys), Folder(folder))
+    request = DatasetRequest(asked.settings, tuple(keys), Folder(folder))
     report = anyio.run(partial(recover_dataset, request), backend_options=loop_options())
     if as_json:
         console.object(report.as_json())

@@ -90,6 +90,7 @@ class OpenedRun:
     continued: bool
     highest_cost: Micros
     """The most one prediction of the model has ever cost in this dataset."""
+    manifest_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class OpenRun:
         history.append(
             db, ("run", seq), event, at=utc_text(self.at), change=(was, "open"), run_seq=seq
         )
-        return OpenedRun(seq, run_id, bool(found), Micros(highest or 0))
+        return OpenedRun(seq, run_id, bool(found), Micros(highest or 0), self.manifest_seq)
 
     def _begin(self, db: Database) -> int:
         return db.insert(
