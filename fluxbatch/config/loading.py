@@ -28,7 +28,7 @@ from pydantic_settings import (
 
 from fluxbatch.config.config_file import ConfigFile, read_config
 from fluxbatch.config.setting_problems import no_such, problem_lines
-from fluxbatch.config.settings import _OF_THE_COMMAND_LINE, _PREFIX, Settings
+from fluxbatch.config.settings import DEBUG_VARIABLE, VARIABLE_PREFIX, Settings
 from fluxbatch.config.text_file import read_utf8
 from fluxbatch.config.trust import Environment, origin_of, refuse_trust_in_files
 from fluxbatch.errors import ConfigError
@@ -42,7 +42,7 @@ class _Environment(DotEnvSettingsSource):
         self._environ = {
             name.lower(): value
             for name, value in environ.items()
-            if name.upper().startswith(_PREFIX) and name.upper() != _OF_THE_COMMAND_LINE
+            if name.upper().startswith(VARIABLE_PREFIX) and name.upper() != DEBUG_VARIABLE
         }
         super().__init__(settings_cls)
 
@@ -145,7 +145,7 @@ def setting_names() -> list[str]:
 def _refuse_empty(environ: Mapping[str, str]) -> None:
     """A variable without a value is a slip of a script, and never means "no limit"."""
     for name, value in environ.items():
-        is_ours = name.upper().startswith(_PREFIX) or name == "EACHLABS_BASE_URL"
+        is_ours = name.upper().startswith(VARIABLE_PREFIX) or name == "EACHLABS_BASE_URL"
         if is_ours and not value.strip():
             raise ConfigError(f"{name} is empty; give it a value, or unset it")
 
@@ -179,6 +179,5 @@ def _no_json(exc: Exception) -> str:
     found = re.search(r'field "(\w+)"', str(exc))
     if found is None:
         return "a value is nested too deep"
-    return (
-        f"{_PREFIX}{found[1].upper()} is no JSON; set one name of it, as {_PREFIX}LIMITS__CREATES"
-    )
+    name = f"{VARIABLE_PREFIX}{found[1].upper()}"
+    return f"{name} is no JSON; set one name of it, as {VARIABLE_PREFIX}LIMITS__CREATES"

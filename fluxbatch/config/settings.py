@@ -31,8 +31,8 @@ from fluxbatch.domain.filenames import DEFAULT_TEMPLATE, path_template
 from fluxbatch.domain.money import Caps
 from fluxbatch.infra.loopback import is_loopback
 
-_PREFIX = "FLUXBATCH_"
-_OF_THE_COMMAND_LINE = "FLUXBATCH_DEBUG"
+VARIABLE_PREFIX = "FLUXBATCH_"
+DEBUG_VARIABLE = "FLUXBATCH_DEBUG"
 """As `--verbose` for every command; no setting."""
 
 
@@ -197,7 +197,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        env_prefix=_PREFIX,
+        env_prefix=VARIABLE_PREFIX,
         env_nested_delimiter="__",
         dotenv_filtering="match_prefix",
     )

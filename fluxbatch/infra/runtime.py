@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import anyio.to_thread
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 
 class Timestamp(NamedTuple):
@@ -42,7 +42,7 @@ class Clock(Protocol):
 class ToThread(Protocol):
     """Runs a call that may block (ledger, files, decoding) without stopping the loop."""
 
-    async def __call__(self, call: Callable[[], _T], /) -> _T: ...
+    async def __call__(self, call: Callable[[], T], /) -> T: ...
 
 
 class Runtime(NamedTuple):
@@ -93,7 +93,7 @@ def process_of_its_own() -> Iterator[None]:
         gc.unfreeze()
 
 
-async def in_thread(call: Callable[[], _T], /) -> _T:
+async def in_thread(call: Callable[[], T], /) -> T:
     """Run *call* in a worker thread. A cancelled caller leaves only once the call has ended."""
     return await anyio.to_thread.run_sync(call)
 

@@ -25,7 +25,7 @@ from fluxbatch.infra.runtime import ToThread
 from fluxbatch.ledger.db.database import Database
 
 R_co = TypeVar("R_co", covariant=True)
-_R = TypeVar("_R")
+R = TypeVar("R")
 
 _GROUP = 256
 _BUSY = 4
@@ -45,7 +45,7 @@ class Beside(Protocol):
         ...
 
 
-Following = Callable[[_R], "tuple[Beside, Any] | None"]
+Following = Callable[[R], "tuple[Beside, Any] | None"]
 """From an operation's answer to what a file beside must have before anybody is answered."""
 
 
@@ -64,10 +64,10 @@ class _Outcome(NamedTuple):
     error: Exception | None
 
 
-class _Waiting(Generic[_R]):
+class _Waiting(Generic[R]):
     __slots__ = ("done", "following", "operation", "outcome")
 
-    def __init__(self, operation: Operation[_R], following: Following[_R] | None) -> None:
+    def __init__(self, operation: Operation[R], following: Following[R] | None) -> None:
         self.operation = operation
         self.following = following
         self.done = Event()
@@ -104,7 +104,7 @@ class LedgerWriter:
         self._stopped: str | None = None
         """Why nothing more is written; None while the writer works."""
 
-    async def apply(self, operation: Operation[_R], following: Following[_R] | None = None) -> _R:
+    async def apply(self, operation: Operation[R], following: Following[R] | None = None) -> R:
         """The operation's answer, once it is durable, and what is *following* is written.
 
         A caller that is cancelled meanwhile knows nothing: the operation may have happened.
@@ -121,7 +121,7 @@ class LedgerWriter:
         assert outcome is not None
         if outcome.error is not None:
             raise outcome.error
-        result: _R = outcome.result
+        result: R = outcome.result
         return result
 
     async def run(self) -> None:
@@ -234,12 +234,12 @@ def _told_again(failure: DatabaseFailed) -> DatabaseFailed:
     return error
 
 
-def commit(db: Database, operation: Operation[_R]) -> _R:
+def commit(db: Database, operation: Operation[R]) -> R:
     """Apply one operation now, on the caller's thread."""
     (outcome,) = commit_group(db, [operation])
     if outcome.error is not None:
         raise outcome.error
-    result: _R = outcome.result
+    result: R = outcome.result
     return result
 
 
@@ -254,7 +254,7 @@ class BatchCommit:
         self._db = db
         self._is_open = False
 
-    def apply(self, operation: Operation[_R]) -> _R:
+    def apply(self, operation: Operation[R]) -> R:
         """Apply one more; where it raises, all since the last `settle` are undone."""
         if not self._is_open:
             self._db.begin()

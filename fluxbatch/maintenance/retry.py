@@ -10,7 +10,7 @@ from fluxbatch.infra.runtime import SystemClock
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.retry import Retried, Retry
 from fluxbatch.ledger.operations.retry_quality import Reseeded, RetryQuality
-from fluxbatch.ledger.writer import _R, Operation, commit
+from fluxbatch.ledger.writer import Operation, R, commit
 
 
 def apply_retry(folder: Folder, kinds: Sequence[FailureClass]) -> Retried:
@@ -23,7 +23,7 @@ def apply_retry_quality(folder: Folder, notes: Sequence[Quality]) -> Reseeded:
     return _apply(folder, RetryQuality(SystemClock().now(), notes))
 
 
-def _apply(folder: Folder, operation: Operation[_R]) -> _R:
+def _apply(folder: Folder, operation: Operation[R]) -> R:
     with folder.reader():
         pass  # no dataset, no lock file
     with folder.lock():

@@ -45,7 +45,7 @@ def wall_clock(
     return by_slots + execution_s, "slots" if by_slots else "none"
 
 
-def _observed_s(
+def mean_observed_s(
     db: Database | None, card: ModelCard, kinds: Mapping[Hashable, int]
 ) -> float | None:
     """The mean over jobs of *kinds*; a kind that was never seen takes what all did."""

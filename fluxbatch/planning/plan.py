@@ -29,7 +29,7 @@ from fluxbatch.ledger.queries import runs_and_failures
 from fluxbatch.manifest import Manifest
 from fluxbatch.manifest.readers.remote_file import name_of
 from fluxbatch.models import ModelCard
-from fluxbatch.planning.estimate import BindingLimit, _observed_s, wall_clock
+from fluxbatch.planning.estimate import BindingLimit, mean_observed_s, wall_clock
 from fluxbatch.planning.job_counter import JobCounter, KnownHashes, PlannedJobs, PlannedRow
 
 ASSUMED_EXECUTION_S = 10.0
@@ -168,7 +168,7 @@ def _foretold(
     jobs = tally.jobs()
     if counted is not None:
         jobs = PlannedJobs(counted - jobs.invalid, 0, 0, 0, 0, jobs.invalid)
-    observed_s = _observed_s(db, card, tally.kinds)
+    observed_s = mean_observed_s(db, card, tally.kinds)
     execution_s = observed_s or ASSUMED_EXECUTION_S
     seconds, binding = wall_clock(jobs.to_buy, settings.limits, accounts, execution_s)
     return Plan(

@@ -16,7 +16,7 @@ from fluxbatch.export.export import Exported, ExportRequest, write_export
 from fluxbatch.export.filter import EVERYTHING, parse_filter
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.outputs import StoreOutput
-from fluxbatch.ledger.writer import _R, Operation
+from fluxbatch.ledger.writer import Operation, R
 from tests.ledger.support import MODEL, URL, Books, E
 from tests.support.pictures import picture
 
@@ -28,7 +28,7 @@ KINDS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 class SwiftBooks(Books):
     """Books within the one transaction of `made_dataset`."""
 
-    def do(self, operation: Operation[_R]) -> _R:
+    def do(self, operation: Operation[R]) -> R:
         return operation.apply(self.db)
 
 

@@ -46,7 +46,7 @@ from fluxbatch.ledger.operations.manifest_import import (
 from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
-from fluxbatch.ledger.writer import _R, Operation, commit
+from fluxbatch.ledger.writer import Operation, R, commit
 
 E = PredictionEvent
 PRICE = Micros(25_000)
@@ -116,7 +116,7 @@ class Books:
         books.run = books.open_run("run-1")
         return books
 
-    def do(self, operation: Operation[_R]) -> _R:
+    def do(self, operation: Operation[R]) -> R:
         result = commit(self.db, operation)
         if self.checked:
             assert_agrees(self.db)

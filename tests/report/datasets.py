@@ -22,7 +22,7 @@ from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.outputs import StoreOutput
 from fluxbatch.ledger.operations.runs import OpenRun
-from fluxbatch.ledger.writer import _R, Operation
+from fluxbatch.ledger.writer import Operation, R
 from tests.ledger.support import DAY, MODEL, PRICE, URL, Books, provider_id
 
 E = PredictionEvent
@@ -37,7 +37,7 @@ SETTINGS = json.dumps({"limits": {"creates": 100, "window": 60.0}, "budget": {"p
 class Bulk(Books):
     """`Books` of which everything is one transaction, unchecked until its end."""
 
-    def do(self, operation: Operation[_R]) -> _R:
+    def do(self, operation: Operation[R]) -> R:
         return operation.apply(self.db)
 
 

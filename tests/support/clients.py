@@ -9,7 +9,7 @@ from typing import Any
 
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.endpoints import Provider
-from fluxbatch.infra.runtime import _T, Runtime, SystemClock, in_thread
+from fluxbatch.infra.runtime import Runtime, SystemClock, T, in_thread
 from fluxbatch.provider import ProviderClient, RetryPolicy, open_transport
 
 KEY_TEXT = "sk-very-secret-0123456789"
@@ -27,7 +27,7 @@ class CountedBlocking:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def __call__(self, call: Callable[[], _T], /) -> _T:
+    async def __call__(self, call: Callable[[], T], /) -> T:
         self.calls += 1
         return call()
 

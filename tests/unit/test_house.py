@@ -101,6 +101,18 @@ def test_a_private_name_and_an_import_have_no_second_meaning() -> None:
     assert defined_twice([first, second]) == {}
 
 
+def test_no_module_imports_a_private_name_of_another() -> None:
+    assert private_imports(files_of("fluxbatch", "tests", "benchmarks")) == []
+
+
+def test_an_import_of_a_private_name_is_found() -> None:
+    taken = parsed(
+        "a.py", "from fluxbatch.b import _x\nfrom fluxbatch._version import __version__\n"
+    )
+
+    assert private_imports([taken]) == ["a.py: fluxbatch.b._x"]
+
+
 def test_few_modules_lie_beside_the_packages() -> None:
     assert len(loose_modules(files_of(PACKAGE))) <= MOST_MODULES_AT_THE_ROOT
 
@@ -194,6 +206,19 @@ def parsed(path: str, text: str) -> SourceFile:
 
 def without_docstring(files: Iterable[SourceFile]) -> list[str]:
     return [file.path for file in files if not ast.get_docstring(file.tree)]
+
+
+def private_imports(files: Iterable[SourceFile]) -> list[str]:
+    """Each import of a name that its owner keeps to itself."""
+    return [
+        f"{file.path}: {node.module}.{name.name}"
+        for file in files
+        for node in ast.walk(file.tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(("fluxbatch", "tests"))
+        for name in node.names
+        if name.name.startswith("_") and not name.name.startswith("__")
+    ]
 
 
 def clauses_first(files: Iterable[SourceFile]) -> list[str]:

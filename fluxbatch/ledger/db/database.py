@@ -9,7 +9,7 @@ decides nothing about jobs or money.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -18,14 +18,11 @@ from fluxbatch.ledger.db.schema import SCHEMA_VERSION, metadata
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement, dialect_of
 from fluxbatch.ledger.db.views import view_statements
 
-if TYPE_CHECKING:
-    pass
-
 DbRow = tuple[Any, ...]
 
-_NONE: Params = {}
-_BUSY_MS = 10_000
-_CHECKPOINT_BUSY_MS = 1_000
+NO_PARAMS: Params = {}
+BUSY_MS = 10_000
+CHECKPOINT_BUSY_MS = 1_000
 
 
 class Database(Protocol):
@@ -44,7 +41,7 @@ class Database(Protocol):
         """Whether what is written is found again by whoever opens the ledger next."""
         ...
 
-    def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]: ...
+    def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]: ...
 
     def insert(self, statement: Statement, params: Params) -> int:
         """Run an `insert_numbered` statement; answers the new row's `seq`."""
@@ -76,7 +73,7 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-def _refuse_newer(name: str, version: int) -> None:
+def refuse_newer(name: str, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {name!r} has schema {version}, this fluxbatch knows {SCHEMA_VERSION};"
@@ -84,7 +81,7 @@ def _refuse_newer(name: str, version: int) -> None:
         )
 
 
-def _locked(name: str, busy_ms: int) -> str:
+def lock_failure(name: str, busy_ms: int) -> str:
     return (
         f"the ledger {name} was locked by another program for more than {busy_ms / 1000:g} s;"
         " close what has it open for writing, then run again"

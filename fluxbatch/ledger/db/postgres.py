@@ -15,11 +15,11 @@ from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 if TYPE_CHECKING:
     import psycopg
 from fluxbatch.ledger.db.database import (
-    _BUSY_MS,
-    _NONE,
+    BUSY_MS,
+    NO_PARAMS,
     DbRow,
-    _locked,
-    _refuse_newer,
+    lock_failure,
+    refuse_newer,
     schema_statements,
 )
 
@@ -50,7 +50,7 @@ class PostgresDatabase:
     def _open(self, *, read_only: bool, create: bool) -> None:
         how = {"read_only": read_only, "create": create}
         version = server.begin_opening(self._connection, self._dataset, **how)
-        _refuse_newer(self._dataset, version)
+        refuse_newer(self._dataset, version)
         if version == 0:
             self._create()
         elif version < SCHEMA_VERSION and not read_only:
@@ -76,7 +76,7 @@ class PostgresDatabase:
     def is_in_place(self) -> bool:
         return True  # the connection ends with the schema it writes to
 
-    def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]:
+    def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
         text, values = statement.prepared("postgresql")
         with self._translated():
             cursor = self._connection.execute(text, values(params))
@@ -100,7 +100,7 @@ class PostgresDatabase:
 
     def take_turn(self) -> None:
         with self._translated():
-            server.take_turn(self._connection, self._dataset, _BUSY_MS)
+            server.take_turn(self._connection, self._dataset, BUSY_MS)
 
     def take_time(self) -> None:
         with self._translated():
@@ -134,5 +134,5 @@ class PostgresDatabase:
         if isinstance(exc, (self._driver.IntegrityError, self._driver.DataError)):
             return LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}")
         if isinstance(exc, self._driver.errors.LockNotAvailable):
-            return DatabaseFailed(_locked(repr(self._dataset), _BUSY_MS))
+            return DatabaseFailed(lock_failure(repr(self._dataset), BUSY_MS))
         return DatabaseFailed(f"the ledger {self._dataset!r} failed: {exc}")

@@ -20,12 +20,12 @@ from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 if TYPE_CHECKING:
     pass
 from fluxbatch.ledger.db.database import (
-    _BUSY_MS,
-    _CHECKPOINT_BUSY_MS,
-    _NONE,
+    BUSY_MS,
+    CHECKPOINT_BUSY_MS,
+    NO_PARAMS,
     DbRow,
-    _locked,
-    _refuse_newer,
+    lock_failure,
+    refuse_newer,
     schema_statements,
 )
 
@@ -35,7 +35,7 @@ class SqliteDatabase:
 
     name: SqlDialect = "sqlite"
 
-    def __init__(self, path: Path, *, read_only: bool = False, busy_ms: int = _BUSY_MS) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, busy_ms: int = BUSY_MS) -> None:
         self.path = path
         self._busy_ms = busy_ms
         self._at_commit: dict[Statement, list[Params]] = {}
@@ -52,7 +52,7 @@ class SqliteDatabase:
 
     def _open(self, *, read_only: bool) -> None:
         self.version = version = self._version()
-        _refuse_newer(str(self.path), version)
+        refuse_newer(str(self.path), version)
         if read_only:
             if version == 0:
                 raise LedgerError(f"{str(self.path)!r} is not a ledger, or it was never written")
@@ -103,7 +103,7 @@ class SqliteDatabase:
     def is_in_place(self) -> bool:
         return identity(self.path) == self._file
 
-    def run(self, statement: Statement, params: Params = _NONE) -> list[DbRow]:
+    def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
         text, values = statement.prepared("sqlite")
         try:
             return self._connection.execute(text, values(params)).fetchall()
@@ -156,7 +156,7 @@ class SqliteDatabase:
         Answered with True, the file alone is complete.
         """
         with self._translated():
-            self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
+            self._connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_BUSY_MS}")
             try:
                 answer = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
@@ -180,7 +180,7 @@ class SqliteDatabase:
         if isinstance(exc, (sqlite3.IntegrityError, sqlite3.DataError)):
             return LedgerError(f"the ledger {path} refuses this: {exc}")
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            return DatabaseFailed(_locked(path, self._busy_ms))
+            return DatabaseFailed(lock_failure(path, self._busy_ms))
         return DatabaseFailed(f"the ledger {path} failed: {exc}")
 
 

@@ -32,7 +32,7 @@ class QueuedJob:
     reseed: int
 
 
-_JOB_COLUMNS = (
+QUEUED_COLUMNS = (
     _j.seq, _j.id, _j.model, _j.input_json, _j.outputs_wanted, _j.control_sha256,
     _j.control_path, _j.reseed,
 )  # fmt: skip
@@ -41,7 +41,7 @@ _JOB_COLUMNS = (
 def _pending(*beyond: ColumnElement[bool]) -> Statement:
     return Statement(
         lambda _: (
-            select(*_JOB_COLUMNS, _j.priority, _j.position)
+            select(*QUEUED_COLUMNS, _j.priority, _j.position)
             .where(
                 _j.state == constant(JobState.PENDING),
                 _j.listed_in == bindparam("manifest_seq"),
@@ -70,7 +70,7 @@ _COUNT_PENDING = Statement(
 
 _NTH_PENDING = Statement(
     lambda _: (
-        select(*_JOB_COLUMNS)
+        select(*QUEUED_COLUMNS)
         .where(_j.state == constant(JobState.PENDING), _j.listed_in == bindparam("manifest_seq"))
         .order_by(_j.priority.desc(), _j.position)
         .limit(constant(1))
@@ -91,7 +91,7 @@ def sampled_jobs(db: Database, manifest_seq: int, most: int) -> list[QueuedJob]:
     for part in range(parts):
         first, beyond = part * pending // parts, (part + 1) * pending // parts
         place = {"manifest_seq": manifest_seq, "place": dice.randrange(first, beyond)}
-        jobs += [_queued(record) for record in db.run(_NTH_PENDING, place)]
+        jobs += [queued_job(record) for record in db.run(_NTH_PENDING, place)]
     return jobs
 
 
@@ -118,14 +118,14 @@ def pending_jobs(
             "most": most - len(jobs),
         }
         for record in db.run(statement, line):
-            jobs.append(_queued(record[:8]))
+            jobs.append(queued_job(record[:8]))
             place = QueueCursor(record[8], record[9])
         if len(jobs) == most:
             break
     return jobs, place
 
 
-def _queued(record: Sequence[Any]) -> QueuedJob:
+def queued_job(record: Sequence[Any]) -> QueuedJob:
     seq, job_id, model, input_json, wanted, sha256, path, reseed = record
     return QueuedJob(
         seq, JobId(bytes(job_id)), model, json.loads(input_json), wanted, sha256, path, reseed

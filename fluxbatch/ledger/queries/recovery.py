@@ -19,7 +19,9 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
 from fluxbatch.ledger.db.timestamps import parse_utc
-from fluxbatch.ledger.queries.queue import _JOB_COLUMNS, QueuedJob, _j, _o, _p, _queued
+from fluxbatch.ledger.queries.queue import QUEUED_COLUMNS, QueuedJob, queued_job
+
+_j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class LivePrediction:
 
 
 _LIVE_COLUMNS = (
-    *_JOB_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint, _p.key_label,
+    *QUEUED_COLUMNS, _p.seq, _p.state, _p.provider_id, _p.account, _p.key_fingerprint, _p.key_label,
     _p.adopted, _p.at_risk, _p.boot_id, _p.intended_at, _p.intended_boot_us, _p.seed,
     _p.control_url, _p.left_at, _p.left_boot_us, _p.given_up_at, _p.given_up_boot_us,
 )  # fmt: skip
@@ -81,7 +83,7 @@ def _prediction(record: Sequence[Any]) -> LivePrediction:
     boot_id, at, at_us, seed, control_url, left_at, left_us, given_at, given_us = record[16:25]
     return LivePrediction(
         seq,
-        _queued(record[:8]),
+        queued_job(record[:8]),
         PredictionState(state),
         provider_id,
         account,
