@@ -15,13 +15,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
-    from rich.console import RenderableType
 
     from fluxbatch.config.api_keys import ApiKey
 
@@ -48,7 +47,6 @@ _INVISIBLE = (
 """Unicode's formats (Cf, the tags among them), line and paragraph ends, halves of pairs (Cs) and
 private signs (Co): what hides, reorders or imitates what stands beside it."""
 _CONTROL = re.compile(rf"(?P<control>[\x00-\x08\x0b-\x1f\x7f-\x9f])|(?P<invisible>[{_INVISIBLE}])")
-_CONTROL_BUT_COLOUR = re.compile(rf"(?P<colour>\x1b\[[0-9;]*m)|{_CONTROL.pattern}")
 
 
 class Console:
@@ -83,6 +81,14 @@ class Console:
         """The JSON object that ends stdout under `--json`."""
         self.print(json.dumps(value, ensure_ascii=False))
 
+    def answer(self, made: Callable[[], Mapping[str, Any]], lines: Iterable[str]) -> None:
+        """What was asked for: an object under `--json`, else *lines*; the other is not made."""
+        if self.json:
+            self.object(made())
+            return
+        for line in lines:
+            self.print(line)
+
     def info(self, text: str) -> None:
         """A line for whoever watches, unless they asked for quiet."""
         if not self.quiet:
@@ -99,10 +105,6 @@ class Console:
             self.object({"exit": int(code), "error": message, **(more or {})})
         return int(code)
 
-    def show(self, shown: RenderableType) -> None:
-        """Data that is laid out; colours only where stdout is a terminal."""
-        self._print(self._laid_out(shown))
-
     def width(self, *, stderr: bool = False) -> int | None:
         """The columns of the terminal that a stream leads to; None where it leads to none."""
         stream = sys.stderr if stderr else sys.stdout
@@ -111,7 +113,7 @@ class Console:
     @cached_property
     def console(self) -> RichConsole:
         """stderr for the live screen. It writes what it is given: `clean` it first."""
-        return _console(stderr=True)
+        return _console()
 
     def close(self) -> None:
         """Everything is written, or nobody reads it."""
@@ -123,13 +125,6 @@ class Console:
         if why := _write(sys.stdout, text):
             self.is_cut = True
             self.warn(f"cannot write to stdout: {why}")
-
-    def _laid_out(self, shown: RenderableType) -> str:
-        console = _console(stderr=False)
-        with console.capture() as captured:
-            console.print(shown)
-        text = self._redacted(captured.get())
-        return _CONTROL_BUT_COLOUR.sub(lambda found: found["colour"] or _visible(found), text)
 
     def _redacted(self, text: str) -> str:
         for key in self._keys:
@@ -155,14 +150,14 @@ def _without_secret(found: re.Match[str]) -> str:
     return (found["query"] or found["header"] or found["hook"]) + "<secret>"
 
 
-def _console(*, stderr: bool) -> RichConsole:
+def _console() -> RichConsole:
     from rich.console import Console as RichConsole
 
     class PatientConsole(RichConsole):
         def on_broken_pipe(self) -> None:
             self.quiet = True  # rich would end the process
 
-    return PatientConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return PatientConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def open_streams() -> None:

@@ -72,11 +72,7 @@ def run_maintenance(
     """Run the verb and print its report; answers the exit code."""
     events = Events(partial(_hear, console))
     report = anyio.run(partial(verb, events), backend_options=loop_options())
-    if console.json:
-        console.object(report.as_json())
-    else:
-        for line in lines(report):
-            console.print(line)
+    console.answer(report.as_json, lines(report))
     return int(report.ended()[0])
 
 

@@ -31,9 +31,8 @@ def keys_command(
     asked.name_provider()
     checked = anyio.run(check_keys, asked.settings.provider, asked.keys())
     code = ExitCode.DONE if any(key.works for key in checked) else ExitCode.NO_KEY
-    if as_json:
-        console.object({"exit": int(code), "keys": [health_json(key) for key in checked]})
-    else:
-        for line in health_lines(checked):
-            console.print(line)
+    console.answer(
+        lambda: {"exit": int(code), "keys": [health_json(key) for key in checked]},
+        health_lines(checked),
+    )
     return code

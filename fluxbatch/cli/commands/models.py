@@ -36,18 +36,11 @@ def models_command(
     folder = Folder(out) if out is not None else None
     if not slug:
         found = known(folder)
-        if as_json:
-            console.object({"exit": 0, "models": found})
-        else:
-            for line in known_lines(found):
-                console.print(line)
+        console.answer(lambda: {"exit": 0, "models": found}, known_lines(found))
         return 0
     asked = CommandSource(console, base_url=base_url)
     settings = asked.settings.model_copy(update={"model": slug})
     described = describe(settings, folder, asked.any_key())
-    if as_json:
-        console.object({"exit": 0, **model_json(described)})
-    else:
-        for line in model_lines(described, console.width()):
-            console.print(line)
+    lines = model_lines(described, console.width())
+    console.answer(lambda: {"exit": 0, **model_json(described)}, lines)
     return 0

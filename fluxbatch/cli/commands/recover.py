@@ -51,9 +51,5 @@ def recover_command(
         console.info(f"note: {exc}; what was paid is an estimate until `reconcile` asks")
     request = DatasetRequest(asked.settings, tuple(keys), Folder(folder))
     report = anyio.run(partial(recover_dataset, request), backend_options=loop_options())
-    if as_json:
-        console.object(report.as_json())
-    else:
-        for line in recover_lines(report, folder):
-            console.print(line)
+    console.answer(report.as_json, recover_lines(report, folder))
     return int(report.ended()[0])

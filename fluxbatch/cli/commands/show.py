@@ -35,13 +35,13 @@ def show_command(
     """
     console = console_for(ctx, as_json=as_json)
     if name is None:
-        _show_file(console, place, as_json=as_json)
+        _show_file(console, place)
     else:
-        _show_result(console, place, name, as_json=as_json)
+        _show_result(console, place, name)
     return 0
 
 
-def _show_result(console: Console, place: Path, name: str, *, as_json: bool) -> None:
+def _show_result(console: Console, place: Path, name: str) -> None:
     from fluxbatch.cli.render.result import ResultView, result_json, result_lines
     from fluxbatch.dataset.find_job import find_job
     from fluxbatch.dataset.folder import Folder
@@ -49,14 +49,10 @@ def _show_result(console: Console, place: Path, name: str, *, as_json: bool) -> 
     dataset = Folder(place)
     with dataset.reader() as db:
         what = ResultView.read(db, dataset, find_job(db, dataset, name))
-    if as_json:
-        console.object(result_json(what))
-    else:
-        for line in result_lines(what):
-            console.print(line)
+    console.answer(lambda: result_json(what), result_lines(what))
 
 
-def _show_file(console: Console, path: Path, *, as_json: bool) -> None:
+def _show_file(console: Console, path: Path) -> None:
     from fluxbatch.cli.render.image_facts import facts_json, facts_lines
     from fluxbatch.errors import ConfigError
     from fluxbatch.sink.image_facts import read_image_facts
@@ -71,8 +67,4 @@ def _show_file(console: Console, path: Path, *, as_json: bool) -> None:
             f"{str(path)!r} does not tell how it was made, and no sidecar lies beside it;"
             " ask its dataset: fluxbatch show DIR FILE"
         )
-    if as_json:
-        console.object(facts_json(image))
-    else:
-        for line in facts_lines(image):
-            console.print(line)
+    console.answer(lambda: facts_json(image), facts_lines(image))

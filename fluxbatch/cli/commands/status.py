@@ -17,9 +17,5 @@ def status_command(ctx: typer.Context, folder: DatasetArgument, as_json: JsonFla
     dataset = Folder(folder)
     with dataset.reader() as db:
         now = dataset_status(db, dataset)
-    if as_json:
-        console.object(status_json(now))
-    else:
-        for line in status_lines(now, console.width()):
-            console.print(line)
+    console.answer(lambda: status_json(now), status_lines(now, console.width()))
     return 0

@@ -24,9 +24,5 @@ def why_command(
     dataset = Folder(folder)
     with dataset.reader() as db:
         what = ResultView.read(db, dataset, find_job(db, dataset, name))
-    if as_json:
-        console.object(history_json(what))
-    else:
-        for line in history_lines(what):
-            console.print(line)
+    console.answer(lambda: history_json(what), history_lines(what))
     return 0
