@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -15,21 +15,13 @@ from fluxbatch.config.api_keys import keys_for
 from fluxbatch.config.loading import environment
 from fluxbatch.config.types import seconds
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import ConfigError, ExitCode
+from fluxbatch.errors import ConfigError
 from fluxbatch.events import Event, Events, JobFailed, LaneChanged, Noticed, Stopping
 from fluxbatch.infra.runtime import loop_options
 from fluxbatch.maintenance import DatasetRequest, saved_settings
+from fluxbatch.maintenance.reports import MaintenanceReport
 
-
-class PrintedReport(Protocol):
-    """What every such verb answers."""
-
-    def ended(self) -> tuple[ExitCode, str]: ...
-
-    def as_json(self) -> dict[str, object]: ...
-
-
-_R = TypeVar("_R", bound=PrintedReport)
+_R = TypeVar("_R", bound=MaintenanceReport)
 
 
 def maintain(

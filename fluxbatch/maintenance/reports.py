@@ -6,6 +6,7 @@ Source of the codes: docs/guide/exit-codes.md "Exit codes".
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -54,10 +55,38 @@ class Undecided:
 
 
 @dataclass(slots=True)
-class ReconcileReport:
-    """What `reconcile` found and did."""
+class MaintenanceReport(ABC):
+    """What all verbs report, beside their own findings."""
 
     interrupted: CancelledEnd | None = None
+    """Why the work was cut short; None where it was not."""
+    seconds: float = 0.0
+
+    @abstractmethod
+    def outcome(self) -> CancelledEnd:
+        """How work that was not cut short has ended."""
+
+    @abstractmethod
+    def findings(self) -> dict[str, object]:
+        """The verb's own part of the JSON."""
+
+    def ended(self) -> CancelledEnd:
+        return self.interrupted or self.outcome()
+
+    def as_json(self) -> dict[str, object]:
+        code, reason = self.ended()
+        return {
+            "exit": int(code),
+            "reason": reason,
+            **self.findings(),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class ReconcileReport(MaintenanceReport):
+    """What `reconcile` found and did."""
+
     books: str | None = None
     """How the budgets differ from the predictions; None: they agree."""
     found: int = 0
@@ -88,17 +117,14 @@ class ReconcileReport:
     """Predictions that no key of this invocation may ask about."""
     no_key: bool = False
     totals: Totals | None = None
-    seconds: float = 0.0
 
     @property
     def left_orphans(self) -> list[Orphan]:
         return [orphan for orphan in self.orphans if not orphan.was_adopted]
 
-    def ended(self) -> CancelledEnd:
+    def outcome(self) -> CancelledEnd:
         """What is known to be wrong first, then what could not be learned."""
         left = len(self.left_orphans)
-        if self.interrupted is not None:
-            return self.interrupted
         if self.books is not None:
             return ExitCode.MISMATCH, self.books
         if left or self.missing:
@@ -113,11 +139,8 @@ class ReconcileReport:
             return ExitCode.ERROR, f"not everything could be audited: {self.unread[0]}"
         return ExitCode.DONE, "the ledger and the provider agree"
 
-    def as_json(self) -> dict[str, object]:
-        code, reason = self.ended()
+    def findings(self) -> dict[str, object]:
         return {
-            "exit": int(code),
-            "reason": reason,
             "unknown": {"found": self.found, "absent": self.absent, "left": self.unknown},
             "running": self.running,
             "settled": {
@@ -158,7 +181,6 @@ class ReconcileReport:
             ],
             "unaudited": {"predictions": self.unaudited, "reasons": self.unread},
             "cost_usd": _costs(self.totals),
-            "seconds": round(self.seconds, 3),
         }
 
 
@@ -180,10 +202,9 @@ def _undecided_json(one: Undecided) -> dict[str, object]:
 
 
 @dataclass(slots=True)
-class RepairReport:
+class RepairReport(MaintenanceReport):
     """What `repair` found and did."""
 
-    interrupted: CancelledEnd | None = None
     checked: int = 0
     missing: list[str] = field(default_factory=list)
     """Paths, relative to the dataset."""
@@ -199,15 +220,12 @@ class RepairReport:
     """Files in `images/` that the ledger does not name; left alone."""
     sidecars: int = 0
     """Written anew."""
-    seconds: float = 0.0
 
     @property
     def broken(self) -> int:
         return len(self.missing) + len(self.corrupt) + len(self.refused)
 
-    def ended(self) -> CancelledEnd:
-        if self.interrupted is not None:
-            return self.interrupted
+    def outcome(self) -> CancelledEnd:
         if self.no_key:
             return ExitCode.NO_KEY, f"no API key to fetch {_images(self.unfetched)} with"
         if self.unfetched:
@@ -217,11 +235,8 @@ class RepairReport:
             return ExitCode.DONE, f"{found}, {self.fetched:,} fetched: every file is whole now"
         return ExitCode.DONE, "every file is whole"
 
-    def as_json(self) -> dict[str, object]:
-        code, reason = self.ended()
+    def findings(self) -> dict[str, object]:
         return {
-            "exit": int(code),
-            "reason": reason,
             "files": {
                 "checked": self.checked,
                 "missing": len(self.missing),
@@ -232,15 +247,13 @@ class RepairReport:
             "images": {"fetched": self.fetched, "left": self.unfetched},
             "sidecars": {"written": self.sidecars},
             "strays": {"files": len(self.strays), "paths": self.strays[:_NAMED]},
-            "seconds": round(self.seconds, 3),
         }
 
 
 @dataclass(slots=True)
-class CancelReport:
+class CancelReport(MaintenanceReport):
     """What `cancel` asked for and what came of it."""
 
-    interrupted: CancelledEnd | None = None
     asked: int = 0
     refused: list[str] = field(default_factory=list)
     """Why some could not be asked for."""
@@ -256,11 +269,8 @@ class CancelReport:
     unfetched: int = 0
     no_key: bool = False
     totals: Totals | None = None
-    seconds: float = 0.0
 
-    def ended(self) -> CancelledEnd:
-        if self.interrupted is not None:
-            return self.interrupted
+    def outcome(self) -> CancelledEnd:
         if self.no_key:
             return ExitCode.NO_KEY, "predictions run that no key may ask about"
         if self.unknown:
@@ -269,11 +279,8 @@ class CancelReport:
             return ExitCode.STOPPED, f"{self.running} predictions still run; cancel again later"
         return ExitCode.DONE, "nothing runs any more"
 
-    def as_json(self) -> dict[str, object]:
-        code, reason = self.ended()
+    def findings(self) -> dict[str, object]:
         return {
-            "exit": int(code),
-            "reason": reason,
             "asked": self.asked,
             "spared": self.spared,
             "not_asked": self.refused,
@@ -286,15 +293,13 @@ class CancelReport:
             },
             "images": {"fetched": self.fetched, "left": self.unfetched},
             "cost_usd": _costs(self.totals),
-            "seconds": round(self.seconds, 3),
         }
 
 
 @dataclass(slots=True)
-class PruneReport:
+class PruneReport(MaintenanceReport):
     """What `uploads prune` deleted."""
 
-    interrupted: CancelledEnd | None = None
     deleted: int = 0
     deleted_bytes: int = 0
     kept: int = 0
@@ -302,21 +307,15 @@ class PruneReport:
     refused: list[str] = field(default_factory=list)
     """Why an upload is still there."""
     no_key: bool = False
-    seconds: float = 0.0
 
-    def ended(self) -> CancelledEnd:
-        if self.interrupted is not None:
-            return self.interrupted
+    def outcome(self) -> CancelledEnd:
         if self.refused:
             code = ExitCode.NO_KEY if self.no_key else ExitCode.ERROR
             return code, f"{len(self.refused)} uploads could not be deleted: {self.refused[0]}"
         return ExitCode.DONE, "no upload is left that no job needs"
 
-    def as_json(self) -> dict[str, object]:
-        code, reason = self.ended()
+    def findings(self) -> dict[str, object]:
         return {
-            "exit": int(code),
-            "reason": reason,
             "uploads": {
                 "deleted": self.deleted,
                 "deleted_bytes": self.deleted_bytes,
@@ -324,7 +323,6 @@ class PruneReport:
                 "left": len(self.refused),
             },
             "reasons": self.refused[:_NAMED],
-            "seconds": round(self.seconds, 3),
         }
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -28,7 +28,7 @@ from fluxbatch.infra.runtime import Runtime, real_runtime
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.queries.audit import KnownPrediction, latest_run, predictions_after
-from fluxbatch.maintenance.reports import CancelledEnd
+from fluxbatch.maintenance.reports import CancelledEnd, MaintenanceReport
 from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.context import TrackedPrediction, WorkerContext
 
@@ -76,14 +76,6 @@ async def follow_live(
             )
             following.cancel_scope.deadline = anyio.current_time() + patience_s
     return following.cancel_scope.cancelled_caught or stop.code is not None
-
-
-class MaintenanceReport(Protocol):
-    """The part of a report that all verbs share, beside their own findings."""
-
-    interrupted: CancelledEnd | None
-    """Why the work was cut short; None where it was not."""
-    seconds: float
 
 
 _R = TypeVar("_R", bound=MaintenanceReport)
