@@ -18,15 +18,18 @@ _USUAL_ANSWERS = 5
 """A create that takes so many times the usual is not waited for any longer."""
 _LEAST_PART = 1 / 15
 """Of `provider.timeout`: 2 s of 30."""
+_FAR_BEHIND = 10.0
+"""Creates one at a time that would use less than a tenth of what the limits allow leave side by
+side: by then nobody counts on finding a lost one by its time."""
 _LEAST_SEEN = 20
 """Creates before their times tell anything."""
 
 
 class LanePace:
-    """Whether one create at a time can use what a lane's limits allow.
+    """Whether creates of a lane can leave one at a time without costing most of its throughput.
 
-    It can where creates follow each other as fast as the window lets them, or as fast as
-    slots become free.
+    They can where they follow each other about as fast as the window lets them, or as slots
+    become free.
     """
 
     def __init__(self, creates_per_s: float, slots: int) -> None:
@@ -45,8 +48,9 @@ class LanePace:
         self._holds.append(held_s)
         if min(len(self._holds), len(self._turnarounds)) >= _LEAST_SEEN:
             turnaround_s = median(self._turnarounds)
-            fills_window = turnaround_s * self._creates_per_s <= 1.0
-            self.one_keeps_up = fills_window or turnaround_s * self._slots <= median(self._holds)
+            fills_window = turnaround_s * self._creates_per_s <= _FAR_BEHIND
+            fills_slots = turnaround_s * self._slots <= _FAR_BEHIND * median(self._holds)
+            self.one_keeps_up = fills_window or fills_slots
 
 
 class SerialCreates:

@@ -35,6 +35,8 @@ def _why_not_json(line: bytes, exc: ValueError) -> str:
         line.decode()
     except UnicodeDecodeError:
         return NOT_UTF8
+    if "recursion limit" in str(exc):
+        return "the line is nested too deep to be an object of inputs"
     return f"the line is not JSON: {str(exc).replace(' at line 1 column', ' at column')}"
 
 

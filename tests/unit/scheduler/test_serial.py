@@ -98,10 +98,11 @@ def _paced(*, creates_per_s: float, slots: int, answer_s: float, held_s: float) 
         (100 / 60, 10, 0.1, 10.0, True),  # the card's limits
         (1e4, 10, 0.1, 10.0, True),  # no limit of creates, and slots that are free once a second
         (100 / 60, 500, 0.1, 1.0, True),  # many slots, and a window that is full before they are
-        (1e4, 500, 0.1, 10.0, False),
+        (1e4, 500, 0.1, 10.0, True),  # half as fast as the slots allow
+        (1e4, 500, 0.1, 1.0, False),
     ],
 )
-def test_one_at_a_time_is_kept_where_it_uses_what_the_limits_allow(
+def test_one_at_a_time_is_kept_unless_it_uses_next_to_nothing_of_what_the_limits_allow(
     creates_per_s: float, slots: int, answer_s: float, held_s: float, *, keeps_up: bool
 ) -> None:
     pace = _paced(creates_per_s=creates_per_s, slots=slots, answer_s=answer_s, held_s=held_s)
