@@ -108,6 +108,7 @@ class Plan:
             "cost_usd": as_usd(self.cost) if self.cost is not None else None,
             "seconds": round(self.seconds, 3),
             "binding_limit": self.binding_limit,
+            "notes": list(self.split_notes),
         }
 
 

@@ -7,6 +7,7 @@ know them. A simulation implements `Transport` and runs the whole client without
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ BeforeSend = Callable[[], None]
 
 _MAX_ANSWER_BYTES = 10_000_000
 _CONNECT_S = 10.0
+_LARGE_BYTES = 2**19
 _JSON_BEGINS = (b"{", b"[")
 
 
@@ -167,7 +169,7 @@ class AiohttpTransport:
                 target,
                 params=request.query or None,
                 headers=request.headers,
-                data=request.body,
+                data=_payload(request.body),
                 allow_redirects=False,
                 proxy=proxy,
                 timeout=_client_timeout(total_s),
@@ -238,6 +240,11 @@ def _as_json(body: bytes) -> bytes:
             if reading.lstrip()[:1] in _JSON_BEGINS:
                 return reading
     return body
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body is written in pieces, which let other tasks have their turn."""
+    return io.BytesIO(body) if body is not None and len(body) >= _LARGE_BYTES else body
 
 
 @lru_cache(maxsize=16)

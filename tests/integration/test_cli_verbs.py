@@ -69,6 +69,7 @@ def test_a_plan_spends_nothing_and_needs_no_key(tmp_path: Path) -> None:
         "cost_usd": "3.75",
         "seconds": 150.0,
         "binding_limit": "slots",
+        "notes": [],
     }
     assert "bound by 10 slots" in read.out
     assert "$1.00 per run: pays for 40 jobs" in read.out
@@ -293,3 +294,33 @@ def test_a_folder_of_other_things_is_named_before_a_dataset_is_made_in_it(
     assert "is no dataset yet and has other files ('notes.txt')" in first.err
     assert "no dataset" not in again.err
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_prompt_of_a_megabyte_is_cut_where_people_read_and_whole_in_json(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    prompt = "a very long story " * 60_000
+    manifest, out = tmp_path / "m.jsonl", tmp_path / "d"
+    row = {"prompt": prompt, "control_image": "https://photos.invalid/a.jpg", "split": "dev-test"}
+    manifest.write_text(json.dumps(row) + "\n")
+
+    planned = fluxbatch("plan", manifest, "--base-url", emulator.base_url)
+    ended = fluxbatch("run", manifest, "--out", out, "--base-url", emulator.base_url)
+    assert (planned.code, ended.code) == (0, 0), ended.err
+    for verb in ("show", "why"):
+        told = fluxbatch(verb, out, "#1")
+        assert (told.code, len(told.out) < 6_000) == (0, True), told.err
+    (image,) = (out / "images").glob("*.webp")
+    told = fluxbatch("show", image)
+    assert (told.code, len(told.out) < 6_000) == (0, True), told.err
+
+    assert f"({len(prompt):,} characters)" in planned.out
+    assert fluxbatch("show", out, "#1", "--json").object["input"]["prompt"] == prompt
+
+
+def test_what_no_export_could_take_is_in_the_plan_s_object(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    row = {"prompt": "x", "control_image": "https://photos.invalid/a.jpg", "split": "dev-test"}
+    manifest.write_text(json.dumps(row) + "\n")
+    (note,) = fluxbatch("plan", manifest, "--json").object["notes"]
+    assert "dev-test" in note

@@ -9,9 +9,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fluxbatch.cli.render.text import label_line, local_time
+from fluxbatch.cli.render.text import cut, label_line, local_time
 from fluxbatch.domain.formatting import size
 from fluxbatch.sink.image_facts import ImageFacts
+
+_CHARS_SHOWN = 2_000
+"""Of an input; `--json` has all of it."""
 
 
 def facts_lines(image: ImageFacts) -> Iterator[str]:
@@ -72,4 +75,5 @@ def _whole_number(value: object) -> int | None:
 
 def _text(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = cut(text, _CHARS_SHOWN)
     return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.errors import bad_row_json, bad_row_lines
-from fluxbatch.cli.render.text import count, overview_line
+from fluxbatch.cli.render.text import count, cut, overview_line
 from fluxbatch.config.settings import Settings
 from fluxbatch.domain.formatting import dollars, duration, size
 from fluxbatch.errors import ExitCode
@@ -69,11 +69,9 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
 
 
 def _cut(given: Mapping[str, Any]) -> dict[str, Any]:
-    """*given* with long texts cut: a prompt may have a megabyte, and a screen has not."""
+    """*given* with long texts cut."""
     return {
-        name: f"{value[:_CHARS_SHOWN]}… ({len(value):,} characters)"
-        if isinstance(value, str) and len(value) > 2 * _CHARS_SHOWN
-        else value
+        name: cut(value, _CHARS_SHOWN) if isinstance(value, str) else value
         for name, value in given.items()
     }
 

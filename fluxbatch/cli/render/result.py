@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxbatch.cli.render.text import FAILURES, count, label_line, local_time
+from fluxbatch.cli.render.text import FAILURES, count, cut, label_line, local_time
 from fluxbatch.dataset.find_job import JobRef
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
@@ -31,6 +31,8 @@ from fluxbatch.ledger.queries.job_history import (
 from fluxbatch.sink import Images
 
 _ROWS_SHOWN = 5
+_CHARS_SHOWN = 2_000
+"""Of an input; `--json` has all of it."""
 _CONTROL = "control_image"
 
 
@@ -166,7 +168,8 @@ def _output_lines(shown: ResultView, output: OutputEntry) -> Iterator[str]:
 
 
 def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return cut(text, _CHARS_SHOWN)
 
 
 def _url(text: str) -> str:

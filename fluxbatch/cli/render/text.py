@@ -35,6 +35,11 @@ QUALITY: Mapping[Quality, str] = {
 """What is noticed about an image."""
 
 
+def cut(text: str, most: int) -> str:
+    """*text*, or its first *most* characters and how long it is: a prompt may have a megabyte."""
+    return text if len(text) <= 2 * most else f"{text[:most]}… ({len(text):,} characters)"
+
+
 def about(seconds: float) -> str:
     """An estimate, as coarse as it is: `10 s`, `3 min`, `1 h 20 min`."""
     if seconds < 60:

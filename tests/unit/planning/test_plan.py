@@ -285,4 +285,5 @@ def test_the_json_has_exactly_the_pinned_shape(tmp_path: Path) -> None:
         "cost_usd": "0.025",
         "seconds": 10.0,
         "binding_limit": "none",
+        "notes": [],
     }
