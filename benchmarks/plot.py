@@ -114,6 +114,14 @@ _CHARTS: Mapping[str, _Bars | _Curve] = {
             "of_import_typer": ("times `import typer`", Goal(3, "at most 3")),
         },
     ),
+    "million": _Bars(
+        "Commands on a ledger of a million done jobs",
+        {
+            "seconds": ("seconds, less is better", None),
+            "max_rss_mb": ("the most memory, MB", None),
+            "rows_per_s": ("rows a second", Goal(40_000, "goal 40,000")),
+        },
+    ),
     "poll_frontier": _Curve(
         "Polls a job against the slot time used, durations lognormal(10 s, 0.15)",
         "polls_per_job",
