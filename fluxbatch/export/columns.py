@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fluxbatch.domain.money import as_usd
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput
@@ -65,8 +65,6 @@ it. `sha256` is of the bytes as the provider delivered them, `file_sha256` of th
 INVALID = "invalid"
 """The status and the error class of a row that cannot become a job."""
 
-_OUT_OF_JSON = ("prompt", "input", "meta", "axes", "quality")
-"""Half a surrogate pair is legal in JSON, and in nothing that is written here."""
 _FORMATS = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -91,8 +89,7 @@ class Control:
         return f"{self.sha256[:16]}.{self.ending}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """A record and the files that belong to it."""
 
     record: ExportRecord
@@ -113,64 +110,73 @@ def samples_of(row: RowResult) -> Iterator[Sample]:
 
 
 def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
-    known: ExportRecord = {
+    """All in the order of `COLUMNS`."""
+    made, given = output or _NO_OUTPUT, row.input
+    return {
+        "key": None,
         "row": row.number,
         "line": row.line or None,
         "id": row.user_id,
+        "split": None,
         "status": row.state.value if row.state is not None else INVALID,
-        "error_class": row.failure.value if row.failure is not None else None,
+        "error_class": _error_class(row),
         "error_message": row.reason,
-        "prompt": row.input.get("prompt"),
-        "seed": row.input.get("seed"),
+        "prompt": _whole(given.get("prompt")),
+        "seed": made.seed if output is not None else given.get("seed"),
         "model": row.model,
-        "input": row.input,
+        "input": _whole(given),
         "job_id": row.job_id.hex() if row.job_id is not None else None,
         "repeat_index": row.repeat,
+        "output_index": made.number,
+        "edition": made.edition,
+        "file_name": made.path,
+        "control_file_name": None,
+        "sha256": made.sha256,
+        "file_sha256": made.file_sha256,
+        "bytes": made.bytes,
+        "width": made.width,
+        "height": made.height,
+        "format": _FORMATS.get(made.mime),
+        "dhash": made.dhash,
+        "quality": _whole(made.quality),
         "control_sha256": row.control_sha256,
+        "prediction_id": made.prediction_id,
+        "attempt": made.attempt,
+        "run_id": made.run_id,
+        "submitted_at": made.submitted_at,
+        "generated_at": made.generated_at,
+        "stored_at": made.stored_at,
+        "run_seconds": made.run_time_s,
         "cost_usd": as_usd(row.cost),
         "cost_is_estimated": row.cost_is_estimated,
-        "meta": row.meta,
-        "axes": row.axes,
-        "quality": {},
+        "meta": _whole(row.meta),
+        "axes": _whole(row.axes),
     }
+
+
+_NO_OUTPUT: Any = StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
+
+
+def _error_class(row: RowResult) -> str | None:
     if row.state is None:
-        known["error_class"] = INVALID
-    if output is not None:
-        known |= _of_output(output)
-    for name in _OUT_OF_JSON:
-        known[name] = _whole(known[name])
-    return {name: known.get(name) for name in COLUMNS}
-
-
-def _of_output(output: StoredOutput) -> ExportRecord:
-    return {
-        "seed": output.seed,
-        "output_index": output.number,
-        "edition": output.edition,
-        "file_name": output.path,
-        "sha256": output.sha256,
-        "file_sha256": output.file_sha256,
-        "bytes": output.bytes,
-        "width": output.width,
-        "height": output.height,
-        "format": _FORMATS.get(output.mime),
-        "dhash": output.dhash,
-        "quality": output.quality,
-        "prediction_id": output.prediction_id,
-        "attempt": output.attempt,
-        "run_id": output.run_id,
-        "submitted_at": output.submitted_at,
-        "generated_at": output.generated_at,
-        "stored_at": output.stored_at,
-        "run_seconds": output.run_time_s,
-    }
+        return INVALID
+    return row.failure.value if row.failure is not None else None
 
 
 def _whole(value: Any) -> Any:
+    """Half a surrogate pair is legal in JSON, and in nothing that is written here."""
+    if not value:
+        return value
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
+        if all(map(_is_plain, value.values())) and "".join(value).isascii():
+            return value
         return {_whole(name): _whole(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_whole(item) for item in value]
     return value
+
+
+def _is_plain(value: object) -> bool:
+    return value.isascii() if isinstance(value, str) else not isinstance(value, (dict, list))

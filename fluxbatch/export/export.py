@@ -21,7 +21,7 @@ from fluxbatch.export.columns import ExportRecord, Sample, samples_of
 from fluxbatch.export.dataset_card import NAME, Contents, card
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.export.formats import open_format
-from fluxbatch.export.formats.base import ExportFormat, Spool, Stem
+from fluxbatch.export.formats.base import ExportFormat, Spool, Stem, open_spool
 from fluxbatch.export.formats.jsonl import line_of
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, OutputDir, explained, held_place, mark_of
@@ -284,7 +284,7 @@ class _Shards:
             number = self._numbers.get(split, -1) + 1
             self._numbers[split] = number
             stem = Stem(split, number)
-            spool = Spool(self._place.spool(str(stem)), stem, self._made.identity)
+            spool = open_spool(self._made, self._place.spool(str(stem)), stem)
             self._open[split] = spool
         return spool
 
@@ -296,7 +296,7 @@ class _Shards:
             self._done.kept += 1
         else:
             with self._place.draft() as draft:
-                self._made.write(spool.read(), draft, stem)
+                spool.write_shard(self._made, draft)
                 content = {"made_of": spool.made_of, "samples": spool.samples}
                 self._place.commit(draft, mark, content)
             self._done.written += 1

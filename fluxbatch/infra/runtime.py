@@ -77,7 +77,7 @@ def loop_options() -> dict[str, Any]:
 
 @contextmanager
 def process_of_its_own() -> Iterator[None]:
-    """For a process that works on one run: what is imported by now is not looked through by the
+    """For a process that works on one thing: what is imported by now is not looked through by the
     garbage collector again and again, and what comes is looked through less often.
 
     A tenth of a job's CPU time went there. Not for a process that is somebody else's.

@@ -62,20 +62,21 @@ def export_command(
     from fluxbatch.dataset.folder import Folder
     from fluxbatch.export.export import ExportRequest, write_export
     from fluxbatch.export.filter import EVERYTHING, parse_filter
+    from fluxbatch.infra.runtime import process_of_its_own
 
-    done = write_export(
-        ExportRequest(
-            folder=Folder(folder),
-            format=str(form),
-            to=to,
-            where=parse_filter(where) if where else EVERYTHING,
-            splits=split or (),
-            shard_size=shard_size,
-            include_failed=include_failed,
-            embed_images=embed_images,
-            license=license_id,
-        )
+    request = ExportRequest(
+        folder=Folder(folder),
+        format=str(form),
+        to=to,
+        where=parse_filter(where) if where else EVERYTHING,
+        splits=split or (),
+        shard_size=shard_size,
+        include_failed=include_failed,
+        embed_images=embed_images,
+        license=license_id,
     )
+    with process_of_its_own():
+        done = write_export(request)
     for line in export_lines(done):
         console.info(line)
     if as_json:

@@ -29,13 +29,15 @@ def report_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.text import count
     from fluxbatch.dataset.folder import Folder
+    from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.report import ReportDir, write_report
 
     dataset = Folder(folder)
     with dataset.reader():
         pass  # no dataset, no folder
     place = ReportDir.of(dataset, to)
-    written = write_report(place, most=most)
+    with process_of_its_own():
+        written = write_report(place, most=most)
     made = count(written.thumbs_made, "new thumbnail")
     console.info(f"{count(written.images, 'image')}, {made}")
     if written.left_out:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Final
 
-from fluxbatch.export.columns import ExportRecord, Sample
-from fluxbatch.export.formats.base import Stem
+from fluxbatch.export.columns import ExportRecord
+from fluxbatch.export.formats.base import LineFormat, Stem
 from fluxbatch.export.images import SampleImages
-from fluxbatch.export.output_dir import Draft, mark_of
+from fluxbatch.export.output_dir import mark_of
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -21,7 +20,7 @@ def line_of(record: ExportRecord) -> bytes:
     return (_encode(record).translate(_LINE_ENDS) + "\n").encode()
 
 
-class Jsonl:
+class Jsonl(LineFormat):
     """Money is a decimal text, an absent value is null."""
 
     name: Final = "jsonl"
@@ -32,6 +31,7 @@ class Jsonl:
     needs_image: Final = False
     patterns: Final = ("*-??????.jsonl", ".fluxbatch/*-??????.json")
     data_files: Final = "SPLIT-*.jsonl"
+    heading: Final = b""
 
     def __init__(self, images: SampleImages | None = None, *, embed: bool = False) -> None:
         """Of text alone: it needs neither."""
@@ -39,7 +39,5 @@ class Jsonl:
     def mark(self, stem: Stem) -> str:
         return mark_of(str(stem))
 
-    def write(self, samples: Iterable[Sample], draft: Draft, stem: Stem) -> None:
-        with draft.open(f"{stem}.jsonl") as file:
-            for sample in samples:
-                file.write(line_of(sample.record))
+    def line(self, record: ExportRecord) -> bytes:
+        return line_of(record)

@@ -8,9 +8,9 @@ differs from row to row. Source: docs/design/decisions.md "Results Parquet".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from operator import itemgetter
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
@@ -74,15 +74,16 @@ class Table:
             file, self._schema, compression="zstd", compression_level=3, version="2.6"
         )
         self._group_rows = _GROUP_IMAGES if embed else _GROUP_ROWS
-        self._rows: list[dict[str, Any]] = []
+        self._images: list[Mapping[str, Mapping[str, Any] | None]] = []
+        self._records: list[tuple[Any, ...]] = []
         self._bytes = 0
 
     def add(self, record: ExportRecord, images: Mapping[str, Mapping[str, Any] | None]) -> None:
         """A row; *images* are the values of the image columns."""
-        row = {name: _value(kind, record[name]) for name, kind in COLUMNS.items()}
-        self._rows.append({**images, **row})
+        self._records.append(_in_order(record))
+        self._images.append(images)
         self._bytes += sum(len(image["bytes"]) for image in images.values() if image)
-        if len(self._rows) >= self._group_rows or self._bytes >= _GROUP_BYTES:
+        if len(self._records) >= self._group_rows or self._bytes >= _GROUP_BYTES:
             self._flush()
 
     def __enter__(self) -> Self:
@@ -95,15 +96,27 @@ class Table:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._rows and error is None:
+            if self._records and error is None:
                 self._flush()
         finally:
             self._writer.close()  # while its file is open: it would try again when collected
 
     def _flush(self) -> None:
-        table = self._pa.Table.from_pylist(self._rows, schema=self._schema)
-        self._writer.write_table(table, row_group_size=len(self._rows))
-        self._rows, self._bytes = [], 0
+        """One group, made column by column: value by value takes twice the time."""
+        pa, kinds = self._pa, dict(COLUMNS)
+        types = {field.name: field.type for field in self._schema}
+        arrays = [
+            pa.array([images[name] for images in self._images], type=types[name])
+            for name in self._schema.names
+            if name not in kinds
+        ]
+        for (name, kind), values in zip(
+            kinds.items(), zip(*self._records, strict=True), strict=True
+        ):
+            arrays.append(_array(pa, kind, values, types[name]))
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        self._writer.write_table(table, row_group_size=len(table))
+        self._records, self._images, self._bytes = [], [], 0
 
 
 def write_table(file: IO[bytes], records: Iterable[ExportRecord]) -> None:
@@ -187,17 +200,24 @@ def _features() -> dict[str, Any]:
     return {**pictures, **values}
 
 
-def _value(kind: ColumnType, value: Any) -> Any:
-    if value is None:
-        return None
+def _array(pa: Any, kind: ColumnType, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     match kind:
         case "nested":
-            return _encode(value)
+            texts = [
+                None if value is None else _encode(value) if value else str(value)
+                for value in values
+            ]
+            return pa.array(texts, type=type_)
         case "money":
-            return Decimal(value)
+            return pa.array(values, type=pa.string()).cast(type_)
         case "moment":
-            return datetime.fromisoformat(value).astimezone(UTC)
-        case "text":
-            return str(value)
+            return pa.array([value and _moment(value) for value in values], type=type_)
         case _:
-            return value
+            return pa.array(values, type=type_)
+
+
+_in_order = itemgetter(*COLUMNS)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

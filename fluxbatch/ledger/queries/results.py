@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, func, select
 
@@ -24,8 +25,7 @@ _r, _j, _p, _o = schema.rows.c, schema.jobs.c, schema.predictions.c, schema.outp
 _PAGE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOutput:
+class StoredOutput(NamedTuple):
     """An image on disk."""
 
     path: str
@@ -55,8 +55,7 @@ class StoredOutput:
     """The provider's own figure."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
+class RowResult(NamedTuple):
     """One row, its job and the images there are of it."""
 
     number: int
@@ -131,52 +130,60 @@ def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
     while True:
         place = {"manifest_seq": manifest_seq, "after": after, "most": _PAGE}
         records = db.run(_PAGES, place)
-        for number, of_row in groupby(records, key=lambda record: record[0]):
+        for number, of_row in groupby(records, key=_FIRST):
             yield _result(list(of_row))
             after = int(number)
         if not records:
             return
 
 
+def _parsed(text: str | None) -> Any:
+    return json.loads(text) if text else {}
+
+
+_FIRST = itemgetter(0)
+_STATES: Mapping[str, JobState] = {state.value: state for state in JobState}
 _ROW_COLUMNS = 17
 
 
 def _result(records: list[tuple[Any, ...]]) -> RowResult:
-    number, line, user_id, error, meta, axes, job, state, failure, reason = records[0][:10]
-    model, given, cost, estimated, repeat, control_sha256, control_path = records[0][
-        10:_ROW_COLUMNS
-    ]
+    (
+        number, line, user_id, error, meta, axes, job, state, failure, reason, model, given, cost,
+        estimated, repeat, control_sha256, control_path, *_,
+    ) = records[0]  # fmt: skip
     return RowResult(
-        number=number,
-        line=line,
-        user_id=user_id,
-        state=JobState(state) if state is not None else None,
-        failure=FailureClass(failure) if failure is not None else None,
-        reason=error or reason,
-        job_id=JobId(bytes(job)) if job is not None else None,
-        model=model,
-        input=json.loads(given) if given else {},
-        meta=json.loads(meta) if meta else {},
-        axes=json.loads(axes) if axes else {},
-        cost=Micros(int(cost)),
-        cost_is_estimated=bool(estimated),
-        repeat=repeat or 0,
-        control_sha256=control_sha256,
-        control_path=control_path,
-        outputs=tuple(_outputs([record[_ROW_COLUMNS:] for record in records])),
+        number,
+        line,
+        user_id,
+        _STATES[state] if state is not None else None,
+        FailureClass(failure) if failure is not None else None,
+        error or reason,
+        JobId(bytes(job)) if job is not None else None,
+        model,
+        _parsed(given),
+        _parsed(meta),
+        _parsed(axes),
+        Micros(int(cost)),
+        bool(estimated),
+        repeat or 0,
+        control_sha256,
+        control_path,
+        tuple(_outputs([record[_ROW_COLUMNS:] for record in records])),
     )
 
 
 def _outputs(records: list[tuple[Any, ...]]) -> Iterator[StoredOutput]:
-    stored = [record for record in records if record[0] is not None]
-    for edition, (_, of_one) in enumerate(groupby(stored, key=lambda record: record[0])):
-        for _, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in of_one:
-            path, sha256, size, mime, width, height, made, seed, number, attempt, run_id = plain
-            yield StoredOutput(
-                path, sha256, size, mime, width, height, made, seed, number, edition, attempt,
-                run_id, file_sha256 or sha256, dhash, json.loads(quality) if quality else {},
-                begun, ended, stored_at, None if run_us is None else run_us / 1_000_000,
-            )  # fmt: skip
+    edition, last = -1, None
+    for made_by, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in records:
+        if made_by is None:
+            continue
+        edition, last = edition + (made_by != last), made_by
+        path, sha256, size, mime, width, height, made, seed, number, attempt, run_id = plain
+        yield StoredOutput(
+            path, sha256, size, mime, width, height, made, seed, number, edition, attempt,
+            run_id, file_sha256 or sha256, dhash, [] if quality == "[]" else _parsed(quality),
+            begun, ended, stored_at, None if run_us is None else run_us / 1_000_000,
+        )  # fmt: skip
 
 
 _STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")))
