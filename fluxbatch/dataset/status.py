@@ -96,7 +96,8 @@ class DatasetStatus:
 def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
     """Everything there is to say about *folder* now."""
     manifest = runs_and_failures.latest_manifest(db)
-    runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN)
+    money = totals.money_lines(db)
+    runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN, money)
     seq = manifest.seq if manifest is not None else 0
     jobs = totals.JobCounts({}, 0, 0, 0)
     if manifest is not None:
@@ -106,7 +107,7 @@ def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
         images_at=open_images(folder, db).address,
         manifest=manifest,
         jobs=jobs,
-        totals=totals.totals(db),
+        totals=totals.totals(db, money),
         runs=tuple(runs),
         balances=tuple(runs_and_failures.latest_balances(db, runs[0].run_id)) if runs else (),
         failures=tuple(_failures(db, seq)),

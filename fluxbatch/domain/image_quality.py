@@ -44,12 +44,12 @@ class _Colours:
         )
         for cell in product(*sides):
             for others, number in self._cells.get(cell, ()):
-                if _are_near(colours, others):
+                if are_near(colours, others):
                     return number
         return None
 
 
-def _are_near(one: bytes, other: bytes) -> bool:
+def are_near(one: bytes, other: bytes) -> bool:
     for mine, theirs in zip(one, other, strict=True):  # a generator in all() takes three times this
         if not -MOST_COLOUR <= mine - theirs <= MOST_COLOUR:
             return False

@@ -26,6 +26,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import claim_images
 from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
 from fluxbatch.domain.job import JobState
+from fluxbatch.engine.image_comparison import compare_as_they_come, compare_the_rest
 from fluxbatch.engine.lane_files import lane_files
 from fluxbatch.engine.leaving import leaving
 from fluxbatch.engine.manifest_import import ManifestImporter
@@ -140,6 +141,7 @@ async def _run(
         summary = await session.reader.summary()
         end = EndRun(runtime.clock.now(), run.seq, summary.exit_code, summary.reason)
         await runtime.to_thread(lambda: commit(db, end))
+        await runtime.to_thread(partial(compare_the_rest, db))
         await runtime.to_thread(partial(budgets.audit, db))
     events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
     return summary
@@ -201,6 +203,7 @@ async def serve(
             for account, journal in context.journals.items():
                 service.start_soon(journal.run, name=f"journal-{account}")
             service.start_soon(session.resolver.run, name="reconciler")
+            service.start_soon(compare_as_they_come, context.ledger, name="comparison")
             await service.start(session.others.run, name="other-slots")
             work = anyio.CancelScope()
             if ends_at is not None:

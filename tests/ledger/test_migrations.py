@@ -29,12 +29,22 @@ from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.image_location import KeepImagesAt, image_store
 from fluxbatch.ledger.operations.model_descriptions import find_model
+from fluxbatch.ledger.operations.resemblance import CompareImages
+from fluxbatch.ledger.queries.quality_notes import noted_outputs
 from fluxbatch.ledger.writer import commit
-from tests.ledger.support import all_rows, assert_agrees, fetch
+from tests.ledger.support import Books, all_rows, assert_agrees, fetch
 
 VERSION_1 = Path(__file__).parent / "version_1"
-_NEW_COLUMNS = {"manifests": (None,)}
-_OLD_TABLES = [table for table in schema.metadata.sorted_tables if table.name != "models"]
+_NEW_COLUMNS = {"manifests": (None,), "outputs": (None,)}
+_NEW_TABLES = {"models", "fingerprint_keys"}
+_OLD_TABLES = [table for table in schema.metadata.sorted_tables if table.name not in _NEW_TABLES]
+_VERSION_4 = """
+    DROP TABLE fingerprint_keys; DROP INDEX outputs_unseen; DROP INDEX outputs_resembling;
+    DROP INDEX outputs_noted; DROP INDEX predictions_adopted;
+    ALTER TABLE outputs DROP COLUMN resembles;
+    UPDATE ledger_version SET version = 3; PRAGMA user_version = 3;
+"""
+"""From version 4 back to 3."""
 _Old = Callable[[], Database]
 
 
@@ -87,6 +97,7 @@ def test_a_ledger_of_version_1_is_migrated_and_keeps_every_row(
                 assert now == sorted(map(repr, kept))
         assert fetch(db, "SELECT version FROM ledger_version") == [(schema.SCHEMA_VERSION,)]
         assert all_rows(db, schema.models) == []
+        assert all_rows(db, schema.fingerprint_keys) == []
         assert db.version == schema.SCHEMA_VERSION
         budgets.audit(db)
         assert_agrees(db)
@@ -239,6 +250,7 @@ def test_a_ledger_of_version_2_learns_where_its_images_are(tmp_path: Path) -> No
     path = tmp_path / "ledger.sqlite"
     SqliteDatabase(path).close()
     with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_VERSION_4)
         connection.execute("ALTER TABLE ledger_version DROP COLUMN image_store")
         connection.execute("UPDATE ledger_version SET version = 2")
         connection.execute("PRAGMA user_version = 2")
@@ -250,3 +262,28 @@ def test_a_ledger_of_version_2_learns_where_its_images_are(tmp_path: Path) -> No
         assert image_store(db) is None
         commit(db, KeepImagesAt("s3://bucket/x"))
         assert image_store(db) == "s3://bucket/x"
+
+
+def test_a_ledger_of_version_3_has_its_images_compared(tmp_path: Path) -> None:
+    """
+    A reader of the old one, of the new one and of the compared one find the same near-duplicates.
+    """
+    path = tmp_path / "ledger.sqlite"
+    with closing(SqliteDatabase(path)) as db:
+        books = Books.opened(db, jobs=4)
+        for job_seq, dhash in enumerate(
+            ("00ff" * 4, "00ff" * 4, "ff00" * 4, "00ff" * 3 + "00fe"), 1
+        ):
+            books.store(books.generate(job_seq).outputs[0].output_seq, dhash=f"{dhash}-{'80' * 12}")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_VERSION_4)
+        connection.commit()
+
+    with closing(SqliteDatabase(path, read_only=True)) as reader:
+        before = noted_outputs(reader)
+    with closing(SqliteDatabase(path)) as db:
+        assert (path.parent / "ledger.sqlite.v3.bak").exists()
+        assert noted_outputs(db) == before
+        assert commit(db, CompareImages()) == 4
+        assert noted_outputs(db) == before
+    assert [(one.output_seq, one.twin) for one in before] == [(2, 1), (4, 1)]

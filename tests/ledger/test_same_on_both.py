@@ -18,6 +18,7 @@ from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.schema import metadata
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.model_descriptions import KeepModel, KeptModel
+from fluxbatch.ledger.operations.resemblance import CompareImages
 from fluxbatch.ledger.operations.retry import RefuseJob, Retry
 from fluxbatch.ledger.operations.uploads import (
     ForgetUpload,
@@ -43,7 +44,8 @@ def play(db: Database) -> None:
     books.do(RememberFiles((StoredFileHash("/a/photo.png", 1, 2**60, 3, "cd" * 32, "image/png"),)))
     books.manifest_seq = books.import_rows("m", rows)
     books.open_run("run-1")
-    books.store(books.generate(1).outputs[0].output_seq)
+    books.store(books.generate(1).outputs[0].output_seq, dhash=f"00ff00ff00ff00ff-{'80' * 12}")
+    books.do(CompareImages())
     books.lose(books.generate(2).outputs[0].output_seq)
     books.move(books.run_one(3), E.FAILED, failure=FailureClass.TIMEOUT, reason="slow", polls=3)
     books.move(books.run_one(3, price=Micros(10**11)), E.OVERDUE, request_id="r-9")

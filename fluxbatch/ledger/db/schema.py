@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -35,8 +35,10 @@ def _seq() -> Column[int]:
     return Column("seq", _Int, primary_key=True, autoincrement=True)
 
 
-def _refers(name: str, to: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, _Int, ForeignKey(to), nullable=nullable)
+def _refers(
+    name: str, to: str, *, nullable: bool = False, primary_key: bool = False
+) -> Column[int]:
+    return Column(name, _Int, ForeignKey(to), nullable=nullable, primary_key=primary_key)
 
 
 def _moment(name: str) -> tuple[Column[str], Column[int]]:
@@ -208,8 +210,19 @@ outputs = Table(
     Column("quality_json", Text),
     Column("reason", Text),
     Column("stored_at", Text),
+    # 0: like no other, 1: perhaps a near-duplicate or one's original; null: nobody has looked yet
+    Column("resembles", Integer),
     UniqueConstraint("prediction_seq", "number"),
 )
+
+fingerprint_keys = Table(
+    "fingerprint_keys",
+    metadata,
+    Column("key", _Int, primary_key=True, autoincrement=False),
+    _refers("output_seq", "outputs.seq", primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Where to look for an image that nearly equals another: `domain.fingerprint_keys`."""
 
 uploads = Table(
     "uploads",
@@ -309,6 +322,17 @@ Index(
 )
 Index("predictions_live", predictions.c.state, sqlite_where=_live, postgresql_where=_live)
 Index("outputs_wanted", outputs.c.seq, sqlite_where=_wanted, postgresql_where=_wanted)
+# Images are compared with others and looked at in their order, some time after they came.
+_unseen = text("state = 'stored' AND resembles IS NULL")
+_resembling = text("resembles = 1")
+_noted = text("quality_json != '[]'")
+_adopted = text("adopted IS NOT NULL")
+Index("outputs_unseen", outputs.c.seq, sqlite_where=_unseen, postgresql_where=_unseen)
+Index("outputs_resembling", outputs.c.seq, sqlite_where=_resembling, postgresql_where=_resembling)
+Index("outputs_noted", outputs.c.seq, sqlite_where=_noted, postgresql_where=_noted)
+Index(
+    "predictions_adopted", predictions.c.adopted, sqlite_where=_adopted, postgresql_where=_adopted
+)
 Index("outputs_of_job", outputs.c.job_seq)
 Index("rows_of_job", rows.c.job_seq)
 Index("history_of_job", history.c.job_seq)

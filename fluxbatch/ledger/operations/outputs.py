@@ -81,6 +81,7 @@ _STORE = Statement(
             dhash=bindparam("to_dhash"),
             quality_json=bindparam("to_quality"),
             stored_at=bindparam("to_stored_at"),
+            resembles=null(),  # `operations.resemblance` has not looked at this one yet
         )
     )
 )

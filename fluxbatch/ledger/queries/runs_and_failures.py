@@ -7,15 +7,14 @@ bounded or paged by the caller. Money is micro-dollars.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Select,
     and_,
     bindparam,
-    case,
     func,
     literal_column,
     or_,
@@ -28,6 +27,7 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
 from fluxbatch.ledger.db.timestamps import parse_utc
+from fluxbatch.ledger.queries.totals import NEVER_MADE, MoneyLine
 
 _m, _r, _j = schema.manifests.c, schema.rows.c, schema.jobs.c
 _o, _p, _u, _b = schema.outputs.c, schema.predictions.c, schema.runs.c, schema.budgets.c
@@ -82,33 +82,32 @@ class ListedRun:
     reserved: Micros
 
 
-def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(column), constant(0))
-
-
 _RUNS = Statement(
     lambda _: (
-        select(
-            _u.id, _u.started_at, _u.ended_at, _u.exit_code, _u.reason,
-            func.count(case((~one_of(_p.state, ("unsent", "refused", "absent")), constant(1)))),
-            _sum(_p.cost), _sum(_p.reserved),
-        )
-        .select_from(schema.runs.outerjoin(schema.predictions, _p.run_seq == _u.seq))
-        .group_by(_u.seq, _u.id, _u.started_at, _u.ended_at, _u.exit_code, _u.reason)
+        select(_u.seq, _u.id, _u.started_at, _u.ended_at, _u.exit_code, _u.reason)
         .order_by(_u.seq.desc())
-        .limit(bindparam("most")).offset(constant(0))
+        .limit(bindparam("most"))
+        .offset(constant(0))
     )
-)  # fmt: skip
+)
 
 
-def latest_runs(db: Database, most: int) -> list[ListedRun]:
-    """Newest first."""
+def latest_runs(db: Database, most: int, money: Sequence[MoneyLine]) -> list[ListedRun]:
+    """Newest first; *money* is what `money_lines` has just read."""
     return [
-        ListedRun(run_id, started, ended, code, reason, creates, Micros(spent), Micros(reserved))
-        for run_id, started, ended, code, reason, creates, spent, reserved in db.run(
-            _RUNS, {"most": most}
-        )
+        ListedRun(run_id, started, ended, code, reason, *_counted(money, seq))
+        for seq, run_id, started, ended, code, reason in db.run(_RUNS, {"most": most})
     ]
+
+
+def _counted(money: Sequence[MoneyLine], run_seq: int) -> tuple[int, Micros, Micros]:
+    """Creates, spent and reserved of a run."""
+    ours = [line for line in money if line.run_seq == run_seq]
+    return (
+        sum(line.predictions for line in ours if line.state not in NEVER_MADE),
+        Micros(sum(line.cost for line in ours)),
+        Micros(sum(line.reserved for line in ours)),
+    )
 
 
 _CAPS = Statement(
@@ -144,6 +143,7 @@ _REASONS = Statement(
     lambda _: (
         select(_j.failure, _j.reason, func.count())
         .where(
+            _j.state != constant(JobState.PENDING),  # the condition of the partial index
             _j.state == constant(JobState.FAILED),
             _j.listed_in == bindparam("manifest_seq"),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -141,7 +142,7 @@ class Totals:
 
 
 _BADLY = ("errored", "cancelled", "timed_out", "lost")
-_NEVER_MADE = ("unsent", "refused", "absent")
+NEVER_MADE = ("unsent", "refused", "absent")
 _GROUP = (_p.run_seq, _p.state, _p.estimated)  # an index has them in this order
 _MONEY = Statement(
     lambda _: select(
@@ -163,35 +164,48 @@ _IMAGES_OF_RUN = Statement(
 )
 
 
-def totals(db: Database) -> Totals:
-    """Of every prediction there is."""
-    return _totals(db.run(_MONEY), db.run(_IMAGES)[0])
+class MoneyLine(NamedTuple):
+    """The predictions of one run and state, estimated or settled, added up."""
+
+    run_seq: int
+    state: str
+    estimated: int
+    predictions: int
+    reserved: int
+    cost: int
+
+
+def money_lines(db: Database) -> list[MoneyLine]:
+    """All money there is: one pass over every prediction, the most that a status costs."""
+    return [
+        MoneyLine(run_seq, state, estimated, int(count), int(held), int(cost))
+        for run_seq, state, estimated, count, held, cost in db.run(_MONEY)
+    ]
+
+
+def totals(db: Database, money: Sequence[MoneyLine] | None = None) -> Totals:
+    """Of every prediction there is; *money* is what `money_lines` has just read, if anybody has."""
+    return _totals(money_lines(db) if money is None else money, db.run(_IMAGES)[0])
 
 
 def totals_of_run(db: Database, run_seq: int) -> tuple[Totals, Totals]:
     """Of the predictions of *run_seq*, and of all: the money in one pass over it."""
-    money = db.run(_MONEY)
+    money = money_lines(db)
     (images,) = db.run(_IMAGES_OF_RUN, {"run_seq": run_seq})
-    of_run = _totals([record for record in money if record[0] == run_seq], images)
+    of_run = _totals([line for line in money if line.run_seq == run_seq], images)
     return of_run, _totals(money, db.run(_IMAGES)[0])
 
 
-def _totals(money: Sequence[DbRow], images: DbRow) -> Totals:
-    creates = settled = estimated = reserved = on_failures = 0
-    for _, state, is_estimated, count, held, cost in money:
-        creates += int(count) * (state not in _NEVER_MADE)
-        settled += int(cost) * (not is_estimated)
-        estimated += int(cost) * is_estimated
-        reserved += int(held)
-        on_failures += int(cost) * (state in _BADLY)
+def _totals(money: Sequence[MoneyLine], images: DbRow) -> Totals:
+    made_nothing = [line for line in money if line.state in _BADLY]
     return Totals(
-        creates,
-        Micros(settled),
-        Micros(estimated),
-        Micros(reserved),
-        Micros(on_failures),
-        int(images[0]),
-        int(images[1]),
+        creates=sum(line.predictions for line in money if line.state not in NEVER_MADE),
+        settled=Micros(sum(line.cost for line in money if not line.estimated)),
+        estimated=Micros(sum(line.cost for line in money if line.estimated)),
+        reserved=Micros(sum(line.reserved for line in money)),
+        on_failures=Micros(sum(line.cost for line in made_nothing)),
+        images=int(images[0]),
+        image_bytes=int(images[1]),
     )
 
 
