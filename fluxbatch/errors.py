@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class ExitCode(IntEnum):
@@ -90,6 +90,16 @@ class ManifestError(ConfigError):
         self.message = message
         """Without the rows."""
         self.bad_rows = tuple(bad_rows)
+        self.source, self.invalid, self.rows = "", len(self.bad_rows), 0
+        """Of what, how many rows are bad, of how many; 0: nobody counted on."""
+
+    @classmethod
+    def of_rows(cls, source: str, invalid: int, rows: int, bad_rows: Sequence[BadRow]) -> Self:
+        """Some rows of *source*, read to the end; the others could be made without them."""
+        words = f"{invalid:,} of {rows:,} rows of {source} cannot become jobs; nothing was spent"
+        error = cls(words, bad_rows, may_skip=True)
+        error.source, error.invalid, error.rows = source, invalid, rows
+        return error
 
     def __str__(self) -> str:
         """The message and the first of the rows, for whoever prints no more than this."""

@@ -18,7 +18,7 @@ from typing import IO, Any, Self, Unpack, cast
 from anyio.from_thread import start_blocking_portal
 
 from fluxbatch.api.call_options import checked_options, checked_path, checked_source
-from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions
+from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions, as_python_said
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobId
@@ -26,6 +26,7 @@ from fluxbatch.domain.money import Micros
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.run import RunRequest, execute_run
 from fluxbatch.engine.run_status import RunStatus, RunSummary
+from fluxbatch.errors import ManifestError
 from fluxbatch.events import Events, Listener
 from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.infra.loopback import is_loopback
@@ -173,9 +174,12 @@ class Dataset:
         work = partial(execute_run, request, events, on_status=options.get("on_status"))
         settings = given.settings
         local = is_loopback(settings.provider.base_url)
-        return await with_notifications(
-            settings.notify, str(self.path), events, work, anywhere=local
-        )
+        try:
+            return await with_notifications(
+                settings.notify, str(self.path), events, work, anywhere=local
+            )
+        except ManifestError as exc:
+            raise as_python_said(exc, are_rows=given.rows is not None) from None
 
     def plan(self, source: ManifestInput | None = None, **options: Unpack[ShapeOptions]) -> Plan:
         """What a run would make, cost and take. Spends nothing; blocks for disk reads."""

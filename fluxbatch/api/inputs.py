@@ -137,6 +137,19 @@ def _line(number: int, row: Any, columns: Columns, file_inputs: frozenset[str]) 
         raise _bad(number, "", f"cannot be written as JSON: {exc}") from None
 
 
+def as_python_said(exc: ManifestError, *, are_rows: bool) -> ManifestError:
+    """The error with the caller's own words: rows given have no file and no lines, and what skips
+    bad ones is a keyword."""
+    if not exc.rows:
+        return exc
+    bad = [row._replace(line=0) for row in exc.bad_rows] if are_rows else exc.bad_rows
+    said = ManifestError.of_rows(
+        "those given" if are_rows else exc.source, exc.invalid, exc.rows, bad
+    )
+    said.message += " (skip_invalid=True makes the others)"
+    return said
+
+
 def _bad(number: int, field: str, reason: str) -> ManifestError:
     bad = BadRow(number, 0, field, reason)
     return ManifestError("the rows cannot become jobs; nothing was spent", [bad])

@@ -226,12 +226,7 @@ class ManifestImporter:
 
     def _refusal(self, manifest: Manifest, progress: _Progress) -> ManifestError:
         name = repr(str(manifest.path)) if manifest.path else "the sweep"
-        return ManifestError(
-            f"{progress.invalid:,} of {progress.rows:,} rows of {name} cannot become jobs;"
-            " nothing was spent",
-            self._bad,
-            may_skip=True,
-        )
+        return ManifestError.of_rows(name, progress.invalid, progress.rows, self._bad)
 
 
 @contextmanager

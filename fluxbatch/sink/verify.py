@@ -35,6 +35,7 @@ from fluxbatch.sink.image_bounds import (
     memory_for,
     scans_of,
 )
+from fluxbatch.sink.png_data import has_all_rows
 from fluxbatch.sink.quality import ImageQuality, assess
 
 
@@ -203,7 +204,8 @@ def decode(
                 image.verify()  # every chunk's checksum; spends the object
             else:
                 return Decoded(width, height, _load(image, frames))
-        stream.seek(0)
+        if not has_all_rows(stream):
+            raise InvalidImage("the png's pixel data end before its last row")
         with kind.reader(stream) as image:
             return Decoded(width, height, _load(image, frames))
     except (InvalidImage, _Extraordinary):

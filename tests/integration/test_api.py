@@ -117,6 +117,10 @@ def test_a_refusal_is_an_exception_and_an_outcome_is_a_summary(
     summary = fluxbatch.run(make_rows(5), budget=0.05, **options)
 
     assert len(refused.value.bad_rows) == 3
+    said, first, *_ = str(refused.value).splitlines()
+    assert said.startswith("2 of 2 rows of those given cannot become jobs; nothing was spent")
+    assert said.endswith("(skip_invalid=True makes the others)")
+    assert first == "  row 1, control_image: is required and not given"
     assert summary.exit_code is ExitCode.STOPPED
     assert emulator.stats()["billed"] == 2
 

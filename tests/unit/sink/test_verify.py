@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -156,3 +158,34 @@ def test_no_bytes_whatever_break_the_look(kind: str, noise: bytes, at: int) -> N
     spoilt = PICTURES[kind][:at] + noise + PICTURES[kind][at + len(noise) :]
     with contextlib.suppress(InvalidImage):
         assert seen(spoilt).width > 0
+
+
+def _png(header: bytes, data: bytes) -> bytes:
+    """A png of these two chunks, their checksums right."""
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize(("depth", "colour", "bits"), [(8, 2, 24), (1, 0, 1), (16, 6, 64)])
+def test_a_png_whose_pixel_data_end_early_is_no_image(
+    interlaced: int, depth: int, colour: int, bits: int
+) -> None:
+    """
+    Its chunks are whole and its end mark stands: a reader shows the rest black.
+    """
+    side = 37
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, interlaced)
+    starts = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+              (0, 1, 1, 2)) if interlaced else ((0, 0, 1, 1),)  # fmt: skip
+    rows = b"".join(
+        bytes(1 + (len(range(left, side, across)) * bits + 7) // 8)
+        for left, top, across, down in starts
+        for _ in range(top, side, down)
+    )
+    assert seen(_png(header, zlib.compress(rows))).width == side
+    with pytest.raises(InvalidImage, match="end before its last row"):
+        seen(_png(header, zlib.compress(rows[:-1])))
