@@ -1,7 +1,7 @@
 """The pixel data of a png: whether all of its rows are there.
 
 Owns the count of what its compressed chunks unpack to: Pillow, as most readers, shows whatever came
-and leaves the rest black. Unpacks in pieces and keeps none. Source: the PNG specification, 3rd
+and leaves the rest black. Unpacks in pieces and keeps none. As the PNG specification has it, 3rd
 edition, 7 and 8.
 """
 

@@ -121,12 +121,13 @@ VERBS: dict[str, tuple[str, ...]] = {
     "plan": ("plan", "m.jsonl", "--out", "d"),
     "run": ("run", "m.jsonl", "--out", "d", "--budget", "0.01"),
     "repair": ("repair", "d"),
+    "recover": ("recover", "d"),
 }
 
 
 def opened(scene: Scene, emulator: EmulatorProcess, verb: str) -> Ended:
     words = VERBS[verb]
-    needs_provider = verb in {"cancel", "reconcile", "prune", "plan", "run", "repair"}
+    needs_provider = verb in {"cancel", "reconcile", "prune", "plan", "run", "repair", "recover"}
     more = ("--base-url", emulator.base_url) if needs_provider else ()
     return fluxbatch(*words, *more, cwd=scene.work, env={"FLUXBATCH_SINK__MIN_FREE": "0"})
 
@@ -193,6 +194,25 @@ def test_no_verb_follows_what_a_ledger_says_out_of_its_dataset(
         assert "unexpected" not in ended.err, (verb, ended.err)
         assert CANARY.decode() not in ended.out + ended.err, verb
         assert scene.untouched(), (verb, ended.err)
+    assert scene.leaks() == []
+
+
+@pytest.mark.parametrize("name", ["a linked image", "a linked folder of images", "linked sidecars"])
+def test_recover_follows_no_link_out_of_a_dataset_that_lost_its_ledger(
+    name: str, honest: Path, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    It makes a ledger of what is the dataset's own.
+    """
+    scene = Scene(honest, tmp_path)
+    LEDGERS[name](scene)
+    for path in scene.d.glob("ledger.sqlite*"):
+        path.unlink()
+
+    ended = opened(scene, emulator, "recover")
+    assert "unexpected" not in ended.err, ended.err
+    assert CANARY.decode() not in ended.out + ended.err
+    assert scene.untouched(), ended.err
     assert scene.leaks() == []
 
 
