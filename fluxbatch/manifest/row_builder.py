@@ -233,7 +233,8 @@ def _refuse_nul(
 ) -> None:
     """No database and no tool downstream keeps a NUL; CSV has had none from the start."""
     for place, (ask, text) in enumerate(zip(batch, texts, strict=True)):
-        if rb"\u0000" not in text and not ask.parts.meta and not ask.parts.user_id:
+        may_have = rb"\u0000" in text or ask.parts.meta or "\0" in (ask.parts.user_id or "")
+        if not may_have:
             continue
         given: dict[str, object] = {**inputs[place], "id": ask.parts.user_id}
         given |= {f"meta.{name}": value for name, value in ask.parts.meta.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -120,11 +120,13 @@ class JobCounter:
             return
         self._digest.update(row.job.job_id)
         self.splits.note(row)
-        is_changed = self._past.is_changed(row, row.job.job_id)
+        state = self._past.unmoved(row, row.job.job_id)
+        is_changed = state is None and self._past.is_changed(row, row.job.job_id)
         if self._seen.setdefault(row.job.job_id):
             self.duplicates += 1
             return
-        state = results.job_state(self._db, row.job.job_id) if self._db is not None else None
+        if state is None and self._db is not None:
+            state = results.job_state(self._db, row.job.job_id)
         match state:
             case None | JobState.PENDING:
                 self._count("changed" if is_changed and state is None else "new")
@@ -191,28 +193,61 @@ class JobCounter:
 
 
 class PreviousManifest:
-    """Which jobs the dataset's latest manifest named, row by row, as hashes."""
+    """Which jobs the dataset's latest manifest named, row by row.
+
+    As long as the rows are those of that manifest, in its order, they are compared one by one as
+    both are read. From the first other one on they are looked up, in hashes of all of them.
+    """
 
     def __init__(self, db: Database | None) -> None:
+        self._db = db
+        self._latest = runs_and_failures.latest_manifest(db) if db is not None else None
+        self._in_step: Iterator[results.NamedJob] | None = None
+        if db is not None and self._latest is not None:
+            self._in_step = results.named_jobs(db, self._latest.seq)
+        self._passed = 0
         self._jobs: CompactMap | None = None
         self._keys = _RowKeys()
-        latest = runs_and_failures.latest_manifest(db) if db is not None else None
-        if db is None or latest is None:
-            return
-        self._jobs, keys = CompactMap(), _RowKeys()
-        for named in results.named_jobs(db, latest.seq):
-            key = keys.of(named.user_id, named.line, named.axes_json)
-            self._jobs.setdefault(key, _mark(named.job_id))
+
+    def unmoved(self, row: Row, job: JobId) -> JobState | None:
+        """The state of *row*'s job, if this row named it too; None where that is not known."""
+        if self._in_step is None:
+            return None
+        named = next(self._in_step, None)
+        if named is not None and named.job_id == job and _is_same_row(named, row):
+            self._passed += 1
+            return named.state
+        self._in_step = None
+        self._look_up()
+        return None
 
     def is_changed(self, row: Row, job: JobId) -> bool:
+        """Whether *row*, which is not `unmoved`, named another job."""
         if self._jobs is None:
             return False
-        axes = json.dumps(row.axes, ensure_ascii=False) if row.axes else None
         mark = _mark(job)
-        return self._jobs.setdefault(self._keys.of(row.user_id, row.line, axes), mark) not in (
-            0,
-            mark,
-        )
+        key = self._keys.of(row.user_id, row.line, _axes_json(row))
+        return self._jobs.setdefault(key, mark) not in (0, mark)
+
+    def _look_up(self) -> None:
+        assert self._db is not None
+        assert self._latest is not None
+        self._jobs, keys = CompactMap(), _RowKeys()
+        for passed, named in enumerate(results.named_jobs(self._db, self._latest.seq), 1):
+            key = keys.of(named.user_id, named.line, named.axes_json)
+            self._jobs.setdefault(key, _mark(named.job_id))
+            if passed == self._passed:
+                self._keys = keys.copy()
+
+
+def _is_same_row(named: results.NamedJob, row: Row) -> bool:
+    if named.user_id != row.user_id or named.axes_json != _axes_json(row):
+        return False
+    return row.user_id is not None or named.line == row.line
+
+
+def _axes_json(row: Row) -> str | None:
+    return json.dumps(row.axes, ensure_ascii=False) if row.axes else None
 
 
 class _RowKeys:
@@ -221,6 +256,11 @@ class _RowKeys:
     def __init__(self) -> None:
         self._last = ""
         self._ordinal = 0
+
+    def copy(self) -> _RowKeys:
+        other = _RowKeys()
+        other._last, other._ordinal = self._last, self._ordinal
+        return other
 
     def of(self, user_id: str | None, line: int, axes_json: str | None) -> str:
         key = f"{user_id!r} {axes_json}" if user_id is not None else f"{line} {axes_json}"

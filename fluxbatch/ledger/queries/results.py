@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -195,20 +194,20 @@ def job_state(db: Database, name: JobId) -> JobState | None:
     return JobState(found[0][0]) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class NamedJob:
-    """Which job a row names."""
+class NamedJob(NamedTuple):
+    """Which job a row names, and where that stands."""
 
     number: int
     line: int
     user_id: str | None
     axes_json: str | None
     job_id: JobId
+    state: JobState
 
 
 _NAMED = Statement(
     lambda _: (
-        select(_r.number, _r.line, _r.user_id, _r.axes_json, _j.id)
+        select(_r.number, _r.line, _r.user_id, _r.axes_json, _j.id, _j.state)
         .join_from(schema.rows, schema.jobs, _j.seq == _r.job_seq)
         .where(_r.manifest_seq == bindparam("manifest_seq"), _r.number > bindparam("after"))
         .order_by(_r.number)
@@ -224,6 +223,6 @@ def named_jobs(db: Database, manifest_seq: int) -> Iterator[NamedJob]:
     while records := db.run(
         _NAMED, {"manifest_seq": manifest_seq, "after": after, "most": 10 * _PAGE}
     ):
-        for number, line, user_id, axes, job in records:
-            yield NamedJob(number, line, user_id, axes, JobId(bytes(job)))
+        for number, line, user_id, axes, job, state in records:
+            yield NamedJob(number, line, user_id, axes, JobId(bytes(job)), _STATES[state])
         after = int(records[-1][0])
