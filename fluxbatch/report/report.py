@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -245,5 +245,5 @@ def _run(figures: RunFigures) -> dict[str, object]:
     }
 
 
-def _quantile(ordered: tuple[float, ...], share: float) -> float:
+def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0

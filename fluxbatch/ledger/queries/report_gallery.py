@@ -148,12 +148,19 @@ _BOUGHT = Statement(
             _p.seq, _p.job_seq, _p.state, _p.account, _p.intended_at, _p.left_at, _p.answered_at,
             _p.ended_at, _p.run_time_us, _p.cost,
         )
-        .where(_p.run_seq == bindparam("run_seq"), _p.seq > bindparam("after"))
+        .where(
+            _p.seq > bindparam("after"), _p.seq <= bindparam("until"),
+            # By the index of runs, each page would put in order all that are left of the run.
+            _p.run_seq + constant(0) == bindparam("run_seq"),
+        )
         .order_by(_p.seq)
-        .limit(bindparam("most"))
-        .offset(constant(0))
     )
 )  # fmt: skip
+_ENDS = Statement(
+    lambda _: select(
+        func.coalesce(func.min(_p.seq), constant(0)), func.coalesce(func.max(_p.seq), constant(0))
+    ).where(_p.run_seq == bindparam("run_seq"))
+)
 _LAST_CHANGE = Statement(lambda _: select(func.max(schema.history.c.at)))
 
 
@@ -184,11 +191,10 @@ def shown_runs(db: Database) -> list[ShownRun]:
 
 def shown_predictions(db: Database, run_seq: int) -> Iterator[ShownPrediction]:
     """All predictions of a run, oldest first."""
-    after = 0
-    place = {"run_seq": run_seq, "most": _PREDICTIONS}
-    while records := db.run(_BOUGHT, {**place, "after": after}):
-        yield from (ShownPrediction(*record) for record in records)
-        after = records[-1][0]
+    ((first, last),) = db.run(_ENDS, {"run_seq": run_seq})
+    for after in range(first - 1, last, _PREDICTIONS):
+        place = {"run_seq": run_seq, "after": after, "until": after + _PREDICTIONS}
+        yield from map(ShownPrediction._make, db.run(_BOUGHT, place))
 
 
 def last_change(db: Database) -> str | None:
