@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
+# Most tests wait for processes: half as many workers again as there are cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 2) * 3 // 2)')
 
 .PHONY: demo test proof simulate bench lint types layers check clean
 
@@ -11,10 +13,10 @@ demo: $(VENV)/.core ## a whole run against the local emulator, from four real ph
 	$(BIN)/fluxbatch demo
 
 test: $(VENV)/.dev ## what a change is tried with: a few minutes
-	$(BIN)/python -m pytest -n auto -m "not proof" --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not proof" --durations=10
 
 proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
-	$(BIN)/python -m pytest -n auto -m proof --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) -m proof --durations=10
 
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

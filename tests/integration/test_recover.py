@@ -167,6 +167,7 @@ ODD: list[object] = [
 ]
 
 
+@pytest.mark.proof
 def test_whatever_a_sidecar_says_a_ledger_comes_of_it(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

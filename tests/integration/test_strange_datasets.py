@@ -179,7 +179,16 @@ LEDGERS: dict[str, Callable[[Scene], None]] = {
 }
 
 
-@pytest.mark.parametrize("name", LEDGERS)
+_IN_EVERY_TEST = {"an absolute path", "a linked image"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in _IN_EVERY_TEST else [pytest.mark.proof])
+        for name in LEDGERS
+    ],
+)
 def test_no_verb_follows_what_a_ledger_says_out_of_its_dataset(
     name: str, honest: Path, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ RIGHT = {
     "webdataset-late-id": Right(0, 7, ("num_rows: 7",)),
     "wildcard-pack-latin1": Right(0, 0, ("2 new", '"a red cat"', '"a blue cat"')),
     "yaml-budget-twice": Right(2, 0, ("'budget' stands twice, in lines 1 and 3",)),
-    "api-keys-string": Right(0, 30, ("{'ba7816', None}",)),
+    "api-keys-string": Right(0, 30, ("'ba7816'",)),
     "api-limit-text": Right(1, 0, ("limit",)),
     "api-numpy-seed": Right(0, 0, ("new=1",)),
     "api-unknown-keyword": Right(1, 0, ("budgt",)),

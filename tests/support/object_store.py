@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import obstore
@@ -52,10 +53,16 @@ class ObjectStore:
         """An object, or the bucket with all that is in it."""
         found = [key] if key else list(self.contents(bucket))
         obstore.delete(self._bucket(bucket), found)
-        if not key:
-            self.buckets.discard(bucket)
+        if key:
+            return
+        try:
             with urlopen(Request(f"{self.address}/{bucket}", method="DELETE")) as answer:
                 assert answer.status == 204
+        except HTTPError as exc:
+            if exc.code != 409:
+                raise
+            self.delete(bucket)  # a run that is at work has put one more meanwhile
+        self.buckets.discard(bucket)
 
     def contents(self, place: str) -> dict[str, bytes]:
         """Every object below BUCKET/PREFIX, by its name from there on."""
