@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from fluxbatch.domain.money import as_usd
@@ -147,7 +148,7 @@ def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
         "generated_at": made.generated_at,
         "stored_at": made.stored_at,
         "run_seconds": made.run_time_s,
-        "cost_usd": as_usd(row.cost),
+        "cost_usd": _usd(row.cost),
         "cost_is_estimated": row.cost_is_estimated,
         "meta": _whole(row.meta),
         "axes": _whole(row.axes),
@@ -155,6 +156,9 @@ def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
 
 
 _NO_OUTPUT: Any = StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
+
+
+_usd = lru_cache(as_usd)  # most jobs cost the same
 
 
 def _error_class(row: RowResult) -> str | None:

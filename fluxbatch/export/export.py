@@ -180,7 +180,7 @@ class _Choice:
                 self._images.refuse(sample)
                 # A million rows may share one control image: it is looked at once.
                 control = self._images.seen(sample.control) if self._holds_images else None
-                yield Sample(record, sample.image, control)
+                yield sample if control is sample.control else sample._replace(control=control)
 
     def _is_in(self, record: ExportRecord) -> bool:
         if record["file_name"] is not None:

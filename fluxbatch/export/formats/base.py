@@ -136,9 +136,7 @@ class Spool:
             _MARSHAL,
         )
         with explained(self._path):
-            self._file.write(_LENGTHS.pack(len(body), len(lay)))
-            self._file.write(body)
-            self._file.write(lay)
+            self._file.write(_LENGTHS.pack(len(body), len(lay)) + body + lay)
         self.samples += 1
 
     def write_shard(self, made: ExportFormat, draft: Draft) -> None:

@@ -78,4 +78,8 @@ _KINDS: Mapping[ColumnType, Callable[[Any], str]] = {
     "nested": _nested,
     "flag": _flag,
 }
-_CELLS = [_KINDS.get(kind, str) for kind in COLUMNS.values()]
+_PLAIN_COLUMNS = {"status", "error_class", "job_id", "format"}
+"""Words of our own and hex digits."""
+_CELLS = [
+    str if name in _PLAIN_COLUMNS else _KINDS.get(kind, str) for name, kind in COLUMNS.items()
+]

@@ -85,14 +85,6 @@ _COST = select(func.coalesce(func.sum(_p.cost), constant(0))).where(_OF_JOB).cor
 _ESTIMATED = (
     select(func.coalesce(func.max(_p.estimated), constant(0))).where(_OF_JOB).correlate(schema.jobs)
 )
-_ROWS = (
-    select(_r.number, _r.line, _r.user_id, _r.error, _r.meta_json, _r.axes_json, _r.job_seq)
-    .where(_r.manifest_seq == bindparam("manifest_seq"), _r.number > bindparam("after"))
-    .order_by(_r.number)
-    .limit(bindparam("most"))
-    .offset(constant(0))
-    .subquery("page")
-)
 _made = schema.predictions.alias("made")
 _OUTPUT = (
     _o.prediction_seq, _o.path, _o.sha256, _o.bytes, _o.mime, _o.width, _o.height,
@@ -103,14 +95,14 @@ _OUTPUT = (
 _PAGES = Statement(
     lambda _: (
         select(
-            _ROWS.c.number, _ROWS.c.line, _ROWS.c.user_id, _ROWS.c.error, _ROWS.c.meta_json,
-            _ROWS.c.axes_json, _j.id, _j.state, _j.failure, _j.reason, _j.model, _j.input_json,
+            _r.number, _r.line, _r.user_id, _r.error, _r.meta_json, _r.axes_json, _j.id, _j.state,
+            _j.failure, _j.reason, _j.model, _j.input_json,
             _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(), _j.repeat, _j.control_sha256,
             _j.control_path,
             *_OUTPUT,
         )
         .select_from(
-            _ROWS.outerjoin(schema.jobs, _j.seq == _ROWS.c.job_seq)
+            schema.rows.outerjoin(schema.jobs, _j.seq == _r.job_seq)
             .outerjoin(
                 schema.outputs,
                 and_(_o.job_seq == _j.seq, _o.state == constant(OutputState.STORED)),
@@ -118,22 +110,30 @@ _PAGES = Statement(
             .outerjoin(_made, _made.c.seq == _o.prediction_seq)
             .outerjoin(schema.runs, schema.runs.c.seq == _made.c.run_seq)
         )
-        .order_by(_ROWS.c.number, _o.prediction_seq, _o.number)
+        .where(
+            _r.manifest_seq == bindparam("manifest_seq"),
+            _r.number > bindparam("after"),
+            _r.number <= bindparam("until"),
+        )
+        .order_by(_r.number)  # as they lie; a row's few outputs are put in order afterwards
     )
 )  # fmt: skip
 
 
+_LAST_ROW = Statement(
+    lambda _: select(func.coalesce(func.max(_r.number), constant(0))).where(
+        _r.manifest_seq == bindparam("manifest_seq")
+    )
+)
+
+
 def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
     """Every row of a manifest, in its order, as it is when its page is read."""
-    after = 0
-    while True:
-        place = {"manifest_seq": manifest_seq, "after": after, "most": _PAGE}
-        records = db.run(_PAGES, place)
-        for number, of_row in groupby(records, key=_FIRST):
+    ((last,),) = db.run(_LAST_ROW, {"manifest_seq": manifest_seq})
+    for after in range(0, last, _PAGE):
+        place = {"manifest_seq": manifest_seq, "after": after, "until": after + _PAGE}
+        for _, of_row in groupby(db.run(_PAGES, place), key=_FIRST):
             yield _result(list(of_row))
-            after = int(number)
-        if not records:
-            return
 
 
 def _parsed(text: str | None) -> Any:
@@ -141,6 +141,7 @@ def _parsed(text: str | None) -> Any:
 
 
 _FIRST = itemgetter(0)
+_MADE_BY_AND_NUMBER = itemgetter(0, 9)
 _STATES: Mapping[str, JobState] = {state.value: state for state in JobState}
 _ROW_COLUMNS = 17
 
@@ -167,13 +168,16 @@ def _result(records: list[tuple[Any, ...]]) -> RowResult:
         repeat or 0,
         control_sha256,
         control_path,
-        tuple(_outputs([record[_ROW_COLUMNS:] for record in records])),
+        tuple(_outputs(records)),
     )
 
 
 def _outputs(records: list[tuple[Any, ...]]) -> Iterator[StoredOutput]:
     edition, last = -1, None
-    for made_by, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in records:
+    stored = [record[_ROW_COLUMNS:] for record in records]
+    if len(stored) > 1:
+        stored.sort(key=_MADE_BY_AND_NUMBER)
+    for made_by, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in stored:
         if made_by is None:
             continue
         edition, last = edition + (made_by != last), made_by
