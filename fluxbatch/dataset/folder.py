@@ -115,6 +115,10 @@ class Folder:
         is_new = head.startswith(b"SQLite format 3\0") and head[60:64] == bytes(4)
         return "empty" if is_new and not is_logged else None
 
+    def was_in_use(self) -> bool:
+        """Whether a process has held the lock here, ever."""
+        return os.path.lexists(self.root / ".lock")
+
     def _an_image(self) -> str | None:
         """One that the dataset has, or a sidecar; None where it has none."""
         for folder, _, names in os.walk(self.images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,14 +11,32 @@ import anyio
 
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import HeldElsewhere
+from fluxbatch.errors import ConfigError, HeldElsewhere
 from fluxbatch.events import Events, Noticed
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.recovery import dataset_id
-from fluxbatch.scheduler.lane_state_file import LaneFile
+from fluxbatch.scheduler.lane_state_file import LaneFile, creates_at
 from fluxbatch.scheduler.state_folder import lanes_folder
 
 _LANE_POLL_S = 0.5
+
+
+def refuse_forgotten_creates(folder: Folder, place: Path | None) -> None:
+    """Raise `ConfigError` where a dataset's ledger is gone, and its creates of the last day are
+    still known to the lanes' files: they would be bought again.
+
+    A folder that was removed as a whole is begun anew.
+    """
+    if (what := folder.lost_ledger()) is None or not folder.was_in_use():
+        return
+    if count := creates_at(folder.name, place or lanes_folder(folder.root)[0]):
+        raise ConfigError(
+            f"the ledger of {str(folder.root)!r} is {what}, and this machine knows of {count:,}"
+            " creates of it: their jobs would be bought again. Put the ledger back from a copy, or"
+            " rebuild it from what is left and the provider's list:  fluxbatch recover"
+            f" {shlex.quote(str(folder.root))}  (to begin anew, name another folder, or remove this"
+            " one)"
+        )
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from fluxbatch.dataset.image_store import claim_images
 from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.image_comparison import compare_as_they_come, compare_the_rest
-from fluxbatch.engine.lane_files import lane_files
+from fluxbatch.engine.lane_files import lane_files, refuse_forgotten_creates
 from fluxbatch.engine.leaving import leaving
 from fluxbatch.engine.manifest_import import ManifestImporter
 from fluxbatch.engine.run_status import RunStatus, RunSummary
@@ -104,6 +104,7 @@ async def execute_run(
     runtime = runtime or real_runtime()
     request.folder.make()
     request.folder.refuse_lost_ledger()
+    refuse_forgotten_creates(request.folder, network.lanes_folder if network else None)
     with request.folder.lock():
         async with AsyncExitStack() as stack:
             db = await stack.enter_async_context(open_ledger(request.folder, runtime))

@@ -85,6 +85,12 @@ def kept_elsewhere(folder: Path, dataset: str) -> list[KeptCreate]:
     return [one for one in found if one.dataset != dataset]
 
 
+def creates_at(place: str, folder: Path) -> int:
+    """How many creates the accounts' files know of datasets at *place*, whatever became of them."""
+    kept = (one for path in folder.glob("*.sqlite") for one in _read_kept(path))
+    return sum(one.place == place for one in kept)
+
+
 class LaneFile:
     """One account's file, locked from `open` to `close`. Synchronous; one thread at a time."""
 

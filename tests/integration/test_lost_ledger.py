@@ -81,6 +81,28 @@ def test_a_folder_that_has_other_images_is_no_dataset_that_lost_its_ledger(
     assert run(emulator, write_manifest(tmp_path / "m.jsonl", 1)).code == 0
 
 
+def test_creates_of_a_ledger_that_is_gone_are_not_bought_again(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Without a single image this machine still knows of them; a folder made anew is another one.
+    """
+    out = tmp_path / "d"
+    assert run(emulator, write_manifest(tmp_path / "m.jsonl", 2)).code == 0
+    for path in (*out.glob("ledger.sqlite*"), *(out / "images").iterdir()):
+        path.unlink()
+
+    refused = run(emulator, tmp_path / "m.jsonl")
+    assert refused.code == 2
+    assert "this machine knows of 2 creates of it" in refused.err
+    assert f"fluxbatch recover {out}" in refused.err
+    assert created(emulator) == 2
+
+    shutil.rmtree(out)
+    assert run(emulator, tmp_path / "m.jsonl").code == 0
+    assert created(emulator) == 4
+
+
 @pytest.mark.parametrize("what", ["removed", "replaced", "renamed"])
 def test_a_run_that_loses_its_ledger_buys_no_more(
     what: str, emulator: EmulatorProcess, tmp_path: Path
