@@ -66,7 +66,7 @@ def _measured(words: list[str], folder: Path) -> dict[str, object]:
     """One command's time, from its start to its end, and the most memory it took."""
     environ = {
         **os.environ,
-        **engine_settings(_LOAD, str(folder)),
+        **engine_settings(Load(1), str(folder)),
         "EACHLABS_API_KEY": "engine-0",
         "EACHLABS_BASE_URL": "http://127.0.0.1:9/v1",
         "PYTHONDONTWRITEBYTECODE": "",  # as it is installed: with its bytecode

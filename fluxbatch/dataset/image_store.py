@@ -9,13 +9,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from fluxbatch.config.endpoints import store_address
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.image_location import KeepImagesAt, check_image_store, image_store
 from fluxbatch.ledger.queries.recovery import dataset_id, unfinished_outputs
-from fluxbatch.ledger.writer import commit
 from fluxbatch.sink import BucketStore, ImageStore, LocalStore
 
 _TIMEOUT_S = 60.0
@@ -32,6 +30,8 @@ def claim_images(folder: Folder, db: Database, url: str | None, *, timeout_s: fl
     Raises `ConfigError` where the dataset's images, or another's, say otherwise; `SinkError` where
     the store does not let us in.
     """
+    from fluxbatch.ledger.writer import commit  # who only looks at images writes nothing
+
     is_news = check_image_store(db, url)
     store = _store(folder.root, url, timeout_s)
     store.claim(dataset_id(db))
@@ -52,6 +52,8 @@ def _leave(store: ImageStore, db: Database) -> None:
 def _store(root: Path, url: str | None, timeout_s: float) -> ImageStore:
     if url is None:
         return LocalStore(root)
+    from fluxbatch.config.endpoints import store_address  # most images lie in their folder
+
     try:
         return BucketStore(store_address(url), root, timeout_s)
     except ValueError as exc:  # a ledger may be a stranger's

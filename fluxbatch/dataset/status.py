@@ -8,7 +8,6 @@ from typing import Any
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
-from fluxbatch.dataset.slot_waits import waits_of
 from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance
 from fluxbatch.ledger.db.database import Database
@@ -142,4 +141,8 @@ def _rows(db: Database, manifest_seq: int, why: runs_and_failures.FailureReason)
 
 def _waits(db: Database, folder: Folder, jobs: totals.JobCounts) -> str:
     run = watched_run(db) if folder.is_locked() else None
-    return waits_of(folder, run, jobs) if run is not None else ""
+    if run is None:
+        return ""
+    from fluxbatch.dataset.slot_waits import waits_of  # the lanes' state is a running run's
+
+    return waits_of(folder, run, jobs)

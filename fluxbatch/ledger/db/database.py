@@ -9,6 +9,7 @@ decides nothing about jobs or money.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -92,6 +93,10 @@ def schema_statements(name: SqlDialect) -> Sequence[str]:
     """The whole schema as text, in order."""
     dialect = dialect_of(name)
     tables = metadata.sorted_tables
+    if name == "postgresql":
+        for index in chain.from_iterable(table.indexes for table in tables):
+            where = index.dialect_options["sqlite"]["where"]
+            index.dialect_options["postgresql"]["where"] = where
     return [
         *(str(CreateTable(table).compile(dialect=dialect)) for table in tables),
         *(

@@ -10,9 +10,12 @@ the tests run every operation on both. Source: docs/design/protocol.md 7.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -288,51 +291,38 @@ history = Table(
 )
 """Append-only: what changed from what to what, and why, in the same transaction."""
 
-_live = text("state IN ('submitting', 'unknown', 'running')")
-_pending = text("state = 'pending'")
-_begun = text("state != 'pending'")
-_wanted = text("state = 'wanted'")
-_stored = text("state = 'stored'")
-Index(
-    "jobs_pending",
-    jobs.c.listed_in,
-    jobs.c.priority.desc(),
-    jobs.c.position,
-    sqlite_where=_pending,
-    postgresql_where=_pending,
+
+def _index_of_some(name: str, where: str, *columns: ColumnElement[Any]) -> None:
+    """A partial index. Its condition is given for SQLite and taken over for PostgreSQL where that
+    is spoken (`database.schema_statements`): its dialect is a tenth of a command's imports."""
+    Index(name, *columns, sqlite_where=text(where))
+
+
+_jobs, _predictions, _outputs = jobs.c, predictions.c, outputs.c
+_index_of_some(
+    "jobs_pending", "state = 'pending'", _jobs.listed_in, _jobs.priority.desc(), _jobs.position
 )
 # What is begun is counted every second; at its import a job is not, and pays nothing for it.
-Index("jobs_begun", jobs.c.listed_in, jobs.c.state, sqlite_where=_begun, postgresql_where=_begun)
+_index_of_some("jobs_begun", "state != 'pending'", _jobs.listed_in, _jobs.state)
 # All money is summed at every start and about once a second: from here, not from the wide rows.
 Index(
     "predictions_money",
-    predictions.c.run_seq,
-    predictions.c.state,
-    predictions.c.estimated,
-    predictions.c.budget_day,
-    predictions.c.reserved,
-    predictions.c.cost,
+    _predictions.run_seq,
+    _predictions.state,
+    _predictions.estimated,
+    _predictions.budget_day,
+    _predictions.reserved,
+    _predictions.cost,
 )
-Index(
-    "outputs_stored",
-    outputs.c.prediction_seq,
-    outputs.c.bytes,
-    sqlite_where=_stored,
-    postgresql_where=_stored,
-)
-Index("predictions_live", predictions.c.state, sqlite_where=_live, postgresql_where=_live)
-Index("outputs_wanted", outputs.c.seq, sqlite_where=_wanted, postgresql_where=_wanted)
+_LIVE = "state IN ('submitting', 'unknown', 'running')"
+_index_of_some("predictions_live", _LIVE, _predictions.state)
+_index_of_some("predictions_adopted", "adopted IS NOT NULL", _predictions.adopted)
+_index_of_some("outputs_stored", "state = 'stored'", _outputs.prediction_seq, _outputs.bytes)
+_index_of_some("outputs_wanted", "state = 'wanted'", _outputs.seq)
 # Images are compared with others and looked at in their order, some time after they came.
-_unseen = text("state = 'stored' AND resembles IS NULL")
-_resembling = text("resembles = 1")
-_noted = text("quality_json != '[]'")
-_adopted = text("adopted IS NOT NULL")
-Index("outputs_unseen", outputs.c.seq, sqlite_where=_unseen, postgresql_where=_unseen)
-Index("outputs_resembling", outputs.c.seq, sqlite_where=_resembling, postgresql_where=_resembling)
-Index("outputs_noted", outputs.c.seq, sqlite_where=_noted, postgresql_where=_noted)
-Index(
-    "predictions_adopted", predictions.c.adopted, sqlite_where=_adopted, postgresql_where=_adopted
-)
-Index("outputs_of_job", outputs.c.job_seq)
+_index_of_some("outputs_unseen", "state = 'stored' AND resembles IS NULL", _outputs.seq)
+_index_of_some("outputs_resembling", "resembles = 1", _outputs.seq)
+_index_of_some("outputs_noted", "quality_json != '[]'", _outputs.seq)
+Index("outputs_of_job", _outputs.job_seq)
 Index("rows_of_job", rows.c.job_seq)
 Index("history_of_job", history.c.job_seq)
