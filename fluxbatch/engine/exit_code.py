@@ -1,6 +1,7 @@
 """The exit code of a run, decided in one place.
 
-Owns which reason wins where several hold. Pure: takes what stopped the run and how its jobs
+Owns which reason wins where several hold, but for several that stopped the run: those have their
+order in `worker.stop`. Pure: takes what stopped the run and how its jobs
 stand. Source: docs/design/protocol.md 6, docs/guide/exit-codes.md "Exit codes".
 """
 

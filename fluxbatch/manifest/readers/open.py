@@ -18,7 +18,7 @@ from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.columns import Columns, RowParts, broken
 from fluxbatch.manifest.control_images.resolve import anchored
 from fluxbatch.manifest.readers.file_source import FileSource
-from fluxbatch.manifest.readers.formats import format_of, refuse_array
+from fluxbatch.manifest.readers.format_detection import format_of, refuse_array
 from fluxbatch.manifest.readers.image_folder import ImageFolderReader
 from fluxbatch.manifest.readers.records import Record
 from fluxbatch.manifest.readers.registry import MANIFEST_READERS

@@ -1,4 +1,7 @@
-"""The registry of manifest formats: the endings of each, and how its files are read."""
+"""The registry of manifest formats: the endings of each, and how its files are read.
+
+A new one is a file beside this one, a line below, and its name in `config.sweep.ManifestFormat`.
+"""
 
 from __future__ import annotations
 

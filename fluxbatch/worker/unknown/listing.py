@@ -39,7 +39,7 @@ class Seen:
     """Creates that were on their way when the ledger was asked: a row may be theirs."""
 
 
-class Search:
+class ListingReader:
     """Reads for the unknown creates of one run."""
 
     def __init__(self, context: WorkerContext) -> None:

@@ -30,7 +30,7 @@ from fluxbatch.worker.inputs import is_same_input
 from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.unknown.create import Entry, LostElsewhere, Outlook, UnknownCreate
 from fluxbatch.worker.unknown.evidence import AcceptanceSpan, Finding, findings
-from fluxbatch.worker.unknown.listing import Search, Seen, candidate_of, candidates_of
+from fluxbatch.worker.unknown.listing import ListingReader, Seen, candidate_of, candidates_of
 from fluxbatch.worker.unknown.spans import Tried, earliest_of, kept_span, of_sending, span_of
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
@@ -51,7 +51,7 @@ class UnknownResolver:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._search = Search(context)
+        self._search = ListingReader(context)
         self._entries: list[Entry] = []
         self._parted: list[Tried] = []
         """Given up in this run: what is listed may still be theirs."""
