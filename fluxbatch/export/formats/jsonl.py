@@ -17,7 +17,10 @@ _LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\
 
 def line_of(record: ExportRecord) -> bytes:
     """One line, its end included."""
-    return (_encode(record).translate(_LINE_ENDS) + "\n").encode()
+    text = _encode(record)
+    if not text.isascii():
+        text = text.translate(_LINE_ENDS)
+    return (text + "\n").encode()
 
 
 class Jsonl(LineFormat):
