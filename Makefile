@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
-# Most tests wait for processes: half as many workers again as there are cores.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 2) * 3 // 2)')
+# Most tests wait for processes: two workers a core.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 2))')
 
 .PHONY: demo test proof simulate bench lint types layers check clean
 
