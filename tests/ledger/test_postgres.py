@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Barrier, Thread
@@ -10,9 +11,10 @@ from threading import Barrier, Thread
 import psycopg
 import pytest
 
-from fluxbatch.errors import LedgerError
+from fluxbatch.errors import ConfigError, DatabaseFailed, LedgerError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.postgres import PostgresDatabase
+from fluxbatch.ledger.db.postgres_connection import why_unsafe
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.intents import Intend, Intent
 from fluxbatch.ledger.operations.transitions import Evidence, Transition
@@ -199,6 +201,117 @@ def test_a_reader_reads_and_writes_nothing(postgres_url: str) -> None:
         assert len(budgets.read_lines(reader, books.run.run_id, DAY)) == 3
         with pytest.raises(LedgerError, match="read-only"):
             fetch(reader, "DELETE FROM jobs")
+
+
+class _Pooled(PostgresDatabase):
+    """Behind a pooler: each transaction gets a session that others have left as they liked."""
+
+    def begin(self) -> None:
+        for statement in (
+            "DISCARD ALL",
+            'SET search_path TO "decoy"',
+            "SET default_transaction_read_only = on",
+            "SET default_transaction_isolation = 'serializable'",
+            "SET statement_timeout = 1",
+            "SET lock_timeout = 1",
+            "SET idle_in_transaction_session_timeout = 1",
+        ):
+            self._connection.execute(statement)
+        super().begin()
+
+
+def test_no_transaction_relies_on_what_its_session_is_set_to(postgres_url: str) -> None:
+    """
+    As through a transaction pooler: nothing lands in the schema that somebody else has named.
+    """
+    count = "SELECT (SELECT COUNT(*) FROM jobs), (SELECT COUNT(*) FROM predictions)"
+    with (
+        closing(PostgresDatabase(postgres_url, "decoy", create=True)) as decoy,
+        closing(_Pooled(postgres_url, "behind a pooler", create=True)) as pooled,
+        closing(PostgresDatabase(postgres_url, "behind a pooler", read_only=True)) as reader,
+    ):
+        books = Books.opened(pooled, jobs=_JOBS)
+        for _ in range(3):
+            _buy_and_settle(pooled, books, range(1, _JOBS + 1), [DAY])
+        budgets.audit(pooled)
+        assert fetch(reader, count) == fetch(pooled, count) == [(_JOBS, 3 * _JOBS)]
+        assert fetch(decoy, count) == [(0, 0)]
+
+
+def test_a_pooled_reader_writes_nothing_either(postgres_url: str) -> None:
+    with (
+        closing(PostgresDatabase(postgres_url, "decoy", create=True)),
+        _two_ledgers(postgres_url, "pooled reader"),
+        closing(_Pooled(postgres_url, "pooled reader", read_only=True)) as reader,
+    ):
+        with pytest.raises(LedgerError, match="read-only"):
+            fetch(reader, "DELETE FROM jobs")
+        assert fetch(reader, "SELECT COUNT(*) FROM jobs") == [(2 * _JOBS,)]
+
+
+def test_a_reader_with_select_rights_alone_reads(postgres_url: str) -> None:
+    with (
+        _two_ledgers(postgres_url, "for auditors") as (_, _, books),
+        psycopg.connect(postgres_url, autocommit=True) as server,
+    ):
+        server.execute("CREATE ROLE auditor LOGIN")
+        server.execute('GRANT USAGE ON SCHEMA "for auditors" TO auditor')
+        server.execute('GRANT SELECT ON ALL TABLES IN SCHEMA "for auditors" TO auditor')
+        url = f"{postgres_url}&user=auditor"
+        with closing(PostgresDatabase(url, "for auditors", read_only=True)) as reader:
+            assert len(budgets.read_lines(reader, books.run.run_id, DAY)) == 3
+            budgets.audit(reader)
+
+
+def test_a_writer_that_stands_still_inside_a_transaction_lets_go(postgres_url: str) -> None:
+    """
+    A machine that is cut off there holds the others up for two seconds, not for ever.
+    """
+    with _two_ledgers(postgres_url, "cut off") as (one, other, books):
+        one.begin()
+        budgets.lock_lines(one, books.run.run_id, DAY)
+        other.begin()
+        assert len(budgets.lock_lines(other, books.run.run_id, DAY)) == 3
+        other.commit()
+        with pytest.raises(DatabaseFailed):
+            one.commit()
+
+
+@pytest.mark.parametrize(
+    ("version", "fsync", "synchronous_commit", "words"),
+    [
+        (130_022, "on", "on", "PostgreSQL 13; 14 or newer"),
+        (140_000, "off", "on", "fsync=off: .* set fsync=on"),
+        (180_000, "on", "off", "synchronous_commit=off: .* set synchronous_commit=on"),
+    ],
+)
+def test_a_server_that_may_forget_is_refused(
+    version: int, fsync: str, synchronous_commit: str, words: str
+) -> None:
+    assert re.search(words, why_unsafe(version, fsync, synchronous_commit) or "")
+
+
+@pytest.mark.parametrize("version", [140_000, 160_014, 180_000])
+@pytest.mark.parametrize("synchronous_commit", ["on", "local", "remote_write", "remote_apply"])
+def test_a_server_that_keeps_its_commits_is_used(version: int, synchronous_commit: str) -> None:
+    assert why_unsafe(version, "on", synchronous_commit) is None
+
+
+def test_a_ledger_is_not_opened_where_commits_may_be_lost(postgres_url: str) -> None:
+    """
+    Readers may look all the same.
+    """
+    with (
+        _two_ledgers(postgres_url, "forgetful"),
+        psycopg.connect(postgres_url, autocommit=True) as server,
+    ):
+        server.execute("CREATE ROLE hasty SUPERUSER LOGIN")
+        server.execute("ALTER ROLE hasty SET synchronous_commit = off")
+        url = f"{postgres_url}&user=hasty"
+        with pytest.raises(ConfigError, match=r"'forgetful' cannot be used: .*commit=off"):
+            PostgresDatabase(url, "forgetful")
+        with closing(PostgresDatabase(url, "forgetful", read_only=True)) as reader:
+            assert fetch(reader, "SELECT COUNT(*) FROM jobs") == [(2 * _JOBS,)]
 
 
 _SECRET = "s3cr3tw0rd"

@@ -302,12 +302,15 @@ def test_a_long_read_does_not_hold_the_writer(connect: Connect) -> None:
     """
     books = Books.opened(connect(), jobs=2)
     reader = connect()
-    isolation = "" if reader.name == "sqlite" else " ISOLATION LEVEL REPEATABLE READ"
-    fetch(reader, f"BEGIN{isolation}")
+    if reader.name == "sqlite":
+        fetch(reader, "BEGIN")
+    else:
+        reader.begin()
+        fetch(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     assert fetch(reader, "SELECT COUNT(*) FROM predictions") == [(0,)]
     books.buy(1)
     assert fetch(reader, "SELECT COUNT(*) FROM predictions") == [(0,)]
-    fetch(reader, "COMMIT")
+    reader.commit()
     assert fetch(reader, "SELECT COUNT(*) FROM predictions") == [(1,)]
 
 

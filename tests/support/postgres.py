@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
-
 _ROOM_BYTES = 1 << 30
 
 
 @contextmanager
 def serve_postgres() -> Iterator[str]:
-    """The URL of a server that lives as long as the block. It forgets a power loss, not a crash."""
+    """The URL of a server that lives as long as the block."""
     folder = Path(tempfile.mkdtemp(prefix="fb-pg-", dir=_roomy_memory()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel looks for a runtime folder that root has not
@@ -28,9 +26,6 @@ def serve_postgres() -> Iterator[str]:
         server = get_server(folder / "data", cleanup_mode="stop")
     try:
         url = str(server.get_uri())
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
         yield url
     finally:
         server.cleanup()

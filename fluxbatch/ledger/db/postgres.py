@@ -25,7 +25,11 @@ from fluxbatch.ledger.db.database import (
 
 
 class PostgresDatabase:
-    """A ledger in a schema of its own, over one connection that never reconnects."""
+    """A ledger in a schema of its own, over one connection that never reconnects.
+
+    Each statement runs in a transaction that says which schema it is in, so that a pooler may
+    give each transaction another session.
+    """
 
     name: SqlDialect = "postgresql"
 
@@ -35,7 +39,8 @@ class PostgresDatabase:
         """Without *create* a dataset that is not there is refused: its name may be mistyped."""
         self._dataset = dataset
         self._at_commit: dict[Statement, list[Params]] = {}
-        self._connection = server.connected(url, dataset, read_only=read_only)
+        self._connection = server.connected(url, dataset)
+        self._start = server.transaction_start(dataset, read_only=read_only)
         import psycopg
 
         self._driver = psycopg
@@ -78,7 +83,7 @@ class PostgresDatabase:
 
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
         text, values = statement.prepared("postgresql")
-        with self._translated():
+        with self._translated(), self._transaction():
             cursor = self._connection.execute(text, values(params))
             return cursor.fetchall() if cursor.description is not None else []
 
@@ -88,7 +93,11 @@ class PostgresDatabase:
 
     def run_many(self, statement: Statement, params: Iterable[Params]) -> None:
         text, values = statement.prepared("postgresql")
-        with self._translated(), self._connection.cursor() as cursor:
+        with (
+            self._translated(),
+            self._transaction(),
+            self._connection.cursor() as cursor,
+        ):
             cursor.executemany(text, map(values, params))
 
     def run_at_commit(self, statement: Statement, params: Params) -> None:
@@ -96,7 +105,7 @@ class PostgresDatabase:
 
     def begin(self) -> None:
         with self._translated():
-            self._connection.execute("BEGIN")
+            self._connection.execute(self._start)
 
     def take_turn(self) -> None:
         with self._translated():
@@ -122,6 +131,20 @@ class PostgresDatabase:
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """The one at work, or one for this call alone."""
+        if self._connection.info.transaction_status != self._driver.pq.TransactionStatus.IDLE:
+            yield
+            return
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self._connection.execute("COMMIT")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

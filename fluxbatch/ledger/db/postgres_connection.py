@@ -1,7 +1,9 @@
 """The connection to a PostgreSQL ledger: its URL, its schema's name, its turn to write.
 
-Owns what is refused before a server is asked, how long a statement and a lock may take, and
-that no error of opening tells a password. Knows no table but the one that bears the version.
+Owns what is refused before a server is asked and of a server that could lose commits, how a
+transaction begins, how long a statement and a lock may take, and that no error of opening tells
+a password. A session's settings are never relied on: a pooler may give each transaction another.
+Knows no table but the one that bears the version.
 """
 
 from __future__ import annotations
@@ -10,14 +12,19 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fluxbatch.errors import LedgerError
+from fluxbatch.errors import ConfigError, LedgerError
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.sql import Composed
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 _STATEMENT_MS = 5_000
+_IDLE_MS = 2_000
+"""Between two statements of a transaction that may hold locks: who is cut off there lets go."""
+_OLDEST = 14
+"""The oldest major version of PostgreSQL that is used."""
 _TURN = 0x666C7578
 """Keeps this program's advisory locks apart from those of others in the same database."""
 
@@ -52,7 +59,7 @@ def schema_of(dataset: str) -> str:
     return dataset
 
 
-def connected(url: str, dataset: str, *, read_only: bool) -> Connection:
+def connected(url: str, dataset: str) -> Connection:
     """A connection in autocommit mode; raise `LedgerError` without the password.
 
     A URL that is not well formed is not repeated at all: nobody can say which part of it is the
@@ -70,18 +77,58 @@ def connected(url: str, dataset: str, *, read_only: bool) -> Connection:
         connection = psycopg.connect(
             url,
             autocommit=True,
+            prepare_threshold=None,
             connect_timeout=10,
             keepalives=1,
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
         )
-        connection.execute(f"SET statement_timeout = {_STATEMENT_MS}")
-        if read_only:
-            connection.execute("SET default_transaction_read_only = on")
     except (psycopg.Error, ValueError) as exc:
         _refuse(dataset, str(exc).replace(password, "***") if password else str(exc))
     return connection
+
+
+def transaction_start(dataset: str, *, read_only: bool) -> Composed:
+    """The statements that begin a transaction in the dataset's schema, in one round trip.
+
+    A reader has one snapshot and no lock, so that it may pause as long as it likes.
+    """
+    from psycopg import sql
+
+    kind = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED READ WRITE"
+    return sql.SQL(
+        "BEGIN ISOLATION LEVEL {}; SET LOCAL search_path TO {};"
+        " SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = 0;"
+        " SET LOCAL idle_in_transaction_session_timeout = {}"
+    ).format(
+        sql.SQL(kind),
+        sql.Identifier(schema_of(dataset)),
+        _STATEMENT_MS,
+        0 if read_only else _IDLE_MS,
+    )
+
+
+def why_unsafe(server_version: int, fsync: str, synchronous_commit: str) -> str | None:
+    """Why a server with these settings may not keep a ledger: too old, or it forgets commits."""
+    if server_version < _OLDEST * 10_000:
+        return f"it is PostgreSQL {server_version // 10_000}; {_OLDEST} or newer is needed"
+    for name, value in (("fsync", fsync), ("synchronous_commit", synchronous_commit)):
+        if value == "off":
+            return (
+                f"it has {name}=off: after a crash it would have forgotten what was paid for, and"
+                f" that would be bought again; set {name}=on"
+            )
+    return None
+
+
+def _refuse_unsafe(connection: Connection, dataset: str) -> None:
+    rows = connection.execute(
+        "SELECT current_setting('fsync'), current_setting('synchronous_commit')"
+    ).fetchall()
+    why = why_unsafe(connection.info.server_version, *rows[0])
+    if why is not None:
+        raise ConfigError(f"the server of the ledger {dataset!r} cannot be used: {why}")
 
 
 def begin_opening(connection: Connection, dataset: str, *, read_only: bool, create: bool) -> int:
@@ -91,13 +138,14 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
     """
     from psycopg import sql
 
-    schema = sql.Identifier(schema_of(dataset))
-    connection.execute("BEGIN")
-    if not read_only:  # two processes may make or migrate a ledger at once; one of them does
+    connection.execute(transaction_start(dataset, read_only=read_only))
+    if not read_only:
+        _refuse_unsafe(connection, dataset)
+        # Two processes may make or migrate a ledger at once; one of them does.
         take_turn(connection, dataset, _STATEMENT_MS)
     if create:
+        schema = sql.Identifier(schema_of(dataset))
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-    connection.execute(sql.SQL("SET search_path TO {}").format(schema))
     if connection.execute("SELECT to_regclass('ledger_version')").fetchone() == (None,):
         if not create:
             raise _not_there(connection, dataset)
