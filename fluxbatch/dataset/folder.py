@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shlex
 import socket
 import time
@@ -31,6 +32,8 @@ _OURS = (
 )
 """What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
 _HEAD_BYTES = 100
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""What a `Path` has made of a URL; a drive has one letter."""
 LOOKERS_WAIT_S = 10.0
 """How long a process that begins waits for those who only look; each looks for microseconds."""
 
@@ -40,6 +43,15 @@ class Folder:
     """The places of one dataset."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` for a URL, which would become folders of its parts, a password's
+        among them; it is not repeated."""
+        if (url := _URL.match(str(self.root))) is not None:
+            raise ConfigError(
+                f"a dataset is a folder, and a URL of {url[1]!r} was given; name a folder of this"
+                " machine (images alone may be elsewhere: sink.store)"
+            )
 
     @property
     def ledger(self) -> Path:

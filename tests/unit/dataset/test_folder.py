@@ -1,0 +1,50 @@
+"""The paths that are taken for a dataset's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import ConfigError
+from tests.support.commands import fluxbatch
+
+_SECRET = "s3cr3tw0rd"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{_SECRET}@host/db/name",
+        f"PostgreSQL:/me:{_SECRET}@host/db/name",
+        f"s3://{_SECRET}/prefix",
+        f"file:///{_SECRET}",
+    ],
+)
+def test_a_url_is_no_folder_and_is_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError, match="a dataset is a folder, and a URL") as caught:
+        Folder(Path(url))
+    assert _SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["d", "C:/d", "a:b", "2026-01-01T10:30", "/tmp/postgresql:/x"])
+def test_a_folder_may_have_a_colon(path: str) -> None:
+    assert Folder(Path(path)).root == Path(path)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [("run", "m.csv", "--out"), ("plan", "m.csv", "--out"), ("status",), ("ls",), ("watch",),
+     ("reconcile",), ("repair",), ("cancel",), ("retry",), ("recover",), ("report",),
+     ("export", "-f", "csv"), ("show",)],
+)  # fmt: skip
+def test_no_verb_makes_folders_of_a_url(verb: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("prompt,control_image\na cat,https://example.com/a.png\n")
+    url = f"postgresql://me:{_SECRET}@127.0.0.1:1/db/name"
+    more = ("#1",) if verb == ("show",) else ()
+    ended = fluxbatch(*verb, url, *more, cwd=tmp_path)
+    assert ended.code == 2
+    assert "a dataset is a folder, and a URL of 'postgresql' was given" in ended.err
+    assert _SECRET not in ended.out + ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
