@@ -263,6 +263,23 @@ def test_a_reader_with_select_rights_alone_reads(postgres_url: str) -> None:
             budgets.audit(reader)
 
 
+def test_a_run_needs_no_right_to_make_schemas_where_its_dataset_is_there(
+    postgres_url: str,
+) -> None:
+    with (
+        _two_ledgers(postgres_url, "for clerks"),
+        psycopg.connect(postgres_url, autocommit=True) as server,
+    ):
+        server.execute("CREATE ROLE clerk LOGIN")
+        server.execute('GRANT USAGE ON SCHEMA "for clerks" TO clerk')
+        server.execute('GRANT ALL ON ALL TABLES IN SCHEMA "for clerks" TO clerk')
+        url = f"{postgres_url}&user=clerk"
+        with closing(PostgresDatabase(url, "for clerks", create=True)) as db:
+            assert fetch(db, "SELECT COUNT(*) FROM jobs") == [(2 * _JOBS,)]
+        with pytest.raises(LedgerError, match="permission denied"):
+            PostgresDatabase(url, "for nobody", create=True)
+
+
 def test_a_writer_that_stands_still_inside_a_transaction_lets_go(postgres_url: str) -> None:
     """
     A machine that is cut off there holds the others up for two seconds, not for ever.

@@ -143,7 +143,7 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
         _refuse_unsafe(connection, dataset)
         # Two processes may make or migrate a ledger at once; one of them does.
         take_turn(connection, dataset, _STATEMENT_MS)
-    if create:
+    if create and not _has_schema(connection, dataset):
         schema = sql.Identifier(schema_of(dataset))
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
     if connection.execute("SELECT to_regclass('ledger_version')").fetchone() == (None,):
@@ -152,6 +152,12 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
         return 0
     rows = connection.execute("SELECT version FROM ledger_version").fetchall()
     return int(rows[0][0])
+
+
+def _has_schema(connection: Connection, dataset: str) -> bool:
+    """Asked first, for `IF NOT EXISTS` needs the right to make one all the same."""
+    found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [dataset])
+    return found.fetchone() is not None
 
 
 def _not_there(connection: Connection, dataset: str) -> LedgerError:
