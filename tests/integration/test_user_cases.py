@@ -52,9 +52,7 @@ RIGHT = {
     "split-name-late": Right(2, 1, ("note: split 'dev-test' (line 2)", "letters, digits and _")),
     "stdin-closed": Right(0, 2, ("rc=0",)),
     "stdout-closed": Right(0, 2, ()),
-    "stdout-full": Right(
-        0, 2, ("rc=0", "cannot write to stdout: No space left on device", "2 done")
-    ),
+    "stdout-full": Right(0, 2, ("rc=0", "2 done")),
     "url-trailing-space": Right(0, 0, ('"control_image": "https://e.org/a.png"',), ("%20",)),
     "webdataset-late-id": Right(0, 7, ("num_rows: 7",)),
     "wildcard-pack-latin1": Right(0, 0, ("2 new", '"a red cat"', '"a blue cat"')),
