@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -32,10 +31,9 @@ def refuse_forgotten_creates(folder: Folder, place: Path | None) -> None:
     if count := creates_at(folder.name, place or lanes_folder(folder.root)[0]):
         raise ConfigError(
             f"the ledger of {str(folder.root)!r} is {what}, and this machine knows of {count:,}"
-            " creates of it: their jobs would be bought again. Put the ledger back from a copy, or"
-            " rebuild it from what is left and the provider's list:  fluxbatch recover"
-            f" {shlex.quote(str(folder.root))}  (to begin anew, name another folder, or remove this"
-            " one)"
+            " creates of it: their jobs would be bought again. Put the ledger back from a copy."
+            " There is no image that could tell what they made; to buy them again, name another"
+            " folder or remove this one"
         )
 
 

@@ -95,7 +95,7 @@ def test_creates_of_a_ledger_that_is_gone_are_not_bought_again(
     refused = run(emulator, tmp_path / "m.jsonl")
     assert refused.code == 2
     assert "this machine knows of 2 creates of it" in refused.err
-    assert f"fluxbatch recover {out}" in refused.err
+    assert "name another folder or remove this one" in refused.err
     assert created(emulator) == 2
 
     shutil.rmtree(out)
