@@ -69,8 +69,8 @@ _STORED = _sql(
 _ORDERS = _sql("SELECT seq, id, input_json, reseed FROM jobs")
 _INTENTS = _sql("SELECT job_seq, count(*) FROM predictions GROUP BY job_seq")
 _PREDICTIONS = _sql(
-    "SELECT seq, job_seq, provider_id, state, reserved, cost, estimated, at_risk, adopted, reason"
-    " FROM predictions"
+    "SELECT seq, job_seq, provider_id, state, reserved, cost, estimated, at_risk, adopted, reason,"
+    " left_at FROM predictions"
 )
 _HISTORY = _sql(
     "SELECT subject, subject_seq, was, became FROM history WHERE subject != 'run' ORDER BY seq"
@@ -103,6 +103,8 @@ class KnownPrediction(NamedTuple):
     at_risk: int
     adopted: str | None
     reason: str | None
+    left_at: str | None
+    """None where a crash hides whether it left."""
 
 
 class Auditor:

@@ -250,7 +250,7 @@ class Judge:
         known = {row.provider_id for one in self._auditors for row in one.predictions()}
         orders = self._auditors[dataset].orders()
         return all(
-            self._truth.has_suspect(orders[row.job_seq], known)
+            self._truth.has_suspect(orders[row.job_seq], known, is_hidden=row.left_at is None)
             for row in self._auditors[dataset].predictions()
             if row.state == "unknown"
         )

@@ -60,14 +60,14 @@ class Truth:
             who != order and at <= one.created_at <= at + self._prompt_s for at, who in self._left
         )
 
-    def has_suspect(self, order: Order, known: Collection[str | None]) -> bool:
+    def has_suspect(self, order: Order, known: Collection[str | None], *, is_hidden: bool) -> bool:
         """Whether an execution that no ledger knows succeeded, when a create of *order* may
-        have made it."""
+        have made it; *is_hidden*: a crash hides whether and when it left."""
         plan = self._plan
         late_s = plan.timeout_s + plan.lag_s + 5.0 + _MARGIN_S + plan.timeout_s
         times = [at for at, who in self._left if who == order]
-        # Nobody can know whether it left where a crash came before, nor when across a reboot.
-        anytime = not times or not self.is_dated
+        # An earlier attempt's time says nothing of this one, nor does any across a reboot.
+        anytime = is_hidden or not times or not self.is_dated
         return any(
             one.state in (State.SUCCEEDED, State.ALIVE)
             and one.id not in known
