@@ -16,7 +16,7 @@ from asyncio import Event
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal
@@ -26,9 +26,11 @@ import anyio
 from fluxbatch.errors import FluxbatchError, HeldElsewhere
 from fluxbatch.infra import file_lock
 from fluxbatch.infra.runtime import Timestamp, ToThread
+from fluxbatch.scheduler.window_recovery import age_s
 
 _SOON_S = 0.05
 """The ledger's next trip to a thread is likely to take along what is noted now."""
+_HOUR_S = 3_600.0
 CreateState = Literal["left", "running", "ended"]
 
 _SCHEMA = """
@@ -57,7 +59,7 @@ ON CONFLICT (dataset, prediction) DO UPDATE SET state = excluded.state,
     boot_id = excluded.boot_id, at_us = excluded.at_us, boot_us = excluded.boot_us
 """
 _END = "UPDATE creates SET state = 'ended' WHERE dataset = ? AND prediction = ?"
-_DROP = "DELETE FROM creates WHERE state = 'ended' AND (at_us < ? OR counted = 0)"
+_DROP = "DELETE FROM creates WHERE dataset = ? AND prediction = ?"
 _ALL = (
     "SELECT dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us FROM creates"
 )
@@ -147,10 +149,15 @@ class LaneFile:
         """The prediction has ended; when it was created still counts."""
         self._connection.execute(_END, (dataset or self.dataset, prediction))
 
-    def forget_before(self, at: Timestamp) -> None:
-        """Drop what has ended and left the window."""
+    def forget_ended(self, now: Timestamp) -> None:
+        """Drop what has ended a day ago; an hour certainly, since the wall clock may jump."""
         with self._in_use:
-            self._connection.execute(_DROP, (int(at.utc.timestamp() * 1e6),))
+            ended = [one for one in _kept(self._connection) if one.state == "ended"]
+            gone = [one for one in ended if not one.counted or _is_long_ago(one.at, now)]
+            keys = [(one.dataset, one.prediction) for one in gone]
+            self._connection.execute("BEGIN")
+            self._connection.executemany(_DROP, keys)
+            self._connection.execute("COMMIT")
 
     def apply(self, changes: Sequence[Callable[[LaneFile], None]]) -> None:
         """Make *changes* in one transaction; raises `FluxbatchError`."""
@@ -276,6 +283,10 @@ class LaneJournal:
     def flush(self) -> None:
         """Write what is left, on the caller's thread, once `run` has ended."""
         self.write(self.take())
+
+
+def _is_long_ago(then: Timestamp, now: Timestamp) -> bool:
+    return now.utc - then.utc > timedelta(days=1) and age_s(then, now) > _HOUR_S
 
 
 def _locked(path: Path, dataset: str) -> IO[str]:

@@ -33,6 +33,7 @@ from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lanes
 from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneJournal
 from fluxbatch.scheduler.serial import SerialCreates
+from fluxbatch.scheduler.window_recovery import age_s
 from fluxbatch.sink import ImageStore
 from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.poll_schedule import PollSchedule
@@ -313,10 +314,14 @@ class WorkerContext:
         elif now - self._unreachable_since > self.settings.provider.deadline:
             self.stop(ExitCode.ERROR, f"the provider cannot be reached: {reason}")
 
-    def saw_date(self, account: str, date: datetime | None) -> None:
-        """The provider gave its time."""
-        if date is not None:
-            self.dates[account] = (date, self.runtime.clock.now())
+    def saw_date(self, account: str, date: datetime | None, asked: Timestamp) -> None:
+        """The provider gave its time, in the answer to what was *asked* then.
+
+        An answer that the machine slept over is older than any answer can be: it tells no time.
+        """
+        now = self.runtime.clock.now()
+        if date is not None and age_s(asked, now) <= self.settings.provider.timeout:
+            self.dates[account] = (date, now)
 
     def by_provider(self, account: str, then: Timestamp) -> datetime:
         """*then* by the provider's clock; by ours as long as it has given no time.

@@ -32,11 +32,11 @@ PAUSE_UNREACHABLE_S = 2.0
 
 
 def accepted(
-    context: WorkerContext, account: str, answer: Created | PredictionId
+    context: WorkerContext, account: str, answer: Created | PredictionId, left: Timestamp
 ) -> tuple[PredictionId, PredictionEvent, Evidence]:
     """By the create's own answer, or by a webhook that came before it."""
     if isinstance(answer, Created):
-        context.saw_date(account, answer.date)
+        context.saw_date(account, answer.date, left)
         evidence = Evidence(provider_id=answer.prediction_id, request_id=answer.request_id)
         return answer.prediction_id, PredictionEvent.ACCEPTED, evidence
     reason = "its webhook came before the create's answer"

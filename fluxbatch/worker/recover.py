@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -224,7 +223,7 @@ def seed_lane(
     if file.is_new and any(one.intended.boot_id == now.boot_id for one in recent):
         # The file was there when these left, and has been removed since.
         close_for_a_window(lane.window, monotonic)
-    file.forget_before(Timestamp(now.utc - timedelta(days=1), now.boot_id, now.boot_s))
+    file.forget_ended(now)
     return [create for create in kept if create.state != "ended"]
 
 

@@ -245,7 +245,8 @@ class Submitter:
         else:
             permit.accepted()
             context.reached()
-            name, event, evidence = accepted(context, lane.account, answer)
+            left = sending.left or intent_at
+            name, event, evidence = accepted(context, lane.account, answer, left)
             tracked = TrackedPrediction(
                 intent.prediction_seq, name, job.job_id, lane.account, permit.key.fingerprint,
                 permit.key.label, intent_at.utc, kind=kind_of(job.input),

@@ -61,6 +61,30 @@ def test_a_reboot_does_not_empty_the_window_though_the_clock_was_set_ahead() -> 
     run_plan(_plan(first, creates=2, window_s=60.0, duration_s=3.0))
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_lost_create_is_found_though_the_machine_slept_over_an_answer(after_s: float) -> None:
+    """
+    Seed 17501: the provider's time was taken from an answer that was an hour old when it was
+    read, so listings ended an hour before the creates, and what they lacked was bought once more.
+    """
+    sleepy = Invocation(
+        faults={"create_timeout_after": 1.0}, sleeps=[(after_s, 4000.0)], slowness=0.0
+    )
+
+    run_plan(_plan(sleepy, latency_s=0.3, jitter_s=0.0))
+
+
+def test_the_next_dataset_counts_creates_though_the_wall_clock_was_set_ahead() -> None:
+    """
+    Seed 19351: a lane's file dropped what seemed to be older than a day, and was a minute old.
+    """
+    first = Invocation(dataset=0, slowness=0.0)
+    ahead = Invocation(dataset=0, jumps=[(0.0, 100_000.0)], slowness=0.0, pause_s=0.0)
+    last = Invocation(dataset=1, slowness=0.0, pause_s=0.0)
+
+    run_plan(_plan(first, ahead, last, datasets=2, creates=4, window_s=60.0, duration_s=0.5))
+
+
 def test_another_dataset_counts_a_create_that_was_lost_and_found() -> None:
     """
     Seed 2664: it counted from its intent, not from when it was found, and made one too many.

@@ -64,14 +64,14 @@ class ListingReader:
 
     async def is_there(self, client: ProviderClient, account: str) -> None:
         """Whether there is a listing at all, and what its clock says."""
-        now = self._context.runtime.clock.now().utc
+        asked = self._context.runtime.clock.now()
         try:
-            listing = await client.listing(since=now, until=now)
+            listing = await client.listing(since=asked.utc, until=asked.utc)
         except NotFound:
             self._no_listing()
         else:
             self._context.has_listing = True
-            self._context.saw_date(account, listing.began)
+            self._context.saw_date(account, listing.began, asked)
 
     def _no_listing(self) -> None:
         self._context.has_listing = False
