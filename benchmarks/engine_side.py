@@ -16,7 +16,8 @@ import anyio
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.loading import load_settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.engine.run import RunRequest, execute_run
+from fluxbatch.engine.request import RunRequest
+from fluxbatch.engine.run import execute_run
 from fluxbatch.events import Event, Events, OutputStored, RowsRead
 from fluxbatch.infra.runtime import in_thread, loop_options, process_of_its_own, real_runtime
 

@@ -21,7 +21,12 @@ from fluxbatch.ledger.queries.queue import QUEUE_START, QueueCursor, QueuedJob
 ReadPage = Callable[[QueueCursor, int], Awaitable[tuple[list[QueuedJob], QueueCursor]]]
 
 _PAGE = 1_000
-_LOW = 200
+_LOOK_AGAIN_S = 1.0
+"""How long other processes are left alone where they may bring something."""
+
+OthersDone = Callable[[str], Awaitable[tuple[bool, str]]]
+"""Told why this queue waits (a cap, or nothing): whether no other process may bring anything more,
+and the cap that they wait for."""
 
 
 class Claim:
@@ -46,8 +51,20 @@ class Claim:
 class JobQueue:
     """The jobs of one run."""
 
-    def __init__(self, read_page: ReadPage, clock: Clock) -> None:
+    def __init__(
+        self,
+        read_page: ReadPage,
+        clock: Clock,
+        *,
+        page_jobs: Callable[[], int] = lambda: _PAGE,
+        others_done: OthersDone | None = None,
+    ) -> None:
+        """*page_jobs* are read at once; *others_done* is asked before it ends, where jobs are
+        shared with other processes."""
         self._read_page = read_page
+        self._page_jobs = page_jobs
+        self._others_done = others_done
+        self._is_asking = False
         self._clock = clock
         self._ready: deque[QueuedJob] = deque()
         self._paused: list[tuple[float, int, QueuedJob]] = []
@@ -69,6 +86,12 @@ class JobQueue:
         """Hand out nothing more."""
         self.is_closed = True
         self.closed.set()
+        self._wake()
+
+    def look_again(self) -> None:
+        """Other processes may have left jobs, or freed money."""
+        self._exhausted = False
+        self._blocked = None
         self._wake()
 
     def begin_with(self, jobs: Sequence[QueuedJob]) -> None:
@@ -143,17 +166,17 @@ class JobQueue:
         while not self.is_closed:
             changed, wait_s = self._changed, math.inf
             if self._blocked is None:
-                if len(self._ready) < _LOW and not self._exhausted:
+                if not self._exhausted and len(self._ready) < self._low():
                     await self._fill()
                     continue
                 job, wait_s = self._pop()
                 if job is not None:
                     self._busy += 1
                     return job
-            if self._busy == 0 and (self._blocked is not None or not self._paused):
-                self.starved_by = self._blocked
-                self.close()
-                break
+            is_idle = self._busy == 0 and (self._blocked is not None or not self._paused)
+            if is_idle and not self._is_asking:
+                await self._end_unless_shared(changed)
+                continue
             self._sleepers += 1
             try:
                 with anyio.move_on_after(wait_s):
@@ -161,6 +184,31 @@ class JobQueue:
             finally:
                 self._sleepers -= 1
         return None
+
+    async def _end_unless_shared(self, changed: anyio.Event) -> None:
+        """Nothing is left here: end, unless other processes may still bring something."""
+        if self._others_done is None:
+            self.starved_by = self._blocked
+            self.close()
+            return
+        self._is_asking = True
+        try:
+            is_done, why = await self._others_done(self._blocked or "")
+            if changed.is_set() or self._busy:
+                return
+            if is_done:
+                self.starved_by = self._blocked or why or None
+                self.close()
+                return
+            with anyio.move_on_after(_LOOK_AGAIN_S):
+                await changed.wait()
+        finally:
+            self._is_asking = False
+        self.look_again()
+
+    def _low(self) -> int:
+        """With fewer ready, more are read."""
+        return max(self._page_jobs() // 5, 1)
 
     def _pop(self) -> tuple[QueuedJob | None, float]:
         """The next job, or how long until one is due."""
@@ -174,11 +222,14 @@ class JobQueue:
 
     async def _fill(self) -> None:
         async with self._reading:
-            if len(self._ready) >= _LOW or self._exhausted:
+            if len(self._ready) >= self._low() or self._exhausted:
                 return
-            jobs, self._cursor = await self._read_page(self._cursor, _PAGE)
+            most = self._page_jobs()
+            jobs, self._cursor = await self._read_page(self._cursor, most)
             self._ready.extend(jobs)
-            self._exhausted = len(jobs) < _PAGE
+            self._exhausted = len(jobs) < most or not most
+            if jobs and self._others_done is not None:
+                self._wake()  # who found nothing before may find something now
 
     def _wake(self) -> None:
         if self._sleepers:

@@ -19,12 +19,13 @@ from anyio.from_thread import start_blocking_portal
 
 from fluxbatch.api.call_options import checked_options, checked_path, checked_source
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions, as_python_said
-from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobId
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.notify import with_notifications
-from fluxbatch.engine.run import RunRequest, execute_run
+from fluxbatch.engine.request import RunRequest
+from fluxbatch.engine.run import execute_run
 from fluxbatch.engine.run_status import RunStatus, RunSummary
 from fluxbatch.errors import ManifestError
 from fluxbatch.events import Events, Listener
@@ -123,7 +124,7 @@ class Dataset:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._folder = Folder(checked_path("out", path))
+        self._folder = dataset_at(checked_path("out", path))
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -230,7 +231,7 @@ def plan(
     options = cast("ShapeOptions", checked_options("plan", options, ShapeOptions.__optional_keys__))
     given = PythonInputs(source, options)
     with passing_folder() as place:
-        folder = Folder(checked_path("out", out)) if out is not None else None
+        folder = dataset_at(checked_path("out", out)) if out is not None else None
         manifest = given.passing_manifest(place, folder)
         made = make_plan(
             given.settings, manifest, folder, accounts=given.accounts(), key=given.any_key()

@@ -19,8 +19,9 @@ from fluxbatch.cli.console import Console
 from fluxbatch.cli.foreground_run import run_batch
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.loading import load_settings
+from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.engine.run import RunRequest
+from fluxbatch.engine.request import RunRequest
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
 
@@ -37,7 +38,7 @@ class DemoFailed(FluxbatchError):
 def run_demo(console: Console, out: Path) -> int:
     """Run it; answers the run's exit code."""
     console.info("the demo: an emulator on this machine plays the provider")
-    folder = Folder(out)
+    folder = dataset_at(out)
     _refuse_other_datasets(folder)
     with local_provider() as base_url, as_file(files("fluxbatch") / "demo") as packaged:
         request = RunRequest(
@@ -55,12 +56,12 @@ def run_demo(console: Console, out: Path) -> int:
 
 def _refuse_other_datasets(folder: Folder) -> None:
     """The emulator's pictures have no business in a dataset somebody paid for."""
-    if not folder.ledger.is_file():
+    if not folder.has_ledger():
         return
     with folder.reader() as db:
         latest = latest_manifest(db)
     if latest is not None and not (latest.path or "").endswith(_MANIFEST):
-        raise ConfigError(f"{str(folder.root)!r} is another dataset; name another folder (--out)")
+        raise ConfigError(f"{folder.address!r} is another dataset; name another folder (--out)")
 
 
 @contextmanager

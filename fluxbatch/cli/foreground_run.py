@@ -23,7 +23,8 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.notify import with_notifications
-from fluxbatch.engine.run import Canary, RunRequest, execute_run
+from fluxbatch.engine.request import Canary, RunRequest
+from fluxbatch.engine.run import execute_run
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import FluxbatchError
 from fluxbatch.events import Events
@@ -50,7 +51,7 @@ def run_batch(
     """
     if strangers := request.folder.foreign_files():
         console.info(
-            f"note: {str(request.folder.root)!r} is no dataset yet and has other files"
+            f"note: {request.folder.address!r} is no dataset yet and has other files"
             f" ({strangers[0]!r}); the dataset is made among them"
         )
     log = request.settings.log
@@ -64,7 +65,7 @@ def run_batch(
         events = Events(shown.hear, *([logged.hear] if logged is not None else []))
         run = partial(execute_run, request, events, on_status=shown.show, handle_signals=True)
         notified_run = partial(
-            with_notifications, request.settings.notify, str(request.folder.root), events, run
+            with_notifications, request.settings.notify, request.folder.address, events, run
         )
         with process_of_its_own():
             summary = anyio.run(notified_run, backend_options=loop_options())

@@ -14,7 +14,7 @@ from fluxbatch.cli.source import hide_keys
 from fluxbatch.config.api_keys import keys_for
 from fluxbatch.config.loading import environment
 from fluxbatch.config.types import seconds
-from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.address import dataset_at
 from fluxbatch.errors import ConfigError
 from fluxbatch.events import Event, Events, JobFailed, LaneChanged, Noticed, Stopping
 from fluxbatch.infra.runtime import loop_options
@@ -43,7 +43,7 @@ def maintenance_request(
     console: Console, folder: Path, base_url: str, *, needs_key: bool = True
 ) -> DatasetRequest:
     """The dataset, the keys, and the provider as its latest run was configured."""
-    dataset = Folder(folder)
+    dataset = dataset_at(folder)
     environ = environment()
     flags = {"provider": {"base_url": base_url}} if base_url else {}
     settings = saved_settings(dataset, flags, environ)

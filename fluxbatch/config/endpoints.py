@@ -17,6 +17,7 @@ from fluxbatch.infra.loopback import is_loopback
 
 DEFAULT_BASE_URL = "https://api.eachlabs.ai/v1"
 
+_FOLDER = re.compile(r"(?i:file):///([^%\\\0]+)")
 _STORE = re.compile(
     r"(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._=+-]+)*)", re.IGNORECASE
 )
@@ -115,12 +116,18 @@ def _address(url: str, at_stake: str) -> str:
 
 
 def store_address(url: str) -> str:
-    """*url* as the place of objects in a bucket; raise `ValueError` for anything else."""
+    """*url* as a place of images, a bucket or an absolute folder; raise `ValueError` for anything
+    else."""
     if "@" in url or "?" in url or "#" in url:  # first, for it must not be quoted
         raise ValueError(
             "a store's address has no key and no query; its keys are the environment's"
         )
+    folder = _FOLDER.fullmatch(url.rstrip("/"))
+    if folder is not None and not {".", "..", ""} & set(folder[1].split("/")):
+        return f"file:///{folder[1]}"
     match = _STORE.fullmatch(url.rstrip("/"))
     if match is None or {".", ".."} & set(url.split("/")):
-        raise ValueError(f"{url!r} is no store of images; write it like s3://BUCKET/PREFIX")
+        raise ValueError(
+            f"{url!r} is no store of images; write it like s3://BUCKET/PREFIX or file:///FOLDER"
+        )
     return f"{match[1].lower()}://{match[2]}"

@@ -102,7 +102,8 @@ class SinkSettings(Section):
     """Where and how outputs are stored."""
 
     store: FilledText | None = None
-    """Where images alone are: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`; None: in the dataset."""
+    """Where images alone are: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`, `file:///FOLDER`; None: in
+    the dataset."""
 
     max_bytes: Bytes = Field(default=200_000_000, ge=1)
     """Bytes one output may have."""
@@ -159,6 +160,13 @@ class Queue(Section):
     shuffle: Seed | None = Field(default=None, ge=-(2**63), lt=2**63)
     """A seed: jobs of one priority come in an order it decides, so that a part of a run is a
     sample of the whole. None: the manifest's order."""
+
+
+class LedgerSettings(Section):
+    """The ledger, where it is on a server."""
+
+    patience: Seconds = Field(default=600.0, ge=0)
+    """Seconds for which a server that fails is tried again."""
 
 
 class StopSettings(Section):
@@ -225,6 +233,7 @@ class Settings(BaseSettings):
     sink: SinkSettings = SinkSettings()
     inputs: Inputs = Inputs()
     queue: Queue = Queue()
+    ledger: LedgerSettings = LedgerSettings()
     stop: StopSettings = StopSettings()
     notify: Notify = Notify()
     log: Log = Log()

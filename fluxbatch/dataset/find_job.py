@@ -42,7 +42,7 @@ def find_job(db: Database, folder: Folder, name: str) -> JobRef:
     """Raise `ConfigError` naming the candidates, or the nearest names there are."""
     manifest = latest_manifest(db)
     if manifest is None:
-        raise ConfigError(f"{str(folder.root)!r} has no rows yet: nothing was ever run")
+        raise ConfigError(f"{folder.address!r} has no rows yet: nothing was ever run")
     name = name.encode("utf-8", "replace").decode()  # a file's name may hold any bytes
     found = (
         _by_number(db, manifest, name)

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 from fluxbatch.domain.filenames import output_of_name
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
 from fluxbatch.infra import file_lock
 from fluxbatch.infra.regular_file import open_regular
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.sink import refuse_link
 
@@ -44,18 +45,41 @@ class Folder:
 
     root: Path
 
+    is_shared: ClassVar[bool] = False
+    """Whether several processes may work on it at once."""
+
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a URL, which would become folders of its parts, a password's
         among them; it is not repeated."""
         if (url := _URL.match(str(self.root))) is not None:
             raise ConfigError(
                 f"a dataset is a folder, and a URL of {url[1]!r} was given; name a folder of this"
-                " machine (images alone may be elsewhere: sink.store)"
+                " machine, or postgresql://HOST/DATABASE/NAME (images alone may be elsewhere:"
+                " sink.store)"
             )
 
     @property
     def ledger(self) -> Path:
         return self.root / _LEDGER
+
+    @property
+    def address(self) -> str:
+        """The dataset as it is written on a command line."""
+        return str(self.root)
+
+    @property
+    def short_name(self) -> str:
+        """A title: the folder's own name."""
+        return self.root.resolve().name
+
+    @property
+    def ledger_place(self) -> str:
+        """Where people find the ledger."""
+        return str(self.ledger)
+
+    def has_ledger(self) -> bool:
+        """Whether there is a ledger to be read."""
+        return self.ledger.is_file()
 
     @property
     def images(self) -> Path:
@@ -140,7 +164,7 @@ class Folder:
         return None
 
     @contextmanager
-    def reader(self) -> Iterator[SqliteDatabase]:
+    def reader(self) -> Iterator[Database]:
         """A connection that writes nothing; raise `ConfigError` where no dataset is."""
         self.refuse_links()
         self.refuse_lost_ledger()
@@ -151,6 +175,14 @@ class Folder:
             yield database
         finally:
             database.close()
+
+    def writer(self) -> Database:
+        """The connection that writes, to be closed; whoever asks holds the lock."""
+        return SqliteDatabase(self.ledger)
+
+    def make_ledger(self) -> Database:
+        """The same, and a new ledger where there is none."""
+        return self.writer()
 
     def foreign_files(self) -> list[str]:
         """What is in a folder that is no dataset yet, but for what a manifest was kept in."""

@@ -110,7 +110,7 @@ def describe(
         return ModelDescription(find_card(slug, settings.price))
     kept, observed = None, None
     with ExitStack() as stack:
-        if folder is not None and folder.ledger.is_file():
+        if folder is not None and folder.has_ledger():
             db = stack.enter_context(folder.reader())
             kept, observed = find_model(db, slug), observed_price(db, slug)
     if kept is None or not _is_fresh(kept, datetime.now(UTC)):

@@ -84,8 +84,11 @@ class ManifestImporter:
         *,
         most_jobs: int | None = None,
         controls: Path | None = None,
+        is_shared: bool = False,
     ) -> None:
-        """*controls*: the folder for control images that are fetched from elsewhere."""
+        """*controls*: the folder for control images that are fetched from elsewhere. *is_shared*:
+        another machine may have read the manifest, whose files this one does not see."""
+        self._is_shared = is_shared
         self._settings = settings
         self._card = card
         self._db = db
@@ -157,7 +160,7 @@ class ManifestImporter:
             shuffle=self._settings.queue.shuffle,
         )
         known = commit(self._db, begin)
-        if known.imported and self._names_other_files(manifest, known):
+        if known.imported and not self._is_shared and self._names_other_files(manifest, known):
             return self._begin(manifest, anew=True)
         return known
 

@@ -74,9 +74,9 @@ async def with_notifications(
             if message is not None and "failed" in notify.when:
                 await messenger.post(message, _refused(dataset, exc))
             raise
-        if ping is not None:
+        if ping is not None and summary.is_last:
             await messenger.ping(ping if summary.exit_code in _HEALTHY else f"{ping}/fail")
-        if message is not None and outcome_of(summary.exit_code) in notify.when:
+        if message is not None and summary.is_last and outcome_of(summary.exit_code) in notify.when:
             await messenger.post(message, _ended(dataset, summary))
         return summary
 

@@ -9,81 +9,36 @@ are lost money.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator
+from contextlib import (
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from functools import partial
-from pathlib import Path
 
 import anyio
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
 
-from fluxbatch.config.proxies import environment_proxies
-from fluxbatch.config.settings import Settings
-from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.image_store import claim_images
-from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.image_comparison import compare_as_they_come, compare_the_rest
+from fluxbatch.engine.image_comparison import compare_the_rest
 from fluxbatch.engine.lane_files import lane_files, refuse_forgotten_creates
-from fluxbatch.engine.leaving import leaving
-from fluxbatch.engine.manifest_import import ManifestImporter
-from fluxbatch.engine.run_status import RunStatus, RunSummary
-from fluxbatch.engine.session import DatasetRequest, Network, RunSession, open_run
+from fluxbatch.engine.preparation import prepare
+from fluxbatch.engine.request import Canary, RunRequest
+from fluxbatch.engine.run_status import RunSummary
+from fluxbatch.engine.service import OnStatus, fetching_outputs, open_ledger, open_network, serve
+from fluxbatch.engine.session import Network, RunSession, opening
 from fluxbatch.engine.shutdown import (
-    STATUS_S,
-    give_up,
     leaf_errors,
-    stop_in_time,
     unwrap_errors,
-    watch_signals,
 )
 from fluxbatch.engine.webhook_service import webhook_service
-from fluxbatch.errors import ExitCode, FluxbatchError
-from fluxbatch.events import Events, Noticed, RunEnded
-from fluxbatch.infra.loopback import is_loopback
+from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
+from fluxbatch.events import Events, RunEnded
 from fluxbatch.infra.runtime import Runtime, real_runtime
-from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.runs import EndRun
 from fluxbatch.ledger.writer import commit
-from fluxbatch.provider import open_transport
-from fluxbatch.sink import open_fetcher
-from fluxbatch.worker.circuit_breaker import FailureCap
-from fluxbatch.worker.context import OutputsToFetch
-
-OnStatus = Callable[[RunStatus], None]
-_STATUS_REST = 20.0
-"""So many times as long as a status takes to find out passes until the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A few jobs from everywhere in the manifest, before the rest is bought."""
-
-    jobs: int
-    goes_on: Callable[[RunSummary, int], Awaitable[bool]]
-    """Told where the run stands and how many of them failed: whether to buy the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest(DatasetRequest):
-    """What one invocation is asked to do."""
-
-    manifest: Path | None
-    """None: the settings' manifest, or a sweep alone."""
-    skip_invalid: bool = False
-    no_wait: bool = False
-    limit: int | None = None
-    """Creates at most; exit 4 where jobs are left."""
-    ends_at: datetime | None = None
-    """Buy only what is likely to be done by then (`--deadline`, `--max-duration`)."""
-    max_failures: FailureCap | None = None
-    canary: Canary | None = None
-    most_jobs: int | None = None
-    """Refuse a sweep or templates that would make more; None: however many."""
 
 
 async def execute_run(
@@ -103,6 +58,14 @@ async def execute_run(
     """
     runtime = runtime or real_runtime()
     request.folder.make()
+    if request.folder.is_shared:
+        from fluxbatch.engine.shared_run import execute_shared_run  # most datasets are folders
+
+        return await execute_shared_run(
+            request, events, runtime, network, on_status, handle_signals=handle_signals
+        )
+    if request.run_name is not None:
+        raise ConfigError("--run names a run of a dataset in PostgreSQL (--out postgresql://…)")
     request.folder.refuse_lost_ledger()
     refuse_forgotten_creates(request.folder, network.lanes_folder if network else None)
     with request.folder.lock():
@@ -119,7 +82,7 @@ async def _run(
     events: Events,
     runtime: Runtime,
     network: Network,
-    db: SqliteDatabase,
+    db: Database,
     on_status: OnStatus | None,
     handle_signals: bool,
 ) -> RunSummary:
@@ -150,34 +113,23 @@ async def _run(
 
 @asynccontextmanager
 async def _open_session(
-    request: RunRequest, events: Events, runtime: Runtime, network: Network, db: SqliteDatabase
+    request: RunRequest, events: Events, runtime: Runtime, network: Network, db: Database
 ) -> AsyncIterator[RunSession]:
-    """Model, books, image store and manifest: whatever may refuse a run before it buys; then
-    the lanes, and the run itself."""
+    """What may refuse a run; then the lanes, and the run itself."""
     settings, keys, folder = request.settings, request.keys, request.folder
-    say = partial(_say, events)
-    card = await resolve_for_run(settings, keys, db, network.transport, runtime, say)
-    await runtime.to_thread(partial(budgets.audit, db))
-    sink = settings.sink
-    claimed = partial(claim_images, folder, db, sink.store, timeout_s=sink.timeout)
-    images = await runtime.to_thread(claimed)
-    most, controls = request.most_jobs, folder.controls.absolute()
-    importer = ManifestImporter(
-        settings, card, db, runtime, events, most_jobs=most, controls=controls
-    )
-    path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
-    manifest = await importer.read(path, skip_invalid=request.skip_invalid)
-    others = await runtime.to_thread(partial(kept_cards, db))
+    ready = await prepare(request, events, runtime, network, db)
     place, no_wait, cap = network.lanes_folder, request.no_wait, request.max_failures
     with folder.reader() as reader:
         async with lane_files(keys, folder, db, place, no_wait, events) as files:
-            run = await open_run(settings, card, manifest.seq, db, runtime)
+            operation = opening(settings, ready.card, ready.manifest_seq, runtime, None)
+            run = await runtime.to_thread(partial(commit, db, operation))
             yield RunSession(
-                request, run, card, others, images, db, reader, files, events, runtime, network, cap
-            )
+                request, run, ready.card, ready.other_cards, ready.images, db, reader, files,
+                events, runtime, network, cap,
+            )  # fmt: skip
 
 
-def _keep_error(db: SqliteDatabase, run_seq: int, runtime: Runtime, exc: Exception) -> None:
+def _keep_error(db: Database, run_seq: int, runtime: Runtime, exc: Exception) -> None:
     """Write down that an error ended this invocation, if the ledger still takes it."""
     leaf = next(leaf_errors(exc), exc) if isinstance(exc, BaseExceptionGroup) else exc
     # Our own words hold no secrets; another's may.
@@ -185,44 +137,6 @@ def _keep_error(db: SqliteDatabase, run_seq: int, runtime: Runtime, exc: Excepti
     end = EndRun(runtime.clock.now(), run_seq, ExitCode.ERROR, why)
     with suppress(Exception):  # the error itself is what is told
         commit(db, end)
-
-
-async def serve(
-    session: RunSession,
-    jobs: Callable[[], Awaitable[None]],
-    *,
-    on_status: OnStatus | None = None,
-    handle_signals: bool = False,
-    ends_at: datetime | None = None,
-) -> None:
-    """Do *jobs* with everything at their service: ledger, lanes, search for unknown creates."""
-    context = session.context
-    with leaving() as leave:
-        async with anyio.create_task_group() as service:
-            service.start_soon(context.ledger.run, name="ledger")
-            service.start_soon(context.lanes.run, name="lanes")
-            for account, journal in context.journals.items():
-                service.start_soon(journal.run, name=f"journal-{account}")
-            service.start_soon(session.resolver.run, name="reconciler")
-            service.start_soon(compare_as_they_come, context.ledger, name="comparison")
-            await service.start(session.others.run, name="other-slots")
-            work = anyio.CancelScope()
-            if ends_at is not None:
-                service.start_soon(stop_in_time, context, ends_at, work, name="deadline")
-            if (after_s := context.settings.provider.give_up) is not None:
-                service.start_soon(give_up, context, after_s, name="give-up")
-            if on_status is not None:
-                service.start_soon(_report_status, session, on_status, name="status")
-            with work:
-                if handle_signals:
-                    await service.start(watch_signals, context.stop, work, leave, name="signals")
-                await jobs()
-            service.cancel_scope.cancel()
-        # Only now: until its task has ended, a journal may still be writing in a thread.
-        with anyio.CancelScope(shield=True):
-            await session.flush()
-    if on_status is not None:
-        on_status(await session.reader.status())
 
 
 async def _jobs(session: RunSession, request: RunRequest, network: Network) -> None:
@@ -268,55 +182,3 @@ async def _passes(session: RunSession, canary: Canary, failed_before: int) -> bo
         ExitCode.STOPPED, "the canary is done; run again without --canary, or with --yes, to go on"
     )
     return False
-
-
-@asynccontextmanager
-async def fetching_outputs(
-    session: RunSession,
-) -> AsyncIterator[tuple[TaskGroup, MemoryObjectSendStream[OutputsToFetch]]]:
-    """Fetch whatever is delivered; leaves once all who deliver have gone."""
-    deliver, deliveries = anyio.create_memory_object_stream[OutputsToFetch](0)
-    async with anyio.create_task_group() as work:
-        with deliver, deliveries:
-            for number in range(session.context.settings.sink.downloads):
-                name = f"collector-{number}"
-                work.start_soon(session.output_fetcher.run, deliveries.clone(), name=name)
-            yield work, deliver
-
-
-async def _report_status(session: RunSession, on_status: OnStatus) -> None:
-    with anyio.move_on_after(STATUS_S):  # what was bought before holds its slots again
-        await session.recovery.done.wait()
-    while True:
-        began_s = session.context.now_s()
-        on_status(await session.reader.status())
-        # Sums over a large ledger take their time: looking on may not become the work.
-        took_s = session.context.now_s() - began_s
-        await anyio.sleep(max(STATUS_S, _STATUS_REST * took_s))
-
-
-@asynccontextmanager
-async def open_ledger(folder: Folder, runtime: Runtime) -> AsyncIterator[SqliteDatabase]:
-    """The writer's connection; at the end the file alone is complete."""
-    db = await runtime.to_thread(partial(SqliteDatabase, folder.ledger))
-    try:
-        yield db
-        await runtime.to_thread(db.checkpoint)
-    finally:
-        db.close()
-
-
-@asynccontextmanager
-async def open_network(settings: Settings) -> AsyncIterator[Network]:
-    """The provider and whatever it links to, over real sockets."""
-    local = is_loopback(settings.provider.base_url)
-    proxies = environment_proxies()
-    async with (
-        open_transport(settings.provider) as transport,
-        open_fetcher(settings.sink, allow_http=local, proxy_for=proxies) as fetcher,
-    ):
-        yield Network(transport, fetcher)
-
-
-def _say(events: Events, message: str) -> None:
-    events.emit(Noticed(message))

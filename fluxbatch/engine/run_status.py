@@ -6,7 +6,8 @@ a run goes on, from its lanes; never counted along the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.domain.money import Balance, as_usd
@@ -79,6 +80,12 @@ class RunSummary:
     run: Totals
     dataset: Totals
     seconds: float
+    is_last: bool = True
+    """This process ended the run; others that shared it tell nobody else of it."""
+
+    def told_by_another(self) -> Self:
+        """The same, where another process is the last."""
+        return replace(self, is_last=False)
 
     def as_json(self) -> dict[str, object]:
         """The last line of `run --json`. Source: docs/design/decisions.md "Command line"."""

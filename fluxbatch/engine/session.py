@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from fluxbatch.ledger.operations.runs import OpenedRun, OpenRun
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob, pending_jobs, sampled_jobs
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.ledger.reader import LedgerReader
-from fluxbatch.ledger.writer import LedgerWriter, commit
+from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models import ModelCard
 from fluxbatch.provider import ProviderClient, Transport
 from fluxbatch.queue import JobQueue
@@ -47,6 +47,7 @@ from fluxbatch.worker.stop import Stop
 from fluxbatch.worker.submit import Submitter
 from fluxbatch.worker.unknown.resolve import UnknownResolver
 
+KeptElsewhere = Callable[[], list[KeptCreate]]
 _SPARE_SUBMITTERS = 4
 """Jobs made ready beyond the slots, so that a freed slot is taken at once."""
 
@@ -72,14 +73,15 @@ class Network:
     """How webhooks are heard; None: on a socket."""
 
 
-async def open_run(
-    settings: Settings, card: ModelCard, manifest_seq: int, db: Database, runtime: Runtime
-) -> OpenedRun:
-    """Begin the run, or continue the one that has not ended."""
+def opening(
+    settings: Settings, card: ModelCard, manifest_seq: int, runtime: Runtime, name: str | None
+) -> OpenRun:
+    """The operation that begins the run *name*, or continues the one that has not ended."""
     at = runtime.clock.now()
-    operation = OpenRun(
+    return OpenRun(
         at=at,
-        new_id=f"{at.utc:%Y%m%d-%H%M%S}-{runtime.random.getrandbits(16):04x}",
+        new_id=name or f"{at.utc:%Y%m%d-%H%M%S}-{runtime.random.getrandbits(16):04x}",
+        is_named=name is not None,
         manifest_seq=manifest_seq,
         model=card.slug,
         caps=settings.budget.caps,
@@ -89,7 +91,6 @@ async def open_run(
         host=socket.gethostname(),
         pid=os.getpid(),
     )
-    return await runtime.to_thread(partial(commit, db, operation))
 
 
 class RunSession:
@@ -109,9 +110,14 @@ class RunSession:
         runtime: Runtime,
         network: Network,
         max_failures: FailureCap | None = None,
+        *,
+        kept_elsewhere: KeptElsewhere | None = None,
+        queue: JobQueue | None = None,
     ) -> None:
         """*db* is the writer's connection, *reader* another; *other_cards* are those of models the
-        dataset has bought from before, by slug, *files* the lanes' by account."""
+        dataset has bought from before, by slug, *files* the lanes' by account. Where several
+        processes share a run, they share its *queue* and know of other datasets' creates
+        (*kept_elsewhere*) by the database."""
         settings, keys, folder = request.settings, request.keys, request.folder
         self.keys = keys
         stop, without_keys = Stop(events), KeyFilter(keys)
@@ -132,7 +138,7 @@ class RunSession:
             ),
             read=read,
             images=images,
-            queue=JobQueue(partial(_page, read, run.manifest_seq), runtime.clock),
+            queue=queue or JobQueue(partial(_page, read, run.manifest_seq), runtime.clock),
             lanes=_lanes(request, files, serial, events, runtime, stop),
             journals=journals,
             clients={
@@ -148,7 +154,8 @@ class RunSession:
             other_cards=other_cards,
             keys=without_keys,
             serial=serial,
-            kept_elsewhere=partial(_kept_elsewhere, folder, dataset_id(db), network),
+            kept_elsewhere=kept_elsewhere
+            or partial(_kept_elsewhere, folder, dataset_id(db), network),
         )
         stop.on_stop(context.queue.close)
         stop.on_stop(context.lanes.close)

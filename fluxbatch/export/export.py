@@ -122,6 +122,10 @@ def _format(request: ExportRequest, images: SampleImages) -> ExportFormat:
 def _destination(request: ExportRequest, made: ExportFormat) -> Path:
     in_parts = bool(request.splits or request.shard_size)
     exports = request.folder.root / "exports"
+    if request.to is None and request.folder.is_shared:
+        raise ConfigError(
+            f"{request.folder.address!r} is no folder: name one for the export (--to)"
+        )
     if request.to is None:
         plain = made.name in ("jsonl", "csv") and not in_parts
         return exports / (f"results.{made.name}" if plain else made.name)

@@ -24,4 +24,4 @@ class LedgerReader:
 
     async def __call__(self, query: Callable[[Database], _T], /) -> _T:
         async with self._reading:
-            return await self._to_thread(partial(query, self._db))
+            return await self._to_thread(partial(self._db.at_one_moment, query))

@@ -105,6 +105,8 @@ async def recover_dataset(
     """
     runtime = runtime or real_runtime()
     folder, report = request.folder, RecoverReport()
+    if folder.is_shared:
+        raise ConfigError("a ledger in PostgreSQL is put back from the server's own backup")
     if not folder.root.is_dir():
         raise ConfigError(f"{str(folder.root)!r} is no folder")
     folder.refuse_links()

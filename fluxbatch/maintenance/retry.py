@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.infra.runtime import SystemClock
-from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.retry import Retried, Retry
 from fluxbatch.ledger.operations.retry_quality import Reseeded, RetryQuality
 from fluxbatch.ledger.writer import Operation, R, commit
@@ -27,7 +26,7 @@ def _apply(folder: Folder, operation: Operation[R]) -> R:
     with folder.reader():
         pass  # no dataset, no lock file
     with folder.lock():
-        database = SqliteDatabase(folder.ledger)
+        database = folder.writer()
         try:
             answer = commit(database, operation)
             database.checkpoint()

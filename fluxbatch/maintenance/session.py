@@ -19,13 +19,13 @@ from fluxbatch.dataset.model_card import kept_card, kept_cards
 from fluxbatch.domain.adoption import PRESUMED
 from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.domain.money import Micros
-from fluxbatch.engine.run import fetching_outputs, open_ledger, open_network, serve
+from fluxbatch.engine.service import fetching_outputs, open_ledger, open_network, serve
 from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.engine.shutdown import unwrap_errors
 from fluxbatch.errors import ExitCode
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime, real_runtime
-from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.queries.audit import KnownPrediction, latest_run, predictions_after
 from fluxbatch.maintenance.reports import CancelledEnd, MaintenanceReport
@@ -140,8 +140,8 @@ async def _session(
     events: Events,
     runtime: Runtime,
     network: Network,
-    db: SqliteDatabase,
-    reader: SqliteDatabase,
+    db: Database,
+    reader: Database,
 ) -> RunSession | None:
     run = await runtime.to_thread(partial(latest_run, reader))
     if run is None:

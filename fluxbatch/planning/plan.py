@@ -204,7 +204,7 @@ def _foretold(
 def _past_of(folder: Folder | None) -> Iterator[Database | None]:
     if folder is not None:
         folder.refuse_lost_ledger()
-    if folder is None or not os.path.isfile(folder.ledger):
+    if folder is None or not folder.has_ledger():
         yield None
         return
     with folder.reader() as db:
@@ -215,7 +215,7 @@ def _past_of(folder: Folder | None) -> Iterator[Database | None]:
 def _controls_of(folder: Folder | None) -> Iterator[Path]:
     """Where fetched control images are kept: in the dataset, so that its run has them, if it is
     there and can be written, else only until the plan is made."""
-    if folder is not None and os.path.isfile(folder.ledger) and os.access(folder.root, os.W_OK):
+    if folder is not None and folder.has_ledger() and os.access(folder.root, os.W_OK):
         yield folder.controls.absolute()
         return
     with passing_folder() as place:

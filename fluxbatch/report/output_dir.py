@@ -28,6 +28,8 @@ class ReportDir:
     @classmethod
     def of(cls, dataset: Folder, to: Path | None) -> ReportDir:
         """`DIR/report` where nothing else is asked for; raises `ConfigError` for a bad *to*."""
+        if to is None and dataset.is_shared:
+            raise ConfigError(f"{dataset.address!r} is no folder: name one for the report (--to)")
         root = to if to is not None else dataset.root / "report"
         if root.exists() and not root.is_dir():
             raise ConfigError(f"--to {str(root)!r} is a file; name a folder for the report")

@@ -103,7 +103,7 @@ def _page(
         counts = totals.count_jobs(db, seq)
     style, script = _text("page.css"), _script()
     return {
-        "name": place.dataset.root.resolve().name,
+        "name": place.dataset.short_name,
         "version": __version__,
         "policy": _policy(style, script),
         "style": Markup(style),

@@ -71,8 +71,14 @@ class Lane:
         """Monotonic: since when every create was refused; None: the last one was not."""
         self.refusals = 0
         """429s in a row since the provider last answered otherwise."""
+        self.is_open = True
+        """Whether it is this process's: of lanes that machines share, one holds each."""
         self.on_its_way: list[Permit] = []
         """Granted and neither answered nor given up."""
+
+    def forget(self) -> None:
+        """Nothing is known of the window any more: another process has held the lane."""
+        self.window = CreateWindow(self.creates.limit, self.window.window_s)
 
     @property
     def is_out(self) -> bool:
@@ -82,6 +88,8 @@ class Lane:
         """One or two words for people."""
         if self.is_out:
             return "out"
+        if not self.is_open:
+            return "elsewhere"
         if self.unpaid is not None:
             return "waits for balance"
         if self.paused_until > now:
@@ -91,7 +99,7 @@ class Lane:
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until one more create may leave; None until something else happens."""
-        if self.is_out or self.unpaid is not None:
+        if self.is_out or self.unpaid is not None or not self.is_open:
             return None
         if self.held >= self.slots.allowed(now):
             return self.slots.wait_s(now)

@@ -18,6 +18,19 @@ from platformdirs import user_state_path
 from fluxbatch.errors import ConfigError
 
 
+def state_folder() -> Path:
+    """This user's state folder on this machine; it need not be there yet.
+
+    Raises `ConfigError` where there is no home.
+    """
+    try:
+        return user_state_path("fluxbatch")
+    except (RuntimeError, KeyError):
+        raise ConfigError(
+            "there is no home folder; set XDG_STATE_HOME to a folder that can be written"
+        ) from None
+
+
 def lanes_folder(dataset: Path) -> tuple[Path, str]:
     """The first folder that can be written, made, and what to say of it; empty where all is well.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         UrlExpired,
         open_fetcher,
     )
+    from fluxbatch.sink.folder_store import FolderStore
     from fluxbatch.sink.local_store import LocalStore
     from fluxbatch.sink.paths import PathRefused, image_path, refuse_link, refuse_links_in
     from fluxbatch.sink.sink import OutputExpired, Sink
@@ -32,6 +33,7 @@ __all__ = [
     "DownloadFailed",
     "DownloadPace",
     "Fetcher",
+    "FolderStore",
     "ImageStore",
     "Images",
     "LocalStore",
@@ -61,6 +63,7 @@ _HOMES = {
     "Sink": "sink",
     "ImageStore": "store",
     "Images": "store",
+    "FolderStore": "folder_store",
     "LocalStore": "local_store",
     "OutputRef": "batch",
     "RejectedOutput": "batch",

@@ -26,6 +26,7 @@ from fluxbatch.ledger.operations.outputs import Keeping, WantedOutput, WantedOut
 from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
 from fluxbatch.ledger.reader import LedgerReader
+from fluxbatch.ledger.sharing.lanes import Lease
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import Prediction, ProviderClient
@@ -151,6 +152,8 @@ class WorkerContext:
     """The time was up, and what ran was left to the next run."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
+    leases: dict[str, Lease] = field(default_factory=dict)
+    """By account, where lanes are shared with other processes: those that are held."""
     other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
     """Of the dataset's other models, by slug: their predictions may still be alive."""
     keys: KeyFilter = field(default_factory=KeyFilter)
@@ -297,7 +300,8 @@ class WorkerContext:
         """Monotonic seconds since when no lane gets a create accepted; None: one may."""
         if self._unreachable_since is not None:
             return self._unreachable_since
-        lanes = [lane.refused_since for lane in self.lanes.all if not lane.is_out]
+        usable = [lane for lane in self.lanes.all if lane.is_open and not lane.is_out]
+        lanes = [lane.refused_since for lane in usable]
         since = [one for one in lanes if one is not None]
         return max(since) if since and len(since) == len(lanes) else None
 

@@ -83,15 +83,9 @@ class Recovery:
         unfinished = await context.read(unfinished_outputs)
         if sweeping:
             await context.runtime.to_thread(partial(self._sweep, unfinished))
-        durations = partial(recent_durations, model=context.card.slug, most=_DURATIONS)
-        for given, duration_s in await context.read(durations):
-            context.timing.remember(kind_of(given), [duration_s])
+        await self.learn_durations()
         for lane in context.lanes.all:
-            most = _RECENT_WINDOWS * lane.creates.limit
-            recent = await context.read(partial(recent_creates, account=lane.account, most=most))
-            seed = partial(seed_lane, context, lane, recent)
-            for kept in await context.runtime.to_thread(seed):
-                self._others.take(lane, kept)
+            await self._seed(lane)
         await self.mark_unanswered(live)
         for one in live:
             if one.state in adopting:
@@ -102,6 +96,46 @@ class Recovery:
         # The adopted hold their slots before anything new is submitted.
         await anyio.lowlevel.checkpoint()
         self.done.set()
+
+    async def take_up_lane(
+        self, lane: Lane, work: TaskGroup, deliver: MemoryObjectSendStream[OutputsToFetch]
+    ) -> list[int]:
+        """Take up what was left on one lane by whoever held it before; answers its jobs' numbers.
+
+        Nothing else of the dataset is touched: other processes are at work on it.
+        """
+        context = self._context
+        live = [one for one in await context.read(live_predictions) if one.account == lane.account]
+        unfinished = [
+            one
+            for one in await context.read(unfinished_outputs)
+            if context.accounts.get(one.key_fingerprint) == lane.account
+        ]
+        await self._seed(lane)
+        await self.mark_unanswered(live)
+        for one in live:
+            work.start_soon(self.adopt, one, deliver.clone(), name=f"adopted-{one.seq}")
+        for delivery in unfinished_deliveries(context, unfinished, context.runtime.clock.now()):
+            work.start_soon(_send, delivery, deliver.clone(), name="unfinished")
+        await anyio.lowlevel.checkpoint()
+        self.done.set()
+        return [one.job.seq for one in live]
+
+    async def learn_durations(self) -> None:
+        """How long executions took before, so that polls are placed well from the first on."""
+        context = self._context
+        durations = partial(recent_durations, model=context.card.slug, most=_DURATIONS)
+        for given, duration_s in await context.read(durations):
+            context.timing.remember(kind_of(given), [duration_s])
+
+    async def _seed(self, lane: Lane) -> None:
+        """The lane remembers what the provider may still count, and the slots others hold."""
+        context = self._context
+        most = _RECENT_WINDOWS * lane.creates.limit
+        recent = await context.read(partial(recent_creates, account=lane.account, most=most))
+        seed = partial(seed_lane, context, lane, recent)
+        for kept in await context.runtime.to_thread(seed):
+            self._others.take(lane, kept)
 
     def _sweep(self, unfinished: Sequence[UnfinishedOutput]) -> None:
         """Temporary files, and files a crash kept out of the ledger: both are fetched again."""

@@ -30,6 +30,7 @@ from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, LedgerLo
 from fluxbatch.ledger.operations.retry import RefuseJob
 from fluxbatch.ledger.operations.transitions import TransitionResult
 from fluxbatch.ledger.queries.queue import QueuedJob
+from fluxbatch.ledger.sharing.lanes import LaneLost, RunStopped
 from fluxbatch.ledger.writer import Beside
 from fluxbatch.provider import not_after
 from fluxbatch.queue import Claim
@@ -127,6 +128,14 @@ class Submitter:
                 claim.release()
                 self._context.stop(ExitCode.ERROR, LEDGER_GONE)
                 return None
+            if isinstance(intent, LaneLost | RunStopped):
+                self._context.creates_left += 1
+                claim.release()
+                if isinstance(intent, RunStopped):
+                    self._context.stop(intent.code, intent.reason)
+                else:
+                    self._lane_lost(permit)
+                return None
             if not isinstance(intent, Intent):
                 self._context.creates_left += 1
                 return None  # the job needs no create any more
@@ -193,7 +202,12 @@ class Submitter:
                 run_seq=context.run.seq,
                 run_id=context.run.run_id,
                 job_seq=job.seq,
-                key_use=KeyUse(permit.lane.account, key.fingerprint, key.label),
+                key_use=KeyUse(
+                    permit.lane.account,
+                    key.fingerprint,
+                    key.label,
+                    context.leases.get(permit.lane.account),
+                ),
                 price=context.card.price or context.reserve,
                 reserve=context.reserve,
                 caps=context.settings.budget.caps,
@@ -271,6 +285,10 @@ class Submitter:
         return _Submitted(
             moved, tracked if is_running else None, evidence.left, evidence.given_up, repeats_id
         )
+
+    def _lane_lost(self, permit: Permit) -> None:
+        """Whoever keeps the leases learns it as well, within seconds."""
+        permit.lane.is_open = False
 
     async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""

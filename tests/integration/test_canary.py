@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.run import Canary
+from fluxbatch.engine.request import Canary
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ExitCode
 from tests.integration.test_cli_run import run, write_manifest

@@ -267,7 +267,8 @@ async def test_an_unknown_model_is_refused_before_anything_is_asked(tmp_path: Pa
 async def _run_model(bench: Bench, base_url: str, model: str) -> None:
     from fluxbatch.config.api_keys import ApiKey
     from fluxbatch.config.loading import load_settings
-    from fluxbatch.engine.run import RunRequest, execute_run
+    from fluxbatch.engine.request import RunRequest
+    from fluxbatch.engine.run import execute_run
     from fluxbatch.events import Events
 
     settings = load_settings(None, {"model": model, "provider": {"base_url": base_url}}, {})

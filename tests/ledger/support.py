@@ -46,6 +46,7 @@ from fluxbatch.ledger.operations.manifest_import import (
 from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
+from fluxbatch.ledger.sharing.lanes import LaneLost, RunStopped
 from fluxbatch.ledger.writer import Operation, R, commit
 
 E = PredictionEvent
@@ -174,7 +175,7 @@ class Books:
 
     def try_buy(
         self, job_seq: int, *, price: Micros = PRICE, day: str = DAY
-    ) -> Intent | OverBudget | NotPending | LedgerLost:
+    ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped:
         return self.do(self.intent(job_seq, price=price, day=day))
 
     def buy(self, job_seq: int = 1, *, price: Micros = PRICE, day: str = DAY) -> int:

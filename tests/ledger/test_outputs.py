@@ -137,12 +137,17 @@ def test_both_successes_lost_fail_the_job(books: Books) -> None:
 
 def test_an_output_ends_once(books: Books) -> None:
     """
-    Stored or lost, it must be wanted again before it can end again.
+    Stored or lost, it must be wanted again before it can end again. Where processes share a ledger
+    two of them may have fetched the same one: what is stored stays as it is.
     """
     stored, lost = wanted(books), wanted(books, job_seq=2)
-    books.store(stored[0])
+    state = books.store(stored[0])
     books.lose(lost[0])
-    for output in (stored[0], lost[0]):
+    ended = [stored[0], lost[0]]
+    if books.db.name == "postgresql":
+        assert books.store(ended[0]) is state
+        assert books.lose(ended.pop(0)) is state
+    for output in ended:
         with pytest.raises(IllegalTransition):
             books.store(output)
         with pytest.raises(IllegalTransition):

@@ -30,6 +30,7 @@ from fluxbatch.config.settings import Budget, Inputs, Limits, Reconcile, Setting
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.money import Micros
 from fluxbatch.emulator import settings as emulator
+from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine import run
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.engine.session import Network
@@ -207,7 +208,7 @@ class World:
             SimListener(life, self.provider).listen,
         )
         runtime = Runtime(self.clock, self._random(f"{number}/engine"), life.to_thread)
-        request = run.RunRequest(
+        request = RunRequest(
             settings, self._keys(), dataset.folder, dataset.manifest, limit=one.limit
         )
         summary: RunSummary | None = None

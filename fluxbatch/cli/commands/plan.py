@@ -48,14 +48,14 @@ def plan_command(
     from fluxbatch.cli.render.plan import plan_lines, refusal
     from fluxbatch.cli.render.text import OVERVIEW_LABEL, count, folded
     from fluxbatch.cli.render.url_check import unfit_urls
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.errors import ExitCode
     from fluxbatch.infra.atomic_file import passing_folder
     from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.planning.plan import make_plan as make_plan
 
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
-    folder = Folder(typed.out) if typed.out is not None else None
+    folder = dataset_at(typed.out) if typed.out is not None else None
     with passing_folder() as place:
         asked = typed.asked(console)
         asked.name_provider()

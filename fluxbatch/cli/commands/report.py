@@ -28,11 +28,11 @@ def report_command(
     """Write totals, charts and a gallery to look at in a browser; needs no network."""
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.text import count
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.report import ReportDir, write_report
 
-    dataset = Folder(folder)
+    dataset = dataset_at(folder)
     with dataset.reader():
         pass  # no dataset, no folder
     place = ReportDir.of(dataset, to)

@@ -33,11 +33,11 @@ def retry_command(
         retry_lines,
         retry_quality_lines,
     )
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.errors import ConfigError
     from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
 
-    dataset = Folder(folder)
+    dataset = dataset_at(folder)
     if quality:
         if kind:
             raise ConfigError(

@@ -62,6 +62,12 @@ def run_command(
     log_format: Annotated[
         str, typer.Option(metavar="text|json", help="Of those lines; json alone: on stderr.")
     ] = "",
+    run_name: Annotated[
+        str,
+        typer.Option(
+            "--run", metavar="NAME", help="The run's name, where several processes share it."
+        ),
+    ] = "",
     kind: FormatOption = "",
     base_url: BaseUrlOption = "",
     as_json: JsonFlag = False,
@@ -80,8 +86,8 @@ def run_command(
     from fluxbatch.cli.batch_args import BatchArgs
     from fluxbatch.cli.deadline import ends_at
     from fluxbatch.cli.foreground_run import confirm_cost, run_batch
-    from fluxbatch.dataset.folder import Folder
-    from fluxbatch.engine.run import RunRequest
+    from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.engine.request import RunRequest
     from fluxbatch.errors import ConfigError
     from fluxbatch.planning.plan import MOST_EXPANDED, make_plan
     from fluxbatch.worker.circuit_breaker import FailureCap
@@ -92,7 +98,7 @@ def run_command(
     asked = typed.asked(console, log_file=log_file, log_format=log_format, give_up=give_up)
     asked.name_provider()
     keys = asked.keys()
-    folder = Folder(typed.out)
+    folder = dataset_at(typed.out)
     folder.refuse_links()
     manifest = asked.manifest_in(folder.root / "manifests")
     typed.check(lambda: make_plan(asked.settings, manifest, folder, key=keys[0]))
@@ -106,6 +112,7 @@ def run_command(
         skip_invalid=skip_invalid,
         no_wait=no_wait,
         limit=limit,
+        run_name=run_name or None,
         ends_at=ends_at(max_duration, deadline, datetime.now(UTC)),
         most_jobs=None if yes else MOST_EXPANDED,
         max_failures=FailureCap.parse(max_failures) if max_failures else None,

@@ -43,10 +43,10 @@ def show_command(
 
 def _show_result(console: Console, place: Path, name: str) -> None:
     from fluxbatch.cli.render.result import ResultView, result_json, result_lines
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.dataset.find_job import find_job
-    from fluxbatch.dataset.folder import Folder
 
-    dataset = Folder(place)
+    dataset = dataset_at(place)
     with dataset.reader() as db:
         what = ResultView.read(db, dataset, find_job(db, dataset, name))
     console.answer(lambda: result_json(what), result_lines(what))

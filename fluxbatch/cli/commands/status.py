@@ -11,10 +11,10 @@ def status_command(ctx: typer.Context, folder: DatasetArgument, as_json: JsonFla
     """Where a dataset stands, from its ledger alone; also while a run goes on."""
     console = console_for(ctx, as_json=as_json)
     from fluxbatch.cli.render.status import status_json, status_lines
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.dataset.status import dataset_status
 
-    dataset = Folder(folder)
+    dataset = dataset_at(folder)
     with dataset.reader() as db:
         now = dataset_status(db, dataset)
     console.answer(lambda: status_json(now), status_lines(now, console.width()))

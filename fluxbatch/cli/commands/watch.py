@@ -14,9 +14,9 @@ def watch_command(ctx: typer.Context, folder: DatasetArgument) -> int:
     """
     console = console_for(ctx)
     from fluxbatch.cli.progress.watch import watch_folder
-    from fluxbatch.dataset.folder import Folder
+    from fluxbatch.dataset.address import dataset_at
 
-    dataset = Folder(folder)
+    dataset = dataset_at(folder)
     with dataset.reader():
         pass  # no dataset there: said at once
     try:

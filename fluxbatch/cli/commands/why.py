@@ -18,10 +18,10 @@ def why_command(
     console = console_for(ctx, as_json=as_json)
     from fluxbatch.cli.render.job_history import history_json, history_lines
     from fluxbatch.cli.render.result import ResultView
+    from fluxbatch.dataset.address import dataset_at
     from fluxbatch.dataset.find_job import find_job
-    from fluxbatch.dataset.folder import Folder
 
-    dataset = Folder(folder)
+    dataset = dataset_at(folder)
     with dataset.reader() as db:
         what = ResultView.read(db, dataset, find_job(db, dataset, name))
     console.answer(lambda: history_json(what), history_lines(what))

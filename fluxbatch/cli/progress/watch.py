@@ -49,7 +49,7 @@ def watch_folder(
 
 @contextmanager
 def _shown(console: Console, folder: Folder) -> Iterator[Progress]:
-    with progress(console, f"fluxbatch  watching {folder.root}") as shown:
+    with progress(console, f"fluxbatch  watching {folder.address}") as shown:
         yield shown
 
 

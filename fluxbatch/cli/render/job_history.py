@@ -166,13 +166,13 @@ def _prediction_facts(made: PredictionEntry) -> dict[str, str]:
 
 def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
     """The commands that take the job further."""
-    root, entry = shown.folder.root, job.job
+    place, entry = shown.folder.address, job.job
     match entry.state:
         case JobState.DONE:
             yield "nothing: the job is done"
         case JobState.FAILED:
             assert entry.failure is not None
-            yield from _after_failure(str(root), entry.failure)
+            yield from _after_failure(place, entry.failure)
         case JobState.GENERATED:
             yield "the same `fluxbatch run` again: fetches the images, for nothing"
         case JobState.PENDING if entry.listed_in != shown.meant.manifest.seq:
@@ -181,7 +181,7 @@ def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
             later = f", not before {local_time(entry.not_before)} UTC" if entry.not_before else ""
             yield f"the same `fluxbatch run` again: buys it{later}"
         case JobState.ACTIVE:
-            yield from _while_active(str(root), job)
+            yield from _while_active(place, job)
 
 
 def _after_failure(root: str, failure: FailureClass) -> Iterator[str]:

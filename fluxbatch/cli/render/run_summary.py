@@ -65,6 +65,6 @@ def summary_lines(summary: RunSummary, now: DatasetStatus, again: str) -> Iterat
         yield f"  the dataset: {dollars(summary.dataset.spent)} in all"
     yield ""
     yield f"images   {now.images_at}"
-    yield f"ledger   {now.folder.ledger}   (views: results, costs, failures)"
+    yield f"ledger   {now.folder.ledger_place}   (views: results, costs, failures)"
     for number, line in enumerate(next_lines(now, again, summary.exit_code)):
         yield ("next     " if number == 0 else "         ") + line

@@ -76,23 +76,26 @@ def next_lines(now: DatasetStatus, again: str, exit_code: int | None) -> list[st
 
 
 def _next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
-    retry = f"fluxbatch retry {now.folder.root}"
+    retry = f"fluxbatch retry {now.folder.address}"
     kept = {group.failure: group.jobs for group in now.failures}
     if now.left:
         yield again, _why_again(now, exit_code)
     if exit_code == ExitCode.UNKNOWN_LEFT and now.jobs.unknown:
         creates = count(now.jobs.unknown, "create")
-        yield f"fluxbatch reconcile {now.folder.root}", f"shows what {creates} may be, and settles"
+        yield (
+            f"fluxbatch reconcile {now.folder.address}",
+            f"shows what {creates} may be, and settles",
+        )
     if now.may_retry:
         yield retry, f"sends {count(now.may_retry, 'failed job')} back to pending; then run again"
     if paid := sum(kept.get(failure, 0) for failure in PAID_ALREADY):
         yield (
-            f"fluxbatch repair {now.folder.root}",
+            f"fluxbatch repair {now.folder.address}",
             f"fetches the images of {count(paid, 'paid job')} again, for $0",
         )
     if uncertain := sum(kept.get(failure, 0) for failure in MAY_BE_ALIVE):
         yield (
-            f"fluxbatch reconcile {now.folder.root}",
+            f"fluxbatch reconcile {now.folder.address}",
             f"asks the provider what became of {count(uncertain, 'prediction')}",
         )
     for note in (Quality.BLACK, Quality.FLAT):
@@ -122,7 +125,7 @@ def status_json(now: DatasetStatus) -> dict[str, Any]:
     """The object of `status --json`."""
     jobs, totals = now.jobs, now.totals
     return {
-        "dataset": str(now.folder.root),
+        "dataset": now.folder.address,
         "manifest": now.manifest and now.manifest.path,
         "jobs": {
             "total": jobs.total + jobs.invalid,
@@ -206,7 +209,7 @@ def status_lines(now: DatasetStatus, width: int | None = None) -> Iterator[str]:
 
 
 def _lines(now: DatasetStatus) -> Iterator[str]:
-    yield overview_line("dataset", str(now.folder.root))
+    yield overview_line("dataset", now.folder.address)
     if now.manifest is None:
         yield overview_line("manifest", "none was ever run here")
         return
@@ -244,7 +247,7 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     last = now.runs[0].exit_code if now.runs else None
     goes_on = held and bool(now.runs) and now.runs[0].exit_code is None
     steps = (
-        [f"fluxbatch watch {now.folder.root}", "  the screen of the run that goes on"]
+        [f"fluxbatch watch {now.folder.address}", "  the screen of the run that goes on"]
         if goes_on
         else next_lines(now, "the same `fluxbatch run` again", last)
     )

@@ -8,9 +8,9 @@ decides nothing about jobs or money.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -20,6 +20,7 @@ from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement, dialect_of
 from fluxbatch.ledger.db.views import view_statements
 
 DbRow = tuple[Any, ...]
+QueryResult = TypeVar("QueryResult")
 
 NO_PARAMS: Params = {}
 BUSY_MS = 10_000
@@ -43,6 +44,10 @@ class Database(Protocol):
         ...
 
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]: ...
+
+    def at_one_moment(self, query: Callable[[Self], QueryResult]) -> QueryResult:
+        """QueryResult a reader's *query* of several statements as of one moment, where that is cheap."""
+        ...
 
     def insert(self, statement: Statement, params: Params) -> int:
         """Run an `insert_numbered` statement; answers the new row's `seq`."""
@@ -70,6 +75,11 @@ class Database(Protocol):
     def commit(self) -> None: ...
 
     def rollback(self) -> None: ...
+
+    def checkpoint(self) -> bool:
+        """Leave the ledger as one whole file, where it is one; False where a reader is in the
+        way."""
+        ...
 
     def close(self) -> None: ...
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.ledger.db import postgres_connection as server
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 from fluxbatch.ledger.db.database import (
     BUSY_MS,
     NO_PARAMS,
+    QueryResult,
     DbRow,
     lock_failure,
     refuse_newer,
@@ -60,6 +61,8 @@ class PostgresDatabase:
             self._create()
         elif version < SCHEMA_VERSION and not read_only:
             self._migrate(version)
+        if not read_only:
+            server.make_shared_tables(self._connection)
         self._connection.execute("COMMIT")
         self.version = version if read_only else SCHEMA_VERSION
 
@@ -87,6 +90,14 @@ class PostgresDatabase:
             cursor = self._connection.execute(text, values(params))
             return cursor.fetchall() if cursor.description is not None else []
 
+    def at_one_moment(self, query: Callable[[Self], QueryResult]) -> QueryResult:
+        """In one transaction: many write here, and each statement costs fewer round trips."""
+        self.begin()
+        try:
+            return query(self)
+        finally:
+            self.rollback()
+
     def insert(self, statement: Statement, params: Params) -> int:
         ((seq,),) = self.run(statement, params)
         return int(seq)
@@ -113,7 +124,7 @@ class PostgresDatabase:
 
     def take_time(self) -> None:
         with self._translated():
-            self._connection.execute("SET LOCAL statement_timeout = 0")
+            self._connection.execute(server.MUCH_TIME)
 
     def commit(self) -> None:
         for statement, params in self._at_commit.items():
@@ -128,6 +139,9 @@ class PostgresDatabase:
         with self._translated():
             if self._connection.info.transaction_status in (status.INTRANS, status.INERROR):
                 self._connection.execute("ROLLBACK")
+
+    def checkpoint(self) -> bool:
+        return True  # the server's own affair
 
     def close(self) -> None:
         self._connection.close()

@@ -12,7 +12,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fluxbatch.errors import ConfigError, LedgerError
+from fluxbatch.errors import ConfigError, FluxbatchError, LedgerError
+from fluxbatch.ledger.sharing.tables import OF_ALL_DATASETS, OF_THE_DATASET, SHARED
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _STATEMENT_MS = 5_000
 _IDLE_MS = 2_000
 """Between two statements of a transaction that may hold locks: who is cut off there lets go."""
+_SILENT_MS = 10_000
+"""Without a sign of life from the server's machine, the connection is gone."""
+MUCH_TIME = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 60000"
+"""For the rest of a transaction that writes rows by the million, and reads files in between."""
 _OLDEST = 14
 """The oldest major version of PostgreSQL that is used."""
 _TURN = 0x666C7578
@@ -31,7 +36,8 @@ _TURN = 0x666C7578
 _MOST_BYTES = 63
 """Of a name that PostgreSQL keeps. Longer ones it cuts, without a word that reaches anybody."""
 _NAMED = 10
-_RESERVED = re.compile(r"pg_.*|information_schema", re.DOTALL)
+_RESERVED = re.compile(r"pg_.*|information_schema|fluxbatch", re.DOTALL)
+"""Schemas that are PostgreSQL's, or that all datasets share."""
 
 _HOST = re.compile(r"[A-Za-z0-9._,%-]*|[0-9A-Fa-f:.,%]*|/[^@]*")
 _PORT = re.compile(r"[0-9,]*")
@@ -42,20 +48,20 @@ _SHAPE = (
 
 
 def schema_of(dataset: str) -> str:
-    """The schema of a dataset: its name, where PostgreSQL keeps it whole; else `LedgerError`."""
+    """The schema of a dataset: its name, where PostgreSQL keeps it whole; else `ConfigError`."""
     name = f"a dataset cannot have the name {dataset!r}: "
     try:
         size = len(dataset.encode())
     except UnicodeEncodeError:
-        raise LedgerError(f"{name}it is not text") from None
+        raise ConfigError(f"{name}it is not text") from None
     if not dataset or "\0" in dataset:
-        raise LedgerError(f"{name}{'it has a NUL' if dataset else 'it is empty'}")
+        raise ConfigError(f"{name}{'it has a NUL' if dataset else 'it is empty'}")
     if size > _MOST_BYTES:
-        raise LedgerError(
+        raise ConfigError(
             f"{name}it has {size} bytes and PostgreSQL keeps {_MOST_BYTES}; choose a shorter one"
         )
     if _RESERVED.fullmatch(dataset):
-        raise LedgerError(f"{name}PostgreSQL keeps it for itself; choose another one")
+        raise ConfigError(f"{name}it is kept for other purposes; choose another one")
     return dataset
 
 
@@ -68,7 +74,7 @@ def connected(url: str, dataset: str) -> Connection:
     try:
         import psycopg
     except ImportError:
-        raise LedgerError(
+        raise ConfigError(
             "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch[postgres]'"
         ) from None
     schema_of(dataset)
@@ -83,6 +89,7 @@ def connected(url: str, dataset: str) -> Connection:
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
+            tcp_user_timeout=_SILENT_MS,
         )
     except (psycopg.Error, ValueError) as exc:
         _refuse(dataset, str(exc).replace(password, "***") if password else str(exc))
@@ -134,7 +141,7 @@ def _refuse_unsafe(connection: Connection, dataset: str) -> None:
 def begin_opening(connection: Connection, dataset: str, *, read_only: bool, create: bool) -> int:
     """Begin a transaction in the dataset's schema; answers its ledger's version, 0 for a new one.
 
-    Only with *create* is a schema made, else `LedgerError` where there is none.
+    Only with *create* is a schema made, else `ConfigError` where there is none.
     """
     from psycopg import sql
 
@@ -154,13 +161,25 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
     return int(rows[0][0])
 
 
+def make_shared_tables(connection: Connection) -> None:
+    """Within the transaction that opens a ledger: what several processes share it by."""
+    rows = connection.execute("SELECT to_regclass('run_gates'), to_regclass('fluxbatch.clock')")
+    if (found := rows.fetchone()) is None or None not in found:
+        return
+    for text in OF_THE_DATASET:
+        connection.execute(text)
+    take_turn(connection, SHARED, _STATEMENT_MS)  # datasets may be made side by side
+    for text in OF_ALL_DATASETS:
+        connection.execute(text)
+
+
 def _has_schema(connection: Connection, dataset: str) -> bool:
     """Asked first, for `IF NOT EXISTS` needs the right to make one all the same."""
     found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [dataset])
     return found.fetchone() is not None
 
 
-def _not_there(connection: Connection, dataset: str) -> LedgerError:
+def _not_there(connection: Connection, dataset: str) -> ConfigError:
     """Why nothing is opened, with the datasets that are there."""
     rows = connection.execute(
         "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -169,10 +188,10 @@ def _not_there(connection: Connection, dataset: str) -> LedgerError:
     names = [str(name) for (name,) in rows]
     near = difflib.get_close_matches(dataset, names, n=1, cutoff=0.6)
     if near:
-        return LedgerError(f"there is no dataset {dataset!r} there; did you mean {near[0]!r}?")
+        return ConfigError(f"there is no dataset {dataset!r} there; did you mean {near[0]!r}?")
     known = ", ".join(repr(name) for name in names[:_NAMED]) or "none"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return LedgerError(f"there is no dataset {dataset!r} there, only {known}{more}")
+    return ConfigError(f"there is no dataset {dataset!r} there, only {known}{more}")
 
 
 def take_turn(connection: Connection, dataset: str, busy_ms: int) -> None:
@@ -194,11 +213,11 @@ def _checked_password(url: str, dataset: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
     if "\0" in url:
-        _refuse(dataset, _SHAPE)
+        _refuse(dataset, _SHAPE, ConfigError)
     try:
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except (Error, ValueError):
-        _refuse(dataset, _SHAPE)
+        _refuse(dataset, _SHAPE, ConfigError)
     # What a password with a delimiter spills into its neighbours.
     whole = (
         _HOST.fullmatch(parts.get("host", ""))
@@ -207,9 +226,9 @@ def _checked_password(url: str, dataset: str) -> str:
         and not re.search("[:/]", parts.get("user", ""))
     )
     if not whole:
-        _refuse(dataset, _SHAPE)
+        _refuse(dataset, _SHAPE, ConfigError)
     return parts.get("password", "")
 
 
-def _refuse(dataset: str, why: str) -> NoReturn:
-    raise LedgerError(f"cannot open the ledger {dataset!r}: {why}") from None
+def _refuse(dataset: str, why: str, kind: type[FluxbatchError] = LedgerError) -> NoReturn:
+    raise kind(f"cannot open the ledger {dataset!r}: {why}") from None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.infra.regular_file import identity
@@ -23,6 +23,7 @@ from fluxbatch.ledger.db.database import (
     BUSY_MS,
     CHECKPOINT_BUSY_MS,
     NO_PARAMS,
+    QueryResult,
     DbRow,
     lock_failure,
     refuse_newer,
@@ -109,6 +110,9 @@ class SqliteDatabase:
             return self._connection.execute(text, values(params)).fetchall()
         except sqlite3.Error as exc:
             raise self._error(exc) from exc
+
+    def at_one_moment(self, query: Callable[[Self], QueryResult]) -> QueryResult:
+        return query(self)  # one process writes, and it is this one or a run that is watched
 
     def insert(self, statement: Statement, params: Params) -> int:
         text, values = statement.prepared("sqlite")

@@ -22,6 +22,7 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, insert_numbered
 from fluxbatch.ledger.db.timestamps import boot_us, later, utc_text
 from fluxbatch.ledger.operations import budgets, history
+from fluxbatch.ledger.sharing.lanes import LaneLost, Lease, RunStopped, refusal_of_intent
 
 Admit = Callable[[Sequence[Balance], Micros], Balance | None]
 """The cap that forbids one more create of this price, or None. Pure: `scheduler` owns it."""
@@ -34,7 +35,8 @@ class KeyUse:
     account: str
     key_fingerprint: str
     key_label: str
-    epoch: int = 0
+    lease: Lease | None = None
+    """Where the lane is shared with other processes: no intent without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,15 @@ class Intend:
     reserve: Micros | None = None
     """What it holds of the caps until its cost is known; None: its price."""
 
-    def apply(self, db: Database) -> Intent | OverBudget | NotPending | LedgerLost:
+    def apply(
+        self, db: Database
+    ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped:
         if not db.is_in_place():
             return LedgerLost()
+        if (lease := self.key_use.lease) is not None:
+            refusal = refusal_of_intent(db, self.key_use.account, lease, self.run_seq)
+            if refusal is not None:
+                return refusal
         ((state, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
         if state != JobState.PENDING:
             return NotPending(JobState(state))
@@ -146,7 +154,7 @@ class Intend:
             "account": self.key_use.account,
             "key_fingerprint": self.key_use.key_fingerprint,
             "key_label": self.key_use.key_label,
-            "epoch": self.key_use.epoch,
+            "epoch": self.key_use.lease.epoch if self.key_use.lease is not None else 0,
             "price": self.price,
             "reserved": self._reserved,
             "budget_day": self.budget_day,

@@ -40,6 +40,9 @@ _FIND = Statement(
         .offset(constant(0))
     )
 )
+_FIND_NAMED = Statement(
+    lambda _: select(_r.seq, _r.id).where(_r.id == bindparam("run_id"), _r.ended_at.is_(None))
+)
 _INSERT = Statement(
     lambda d: insert_numbered(
         d,
@@ -107,9 +110,14 @@ class OpenRun:
     tool_version: str
     host: str
     pid: int
+    is_named: bool = False
+    """`new_id` is the user's own name of the run: no other one is continued."""
 
     def apply(self, db: Database) -> OpenedRun:
-        found = db.run(_FIND, {"manifest_seq": self.manifest_seq})
+        if self.is_named:
+            found = db.run(_FIND_NAMED, {"run_id": self.new_id})
+        else:
+            found = db.run(_FIND, {"manifest_seq": self.manifest_seq})
         seq, run_id = found[0] if found else (self._begin(db), self.new_id)
         if found:
             self._continue(db, seq)

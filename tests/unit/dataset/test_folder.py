@@ -39,12 +39,21 @@ def test_a_folder_may_have_a_colon(path: str) -> None:
      ("reconcile",), ("repair",), ("cancel",), ("retry",), ("recover",), ("report",),
      ("export", "-f", "csv"), ("show",)],
 )  # fmt: skip
-def test_no_verb_makes_folders_of_a_url(verb: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [
+        ("mysql", "a dataset is a folder, and a URL of 'mysql' was given"),
+        ("postgresql", "the dataset's address holds a password"),
+    ],
+)
+def test_no_verb_makes_folders_of_a_url(
+    verb: tuple[str, ...], scheme: str, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "m.csv").write_text("prompt,control_image\na cat,https://example.com/a.png\n")
-    url = f"postgresql://me:{_SECRET}@127.0.0.1:1/db/name"
+    url = f"{scheme}://me:{_SECRET}@127.0.0.1:1/db/name"
     more = ("#1",) if verb == ("show",) else ()
     ended = fluxbatch(*verb, url, *more, cwd=tmp_path)
     assert ended.code == 2
-    assert "a dataset is a folder, and a URL of 'postgresql' was given" in ended.err
+    assert said in ended.err
     assert _SECRET not in ended.out + ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]

@@ -1,0 +1,243 @@
+"""A run that several processes share through one PostgreSQL ledger.
+
+Owns what one of them does from joining to leaving, and that a database that fails ends its lanes
+and not the process: it joins anew, as another worker, for `ledger.patience`. The last to leave
+ends the run. Source: docs/design/protocol.md 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
+
+import anyio
+
+from fluxbatch.dataset.lane_record import LaneRecord, SideConnection, kept_in_database
+from fluxbatch.dataset.shared_dataset import SharedDataset
+from fluxbatch.engine.image_comparison import compare_the_rest
+from fluxbatch.engine.membership import Membership
+from fluxbatch.engine.preparation import prepare
+from fluxbatch.engine.request import RunRequest
+from fluxbatch.engine.run_status import RunSummary
+from fluxbatch.engine.service import OnStatus, fetching_outputs, open_ledger, open_network, serve
+from fluxbatch.engine.session import Network, RunSession, opening
+from fluxbatch.engine.shutdown import leaf_errors, unwrap_errors
+from fluxbatch.engine.webhook_service import webhook_service
+from fluxbatch.errors import ConfigError, DatabaseFailed, ExitCode
+from fluxbatch.events import Events, Noticed, RunEnded
+from fluxbatch.infra.runtime import Runtime
+from fluxbatch.infra.shared_clock import SharedClock
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations import budgets
+from fluxbatch.ledger.operations.runs import EndRun
+from fluxbatch.ledger.queries.totals import count_jobs, totals_of_run
+from fluxbatch.ledger.sharing.shared_runs import (
+    EndedRun,
+    LeaveRun,
+    OpenSharedRun,
+    RunHasEnded,
+    ended_run,
+)
+from fluxbatch.ledger.sharing.workers import new_worker_id
+from fluxbatch.ledger.writer import commit
+from fluxbatch.queue import JobQueue
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_LEAVES_AT_ONCE = frozenset(
+    {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.ERROR, ExitCode.NO_KEY}
+)
+"""Reasons of this process alone: it waits for nobody."""
+
+
+async def execute_shared_run(
+    request: RunRequest,
+    events: Events,
+    runtime: Runtime,
+    network: Network | None,
+    on_status: OnStatus | None,
+    *,
+    handle_signals: bool,
+) -> RunSummary:
+    """Work on the run until it has ended, however often the database goes away meanwhile."""
+    if request.canary is not None:
+        raise ConfigError("--canary is for one process: make a few jobs with --limit first")
+    began_s = runtime.clock.monotonic()
+    async with AsyncExitStack() as stack:
+        if network is None:
+            network = await stack.enter_async_context(open_network(request.settings))
+        part = _Part(request, events, runtime, network, on_status, handle_signals, began_s)
+        failing_since: float | None = None
+        pause_s, has_worked = _FIRST_PAUSE_S, False
+        while True:
+            try:
+                return await part.work()
+            except BaseException as exc:
+                failure = _database_failure(exc)
+                has_worked = has_worked or part.has_joined
+                if failure is None or not has_worked:
+                    with unwrap_errors():
+                        raise
+                now = runtime.clock.monotonic()
+                if part.has_joined or failing_since is None:
+                    failing_since, pause_s = now, _FIRST_PAUSE_S
+                left_s = failing_since + request.settings.ledger.patience - now
+                if left_s <= 0:
+                    raise failure from exc
+                events.emit(
+                    Noticed(f"{failure}; nothing is bought; joining anew, for {left_s:.0f} s more")
+                )
+            await anyio.sleep(pause_s * (0.5 + runtime.random.random() / 2))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _database_failure(exc: BaseException) -> DatabaseFailed | None:
+    """The database's failure, where nothing else but its consequences is in *exc*."""
+    leaves = list(leaf_errors(exc)) if isinstance(exc, BaseExceptionGroup) else [exc]
+    if not all(isinstance(leaf, Exception) for leaf in leaves):
+        return None
+    return next((leaf for leaf in leaves if isinstance(leaf, DatabaseFailed)), None)
+
+
+class _Part:
+    """One process's part, from one joining to the next."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        events: Events,
+        runtime: Runtime,
+        network: Network,
+        on_status: OnStatus | None,
+        handle_signals: bool,
+        began_s: float,
+    ) -> None:
+        assert isinstance(request.folder, SharedDataset)
+        self._request = request
+        self._dataset = request.folder
+        self._events = events
+        self._local = runtime
+        self._network = network
+        self._on_status = on_status
+        self._handle_signals = handle_signals
+        self._began_s = began_s
+        self.has_joined = False
+        """Since the last call of `work`."""
+
+    async def work(self) -> RunSummary:
+        """Join, work until the run ends, leave."""
+        self.has_joined = False
+        clock = SharedClock(self._local.clock)
+        runtime = self._local._replace(clock=clock)
+        async with open_ledger(self._dataset, runtime) as db:
+            name = self._request.run_name
+            if name is not None and (ended := ended_run(db, name)) is not None:
+                return self._told(db, ended)
+            with closing(await runtime.to_thread(self._dataset.writer)) as side:
+                accounts = frozenset(key.account for key in self._request.keys)
+                member = Membership(
+                    new_worker_id(), self._dataset.dataset, accounts, SideConnection(side),
+                    runtime, clock,
+                )  # fmt: skip
+                try:
+                    await member.join()
+                    self.has_joined = True
+                    async with anyio.create_task_group() as beating:
+                        beating.start_soon(member.beat, name="heartbeat")
+                        summary = await self._run(member, db, runtime)
+                        beating.cancel_scope.cancel()
+                except* RunHasEnded:
+                    assert name is not None
+                    ended = ended_run(db, name)
+                    assert ended is not None
+                    summary = self._told(db, ended)
+                finally:
+                    await member.leave()
+        return summary
+
+    async def _run(self, member: Membership, db: Database, runtime: Runtime) -> RunSummary:
+        request, events = self._request, self._events
+        importing = partial(self._importing, member)
+        ready = await prepare(request, events, runtime, self._network, db, importing)
+        operation = OpenSharedRun(
+            opening(request.settings, ready.card, ready.manifest_seq, runtime, request.run_name),
+            member.worker,
+            request.limit,
+        )
+        run = await runtime.to_thread(partial(commit, db, operation))
+        accounts = sorted(member.accounts)
+        with self._dataset.reader() as reader:
+            session = RunSession(
+                request, run, ready.card, ready.other_cards, ready.images, db, reader,
+                {a: LaneRecord(a, self._dataset.dataset, member.connection) for a in accounts},
+                events, runtime, self._network, request.max_failures,
+                kept_elsewhere=partial(kept_in_database, accounts, member.connection),
+                queue=JobQueue(
+                    member.page,
+                    runtime.clock,
+                    page_jobs=member.page_jobs,
+                    others_done=member.others_done,
+                ),
+            )  # fmt: skip
+            member.works_in(session.context)
+            events.emit(await session.reader.started(self._began_s))
+            await serve(
+                session,
+                partial(self._jobs, session, member),
+                on_status=self._on_status,
+                handle_signals=self._handle_signals,
+                ends_at=request.ends_at,
+            )
+            if session.context.stop.code not in _LEAVES_AT_ONCE:
+                await member.others_finish()
+            summary = await session.reader.summary()
+        return await self._leave(member, db, runtime, run.seq, summary)
+
+    async def _jobs(self, session: RunSession, member: Membership) -> None:
+        context, network = session.context, self._network
+        async with (
+            webhook_service(context, self._dataset, network.transport, network.listen),
+            fetching_outputs(session) as (work, deliver),
+        ):
+            await session.recovery.learn_durations()
+            hold = partial(member.hold_lanes, session.recovery, work, deliver.clone())
+            work.start_soon(hold, name="lanes-held")
+            work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
+            for number in range(session.submitters_wanted()):
+                work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
+
+    async def _leave(
+        self, member: Membership, db: Database, runtime: Runtime, run_seq: int, summary: RunSummary
+    ) -> RunSummary:
+        end = EndRun(runtime.clock.now(), run_seq, summary.exit_code, summary.reason)
+        is_last = await runtime.to_thread(partial(commit, db, LeaveRun(member.worker, end)))
+        if is_last:
+            await runtime.to_thread(partial(compare_the_rest, db))
+            await runtime.to_thread(partial(budgets.audit, db))
+        self._events.emit(RunEnded(summary.run_id, int(summary.exit_code), summary.reason))
+        return summary if is_last else summary.told_by_another()
+
+    @asynccontextmanager
+    async def _importing(self, member: Membership) -> AsyncIterator[None]:
+        """One process reads the manifest at a time; the next one finds it read."""
+        told = False
+        while not await member.takes_import():
+            if not told:
+                self._events.emit(Noticed("another worker reads the manifest; waiting for it"))
+                told = True
+            await anyio.sleep(_FIRST_PAUSE_S)
+        try:
+            yield
+        finally:
+            await member.gives_import_back()
+
+    def _told(self, db: Database, ended: EndedRun) -> RunSummary:
+        """The summary of a run that is over."""
+        totals_run, totals_all = totals_of_run(db, ended.seq)
+        jobs = count_jobs(db, ended.manifest_seq)
+        seconds = self._local.clock.monotonic() - self._began_s
+        return RunSummary(
+            ended.run_id, ended.exit_code, ended.reason, True, jobs, totals_run, totals_all,
+            seconds, is_last=False,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The sharing of a ledger by several processes, on PostgreSQL alone."""

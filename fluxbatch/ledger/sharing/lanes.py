@@ -1,0 +1,222 @@
+"""The leases of lanes: which process creates on an account, across all datasets of a database.
+
+Owns `fluxbatch.lanes`. A lease lasts ten seconds and is renewed every three; each new holder has
+a higher epoch, and no intent is written without a lease that is held. Between machines the
+database's clock alone counts. Source: docs/design/protocol.md 10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+
+from fluxbatch.domain.job import LIVE, PredictionState
+from fluxbatch.errors import ExitCode
+from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.db.timestamps import parse_utc
+
+LEASE_S = 10
+"""How long a lane stays its holder's without being renewed."""
+
+
+class Lease(NamedTuple):
+    """A lane in one process's hands."""
+
+    holder: str
+    epoch: int
+
+
+class LaneLost(NamedTuple):
+    """Nothing was written: another process holds the lane by now, or may."""
+
+
+class RunStopped(NamedTuple):
+    """Nothing was written: the run buys nothing more, whoever asks."""
+
+    code: ExitCode
+    reason: str
+
+
+class HeldLane(NamedTuple):
+    """An account's lane as the database has it."""
+
+    account: str
+    holder: str | None
+    dataset: str | None
+    is_expired: bool
+
+
+def _sql(statement: str) -> Statement:
+    return Statement(lambda _: text(statement))
+
+
+_NAME = _sql(
+    "INSERT INTO fluxbatch.lanes (account) SELECT json_array_elements_text(CAST(:accounts AS json))"
+    " ON CONFLICT DO NOTHING"
+)
+_TAKE = _sql(
+    f"""
+    WITH free AS (
+        SELECT account FROM fluxbatch.lanes
+        WHERE account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
+            AND (holder IS NULL OR expires_at < clock_timestamp())
+        ORDER BY account LIMIT :most FOR UPDATE SKIP LOCKED
+    ), used AS (
+        INSERT INTO fluxbatch.lane_datasets SELECT account, current_schema() FROM free
+        ON CONFLICT DO NOTHING
+    )
+    UPDATE fluxbatch.lanes AS lane
+    SET holder = :worker, dataset = current_schema(), epoch = epoch + 1,
+        expires_at = clock_timestamp() + interval '{LEASE_S} s'
+    FROM free WHERE lane.account = free.account
+    RETURNING lane.account, lane.epoch
+    """
+)
+_RENEW = _sql(
+    f"""
+    UPDATE fluxbatch.lanes SET expires_at = clock_timestamp() + interval '{LEASE_S} s'
+    WHERE holder = :worker RETURNING account
+    """
+)
+_GIVE_BACK = _sql(
+    """
+    UPDATE fluxbatch.lanes SET holder = NULL, expires_at = NULL
+    WHERE holder = :worker AND account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
+    """
+)
+_OF_ACCOUNTS = _sql(
+    """
+    SELECT account, holder, dataset, coalesce(expires_at < clock_timestamp(), true)
+    FROM fluxbatch.lanes WHERE account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
+    ORDER BY account
+    """
+)
+_GATE = _sql(
+    """
+    WITH lane AS (
+        SELECT 1 FROM fluxbatch.lanes
+        WHERE account = :account AND holder = :worker AND epoch = :epoch
+            AND expires_at > clock_timestamp()
+        FOR SHARE
+    )
+    SELECT (SELECT count(*) FROM lane), stop_code, stop_reason, most_creates,
+        CASE WHEN most_creates IS NOT NULL THEN (
+            SELECT count(*) FROM predictions
+            WHERE run_seq = :run_seq AND state NOT IN ('unsent', 'refused')
+        ) END
+    FROM run_gates WHERE run_seq = :run_seq
+    """
+)
+LIMIT_REACHED = "the limit of creates for this run is reached"
+
+
+def take_lanes(db: Database, worker: str, accounts: Collection[str], most: int) -> dict[str, int]:
+    """Take up to *most* lanes that nobody holds; answers their epochs by account."""
+    if not accounts or most < 1:
+        return {}
+    named = _json(accounts)
+    db.run(_NAME, {"accounts": named})
+    return dict(db.run(_TAKE, {"accounts": named, "most": most, "worker": worker}))
+
+
+def renew_lanes(db: Database, worker: str) -> frozenset[str]:
+    """Keep what is held for another lease; what is not in the answer is lost."""
+    return frozenset(account for (account,) in db.run(_RENEW, {"worker": worker}))
+
+
+def give_back_lanes(db: Database, worker: str, accounts: Collection[str]) -> None:
+    """Anybody may take them from now on."""
+    db.run(_GIVE_BACK, {"worker": worker, "accounts": _json(accounts)})
+
+
+def lanes_of(db: Database, accounts: Collection[str]) -> list[HeldLane]:
+    """Who holds the lanes of *accounts*, if anybody ever did."""
+    rows = db.run(_OF_ACCOUNTS, {"accounts": _json(accounts)})
+    return [HeldLane(account, holder, dataset, bool(old)) for account, holder, dataset, old in rows]
+
+
+def refusal_of_intent(
+    db: Database, account: str, lease: Lease, run_seq: int
+) -> LaneLost | RunStopped | None:
+    """Why no intent may be written on this lane now; None where one may.
+
+    Within the intent's own transaction: the lane stays its holder's until that ends.
+    """
+    found = db.run(
+        _GATE,
+        {"account": account, "worker": lease.holder, "epoch": lease.epoch, "run_seq": run_seq},
+    )
+    ((is_held, code, reason, most, made),) = found
+    if not is_held:
+        return LaneLost()
+    if code is not None:
+        return RunStopped(ExitCode(code), reason or "")
+    if most is not None and made >= most:
+        return RunStopped(ExitCode.STOPPED, LIMIT_REACHED)
+    return None
+
+
+def _json(names: Collection[str]) -> str:
+    return json.dumps(sorted(names))
+
+
+class AccountCreate(NamedTuple):
+    """A create of another dataset of the database."""
+
+    dataset: str
+    prediction: int
+    provider_id: str | None
+    is_live: bool
+    is_counted: bool
+    at: Timestamp
+    """When it was answered, else when it was intended."""
+
+
+_OTHER_DATASETS = _sql(
+    """
+    SELECT DISTINCT dataset FROM fluxbatch.lane_datasets
+    WHERE account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
+        AND dataset <> current_schema() AND to_regclass(quote_ident(dataset) || '.predictions')
+            IS NOT NULL
+    """
+)
+_LATEST = 4_000
+"""Creates of an account: more than any window has."""
+
+
+def creates_of_other_datasets(db: Database, accounts: Collection[str]) -> list[AccountCreate]:
+    """The latest creates that other datasets of the database made with *accounts*."""
+    found = list[AccountCreate]()
+    for (dataset,) in db.run(_OTHER_DATASETS, {"accounts": _json(accounts)}):
+        for account in accounts:
+            rows = db.run(_creates_in(dataset), {"account": account, "most": _LATEST})
+            found += [_account_create(dataset, row) for row in rows]
+    return found
+
+
+@cache
+def _creates_in(dataset: str) -> Statement:
+    schema = '"' + dataset.replace('"', '""').replace(":", r"\:") + '"'
+    return _sql(
+        f"""
+        SELECT seq, provider_id, state, boot_id, intended_at, intended_boot_us, answered_at,
+            answered_boot_us
+        FROM {schema}.predictions WHERE account = :account ORDER BY seq DESC LIMIT :most
+        """
+    )
+
+
+def _account_create(dataset: str, row: Sequence[Any]) -> AccountCreate:
+    seq, provider_id, state, boot_id, at, at_us, answered, answered_us = row
+    if answered is not None and answered_us is not None:
+        at, at_us = answered, answered_us
+    moment = Timestamp(parse_utc(at), boot_id, at_us / 1_000_000)
+    is_live = PredictionState(state) in LIVE
+    is_counted = state != PredictionState.UNSENT
+    return AccountCreate(dataset, seq, provider_id, is_live, is_counted, moment)

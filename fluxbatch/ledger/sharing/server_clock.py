@@ -1,0 +1,60 @@
+"""The database server's clock, as the one clock that machines share.
+
+Owns `fluxbatch.clock`: its generation is another one after a failover to a server that may lack
+commits, and after a step of the clock, so that no moment of before is compared with one of after
+by seconds. Source: docs/design/protocol.md 10.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement
+
+
+class ServerTime(NamedTuple):
+    """What the server says of time at one moment."""
+
+    now_s: float
+    """Seconds since 1970 by the server's clock."""
+    began_s: float
+    """When the generation began, by the same."""
+    boot_id: str
+    """Of the generation."""
+    generation: int
+    is_new_timeline: bool
+    """The server has been promoted since the generation began, and nobody has said so yet."""
+
+
+def _sql(statement: str) -> Statement:
+    return Statement(lambda _: text(statement))
+
+
+_TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+_READ = _sql(
+    f"""
+    SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM began_at),
+        'pg-' || id || '-' || generation, generation, timeline <> {_TIMELINE}
+    FROM fluxbatch.clock
+    """
+)
+_ADVANCE = _sql(
+    f"""
+    UPDATE fluxbatch.clock SET generation = generation + 1, timeline = {_TIMELINE},
+        is_failover = :is_failover, began_at = clock_timestamp()
+    WHERE generation = :generation
+    """
+)
+
+
+def read_server_time(db: Database) -> ServerTime:
+    ((now_s, began_s, boot_id, generation, is_new),) = db.run(_READ)
+    return ServerTime(float(now_s), float(began_s), boot_id, int(generation), bool(is_new))
+
+
+def advance_generation(db: Database, seen: int, *, is_failover: bool) -> None:
+    """Begin another generation, unless somebody has since *seen* was read."""
+    db.run(_ADVANCE, {"generation": seen, "is_failover": int(is_failover)})

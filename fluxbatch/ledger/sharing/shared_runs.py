@@ -1,0 +1,152 @@
+"""A run that several processes work on: opened by the first, ended by the last.
+
+Owns `run_gates`: the caps, the limit of creates and the stop that hold for the run as a whole,
+whoever asks. Each operation is applied in the dataset's turn. Source: docs/design/protocol.md 10.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from fluxbatch.domain.money import SCOPES, as_usd
+from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError, HeldElsewhere
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, clean
+from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
+from fluxbatch.ledger.sharing.workers import described, leave, work_on, workers
+
+
+class RunHasEnded(FluxbatchError):
+    """The run of that name has ended: it is told of, and nothing is bought."""
+
+
+class EndedRun(NamedTuple):
+    """A run that is over."""
+
+    seq: int
+    run_id: str
+    manifest_seq: int
+    exit_code: ExitCode
+    reason: str
+
+
+def _sql(statement: str) -> Statement:
+    return Statement(lambda _: text(statement))
+
+
+_ENDED = _sql(
+    "SELECT seq, id, manifest_seq, exit_code, reason FROM runs"
+    " WHERE id = :name AND ended_at IS NOT NULL"
+)
+_MANIFEST_OF = _sql("SELECT manifest_seq FROM runs WHERE seq = :run_seq")
+_NAMED = _sql("SELECT manifest_seq FROM runs WHERE id = :name")
+_GATE = _sql("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
+_OPEN_GATE = _sql(
+    """
+    INSERT INTO run_gates (run_seq, caps, most_creates) VALUES (:run_seq, :caps, :most_creates)
+    ON CONFLICT (run_seq) DO UPDATE SET caps = excluded.caps,
+        most_creates = excluded.most_creates, stop_code = NULL, stop_reason = NULL
+    """
+)
+_STOP = _sql(
+    "UPDATE run_gates SET stop_code = :code, stop_reason = :reason"
+    " WHERE run_seq = :run_seq AND stop_code IS NULL"
+)
+_STOPPED = _sql("SELECT stop_code, stop_reason FROM run_gates WHERE run_seq = :run_seq")
+
+
+def ended_run(db: Database, name: str) -> EndedRun | None:
+    """The run of that name, where it is over."""
+    for seq, run_id, manifest_seq, code, reason in db.run(_ENDED, {"name": name}):
+        return EndedRun(seq, run_id, manifest_seq, ExitCode(code), reason or "")
+    return None
+
+
+def stop_run(db: Database, run_seq: int, code: ExitCode, reason: str) -> None:
+    """Nothing more is bought by anybody; the first reason stays."""
+    db.run(_STOP, {"run_seq": run_seq, "code": int(code), "reason": clean(reason)})
+
+
+def stopped(db: Database, run_seq: int) -> tuple[ExitCode, str] | None:
+    """Why nothing more is bought in the run, whoever said so."""
+    for code, reason in db.run(_STOPPED, {"run_seq": run_seq}):
+        if code is not None:
+            return ExitCode(code), reason or ""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSharedRun:
+    """Begin a run, or join the one that goes on; raises `HeldElsewhere`, `RunHasEnded`."""
+
+    run: OpenRun
+    worker: str
+    most_creates: int | None
+
+    def apply(self, db: Database) -> OpenedRun:
+        if self.run.is_named and ended_run(db, self.run.new_id) is not None:
+            raise RunHasEnded(f"run {self.run.new_id!r} has ended")
+        for (manifest,) in db.run(_NAMED, {"name": self.run.new_id}):
+            if manifest != self.run.manifest_seq:
+                raise ConfigError(
+                    f"run {self.run.new_id!r} is of another manifest, or of this one before it was"
+                    " changed: name another run (--run)"
+                )
+        others = [
+            one
+            for one in workers(db)
+            if one.worker != self.worker and one.run_seq is not None and not one.is_silent
+        ]
+        for other in others:
+            ((manifest,),) = db.run(_MANIFEST_OF, {"run_seq": other.run_seq})
+            if manifest != self.run.manifest_seq:
+                raise HeldElsewhere(
+                    f"{described(other)} is at work on another manifest of this dataset; wait for"
+                    " it, or stop it"
+                )
+        opened = self.run.apply(db)
+        caps = self._caps()
+        for (before,), other in zip(db.run(_GATE, {"run_seq": opened.seq}), others, strict=False):
+            if before != caps:
+                raise HeldElsewhere(
+                    f"{described(other)} is at work on this run with {_told(before)}, and this asks"
+                    f" for {_told(caps)}: give all its workers the same"
+                )
+        if not others:
+            values = {"run_seq": opened.seq, "caps": caps, "most_creates": self.most_creates}
+            db.run(_OPEN_GATE, values)
+        work_on(db, self.worker, opened.seq)
+        return opened
+
+    def _caps(self) -> str:
+        """Whatever has to be the same for all workers of the run."""
+        caps = {scope: self.run.caps.get(scope) for scope in SCOPES}
+        return json.dumps({**caps, "creates": self.most_creates}, sort_keys=True)
+
+
+def _told(gate: str) -> str:
+    parsed = json.loads(gate)
+    caps = [(scope, parsed[scope]) for scope in SCOPES]
+    words = [f"${as_usd(cap)} per {scope}" for scope, cap in caps if cap is not None]
+    if parsed["creates"] is not None:
+        words.append(f"{parsed['creates']} creates")
+    return ", ".join(words) or "no cap"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveRun:
+    """This worker is done; answers whether it was the last, and so has ended the run."""
+
+    worker: str
+    end: EndRun
+
+    def apply(self, db: Database) -> bool:
+        leave(db, self.worker)
+        if any(one.run_seq == self.end.run_seq and not one.is_silent for one in workers(db)):
+            return False
+        self.end.apply(db)
+        return True

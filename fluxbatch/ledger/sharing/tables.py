@@ -1,0 +1,84 @@
+"""The tables by which several processes share one PostgreSQL ledger.
+
+Owns their names and columns. In the dataset's schema: who is at work, which jobs they have
+claimed, what holds for a run as a whole. In the schema `fluxbatch`, which all datasets of the
+database have in common: who holds each account's lane, which datasets have used it, and the
+generation of the server's clock. None of them holds money or results: those are in `schema`,
+and are the same as in a file. Source: docs/design/protocol.md 10.
+"""
+
+from __future__ import annotations
+
+SHARED = "fluxbatch"
+"""The schema that all datasets of a database share; no dataset may have that name."""
+
+OF_THE_DATASET = (
+    """
+    CREATE TABLE IF NOT EXISTS workers (
+        id text PRIMARY KEY,
+        role text NOT NULL,
+        host text NOT NULL,
+        pid bigint NOT NULL,
+        version text NOT NULL,
+        run_seq bigint,
+        accounts text NOT NULL,
+        waits text,
+        joined_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS claims (
+        job_seq bigint PRIMARY KEY,
+        worker text NOT NULL REFERENCES workers (id) ON DELETE CASCADE
+    )
+    """,
+    "CREATE INDEX IF NOT EXISTS claims_of_worker ON claims (worker)",
+    """
+    CREATE TABLE IF NOT EXISTS run_gates (
+        run_seq bigint PRIMARY KEY REFERENCES runs (seq),
+        caps text NOT NULL,
+        most_creates bigint,
+        stop_code integer,
+        stop_reason text
+    )
+    """,
+    "CREATE INDEX IF NOT EXISTS predictions_of_account ON predictions (account, seq DESC)",
+)
+
+OF_ALL_DATASETS = (
+    f"CREATE SCHEMA IF NOT EXISTS {SHARED}",
+    f"""
+    CREATE TABLE IF NOT EXISTS {SHARED}.lanes (
+        account text PRIMARY KEY,
+        holder text,
+        dataset text,
+        epoch bigint NOT NULL DEFAULT 0,
+        expires_at timestamptz,
+        looked_generation bigint NOT NULL DEFAULT 0
+    )
+    """,
+    f"""
+    CREATE TABLE IF NOT EXISTS {SHARED}.lane_datasets (
+        account text NOT NULL,
+        dataset text NOT NULL,
+        PRIMARY KEY (account, dataset)
+    )
+    """,
+    f"""
+    CREATE TABLE IF NOT EXISTS {SHARED}.clock (
+        one integer PRIMARY KEY,
+        id text NOT NULL,
+        timeline text NOT NULL,
+        generation bigint NOT NULL,
+        is_failover integer NOT NULL,
+        began_at timestamptz NOT NULL
+    )
+    """,
+    f"""
+    INSERT INTO {SHARED}.clock
+    VALUES (1, md5(random()::text), left(pg_walfile_name(pg_current_wal_lsn()), 8), 1, 0,
+        clock_timestamp())
+    ON CONFLICT DO NOTHING
+    """,
+)

@@ -1,0 +1,54 @@
+"""Many processes on one ledger, and any of them may vanish: nothing is paid twice or lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kills.sharing import SharedRun
+from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.postgres_server import PostgresServer, postgres_server
+
+_FLAGS = ("--speed", "10", "--image-size", "64", "--duration", "20")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with emulator_process(*_FLAGS) as running:
+        yield running
+
+
+@pytest.fixture
+def shared(
+    request: pytest.FixtureRequest,
+    server: PostgresServer,
+    emulator: EmulatorProcess,
+    tmp_path: Path,
+) -> Iterator[SharedRun]:
+    """A run of a dataset of its own."""
+    run = SharedRun(tmp_path, server, emulator, dataset=request.node.name[:60])
+    try:
+        yield run
+    finally:
+        run.end()
+
+
+def test_three_workers_that_are_killed_at_random_share_one_run(shared: SharedRun) -> None:
+    shared.write(150)
+    for worker in range(3):
+        shared.start(worker)
+    kills = shared.kill_at_random(6, random.Random(1), longest_s=4.0)
+    assert shared.finish() == [0, 0, 0], shared.logs()
+    assert kills >= 3
+    told = shared.check(150)
+    assert told["billed"] == 150
+    assert (told["refused_rate"], told["refused_concurrent"]) == (0, 0)
