@@ -192,6 +192,10 @@ class DatabaseFailed(LedgerError):
     """The database itself failed: nothing more is asked of this connection."""
 
 
+class TransactionConflict(DatabaseFailed):
+    """The server undid a transaction in favour of another one: it may be tried again as it was."""
+
+
 class IllegalTransition(LedgerError):
     """A state table has no such cell: a bug, never an outcome."""
 

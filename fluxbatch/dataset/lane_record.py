@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
+from fluxbatch.errors import LedgerError, TransactionConflict
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.sharing.lanes import AccountCreate, creates_of_other_datasets
@@ -33,16 +35,24 @@ class SideConnection:
     def transaction(self, change: Callable[[Database], _T], *, in_turn: bool = False) -> _T:
         """*change* in one transaction; *in_turn*: as the dataset's only writer meanwhile."""
         with self._in_use:
-            self._db.begin()
-            try:
-                if in_turn:
-                    self._db.take_turn()
-                answer = change(self._db)
-                self._db.commit()
-            except BaseException:
+            while True:
+                try:
+                    return self._transacted(change, in_turn=in_turn)
+                except TransactionConflict:
+                    continue  # another transaction was let through
+
+    def _transacted(self, change: Callable[[Database], _T], *, in_turn: bool) -> _T:
+        self._db.begin()
+        try:
+            if in_turn:
+                self._db.take_turn()
+            answer = change(self._db)
+            self._db.commit()
+        except BaseException:
+            with suppress(LedgerError):  # the connection may be gone
                 self._db.rollback()
-                raise
-            return answer
+            raise
+        return answer
 
 
 class LaneRecord(LaneFile):

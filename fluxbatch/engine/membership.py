@@ -9,7 +9,7 @@ Source: docs/design/protocol.md 10.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.dataset.lane_record import SideConnection
-from fluxbatch.errors import ExitCode, FluxbatchError
+from fluxbatch.errors import ExitCode, FluxbatchError, HeldElsewhere
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
@@ -45,6 +45,7 @@ from fluxbatch.ledger.sharing.workers import (
     bury,
     claim_jobs,
     claim_these,
+    described,
     join,
     leave,
     workers,
@@ -128,6 +129,7 @@ class Membership:
         self.others = [one for one in found.others if one.worker != self.worker]
         if context is None:
             return
+        context.standing_by = "" if context.leases else self._standing_by(found.lanes)
         lost = set(context.leases) - found.held
         if lost:
             for account in lost:
@@ -137,6 +139,24 @@ class Membership:
             context.stop(*found.stopped)
         if not context.queue.is_closed:
             context.queue.look_again()
+
+    def _standing_by(self, lanes: Sequence[HeldLane]) -> str:
+        """Who holds the accounts that this process has the keys of."""
+        names = {one.worker: described(one) for one in self.others}
+        holders = {
+            names.get(lane.holder or "", f"dataset {lane.dataset!r} of the same database")
+            for lane in lanes
+            if lane.holder is not None and not lane.is_expired
+        }
+        if not holders:
+            return ""
+        return f"this process stands by: its accounts are in use by {', '.join(sorted(holders))}"
+
+    def refuse_to_wait(self, lanes: Sequence[HeldLane]) -> None:
+        """Raise `HeldElsewhere` where other datasets hold every account (`--no-wait`)."""
+        theirs = [lane for lane in lanes if lane.dataset != self.dataset and not lane.is_expired]
+        if len(theirs) == len(self.accounts):
+            raise HeldElsewhere(f"the keys are in use by dataset {theirs[0].dataset!r}")
 
     def _learned(self, db: Database, stop: tuple[ExitCode | None, str] | None) -> _Beat:
         self._learn_time(db)
@@ -175,10 +195,14 @@ class Membership:
         recovery: Recovery,
         work: TaskGroup,
         deliver: MemoryObjectSendStream[OutputsToFetch],
+        *,
+        no_wait: bool,
     ) -> None:
         """Take a fair share of the lanes, with what was left on each, until the queue ends."""
         context = self._context()
         with deliver:
+            if no_wait:
+                self.refuse_to_wait(await self._call(lambda db: lanes_of(db, self.accounts)))
             while not context.queue.is_closed:
                 missing = self._share() - len(context.leases)
                 if missing > 0:

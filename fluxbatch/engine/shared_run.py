@@ -201,7 +201,10 @@ class _Part:
             fetching_outputs(session) as (work, deliver),
         ):
             await session.recovery.learn_durations()
-            hold = partial(member.hold_lanes, session.recovery, work, deliver.clone())
+            hold = partial(
+                member.hold_lanes, session.recovery, work, deliver.clone(),
+                no_wait=self._request.no_wait,
+            )  # fmt: skip
             work.start_soon(hold, name="lanes-held")
             work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
             for number in range(session.submitters_wanted()):

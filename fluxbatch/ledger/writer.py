@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 
 from fluxbatch.config.api_keys import KeyFilter
-from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.errors import DatabaseFailed, LedgerError, TransactionConflict
 from fluxbatch.infra.runtime import ToThread
 from fluxbatch.ledger.db.database import Database
 
@@ -28,6 +28,7 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 _GROUP = 256
+_CONFLICT_TRIES = 5
 _BUSY = 4
 _PAUSE_S = 0.008
 """Where a commit had so many operations, more are let gather: a commit costs as much as five."""
@@ -197,10 +198,7 @@ def commit_group(
     A database that fails fails all that is not committed yet.
     """
     try:
-        db.begin()
-        db.take_turn()
-        outcomes = [_Outcome(operation.apply(db), None) for operation in operations]
-        db.commit()
+        outcomes = _applied(db, operations)
     except DatabaseFailed as exc:
         _rollback_quietly(db)
         return [_Outcome(None, _told_again(exc)) for _ in operations]
@@ -214,6 +212,23 @@ def commit_group(
         _rollback_quietly(db)
         raise
     return outcomes
+
+
+def _applied(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcome]:
+    """In one transaction; one that the server undoes in favour of another is tried again."""
+    for tries_left in reversed(range(_CONFLICT_TRIES)):
+        try:
+            db.begin()
+            db.take_turn()
+            outcomes = [_Outcome(operation.apply(db), None) for operation in operations]
+            db.commit()
+        except TransactionConflict:
+            if not tries_left:
+                raise
+            _rollback_quietly(db)
+        else:
+            return outcomes
+    raise AssertionError("every try returns or raises")
 
 
 def _one_by_one(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcome]:

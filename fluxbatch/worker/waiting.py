@@ -21,6 +21,8 @@ def why_nothing_leaves(context: WorkerContext, resolver: UnknownResolver) -> str
         return ""
     if context.queue.blocked_by:
         return f"{context.queue.blocked_by}; what runs may free some"
+    if context.standing_by:
+        return context.standing_by
     if not context.lanes.waiting:
         return ""
     now, words = context.now_s(), list[str]()

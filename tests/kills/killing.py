@@ -83,7 +83,7 @@ class Victim:
                 env={
                     **os.environ,
                     **SCALED,
-                    **_as_spoken(self.emulator.dialect),
+                    **spoken(self.emulator.dialect),
                     **self.settings,
                     **({"FLUXBATCH_BUDGET__PER_DATASET": self.budget} if self.budget else {}),
                     **(_stored_in(self.store, self.place) if self.store is not None else {}),
@@ -121,7 +121,7 @@ class Victim:
         return (self.folder / "log.txt").read_text()[-3_000:]
 
 
-def _as_spoken(dialect: str) -> dict[str, str]:
+def spoken(dialect: str) -> dict[str, str]:
     auth = "bearer" if dialect == "docs" else "x-api-key"
     return {"FLUXBATCH_PROVIDER__DIALECT": dialect, "FLUXBATCH_PROVIDER__AUTH": auth}
 

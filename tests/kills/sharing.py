@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from tests.kills.killing import PHOTO, SCALED
+from tests.kills.killing import PHOTO, SCALED, spoken
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
@@ -66,7 +66,7 @@ class SharedRun:
         return {
             **os.environ,
             **SCALED,
-            "FLUXBATCH_PROVIDER__DIALECT": self.emulator.dialect,
+            **spoken(self.emulator.dialect),
             "FLUXBATCH_SINK__STORE": f"file://{self.images}",
             **self.settings,
             "EACHLABS_API_KEY": "",
@@ -125,7 +125,7 @@ class SharedRun:
         """What the dataset's ledger answers."""
         with psycopg.connect(self.server.url, autocommit=True) as connection:
             connection.execute(f'SET search_path TO "{self.dataset}"')
-            return connection.execute(statement).fetchall()  # type: ignore[call-overload]
+            return connection.execute(statement).fetchall()
 
     def logs(self) -> str:
         texts = [path.read_text()[-2_500:] for path in sorted(self.folder.glob("worker-*.txt"))]

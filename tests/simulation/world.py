@@ -30,8 +30,8 @@ from fluxbatch.config.settings import Budget, Inputs, Limits, Reconcile, Setting
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.money import Micros
 from fluxbatch.emulator import settings as emulator
-from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine import run
+from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.engine.session import Network
 from fluxbatch.errors import ExitCode, FluxbatchError

@@ -46,7 +46,7 @@ class Database(Protocol):
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]: ...
 
     def at_one_moment(self, query: Callable[[Self], QueryResult]) -> QueryResult:
-        """QueryResult a reader's *query* of several statements as of one moment, where that is cheap."""
+        """Answer a reader's *query* of several statements as of one moment, where that is cheap."""
         ...
 
     def insert(self, statement: Statement, params: Params) -> int:

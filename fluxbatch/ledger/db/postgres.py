@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, Self
 
-from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.errors import DatabaseFailed, LedgerError, TransactionConflict
 from fluxbatch.ledger.db import postgres_connection as server
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 from fluxbatch.ledger.db.database import (
     BUSY_MS,
     NO_PARAMS,
-    QueryResult,
     DbRow,
+    QueryResult,
     lock_failure,
     refuse_newer,
     schema_statements,
 )
+
+_CONFLICTS = frozenset({"40001", "40P01"})
+"""Serialization failure, deadlock detected."""
 
 
 class PostgresDatabase:
@@ -76,6 +79,7 @@ class PostgresDatabase:
         """Within the transaction that looked. It happens whole or not at all; no copy is made."""
         from fluxbatch.ledger.db.migrations import upgrade_statements
 
+        server.refuse_workers(self._connection, self._dataset)
         self._connection.execute("SET LOCAL statement_timeout = 0")
         for text in upgrade_statements("postgresql", version):
             self._connection.execute(text)
@@ -170,6 +174,8 @@ class PostgresDatabase:
     def _error(self, exc: psycopg.Error) -> LedgerError:
         if isinstance(exc, (self._driver.IntegrityError, self._driver.DataError)):
             return LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}")
+        if exc.sqlstate in _CONFLICTS:
+            return TransactionConflict(f"the ledger {self._dataset!r} failed: {exc}")
         if isinstance(exc, self._driver.errors.LockNotAvailable):
             return DatabaseFailed(lock_failure(repr(self._dataset), BUSY_MS))
         return DatabaseFailed(f"the ledger {self._dataset!r} failed: {exc}")

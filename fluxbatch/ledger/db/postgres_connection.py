@@ -12,8 +12,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fluxbatch.errors import ConfigError, FluxbatchError, LedgerError
-from fluxbatch.ledger.sharing.tables import OF_ALL_DATASETS, OF_THE_DATASET, SHARED
+from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere, LedgerError
+from fluxbatch.ledger.sharing.tables import ALIVE, OF_ALL_DATASETS, OF_THE_DATASET, SHARED
 
 if TYPE_CHECKING:
     import psycopg
@@ -159,6 +159,19 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
         return 0
     rows = connection.execute("SELECT version FROM ledger_version").fetchall()
     return int(rows[0][0])
+
+
+def refuse_workers(connection: Connection, dataset: str) -> None:
+    """Raise `HeldElsewhere` where processes of an older version are at work on an older schema."""
+    if connection.execute("SELECT to_regclass('workers')").fetchone() == (None,):
+        return
+    rows = connection.execute(ALIVE).fetchall()
+    if rows:
+        host, pid, version = rows[0]
+        raise HeldElsewhere(
+            f"the ledger {dataset!r} has an older schema, and fluxbatch {version} is at work on it on"
+            f" {host} (pid {pid}); stop it, then run again"
+        )
 
 
 def make_shared_tables(connection: Connection) -> None:

@@ -12,6 +12,13 @@ from __future__ import annotations
 SHARED = "fluxbatch"
 """The schema that all datasets of a database share; no dataset may have that name."""
 
+BURIED_AFTER_S = 15
+"""Who has not been seen for so long is at work no more."""
+ALIVE = (
+    "SELECT host, pid, version FROM workers"
+    f" WHERE seen_at > clock_timestamp() - interval '{BURIED_AFTER_S} s'"
+)
+
 OF_THE_DATASET = (
     """
     CREATE TABLE IF NOT EXISTS workers (

@@ -23,10 +23,10 @@ from fluxbatch.errors import DatabaseFailed, FluxbatchError, HeldElsewhere
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.queries.queue import QueuedJob, queued_job
+from fluxbatch.ledger.sharing.tables import BURIED_AFTER_S
 
 Role = Literal["run", "maintenance"]
 
-BURIED_AFTER_S = 15
 BEAT_S = 3.0
 
 
