@@ -9,7 +9,7 @@ Source: docs/design/protocol.md 10.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,6 +55,7 @@ from fluxbatch.worker.context import OutputsToFetch, WorkerContext
 from fluxbatch.worker.recover import Recovery
 
 _T = TypeVar("_T")
+_Found = TypeVar("_Found", bound=Sized)
 _DRAIN_S = 30.0
 """How long a lane that is another's share waits for what runs on it."""
 _FINISHED = "finished"
@@ -234,9 +235,12 @@ class Membership:
             for lane in context.lanes.all
             if not lane.is_out and lane.account not in context.leases
         ]
-        taken = await self._change(lambda db: take_lanes(db, self.worker, wanted, most))
-        if taken:
-            self._waits = None
+
+        def take(db: Database) -> dict[str, int]:
+            taken = take_lanes(db, self.worker, wanted, most)
+            return self._busy_with(db, taken)
+
+        taken = await self._change(take)
         for account, epoch in taken.items():
             context.leases[account] = Lease(self.worker, epoch)
             lane = context.lanes.lane(account)
@@ -290,10 +294,18 @@ class Membership:
         """Jobs that are this worker's from now on."""
         if not most:
             return [], cursor
-        jobs = await self._change(lambda db: claim_jobs(db, self.worker, self.manifest_seq, most))
-        if jobs:
+
+        def claim(db: Database) -> list[QueuedJob]:
+            return self._busy_with(db, claim_jobs(db, self.worker, self.manifest_seq, most))
+
+        return await self._change(claim), cursor
+
+    def _busy_with(self, db: Database, found: _Found) -> _Found:
+        """With what was *found* this process is busy: the others see both or neither."""
+        if found:
             self._waits = None
-        return jobs, cursor
+            be_seen(db, self.worker, None)
+        return found
 
     async def takes_import(self) -> bool:
         """Whether this process may read the manifest; its heartbeat keeps that."""
@@ -324,6 +336,8 @@ class Membership:
         """This process has nothing to do: whether that is so of all of them, and the cap that is
         waited for."""
         self._waits = waits
+        # First: whoever has claimed a job since then is seen to be busy.
+        has_unclaimed = await self._call(self._has_unclaimed)
         found = await self._call(lambda db: self._learned(db, None))
         self.others = [one for one in found.others if one.worker != self.worker]
         alive = {self.worker, *(one.worker for one in self.others)}
@@ -332,7 +346,7 @@ class Membership:
         is_done = (
             all(one.waits is not None for one in ours)
             and all(self._is_in_hands(lane, alive) for lane in found.lanes)
-            and (bool(waits or reasons) or not await self._call(self._has_unclaimed))
+            and (bool(waits or reasons) or not has_unclaimed)
         )
         return is_done, waits or (reasons[0] if reasons else "")
 

@@ -11,7 +11,7 @@ from threading import Barrier, Thread
 import psycopg
 import pytest
 
-from fluxbatch.errors import ConfigError, DatabaseFailed, LedgerError
+from fluxbatch.errors import ConfigError, DatabaseFailed, FluxbatchError, LedgerError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.postgres_connection import why_unsafe
@@ -162,13 +162,15 @@ def test_a_name_that_postgres_would_cut_is_refused(postgres_url: str) -> None:
     with closing(PostgresDatabase(postgres_url, longest, create=True)) as db:
         assert fetch(db, "SELECT COUNT(*) FROM jobs") == [(0,)]
     for name in (longest + "y", "n" * 64, "n" * 63 + "é"):
-        with pytest.raises(LedgerError, match=r"6[45] bytes and PostgreSQL keeps 63; choose"):
+        with pytest.raises(ConfigError, match=r"6[45] bytes and PostgreSQL keeps 63; choose"):
             PostgresDatabase(postgres_url, name, create=True)
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "pg_catalog", "information_schema", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["", "a\0b", "pg_catalog", "information_schema", "fluxbatch", "\ud800"]
+)
 def test_a_name_that_can_be_no_schema_of_ours_is_refused(postgres_url: str, name: str) -> None:
-    with pytest.raises(LedgerError, match="a dataset cannot have the name"):
+    with pytest.raises(ConfigError, match="a dataset cannot have the name"):
         PostgresDatabase(postgres_url, name, create=True)
 
 
@@ -179,7 +181,7 @@ def test_opening_a_mistyped_name_makes_nothing(postgres_url: str) -> None:
     with closing(PostgresDatabase(postgres_url, "lighthouses", create=True)):
         pass
     for read_only, create in ((False, False), (True, False), (True, True)):
-        with pytest.raises(LedgerError, match="did you mean 'lighthouses'"):
+        with pytest.raises(ConfigError, match="did you mean 'lighthouses'"):
             PostgresDatabase(postgres_url, "lighthuoses", read_only=read_only, create=create)
     with psycopg.connect(postgres_url) as server:
         found = server.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ 'light'")
@@ -189,7 +191,7 @@ def test_opening_a_mistyped_name_makes_nothing(postgres_url: str) -> None:
 def test_a_schema_without_a_ledger_is_no_dataset(postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as server:
         server.execute("CREATE SCHEMA billing")
-    with pytest.raises(LedgerError, match="no dataset 'billing'"):
+    with pytest.raises(ConfigError, match="no dataset 'billing'"):
         PostgresDatabase(postgres_url, "billing")
 
 
@@ -380,7 +382,7 @@ def test_no_address_that_cannot_be_used_is_told_with_its_password(url: str) -> N
     """
     Neither in the words, nor in the cause that a traceback would show.
     """
-    with pytest.raises(LedgerError, match="cannot open the ledger 'photos'") as caught:
+    with pytest.raises(FluxbatchError, match="cannot open the ledger 'photos'") as caught:
         PostgresDatabase(url, "photos")
     told: BaseException | None = caught.value
     while told is not None:

@@ -169,8 +169,8 @@ def refuse_workers(connection: Connection, dataset: str) -> None:
     if rows:
         host, pid, version = rows[0]
         raise HeldElsewhere(
-            f"the ledger {dataset!r} has an older schema, and fluxbatch {version} is at work on it on"
-            f" {host} (pid {pid}); stop it, then run again"
+            f"the ledger {dataset!r} has an older schema, and fluxbatch {version} is at work on it"
+            f" on {host} (pid {pid}); stop it, then run again"
         )
 
 
