@@ -89,9 +89,8 @@ class JobQueue:
         self._wake()
 
     def look_again(self) -> None:
-        """Other processes may have left jobs, or freed money."""
+        """Other processes may have left jobs."""
         self._exhausted = False
-        self._blocked = None
         self._wake()
 
     def begin_with(self, jobs: Sequence[QueuedJob]) -> None:

@@ -24,6 +24,7 @@ from fluxbatch.errors import ExitCode, FluxbatchError, HeldElsewhere
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob
 from fluxbatch.ledger.queries.recovery import unfinished_outputs
 from fluxbatch.ledger.sharing import shared_runs
@@ -50,6 +51,7 @@ from fluxbatch.ledger.sharing.workers import (
     leave,
     workers,
 )
+from fluxbatch.scheduler.budget import admit
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.worker.context import OutputsToFetch, WorkerContext
 from fluxbatch.worker.recover import Recovery
@@ -73,6 +75,8 @@ class _Beat:
     others: list[Worker]
     lanes: list[HeldLane]
     stopped: tuple[ExitCode, str] | None
+    has_room: bool
+    """The caps have room for one more create."""
 
 
 @dataclass(slots=True)
@@ -139,6 +143,8 @@ class Membership:
         if found.stopped is not None:
             context.stop(*found.stopped)
         if not context.queue.is_closed:
+            if found.has_room:
+                context.queue.unblock()
             context.queue.look_again()
 
     def _standing_by(self, lanes: Sequence[HeldLane]) -> str:
@@ -169,13 +175,22 @@ class Membership:
             if stop is not None and stop[0] is ExitCode.STOPPED and self.run_seq is not None:
                 shared_runs.stop_run(db, self.run_seq, stop[0], stop[1])
             stopped = shared_runs.stopped(db, self.run_seq) if self.run_seq is not None else None
-            found = _Beat(held, workers(db), lanes_of(db, self.accounts), stopped)
+            everybody, lanes = workers(db), lanes_of(db, self.accounts)
+            found = _Beat(held, everybody, lanes, stopped, self._has_room(db))
             db.commit()
         except BaseException:
             with suppress(FluxbatchError):
                 db.rollback()
             raise
         return found
+
+    def _has_room(self, db: Database) -> bool:
+        """Asked while a cap is in the way: another process may have freed some of it."""
+        context = self.context
+        if context is None or not context.queue.blocked_by:
+            return False
+        lines = read_lines(db, context.run.run_id, context.budget_day())
+        return admit(lines, context.reserve) is None
 
     def _learn_time(self, db: Database) -> None:
         """Blocks. A step of the server's clock, or a new timeline, begins another generation."""
@@ -340,6 +355,9 @@ class Membership:
         has_unclaimed = await self._call(self._has_unclaimed)
         found = await self._call(lambda db: self._learned(db, None))
         self.others = [one for one in found.others if one.worker != self.worker]
+        if found.has_room:
+            self._context().queue.unblock()
+            return False, ""
         alive = {self.worker, *(one.worker for one in self.others)}
         ours = [one for one in self.others if one.run_seq == self.run_seq]
         reasons = [one.waits for one in ours if one.waits and one.waits != _FINISHED]
@@ -348,7 +366,16 @@ class Membership:
             and all(self._is_in_hands(lane, alive) for lane in found.lanes)
             and (bool(waits or reasons) or not has_unclaimed)
         )
-        return is_done, waits or (reasons[0] if reasons else "")
+        why = waits or (reasons[0] if reasons else "")
+        if is_done and why:
+            await self._call(lambda db: self._stop(db, ExitCode.STOPPED, why))
+        elif found.stopped is not None:
+            self._context().stop(*found.stopped)
+        return is_done, why
+
+    def _stop(self, db: Database, code: ExitCode, reason: str) -> None:
+        assert self.run_seq is not None
+        shared_runs.stop_run(db, self.run_seq, code, reason)
 
     def _is_in_hands(self, lane: HeldLane, alive: Collection[str]) -> bool:
         """Whether nobody has to take the lane up before the run may end."""

@@ -273,8 +273,9 @@ def test_a_run_needs_no_right_to_make_schemas_where_its_dataset_is_there(
         psycopg.connect(postgres_url, autocommit=True) as server,
     ):
         server.execute("CREATE ROLE clerk LOGIN")
-        server.execute('GRANT USAGE ON SCHEMA "for clerks" TO clerk')
-        server.execute('GRANT ALL ON ALL TABLES IN SCHEMA "for clerks" TO clerk')
+        for schema in ("for clerks", "fluxbatch"):
+            server.execute(f'GRANT USAGE ON SCHEMA "{schema}" TO clerk')
+            server.execute(f'GRANT ALL ON ALL TABLES IN SCHEMA "{schema}" TO clerk')
         url = f"{postgres_url}&user=clerk"
         with closing(PostgresDatabase(url, "for clerks", create=True)) as db:
             assert fetch(db, "SELECT COUNT(*) FROM jobs") == [(2 * _JOBS,)]
