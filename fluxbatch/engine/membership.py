@@ -114,6 +114,7 @@ class Membership:
     def works_in(self, context: WorkerContext) -> None:
         """The run's parts are there; no lane is open yet."""
         self.context = context
+        context.is_shared = True
         self.run_seq, self.manifest_seq = context.run.seq, context.run.manifest_seq
         for lane in context.lanes.all:
             lane.is_open = False

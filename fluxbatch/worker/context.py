@@ -152,6 +152,8 @@ class WorkerContext:
     """The time was up, and what ran was left to the next run."""
     creates_left: float = math.inf
     """How many more creates this invocation may make (`--limit`)."""
+    is_shared: bool = False
+    """Whether other processes work on the same run."""
     standing_by: str = ""
     """Why this process has no lane, where they are shared; empty where it has one."""
     leases: dict[str, Lease] = field(default_factory=dict)

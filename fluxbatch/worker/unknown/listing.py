@@ -7,21 +7,29 @@ Judges nothing. Source: docs/design/protocol.md 3.4 to 3.6.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from fluxbatch.domain.job import PredictionId
+from fluxbatch.domain.job import PredictionId, PredictionState
 from fluxbatch.errors import ApiError, NotFound
 from fluxbatch.infra.runtime import Timestamp
-from fluxbatch.ledger.queries.recovery import KnownCreate, known_creates
+from fluxbatch.ledger.queries.recovery import (
+    KnownCreate,
+    LivePrediction,
+    known_creates,
+    live_predictions,
+)
 from fluxbatch.provider import Execution, Listing, ProviderClient, Status
 from fluxbatch.scheduler.lane_state_file import KeptCreate
 from fluxbatch.worker.context import Sending, WorkerContext
-from fluxbatch.worker.unknown.evidence import Candidate
+from fluxbatch.worker.unknown.evidence import AcceptanceSpan, Candidate
 from fluxbatch.worker.unknown.provider_clock import ClockEstimate, Sighting
 
+_UNANSWERED = frozenset({PredictionState.SUBMITTING, PredictionState.UNKNOWN})
+_TOLD = 2
+"""So many times told that there is no such prediction, a key's account has not made it."""
 MARGIN_S = 10.0
 """How far a listing's dates may be off where no create of ours tells better."""
 
@@ -37,6 +45,8 @@ class Seen:
     asked: Timestamp
     sending: Mapping[int, Sending]
     """Creates that were on their way when the ledger was asked: a row may be theirs."""
+    others: tuple[LivePrediction, ...]
+    """What other processes of a shared run had no answer to then: a row may be theirs as well."""
 
 
 class ListingReader:
@@ -48,6 +58,12 @@ class ListingReader:
         """What listed predictions that are not ours were asked for; read once each."""
         self._told_none: set[tuple[PredictionId, Status]] = set()
         """Read at this status, and it gave no input."""
+        self._readers: dict[PredictionId, set[str]] = {}
+        """Accounts whose keys could read it."""
+        self._refusals: dict[tuple[PredictionId, str], list[float]] = {}
+        """When an account's key was told that there is no such prediction; monotonic."""
+        self._are_keys_apart = True
+        """No prediction was readable by the keys of two accounts so far."""
 
     async def listing(
         self, account: str, clients: Iterable[ProviderClient], since: datetime
@@ -91,9 +107,17 @@ class ListingReader:
         listing = await client.listing(since=since, until=until)
         context.reached()
         context.has_listing = True
-        sending = dict(context.sending)
+        sending, others = dict(context.sending), await self._others()
         unborne = await self._unborne(listing)
-        return Seen(unborne, listing.began, listing.is_complete, asked, sending)
+        return Seen(unborne, listing.began, listing.is_complete, asked, sending, others)
+
+    async def _others(self) -> tuple[LivePrediction, ...]:
+        """Asked after the listing and before what is known: each listed create of another process
+        is either among these, or known by its id by then."""
+        if not self._context.is_shared:
+            return ()
+        live = await self._context.read(live_predictions)
+        return tuple(one for one in live if one.state in _UNANSWERED)
 
     async def _unborne(self, listing: Listing) -> tuple[Execution, ...]:
         """The rows that are in no ledger; the others tell the provider's clock."""
@@ -140,14 +164,72 @@ class ListingReader:
             if row.prediction_id not in self._inputs and not told_none:
                 await self._read_input(client, row)
 
+    def foreign_to(self, row: Execution) -> frozenset[str]:
+        """Accounts whose it cannot be: their keys were told twice that there is no such
+        prediction, while another account's key could read it.
+
+        Where keys of two accounts read one prediction, being told so means nothing.
+        """
+        if not self._are_keys_apart or not self._readers.get(row.prediction_id):
+            return frozenset()
+        name = row.prediction_id
+        told = (a for (one, a), times in self._refusals.items() if one == name and len(times) > 1)
+        return frozenset(told)
+
+    async def learn_owners(
+        self, rows: Iterable[Execution], spans: Sequence[AcceptanceSpan], apart_s: float
+    ) -> None:
+        """Whose each row is that creates of several accounts may explain: asked twice for with a
+        key of each, *apart_s* apart."""
+        context = self._context
+        clients = {context.accounts[name]: client for name, client in context.clients.items()}
+        for row in rows:
+            one = candidate_of(row)
+            may = {span.account for span in spans if span.includes(one)} & clients.keys()
+            for account in sorted(may) if len(may) > 1 else ():
+                if self._are_keys_apart and self._may_ask(row.prediction_id, account, apart_s):
+                    try:
+                        await self._ask_as(clients[account], row.prediction_id, account)
+                    except ApiError as exc:
+                        context.notice_once(f"unknown creates cannot be looked for now: {exc}")
+                        return
+
+    async def _ask_as(self, client: ProviderClient, name: PredictionId, account: str) -> None:
+        try:
+            await client.get(name)
+        except NotFound:
+            self._was_refused(name, account)
+        else:
+            self._was_read(name, account)
+
+    def _may_ask(self, name: PredictionId, account: str, apart_s: float) -> bool:
+        if account in self._readers.get(name, ()):
+            return False
+        times = self._refusals.get((name, account), [])
+        return not times or (len(times) < _TOLD and self._context.now_s() - times[-1] >= apart_s)
+
+    def _was_read(self, name: PredictionId, account: str) -> None:
+        readers = self._readers.setdefault(name, set())
+        readers.add(account)
+        if len(readers) > 1:
+            self._are_keys_apart = False
+
+    def _was_refused(self, name: PredictionId, account: str) -> None:
+        self._refusals.setdefault((name, account), []).append(self._context.now_s())
+
     async def _read_input(self, client: ProviderClient, row: Execution) -> None:
         """It may be of another account, whose predictions this key cannot read."""
-        others = (one for one in self._context.clients.values() if one is not client)
-        for reader in (client, *others):
+        clients = self._context.clients
+        others = ((name, one) for name, one in clients.items() if one is not client)
+        first = ((name, one) for name, one in clients.items() if one is client)
+        for fingerprint, reader in (*first, *others):
+            account = self._context.accounts[fingerprint]
             try:
                 prediction = await reader.get(row.prediction_id)
             except NotFound:
+                self._was_refused(row.prediction_id, account)
                 continue
+            self._was_read(row.prediction_id, account)
             self._context.saw_poll(prediction)
             if prediction.input is not None:
                 self._inputs[row.prediction_id] = prediction.input
@@ -157,11 +239,16 @@ class ListingReader:
 
 
 def candidates_of(
-    rows: Mapping[PredictionId, Execution], seen: Mapping[str, Seen]
+    rows: Mapping[PredictionId, Execution],
+    seen: Mapping[str, Seen],
+    foreign_to: Callable[[Execution], frozenset[str]],
 ) -> list[Candidate]:
     listed = {account: {r.prediction_id for r in one.rows} for account, one in seen.items()}
     return [
-        candidate_of(row, frozenset(a for a, names in listed.items() if name not in names))
+        candidate_of(
+            row,
+            foreign_to(row) | frozenset(a for a, names in listed.items() if name not in names),
+        )
         for name, row in rows.items()
     ]
 

@@ -31,7 +31,14 @@ from fluxbatch.worker.poll_schedule import kind_of
 from fluxbatch.worker.unknown.create import Entry, LostElsewhere, Outlook, UnknownCreate
 from fluxbatch.worker.unknown.evidence import AcceptanceSpan, Finding, findings
 from fluxbatch.worker.unknown.listing import ListingReader, Seen, candidate_of, candidates_of
-from fluxbatch.worker.unknown.spans import Tried, earliest_of, kept_span, of_sending, span_of
+from fluxbatch.worker.unknown.spans import (
+    Tried,
+    earliest_of,
+    kept_span,
+    of_live,
+    of_sending,
+    span_of,
+)
 from fluxbatch.worker.webhook_inbox import BY_WEBHOOK
 
 _SOON_S = 1.0
@@ -219,7 +226,9 @@ class UnknownResolver:
             for row in one.rows
             if self._search.input_of(row) is None and row.prediction_id not in self.not_ours
         }
-        found = findings(await self._spans(seen), candidates_of(rows, seen))
+        spans = await self._spans(seen)
+        await self._search.learn_owners(rows.values(), spans, self._spacing_s / 2)
+        found = findings(spans, candidates_of(rows, seen, self._search.foreign_to))
         for entry in entries:
             finding = found.get(entry.unanswered.prediction_seq, Finding())
             match = rows[finding.match.provider_id] if finding.match is not None else None
@@ -245,6 +254,8 @@ class UnknownResolver:
         for one in seen.values():
             for number, sending in one.sending.items():
                 tried.setdefault(number, of_sending(number, sending))
+            for other in one.others:
+                tried.setdefault(other.seq, of_live(other))
         now = self._context.runtime.clock.now()
         spans = [span_of(self._context, one, now) for one in tried.values()]
         account = next(iter(seen), "")

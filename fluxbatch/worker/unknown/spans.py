@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fluxbatch.domain.job import PredictionState
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.timestamps import later
+from fluxbatch.ledger.queries.recovery import LivePrediction
 from fluxbatch.scheduler.lane_state_file import KeptCreate
 from fluxbatch.worker.context import SEND_WITHIN_S, Sending, WorkerContext
 from fluxbatch.worker.unknown.evidence import AcceptanceSpan
@@ -36,6 +38,14 @@ class Tried:
 
 def of_sending(create: int, one: Sending) -> Tried:
     return Tried(create, one.account, one.model, one.intended, one.left, is_going_on=True)
+
+
+def of_live(one: LivePrediction) -> Tried:
+    """Another process's of the same run, as far as the ledger has it."""
+    is_going_on = one.state is PredictionState.SUBMITTING
+    return Tried(
+        one.seq, one.account, one.job.model, one.intended, one.left, one.given_up, is_going_on
+    )
 
 
 def kept_span(account: str, one: KeptCreate) -> Tried:
