@@ -8,7 +8,6 @@ Source: docs/design/protocol.md 10.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,21 +15,18 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.dataset.lane_record import SideConnection
-from fluxbatch.errors import ExitCode, FluxbatchError, HeldElsewhere
+from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob
-from fluxbatch.ledger.queries.recovery import unfinished_outputs
 from fluxbatch.ledger.sharing import shared_runs
 from fluxbatch.ledger.sharing.lanes import (
     HeldLane,
-    Lease,
     give_back_lanes,
     lanes_of,
     renew_lanes,
@@ -45,24 +41,19 @@ from fluxbatch.ledger.sharing.workers import (
     be_seen,
     bury,
     claim_jobs,
-    claim_these,
     described,
     join,
     leave,
     workers,
 )
 from fluxbatch.scheduler.budget import admit
-from fluxbatch.scheduler.lane import Lane
-from fluxbatch.worker.context import OutputsToFetch, WorkerContext
-from fluxbatch.worker.recover import Recovery
+from fluxbatch.worker.context import WorkerContext
 
 _T = TypeVar("_T")
 _Found = TypeVar("_Found", bound=Sized)
-_DRAIN_S = 30.0
-"""How long a lane that is another's share waits for what runs on it."""
 _FINISHED = "finished"
 """Nothing runs here any more, and nothing is fetched."""
-_POLL_S = 0.5
+POLL_S = 0.5
 _PAGE_SLOTS = 2
 """Jobs claimed at once, for each slot that is held."""
 
@@ -85,7 +76,7 @@ class Membership:
 
     worker: str
     dataset: str
-    accounts: frozenset[str]
+    keys: Sequence[ApiKey]
     connection: SideConnection
     runtime: Runtime
     clock: SharedClock
@@ -94,12 +85,18 @@ class Membership:
     context: WorkerContext | None = None
     others: list[Worker] = field(default_factory=list)
     _waits: str | None = None
+    failover: int = 0
+    """The generation of the server's clock that its latest promotion began."""
     _hurry: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def accounts(self) -> frozenset[str]:
+        return frozenset(key.account for key in self.keys)
 
     async def join(self) -> None:
         """Be at work from now on; raises `HeldElsewhere` where the others forbid it."""
-        await self._call(self._learn_time)
-        await self._change(lambda db: join(db, self.worker, "run", self.accounts), in_turn=True)
+        await self.call(self._learn_time)
+        await self.change(lambda db: join(db, self.worker, "run", self.accounts), in_turn=True)
 
     async def leave(self) -> None:
         """Nothing is held any more. Where the database is gone, the others find that out."""
@@ -109,7 +106,7 @@ class Membership:
             leave(db, self.worker)
 
         with anyio.CancelScope(shield=True), suppress(FluxbatchError):
-            await self._change(change)
+            await self.change(change)
 
     def works_in(self, context: WorkerContext) -> None:
         """The run's parts are there; no lane is open yet."""
@@ -131,7 +128,7 @@ class Membership:
     async def _beat_once(self) -> None:
         context = self.context
         stop = (context.stop.code, context.stop.reason) if context is not None else None
-        found = await self._call(lambda db: self._learned(db, stop))
+        found = await self.call(lambda db: self._learned(db, stop))
         self.others = [one for one in found.others if one.worker != self.worker]
         if context is None:
             return
@@ -139,7 +136,7 @@ class Membership:
         lost = set(context.leases) - found.held
         if lost:
             for account in lost:
-                self._close(account)
+                self.close_lane(account)
             raise WorkerGone("a lane's lease was not renewed in time; this worker joins anew")
         if found.stopped is not None:
             context.stop(*found.stopped)
@@ -159,12 +156,6 @@ class Membership:
         if not holders:
             return ""
         return f"this process stands by: its accounts are in use by {', '.join(sorted(holders))}"
-
-    def refuse_to_wait(self, lanes: Sequence[HeldLane]) -> None:
-        """Raise `HeldElsewhere` where other datasets hold every account (`--no-wait`)."""
-        theirs = [lane for lane in lanes if lane.dataset != self.dataset and not lane.is_expired]
-        if len(theirs) == len(self.accounts):
-            raise HeldElsewhere(f"the keys are in use by dataset {theirs[0].dataset!r}")
 
     def _learned(self, db: Database, stop: tuple[ExitCode | None, str] | None) -> _Beat:
         self._learn_time(db)
@@ -205,97 +196,11 @@ class Membership:
             if not has_stepped and not told.is_new_timeline:
                 break
             advance_generation(db, told.generation, is_failover=told.is_new_timeline)
+        self.failover = told.failover
         self.clock.set(asked_s, answered_s, told.now_s, told.began_s, told.boot_id)
 
-    async def hold_lanes(
-        self,
-        recovery: Recovery,
-        work: TaskGroup,
-        deliver: MemoryObjectSendStream[OutputsToFetch],
-        *,
-        no_wait: bool,
-    ) -> None:
-        """Take a fair share of the lanes, with what was left on each, until the queue ends."""
-        context = self._context()
-        with deliver:
-            if no_wait:
-                self.refuse_to_wait(await self._call(lambda db: lanes_of(db, self.accounts)))
-            while not context.queue.is_closed:
-                missing = self._share() - len(context.leases)
-                if missing > 0:
-                    await self._take(missing, recovery, work, deliver)
-                elif missing < 0:
-                    await self._hand_over()
-                with anyio.move_on_after(BEAT_S * (0.5 + 0.5 * self.runtime.random.random())):
-                    await context.queue.closed.wait()
-
-    def _share(self) -> int:
-        """Lanes for each worker that has their keys, rounded up."""
-        usable = [lane.account for lane in self._context().lanes.all if not lane.is_out]
-        shares = 0.0
-        for account in usable:
-            at_work = [o for o in self.others if account in o.accounts and not o.is_silent]
-            shares += 1 / (1 + len(at_work))
-        return math.ceil(shares - 1e-9)
-
-    async def _take(
-        self,
-        most: int,
-        recovery: Recovery,
-        work: TaskGroup,
-        deliver: MemoryObjectSendStream[OutputsToFetch],
-    ) -> None:
-        context = self._context()
-        wanted = [
-            lane.account
-            for lane in context.lanes.all
-            if not lane.is_out and lane.account not in context.leases
-        ]
-
-        def take(db: Database) -> dict[str, int]:
-            taken = take_lanes(db, self.worker, wanted, most)
-            return self._busy_with(db, taken)
-
-        taken = await self._change(take)
-        for account, epoch in taken.items():
-            context.leases[account] = Lease(self.worker, epoch)
-            lane = context.lanes.lane(account)
-            assert lane is not None
-            lane.forget()
-            jobs = await recovery.take_up_lane(lane, work, deliver)
-            await self._change(partial(claim_these, worker=self.worker, jobs=jobs))
-            lane.is_open = True
-            context.lanes.changed()
-        if taken:
-            context.queue.look_again()
-
-    async def _hand_over(self) -> None:
-        """Give the least busy lane to another worker, once nothing runs on it."""
-        context = self._context()
-        mine = [lane for lane in context.lanes.all if lane.account in context.leases]
-        lane = min(mine, key=lambda one: one.held)
-        lane.is_open = False
-        is_idle = False
-        for _ in range(int(_DRAIN_S / _POLL_S)):
-            is_idle = not lane.held and not await self._fetches_for(lane)
-            if is_idle or context.queue.is_closed:
-                break
-            await anyio.sleep(_POLL_S)
-        if not is_idle:
-            lane.is_open = True  # what runs there takes long: another time
-            context.lanes.changed()
-            return
-        self._close(lane.account)
-        await self._change(lambda db: give_back_lanes(db, self.worker, [lane.account]))
-
-    async def _fetches_for(self, lane: Lane) -> bool:
-        """Whether outputs of its predictions are still to be stored."""
-        context = self._context()
-        outputs = await context.read(unfinished_outputs)
-        return any(context.accounts.get(one.key_fingerprint) == lane.account for one in outputs)
-
-    def _close(self, account: str) -> None:
-        context = self._context()
+    def close_lane(self, account: str) -> None:
+        context = self.in_use()
         context.leases.pop(account, None)
         lane = context.lanes.lane(account)
         if lane is not None:
@@ -303,7 +208,7 @@ class Membership:
 
     def page_jobs(self) -> int:
         """How many jobs are claimed at once."""
-        lanes = self._context().lanes.all
+        lanes = self.in_use().lanes.all
         return _PAGE_SLOTS * sum(lane.slots.limit for lane in lanes if lane.is_open)
 
     async def page(self, cursor: QueueCursor, most: int) -> tuple[list[QueuedJob], QueueCursor]:
@@ -312,11 +217,11 @@ class Membership:
             return [], cursor
 
         def claim(db: Database) -> list[QueuedJob]:
-            return self._busy_with(db, claim_jobs(db, self.worker, self.manifest_seq, most))
+            return self.busy_with(db, claim_jobs(db, self.worker, self.manifest_seq, most))
 
-        return await self._change(claim), cursor
+        return await self.change(claim), cursor
 
-    def _busy_with(self, db: Database, found: _Found) -> _Found:
+    def busy_with(self, db: Database, found: _Found) -> _Found:
         """With what was *found* this process is busy: the others see both or neither."""
         if found:
             self._waits = None
@@ -326,12 +231,12 @@ class Membership:
     async def takes_import(self) -> bool:
         """Whether this process may read the manifest; its heartbeat keeps that."""
         name = self._import_lease
-        return bool(await self._change(lambda db: take_lanes(db, self.worker, [name], 1)))
+        return bool(await self.change(lambda db: take_lanes(db, self.worker, [name], 1)))
 
     async def gives_import_back(self) -> None:
         with anyio.CancelScope(shield=True), suppress(FluxbatchError):
             name = self._import_lease
-            await self._change(lambda db: give_back_lanes(db, self.worker, [name]))
+            await self.change(lambda db: give_back_lanes(db, self.worker, [name]))
 
     @property
     def _import_lease(self) -> str:
@@ -342,22 +247,22 @@ class Membership:
         """This process is done; wait for those that still fetch, or are buried."""
         self._waits = _FINISHED
         while True:
-            found = await self._call(lambda db: self._learned(db, None))
+            found = await self.call(lambda db: self._learned(db, None))
             self.others = [one for one in found.others if one.worker != self.worker]
             if all(one.waits == _FINISHED for one in self.others if one.run_seq == self.run_seq):
                 return
-            await anyio.sleep(_POLL_S)
+            await anyio.sleep(POLL_S)
 
     async def others_done(self, waits: str) -> tuple[bool, str]:
         """This process has nothing to do: whether that is so of all of them, and the cap that is
         waited for."""
         self._waits = waits
         # First: whoever has claimed a job since then is seen to be busy.
-        has_unclaimed = await self._call(self._has_unclaimed)
-        found = await self._call(lambda db: self._learned(db, None))
+        has_unclaimed = await self.call(self._has_unclaimed)
+        found = await self.call(lambda db: self._learned(db, None))
         self.others = [one for one in found.others if one.worker != self.worker]
         if found.has_room:
-            self._context().queue.unblock()
+            self.in_use().queue.unblock()
             return False, ""
         alive = {self.worker, *(one.worker for one in self.others)}
         ours = [one for one in self.others if one.run_seq == self.run_seq]
@@ -369,9 +274,9 @@ class Membership:
         )
         why = waits or (reasons[0] if reasons else "")
         if is_done and why:
-            await self._call(lambda db: self._stop(db, ExitCode.STOPPED, why))
+            await self.call(lambda db: self._stop(db, ExitCode.STOPPED, why))
         elif found.stopped is not None:
-            self._context().stop(*found.stopped)
+            self.in_use().stop(*found.stopped)
         return is_done, why
 
     def _stop(self, db: Database, code: ExitCode, reason: str) -> None:
@@ -380,7 +285,7 @@ class Membership:
 
     def _is_in_hands(self, lane: HeldLane, alive: Collection[str]) -> bool:
         """Whether nobody has to take the lane up before the run may end."""
-        ours = self._context().lanes.lane(lane.account)
+        ours = self.in_use().lanes.lane(lane.account)
         if ours is None or ours.is_out or lane.holder in alive:
             return True
         return lane.dataset != self.dataset and not lane.is_expired  # another dataset's run
@@ -388,13 +293,14 @@ class Membership:
     def _has_unclaimed(self, db: Database) -> bool:
         return are_jobs_unclaimed(db, self.manifest_seq)
 
-    async def _call(self, query: Callable[[Database], _T]) -> _T:
+    async def call(self, query: Callable[[Database], _T]) -> _T:
         return await self.runtime.to_thread(partial(self.connection, query))
 
-    async def _change(self, change: Callable[[Database], _T], *, in_turn: bool = False) -> _T:
+    async def change(self, change: Callable[[Database], _T], *, in_turn: bool = False) -> _T:
         call = partial(self.connection.transaction, change, in_turn=in_turn)
         return await self.runtime.to_thread(call)
 
-    def _context(self) -> WorkerContext:
+    def in_use(self) -> WorkerContext:
+        """The run's parts, once `works_in` has brought them."""
         assert self.context is not None
         return self.context

@@ -15,6 +15,7 @@ import anyio
 
 from fluxbatch.dataset.lane_record import LaneRecord, SideConnection, kept_in_database
 from fluxbatch.dataset.shared_dataset import SharedDataset
+from fluxbatch.engine.held_lanes import HeldLanes
 from fluxbatch.engine.image_comparison import compare_the_rest
 from fluxbatch.engine.membership import Membership
 from fluxbatch.engine.preparation import prepare
@@ -135,10 +136,9 @@ class _Part:
             if name is not None and (ended := ended_run(db, name)) is not None:
                 return self._told(db, ended)
             with closing(await runtime.to_thread(self._dataset.writer)) as side:
-                accounts = frozenset(key.account for key in self._request.keys)
                 member = Membership(
-                    new_worker_id(), self._dataset.dataset, accounts, SideConnection(side),
-                    runtime, clock,
+                    new_worker_id(), self._dataset.dataset, self._request.keys,
+                    SideConnection(side), runtime, clock,
                 )  # fmt: skip
                 try:
                     await member.join()
@@ -201,10 +201,8 @@ class _Part:
             fetching_outputs(session) as (work, deliver),
         ):
             await session.recovery.learn_durations()
-            hold = partial(
-                member.hold_lanes, session.recovery, work, deliver.clone(),
-                no_wait=self._request.no_wait,
-            )  # fmt: skip
+            lanes = HeldLanes(member, session.recovery, work, deliver.clone())
+            hold = partial(lanes.hold, no_wait=self._request.no_wait)
             work.start_soon(hold, name="lanes-held")
             work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
             for number in range(session.submitters_wanted()):

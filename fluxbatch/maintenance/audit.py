@@ -16,11 +16,12 @@ from fluxbatch.domain.money import Micros
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.engine.session import RunSession
 from fluxbatch.errors import ApiError, KeyRefused, NotFound
+from fluxbatch.infra.concurrency import for_each
 from fluxbatch.ledger.operations.maintenance import RecordRead
 from fluxbatch.ledger.operations.transitions import Evidence
 from fluxbatch.ledger.queries.audit import KnownPrediction, Span, buying_span, known_predictions
 from fluxbatch.maintenance.reports import ReconcileReport
-from fluxbatch.maintenance.session import each_prediction, for_each, tracked
+from fluxbatch.maintenance.session import each_prediction, tracked
 from fluxbatch.provider import Execution, Listing, Prediction, Status
 from fluxbatch.worker.await_result import NoKeyWorks, read_prediction
 

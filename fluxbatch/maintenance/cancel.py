@@ -15,6 +15,7 @@ from fluxbatch.domain.job import PredictionId, PredictionState
 from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
+from fluxbatch.infra.concurrency import for_each
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import RecordCancelRequest
@@ -22,7 +23,7 @@ from fluxbatch.ledger.queries.audit import count_images, live_now, states_of
 from fluxbatch.ledger.queries.recovery import LivePrediction, live_predictions
 from fluxbatch.ledger.queries.totals import totals
 from fluxbatch.maintenance.reports import CancelReport
-from fluxbatch.maintenance.session import follow_live, for_each, open_session
+from fluxbatch.maintenance.session import follow_live, open_session
 
 WAIT_S = 60.0
 """How long what was asked to stop is followed: a provider that ignores it needs some 10 s."""

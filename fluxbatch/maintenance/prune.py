@@ -12,6 +12,7 @@ from functools import partial
 from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Events
+from fluxbatch.infra.concurrency import for_each
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.operations.uploads import (
     ForgetUpload,
@@ -21,7 +22,7 @@ from fluxbatch.ledger.operations.uploads import (
     unused_uploads,
 )
 from fluxbatch.maintenance.reports import PruneReport
-from fluxbatch.maintenance.session import for_each, open_session
+from fluxbatch.maintenance.session import open_session
 
 
 async def prune_uploads(

@@ -13,6 +13,7 @@ from itertools import islice
 
 from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.events import Events
+from fluxbatch.infra.concurrency import for_each
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import RequeueOutputs
@@ -26,7 +27,7 @@ from fluxbatch.ledger.queries.audit import (
 from fluxbatch.ledger.queries.recovery import dataset_id
 from fluxbatch.maintenance.file_check import Fault, faults
 from fluxbatch.maintenance.reports import RepairReport
-from fluxbatch.maintenance.session import follow_live, for_each, open_session
+from fluxbatch.maintenance.session import follow_live, open_session
 from fluxbatch.maintenance.sidecars import without_sidecars, write_missing
 
 _READERS = 4

@@ -7,7 +7,7 @@ created them, and reads need no slot. The dataset's lock is held all the same.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TypeVar
@@ -33,8 +33,6 @@ from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.context import TrackedPrediction, WorkerContext
 
 _T = TypeVar("_T")
-_AT_ONCE = 8
-"""Reads of the provider side by side."""
 
 
 async def each_prediction(session: RunSession) -> AsyncIterator[KnownPrediction]:
@@ -159,21 +157,6 @@ async def _session(
     # Failures stop a run; here they are what is being looked at.
     context.guard = CircuitBreaker(context.stop, None, sys.maxsize)
     return session
-
-
-async def for_each(
-    items: Iterable[_T], call: Callable[[_T], Awaitable[None]], *, at_once: int = _AT_ONCE
-) -> None:
-    """*call* for every item, some of them side by side."""
-    todo = iter(items)
-
-    async def serve() -> None:
-        for item in todo:
-            await call(item)
-
-    async with anyio.create_task_group() as group:
-        for _ in range(at_once):
-            group.start_soon(serve)
 
 
 def tracked(one: KnownPrediction) -> TrackedPrediction:

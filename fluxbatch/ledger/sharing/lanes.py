@@ -220,3 +220,19 @@ def _account_create(dataset: str, row: Sequence[Any]) -> AccountCreate:
     is_live = PredictionState(state) in LIVE
     is_counted = state != PredictionState.UNSENT
     return AccountCreate(dataset, seq, provider_id, is_live, is_counted, moment)
+
+
+_LOOKED = _sql(
+    "SELECT looked_at_failover >= :failover FROM fluxbatch.lanes WHERE account = :account"
+)
+_LOOK = _sql("UPDATE fluxbatch.lanes SET looked_at_failover = :failover WHERE account = :account")
+
+
+def is_looked_through(db: Database, account: str, failover: int) -> bool:
+    """Whether what that failover may have lost of the account's creates was looked for."""
+    rows = db.run(_LOOKED, {"account": account, "failover": failover})
+    return all(done for (done,) in rows)
+
+
+def was_looked_through(db: Database, account: str, failover: int) -> None:
+    db.run(_LOOK, {"account": account, "failover": failover})

@@ -25,6 +25,8 @@ class ServerTime(NamedTuple):
     boot_id: str
     """Of the generation."""
     generation: int
+    failover: int
+    """The generation that the latest failover began; 0: there was none."""
     is_new_timeline: bool
     """The server has been promoted since the generation began, and nobody has said so yet."""
 
@@ -37,22 +39,25 @@ _TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 _READ = _sql(
     f"""
     SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM began_at),
-        'pg-' || id || '-' || generation, generation, timeline <> {_TIMELINE}
+        'pg-' || id || '-' || generation, generation, failover, timeline <> {_TIMELINE}
     FROM fluxbatch.clock
     """
 )
 _ADVANCE = _sql(
     f"""
     UPDATE fluxbatch.clock SET generation = generation + 1, timeline = {_TIMELINE},
-        is_failover = :is_failover, began_at = clock_timestamp()
+        failover = CASE WHEN :is_failover = 1 THEN generation + 1 ELSE failover END,
+        began_at = clock_timestamp()
     WHERE generation = :generation
     """
 )
 
 
 def read_server_time(db: Database) -> ServerTime:
-    ((now_s, began_s, boot_id, generation, is_new),) = db.run(_READ)
-    return ServerTime(float(now_s), float(began_s), boot_id, int(generation), bool(is_new))
+    ((now_s, began_s, boot_id, generation, failover, is_new),) = db.run(_READ)
+    return ServerTime(
+        float(now_s), float(began_s), boot_id, int(generation), int(failover), bool(is_new)
+    )
 
 
 def advance_generation(db: Database, seen: int, *, is_failover: bool) -> None:

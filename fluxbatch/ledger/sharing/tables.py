@@ -62,7 +62,7 @@ OF_ALL_DATASETS = (
         dataset text,
         epoch bigint NOT NULL DEFAULT 0,
         expires_at timestamptz,
-        looked_generation bigint NOT NULL DEFAULT 0
+        looked_at_failover bigint NOT NULL DEFAULT 0
     )
     """,
     f"""
@@ -78,7 +78,7 @@ OF_ALL_DATASETS = (
         id text NOT NULL,
         timeline text NOT NULL,
         generation bigint NOT NULL,
-        is_failover integer NOT NULL,
+        failover bigint NOT NULL,
         began_at timestamptz NOT NULL
     )
     """,

@@ -170,11 +170,12 @@ class ListingReader:
 
         Where keys of two accounts read one prediction, being told so means nothing.
         """
-        if not self._are_keys_apart or not self._readers.get(row.prediction_id):
-            return frozenset()
         name = row.prediction_id
-        told = (a for (one, a), times in self._refusals.items() if one == name and len(times) > 1)
-        return frozenset(told)
+        readers = self._readers.get(name)
+        if not self._are_keys_apart or not readers:
+            return frozenset()
+        told = {a for (one, a), times in self._refusals.items() if one == name and len(times) > 1}
+        return frozenset(told - readers)
 
     async def learn_owners(
         self, rows: Iterable[Execution], spans: Sequence[AcceptanceSpan], apart_s: float

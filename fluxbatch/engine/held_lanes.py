@@ -1,0 +1,153 @@
+"""The lanes that one process of a shared run holds: a fair share, and what was left on each.
+
+Owns when a lane is taken, opened and handed over. Its lease is kept by `membership`.
+Source: docs/design/protocol.md 10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from fluxbatch.engine.membership import POLL_S, Membership
+from fluxbatch.errors import HeldElsewhere
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.queries.recovery import unfinished_outputs
+from fluxbatch.ledger.sharing.lanes import (
+    HeldLane,
+    Lease,
+    give_back_lanes,
+    is_looked_through,
+    lanes_of,
+    take_lanes,
+    was_looked_through,
+)
+from fluxbatch.ledger.sharing.workers import BEAT_S, claim_these
+from fluxbatch.scheduler.lane import Lane
+from fluxbatch.worker.context import OutputsToFetch
+from fluxbatch.worker.lost_commits import take_in_lost_creates
+from fluxbatch.worker.recover import Recovery
+
+_DRAIN_S = 30.0
+"""How long a lane that is another's share waits for what runs on it."""
+
+
+class HeldLanes:
+    """Those of one membership; what is taken up goes on in *work*."""
+
+    def __init__(
+        self,
+        member: Membership,
+        recovery: Recovery,
+        work: TaskGroup,
+        deliver: MemoryObjectSendStream[OutputsToFetch],
+    ) -> None:
+        self._member = member
+        self._context = member.in_use()
+        self._recovery = recovery
+        self._work = work
+        self._deliver = deliver
+
+    async def hold(self, *, no_wait: bool) -> None:
+        """Take a fair share of the lanes, with what was left on each, until the queue ends."""
+        context = self._context
+        with self._deliver:
+            if no_wait:
+                self._refuse_to_wait(
+                    await self._member.call(lambda db: lanes_of(db, self._member.accounts))
+                )
+            while not context.queue.is_closed:
+                missing = self._share() - len(context.leases)
+                if missing > 0:
+                    await self._take(missing)
+                elif missing < 0:
+                    await self._hand_over()
+                with anyio.move_on_after(
+                    BEAT_S * (0.5 + 0.5 * self._member.runtime.random.random())
+                ):
+                    await context.queue.closed.wait()
+
+    def _share(self) -> int:
+        """Lanes for each worker that has their keys, rounded up."""
+        usable = [lane.account for lane in self._context.lanes.all if not lane.is_out]
+        shares = 0.0
+        for account in usable:
+            at_work = [o for o in self._member.others if account in o.accounts and not o.is_silent]
+            shares += 1 / (1 + len(at_work))
+        return math.ceil(shares - 1e-9)
+
+    async def _take(self, most: int) -> None:
+        context = self._context
+        wanted = [
+            lane.account
+            for lane in context.lanes.all
+            if not lane.is_out and lane.account not in context.leases
+        ]
+
+        def take(db: Database) -> dict[str, int]:
+            taken = take_lanes(db, self._member.worker, wanted, most)
+            return self._member.busy_with(db, taken)
+
+        taken = await self._member.change(take)
+        for account, epoch in taken.items():
+            context.leases[account] = Lease(self._member.worker, epoch)
+            lane = context.lanes.lane(account)
+            assert lane is not None
+            lane.forget()
+            await self._after_failover(account)
+            jobs = await self._recovery.take_up_lane(lane, self._work, self._deliver)
+            await self._member.change(partial(claim_these, worker=self._member.worker, jobs=jobs))
+            lane.is_open = True
+            context.lanes.changed()
+        if taken:
+            context.queue.look_again()
+
+    async def _after_failover(self, account: str) -> None:
+        """A promoted standby may lack intents whose creates are paid."""
+        failover = self._member.failover
+        if not failover or await self._member.call(
+            lambda db: is_looked_through(db, account, failover)
+        ):
+            return
+        await take_in_lost_creates(self._context, self._member.keys, account)
+        await self._member.change(lambda db: was_looked_through(db, account, failover))
+
+    async def _hand_over(self) -> None:
+        """Give the least busy lane to another worker, once nothing runs on it."""
+        context = self._context
+        mine = [lane for lane in context.lanes.all if lane.account in context.leases]
+        lane = min(mine, key=lambda one: one.held)
+        lane.is_open = False
+        is_idle = False
+        for _ in range(int(_DRAIN_S / POLL_S)):
+            is_idle = not lane.held and not await self._fetches_for(lane)
+            if is_idle or context.queue.is_closed:
+                break
+            await anyio.sleep(POLL_S)
+        if not is_idle:
+            lane.is_open = True  # what runs there takes long: another time
+            context.lanes.changed()
+            return
+        self._member.close_lane(lane.account)
+        await self._member.change(
+            lambda db: give_back_lanes(db, self._member.worker, [lane.account])
+        )
+
+    async def _fetches_for(self, lane: Lane) -> bool:
+        """Whether outputs of its predictions are still to be stored."""
+        context = self._context
+        outputs = await context.read(unfinished_outputs)
+        return any(context.accounts.get(one.key_fingerprint) == lane.account for one in outputs)
+
+    def _refuse_to_wait(self, lanes: Sequence[HeldLane]) -> None:
+        """Raise `HeldElsewhere` where other datasets hold every account (`--no-wait`)."""
+        theirs = [
+            lane for lane in lanes if lane.dataset != self._member.dataset and not lane.is_expired
+        ]
+        if len(theirs) == len(self._member.accounts):
+            raise HeldElsewhere(f"the keys are in use by dataset {theirs[0].dataset!r}")
