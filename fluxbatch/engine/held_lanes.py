@@ -66,7 +66,7 @@ class HeldLanes:
                 if missing > 0:
                     await self._take(missing)
                 elif missing < 0:
-                    await self._hand_over()
+                    await self._hand_over(-missing)
                 with anyio.move_on_after(
                     BEAT_S * (0.5 + 0.5 * self._member.runtime.random.random())
                 ):
@@ -117,26 +117,29 @@ class HeldLanes:
         await take_in_lost_creates(self._context, self._member.keys, account)
         await self._member.change(lambda db: was_looked_through(db, account, failover))
 
-    async def _hand_over(self) -> None:
-        """Give the least busy lane to another worker, once nothing runs on it."""
+    async def _hand_over(self, excess: int) -> None:
+        """Give the least busy lanes to other workers, each once nothing runs on it."""
         context = self._context
         mine = [lane for lane in context.lanes.all if lane.account in context.leases]
-        lane = min(mine, key=lambda one: one.held)
-        lane.is_open = False
-        is_idle = False
+        leaving = sorted(mine, key=lambda lane: lane.held)[:excess]
+        for lane in leaving:
+            lane.is_open = False
         for _ in range(int(_DRAIN_S / POLL_S)):
-            is_idle = not lane.held and not await self._fetches_for(lane)
-            if is_idle or context.queue.is_closed:
+            for lane in [one for one in leaving if not one.held]:
+                if not await self._fetches_for(lane):
+                    leaving.remove(lane)
+                    await self._give_back(lane)
+            if not leaving or context.queue.is_closed:
                 break
             await anyio.sleep(POLL_S)
-        if not is_idle:
+        for lane in leaving:
             lane.is_open = True  # what runs there takes long: another time
-            context.lanes.changed()
-            return
-        self._member.close_lane(lane.account)
-        await self._member.change(
-            lambda db: give_back_lanes(db, self._member.worker, [lane.account])
-        )
+        context.lanes.changed()
+
+    async def _give_back(self, lane: Lane) -> None:
+        member = self._member
+        member.close_lane(lane.account)
+        await member.change(lambda db: give_back_lanes(db, member.worker, [lane.account]))
 
     async def _fetches_for(self, lane: Lane) -> bool:
         """Whether outputs of its predictions are still to be stored."""

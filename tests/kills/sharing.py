@@ -111,7 +111,10 @@ class SharedRun:
 
     def finish(self, timeout_s: float = 180) -> list[int]:
         """Wait for all; their exit codes."""
-        codes = [process.wait(timeout_s) for _, process in sorted(self.workers.items())]
+        try:
+            codes = [process.wait(timeout_s) for _, process in sorted(self.workers.items())]
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end: {self.logs()}") from None
         self.workers.clear()
         return codes
 

@@ -29,6 +29,13 @@ class SilentProxy:
         """What was held back goes on its way."""
         self._speaking.set()
 
+    def turn_to(self, upstream: int) -> None:
+        """From now on it leads to another port; who was connected is so no more."""
+        self._upstream = upstream
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self.speak()
         self._listener.close()
@@ -40,7 +47,11 @@ class SilentProxy:
             while True:
                 near, _ = self._listener.accept()
                 self._speaking.wait()
-                far = socket.create_connection(("127.0.0.1", self._upstream))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._upstream))
+                except OSError:
+                    near.close()
+                    continue
                 self._sockets += [near, far]
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()

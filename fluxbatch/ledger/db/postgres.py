@@ -172,7 +172,8 @@ class PostgresDatabase:
             raise self._error(exc) from exc
 
     def _error(self, exc: psycopg.Error) -> LedgerError:
-        if isinstance(exc, (self._driver.IntegrityError, self._driver.DataError)):
+        ours = (self._driver.IntegrityError, self._driver.DataError, self._driver.ProgrammingError)
+        if isinstance(exc, ours):
             return LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}")
         if exc.sqlstate in _CONFLICTS:
             return TransactionConflict(f"the ledger {self._dataset!r} failed: {exc}")

@@ -105,7 +105,8 @@ _DROP_ENDED_CLAIMS = _sql(
 _CLAIM_THESE = _sql(
     """
     INSERT INTO claims
-    SELECT CAST(value AS bigint), :worker FROM json_array_elements_text(CAST(:jobs AS json))
+    SELECT DISTINCT CAST(value AS bigint), :worker
+    FROM json_array_elements_text(CAST(:jobs AS json))
     ON CONFLICT (job_seq) DO UPDATE SET worker = excluded.worker
     """
 )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+import anyio
+
 from fluxbatch.domain.job import PredictionId, PredictionState
 from fluxbatch.errors import ApiError, NotFound
 from fluxbatch.infra.runtime import Timestamp
@@ -60,8 +62,8 @@ class ListingReader:
         """Read at this status, and it gave no input."""
         self._readers: dict[PredictionId, set[str]] = {}
         """Accounts whose keys could read it."""
-        self._refusals: dict[tuple[PredictionId, str], list[float]] = {}
-        """When an account's key was told that there is no such prediction; monotonic."""
+        self._refusals: dict[tuple[PredictionId, str], int] = {}
+        """How often an account's key was told that there is no such prediction."""
         self._are_keys_apart = True
         """No prediction was readable by the keys of two accounts so far."""
 
@@ -174,7 +176,7 @@ class ListingReader:
         readers = self._readers.get(name)
         if not self._are_keys_apart or not readers:
             return frozenset()
-        told = {a for (one, a), times in self._refusals.items() if one == name and len(times) > 1}
+        told = {a for (one, a), times in self._refusals.items() if one == name and times >= _TOLD}
         return frozenset(told - readers)
 
     async def learn_owners(
@@ -184,16 +186,22 @@ class ListingReader:
         key of each, *apart_s* apart."""
         context = self._context
         clients = {context.accounts[name]: client for name, client in context.clients.items()}
+        pairs = list[tuple[PredictionId, str]]()
         for row in rows:
             one = candidate_of(row)
             may = {span.account for span in spans if span.includes(one)} & clients.keys()
-            for account in sorted(may) if len(may) > 1 else ():
-                if self._are_keys_apart and self._may_ask(row.prediction_id, account, apart_s):
-                    try:
-                        await self._ask_as(clients[account], row.prediction_id, account)
-                    except ApiError as exc:
-                        context.notice_once(f"unknown creates cannot be looked for now: {exc}")
-                        return
+            if len(may) > 1:
+                pairs += [(row.prediction_id, account) for account in sorted(may)]
+        for times in range(_TOLD):
+            asked = [pair for pair in pairs if self._is_unsure(*pair)]
+            if times and asked:
+                await anyio.sleep(apart_s)
+            for name, account in asked:
+                try:
+                    await self._ask_as(clients[account], name, account)
+                except ApiError as exc:
+                    context.notice_once(f"unknown creates cannot be looked for now: {exc}")
+                    return
 
     async def _ask_as(self, client: ProviderClient, name: PredictionId, account: str) -> None:
         try:
@@ -203,11 +211,10 @@ class ListingReader:
         else:
             self._was_read(name, account)
 
-    def _may_ask(self, name: PredictionId, account: str, apart_s: float) -> bool:
-        if account in self._readers.get(name, ()):
+    def _is_unsure(self, name: PredictionId, account: str) -> bool:
+        if not self._are_keys_apart or account in self._readers.get(name, ()):
             return False
-        times = self._refusals.get((name, account), [])
-        return not times or (len(times) < _TOLD and self._context.now_s() - times[-1] >= apart_s)
+        return self._refusals.get((name, account), 0) < _TOLD
 
     def _was_read(self, name: PredictionId, account: str) -> None:
         readers = self._readers.setdefault(name, set())
@@ -216,7 +223,7 @@ class ListingReader:
             self._are_keys_apart = False
 
     def _was_refused(self, name: PredictionId, account: str) -> None:
-        self._refusals.setdefault((name, account), []).append(self._context.now_s())
+        self._refusals[name, account] = self._refusals.get((name, account), 0) + 1
 
     async def _read_input(self, client: ProviderClient, row: Execution) -> None:
         """It may be of another account, whose predictions this key cannot read."""
