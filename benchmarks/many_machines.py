@@ -227,8 +227,10 @@ def two() -> dict[str, Any]:
     """7: two datasets share one key, a worker each."""
     with _night(150, "--speed", "4", accounts=1, settings=_LIFE | {
             "FLUXBATCH_LIMITS__WINDOW": "15"}) as run:  # fmt: skip
-        other = SharedRun(run.folder, run.server, run.emulator, accounts=1, dataset="others",
-                          name="OTHER", settings=run.settings)  # fmt: skip
+        other = SharedRun(
+            run.folder, run.server, run.emulator, accounts=1, dataset="others",
+            keyring="pictures", name="OTHER", settings=run.settings,
+        )  # fmt: skip
         other.write(150)
         run.start(0)
         time.sleep(5)

@@ -118,7 +118,7 @@ class Result:
 
 
 class Dataset:
-    """A folder of images and its ledger.
+    """A folder of images and its ledger, or a dataset in PostgreSQL by its address.
 
     Nothing is held open between calls; `async with` makes sure that the folder is there.
     """
@@ -133,6 +133,7 @@ class Dataset:
 
     @property
     def path(self) -> Path:
+        """Its folder; of a dataset in PostgreSQL, this machine's for what passes through."""
         return self._folder.root
 
     async def __aenter__(self) -> Self:
@@ -148,7 +149,7 @@ class Dataset:
         return None
 
     def __repr__(self) -> str:
-        return f"Dataset({str(self.path)!r})"
+        return f"Dataset({self._folder.address!r})"
 
     async def run(
         self, source: ManifestInput | None = None, **options: Unpack[Options]
@@ -177,14 +178,14 @@ class Dataset:
         local = is_loopback(settings.provider.base_url)
         try:
             return await with_notifications(
-                settings.notify, str(self.path), events, work, anywhere=local
+                settings.notify, self._folder.address, events, work, anywhere=local
             )
         except ManifestError as exc:
             raise as_python_said(exc, are_rows=given.rows is not None) from None
 
     def plan(self, source: ManifestInput | None = None, **options: Unpack[ShapeOptions]) -> Plan:
         """What a run would make, cost and take. Spends nothing; blocks for disk reads."""
-        return plan(source, out=self.path, **options)
+        return plan(source, out=self._folder.address, **options)
 
     def results(self) -> Iterator[Result]:
         """Every row of the latest manifest, in its order, as the ledger has it now."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.source import CommandSource
+from fluxbatch.dataset.address import dataset_at
 from fluxbatch.planning.plan import Plan
 from fluxbatch.planning.saved_plan import SavedPlan
 
@@ -82,9 +83,11 @@ class BatchArgs:
         )
         saved.write(path, planned)
 
-    def run_again(self, *, yes: bool) -> str:
+    def run_again(self, *, yes: bool, run_name: str = "") -> str:
         """The command that goes on with it."""
-        words = ["fluxbatch", "run", str(self.given), "--out", str(self.out)]
+        out = dataset_at(self.out).address if self.out is not None else ""
+        words = ["fluxbatch", "run", str(self.given), "--out", out]
+        words += ["--run", run_name] if run_name else []
         words += ["--base-url", self.base_url] if self.base_url else []
         words += ["--format", self.kind] if self.kind else []
         words += ["--budget", self.budget] if self.budget else []  # copied, it stays capped

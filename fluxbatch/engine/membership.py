@@ -128,7 +128,7 @@ class Membership:
     async def _beat_once(self) -> None:
         context = self.context
         stop = (context.stop.code, context.stop.reason) if context is not None else None
-        found = await self.call(lambda db: self._learned(db, stop))
+        found = await self._learn(stop)
         self.others = [one for one in found.others if one.worker != self.worker]
         if context is None:
             return
@@ -157,24 +157,22 @@ class Membership:
             return ""
         return f"this process stands by: its accounts are in use by {', '.join(sorted(holders))}"
 
+    async def _learn(self, stop: tuple[ExitCode | None, str] | None = None) -> _Beat:
+        """One heartbeat: say that this process lives, and learn how it stands."""
+        await self.call(self._learn_time)
+        return await self.change(lambda db: self._learned(db, stop))
+
     def _learned(self, db: Database, stop: tuple[ExitCode | None, str] | None) -> _Beat:
-        self._learn_time(db)
-        db.begin()
-        try:
-            be_seen(db, self.worker, self._waits)
-            held = renew_lanes(db, self.worker)
-            bury(db, self.worker)
-            if stop is not None and stop[0] is ExitCode.STOPPED and self.run_seq is not None:
+        be_seen(db, self.worker, self._waits)
+        held = renew_lanes(db, self.worker)
+        bury(db, self.worker)
+        stopped = None
+        if self.run_seq is not None:
+            if stop is not None and stop[0] is ExitCode.STOPPED:
                 shared_runs.stop_run(db, self.run_seq, stop[0], stop[1])
-            stopped = shared_runs.stopped(db, self.run_seq) if self.run_seq is not None else None
-            everybody, lanes = workers(db), lanes_of(db, self.accounts)
-            found = _Beat(held, everybody, lanes, stopped, self._has_room(db))
-            db.commit()
-        except BaseException:
-            with suppress(FluxbatchError):
-                db.rollback()
-            raise
-        return found
+            stopped = shared_runs.stopped(db, self.run_seq)
+        everybody, lanes = workers(db), lanes_of(db, self.accounts)
+        return _Beat(held, everybody, lanes, stopped, self._has_room(db))
 
     def _has_room(self, db: Database) -> bool:
         """Asked while a cap is in the way: another process may have freed some of it."""
@@ -247,7 +245,7 @@ class Membership:
         """This process is done; wait for those that still fetch, or are buried."""
         self._waits = _FINISHED
         while True:
-            found = await self.call(lambda db: self._learned(db, None))
+            found = await self._learn()
             self.others = [one for one in found.others if one.worker != self.worker]
             if all(one.waits == _FINISHED for one in self.others if one.run_seq == self.run_seq):
                 return
@@ -259,7 +257,7 @@ class Membership:
         self._waits = waits
         # First: whoever has claimed a job since then is seen to be busy.
         has_unclaimed = await self.call(self._has_unclaimed)
-        found = await self.call(lambda db: self._learned(db, None))
+        found = await self._learn()
         self.others = [one for one in found.others if one.worker != self.worker]
         if found.has_room:
             self.in_use().queue.unblock()

@@ -39,6 +39,8 @@ class SharedRun:
     flags: Sequence[str] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     dataset: str = "pictures"
+    keyring: str = ""
+    """Whose keys; empty: the dataset's own."""
     name: str = "NIGHT"
     url: str = ""
     """Another way to the same server, a proxy's; empty: straight."""
@@ -62,7 +64,8 @@ class SharedRun:
         self.images.mkdir(exist_ok=True)
 
     def environment(self, worker: int = 0) -> dict[str, str]:
-        keys = ",".join(f"key-{n}=secret-{n}" for n in range(self.accounts))
+        owner = self.keyring or self.dataset
+        keys = ",".join(f"key-{n}=secret-{owner}-{n}" for n in range(self.accounts))
         return {
             **os.environ,
             **SCALED,

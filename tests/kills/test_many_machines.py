@@ -23,7 +23,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process(*_FLAGS) as running:
+    with emulator_process(*_FLAGS, dialect="docs") as running:
         yield running
 
 

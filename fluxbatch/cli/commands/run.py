@@ -117,6 +117,6 @@ def run_command(
         most_jobs=None if yes else MOST_EXPANDED,
         max_failures=FailureCap.parse(max_failures) if max_failures else None,
     )
-    title = f"fluxbatch  {source} → {typed.out}"
-    again = typed.run_again(yes=yes)
+    title = f"fluxbatch  {source} → {folder.address}"
+    again = typed.run_again(yes=yes, run_name=run_name)
     return run_batch(console, request, title=title, again=again, canary=canary, yes=yes)

@@ -103,7 +103,7 @@ _GATE = _sql(
         SELECT 1 FROM fluxbatch.lanes
         WHERE account = :account AND holder = :worker AND epoch = :epoch
             AND expires_at > clock_timestamp()
-        FOR SHARE
+        FOR KEY SHARE
     )
     SELECT (SELECT count(*) FROM lane), stop_code, stop_reason, most_creates,
         CASE WHEN most_creates IS NOT NULL THEN (
