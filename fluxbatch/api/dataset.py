@@ -23,6 +23,7 @@ from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobId
 from fluxbatch.domain.money import Micros
+from fluxbatch.engine.hooks.run import with_hooks
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run import execute_run
@@ -173,8 +174,9 @@ class Dataset:
             limit=options.get("limit"),
         )
         events = Events(listener) if listener is not None else Events()
-        work = partial(execute_run, request, events, on_status=options.get("on_status"))
         settings = given.settings
+        run = partial(execute_run, request, on_status=options.get("on_status"))
+        work = partial(with_hooks, settings.hooks, self._folder, events, run)
         local = is_loopback(settings.provider.base_url)
         try:
             return await with_notifications(

@@ -42,7 +42,9 @@ def run_demo(console: Console, out: Path) -> int:
     _refuse_other_datasets(folder)
     with local_provider() as base_url, as_file(files("fluxbatch") / "demo") as packaged:
         request = RunRequest(
-            settings=load_settings(None, {"provider": {"base_url": base_url}}, {}),
+            settings=load_settings(
+                None, {"provider": {"base_url": base_url}, "hooks": {"names": []}}, {}
+            ),
             keys=[_key(out)],
             folder=folder,
             manifest=packaged / "manifest.csv",

@@ -22,6 +22,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.job import JobState
+from fluxbatch.engine.hooks.run import with_hooks
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.request import Canary, RunRequest
 from fluxbatch.engine.run import execute_run
@@ -63,9 +64,11 @@ def run_batch(
             goes_on = partial(_goes_on, console, shown, request.folder, yes=yes)
             request = replace(request, canary=Canary(canary, goes_on))
         events = Events(shown.hear, *([logged.hear] if logged is not None else []))
-        run = partial(execute_run, request, events, on_status=shown.show, handle_signals=True)
+        run = partial(execute_run, request, on_status=shown.show, handle_signals=True)
+        settings, folder = request.settings, request.folder
+        hooked_run = partial(with_hooks, settings.hooks, folder, events, run, handle_signals=True)
         notified_run = partial(
-            with_notifications, request.settings.notify, request.folder.address, events, run
+            with_notifications, settings.notify, folder.address, events, hooked_run
         )
         with process_of_its_own():
             summary = anyio.run(notified_run, backend_options=loop_options())

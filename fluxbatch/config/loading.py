@@ -27,11 +27,14 @@ from pydantic_settings import (
 )
 
 from fluxbatch.config.config_file import ConfigFile, read_config
+from fluxbatch.config.plugins import PLUGINS_VARIABLE
 from fluxbatch.config.setting_problems import no_such, problem_lines
 from fluxbatch.config.settings import DEBUG_VARIABLE, VARIABLE_PREFIX, Settings
 from fluxbatch.config.text_file import read_utf8
 from fluxbatch.config.trust import Environment, origin_of, refuse_trust_in_files
 from fluxbatch.errors import ConfigError
+
+_NO_SETTINGS = {DEBUG_VARIABLE, PLUGINS_VARIABLE}
 
 
 class _Environment(DotEnvSettingsSource):
@@ -42,7 +45,7 @@ class _Environment(DotEnvSettingsSource):
         self._environ = {
             name.lower(): value
             for name, value in environ.items()
-            if name.upper().startswith(VARIABLE_PREFIX) and name.upper() != DEBUG_VARIABLE
+            if name.upper().startswith(VARIABLE_PREFIX) and name.upper() not in _NO_SETTINGS
         }
         super().__init__(settings_cls)
 

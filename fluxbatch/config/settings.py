@@ -188,6 +188,19 @@ class Log(Section):
     format: Literal["text", "json"] = "text"
 
 
+class Hooks(Section):
+    """Code of other packages that is handed each new image; never in the way of a run."""
+
+    names: list[str] | None = None
+    """Those that are called; None: all that are installed."""
+
+    timeout: Seconds = Field(default=60.0, gt=0)
+    """Seconds one call may take, or a hook to load."""
+
+    grace: Seconds = Field(default=60.0, ge=0)
+    """Seconds for which the end of a run waits for them."""
+
+
 class KeyEntry(Section):
     """A key by reference: its text never stands in a file that is shared."""
 
@@ -237,6 +250,7 @@ class Settings(BaseSettings):
     stop: StopSettings = StopSettings()
     notify: Notify = Notify()
     log: Log = Log()
+    hooks: Hooks = Hooks()
     keys: list[KeyEntry] = Field(default_factory=list)
 
     _folder: Path | None = PrivateAttr(default=None)

@@ -5,13 +5,26 @@ Owns their shape, pinned for users; what they mean is `fluxbatch.manifest`'s to 
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from fluxbatch.config.plugins import installed_plugins
 from fluxbatch.config.types import FilledText, Section, Seed, WholeNumber
 
-ManifestFormat = Literal["csv", "tsv", "jsonl", "parquet", "yaml", "toml", "images"]
+MANIFEST_FORMATS = ("csv", "tsv", "jsonl", "parquet", "yaml", "toml", "images")
+
+
+def _known_format(name: str) -> str:
+    """Ours, or one of a plugin; nobody is looked for unless it is none of ours."""
+    if name not in MANIFEST_FORMATS and name not in (others := installed_plugins("sources")):
+        *some, last = (repr(one) for one in (*MANIFEST_FORMATS, *others))
+        raise ValueError(f"must be {', '.join(some)} or {last}")
+    return name
+
+
+ManifestFormat = Annotated[str, AfterValidator(_known_format)]
+"""One of `MANIFEST_FORMATS`, or the name of a plugin (`fluxbatch.sources`)."""
 
 
 class Sweep(Section):

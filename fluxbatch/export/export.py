@@ -20,7 +20,7 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import ExportRecord, Sample, samples_of
 from fluxbatch.export.dataset_card import NAME, Contents, card
 from fluxbatch.export.filter import EVERYTHING, Filter
-from fluxbatch.export.formats import open_format
+from fluxbatch.export.formats import open_format, writing
 from fluxbatch.export.formats.base import ExportFormat, Spool, Stem, open_spool
 from fluxbatch.export.formats.jsonl import line_of
 from fluxbatch.export.images import SampleImages
@@ -45,7 +45,7 @@ class ExportRequest:
 
     folder: Folder
     format: str
-    """As in `formats.EXPORT_FORMATS`."""
+    """As in `formats.format_names`."""
     to: Path | None = None
     """A folder; for jsonl, csv and parquet also a file with that ending. None: in the dataset."""
     where: Filter = EVERYTHING
@@ -98,12 +98,13 @@ def write_export(request: ExportRequest) -> Exported:
             raise ConfigError(f"{request.folder.name!r} has no rows yet: nothing was ever run")
         done = Exported(to)
         samples = _Choice(request, made, images, split, done).samples(db, latest.seq)
-        if to.suffix == f".{made.name}":
-            _to_file(made, samples, to, done)
-        else:
-            with held_place(to, made.name) as place:
-                _Shards(request, made, place, done).write(samples)
-                _tell(request, made, place, done, totals.totals(db))
+        with writing(made.name):
+            if to.suffix == f".{made.name}":
+                _to_file(made, samples, to, done)
+            else:
+                with held_place(to, made.name) as place:
+                    _Shards(request, made, place, done).write(samples)
+                    _tell(request, made, place, done, totals.totals(db))
     done.controls_missing = images.controls_missing
     return done
 

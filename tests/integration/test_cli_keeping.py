@@ -145,7 +145,7 @@ def test_export_tells_what_is_in_it_and_what_is_not(dataset: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-f", "tfrecord"], "'tfrecord' is not one of"),
+        (["-f", "tfrecord"], "no export format 'tfrecord'; there is jsonl, csv"),
         (["-f", "csv", "--embed-images"], "--embed-images is for parquet"),
         (["-f", "webdataset", "--shard-size", "0"], "--shard-size 0"),
         (["-f", "imagefolder", "--shard-size", "20000"], "at most 9,998"),

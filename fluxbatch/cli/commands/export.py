@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, WhereOption, console_for
-from fluxbatch.export.formats import EXPORT_FORMATS
+from fluxbatch.export.formats import EXPORT_FORMATS, format_names
 
-if TYPE_CHECKING:
-    FormatChoice = str
-else:
-    FormatChoice = StrEnum("FormatChoice", {name.upper(): name for name in EXPORT_FORMATS})
+ExportFormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        help=f"{', '.join(EXPORT_FORMATS)}, or one of a plugin.",
+        autocompletion=format_names,
+    ),
+]
 
 
 def export_command(
     ctx: typer.Context,
     folder: DatasetArgument,
-    form: Annotated[FormatChoice, typer.Option("--format", "-f", help="What to write.")],
+    form: ExportFormatOption,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +71,7 @@ def export_command(
 
     request = ExportRequest(
         folder=dataset_at(folder),
-        format=str(form),
+        format=form,
         to=to,
         where=parse_filter(where) if where else EVERYTHING,
         splits=split or (),
@@ -80,7 +85,7 @@ def export_command(
     for line in export_lines(done):
         console.info(line)
     if as_json:
-        console.object(export_json(done, str(form)))
+        console.object(export_json(done, form))
     else:
         console.print(str(done.path))
     return 0

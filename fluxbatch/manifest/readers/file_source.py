@@ -45,8 +45,11 @@ _OTHER_KINDS = (
 class FileSource:
     """One file of lines. Opened by each pass anew, held open by none."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the file once for its hash; raise `ManifestError` if it cannot be a manifest."""
+    def __init__(self, path: Path, *, of_any_kind: bool = False) -> None:
+        """Read the file once for its hash; raise `ManifestError` if it cannot be a manifest.
+
+        *of_any_kind*: whoever reads it knows what it is; it need be no text.
+        """
         self.path = path
         self.bytes_read = 0
         """By the pass over the lines that is under way, for progress."""
@@ -68,7 +71,8 @@ class FileSource:
             with self._open() as file:
                 self.head = Unpacked(file, self._packing, self._name, self.bytes).read(_HEAD_BYTES)
         if not self.head.startswith(PARQUET):
-            _refuse_other_kinds(path, self.head)
+            if not of_any_kind:
+                _refuse_other_kinds(path, self.head)
         elif self._packing is not None:
             raise ManifestError(f"{self._name} is a Parquet file packed once more; unpack it")
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from fluxbatch.config.sweep import ManifestFormat
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.readers.file_source import PARQUET
-from fluxbatch.manifest.readers.registry import MANIFEST_READERS
+from fluxbatch.manifest.readers.registry import MANIFEST_READERS, ending_of
 
 _ENDINGS: Mapping[str, ManifestFormat] = {
     ending: kind for kind, reader in MANIFEST_READERS.items() for ending in reader.endings
 }
-_PACKED = {".gz", ".zst", ".zstd"}
 _TITLES = [reader.title for reader in MANIFEST_READERS.values()]
 _ANY_FORMAT = f"{', '.join(_TITLES[:-1])} or {_TITLES[-1]}"
 
@@ -27,10 +26,7 @@ def format_of(path: Path, head: bytes) -> ManifestFormat:
     """The format by the file's name, else by its first bytes; raise `ManifestError`."""
     if head.startswith(PARQUET):
         return "parquet"
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    while suffixes and suffixes[-1] in _PACKED:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
+    suffix = ending_of(path)
     if (known := _ENDINGS.get(suffix)) is not None:
         return known
     refuse_array(path, head)

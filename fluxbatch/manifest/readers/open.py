@@ -21,7 +21,7 @@ from fluxbatch.manifest.readers.file_source import FileSource
 from fluxbatch.manifest.readers.format_detection import format_of, refuse_array
 from fluxbatch.manifest.readers.image_folder import ImageFolderReader
 from fluxbatch.manifest.readers.records import Record
-from fluxbatch.manifest.readers.registry import MANIFEST_READERS
+from fluxbatch.manifest.readers.registry import MANIFEST_READERS, plugin_reader
 from fluxbatch.models import ModelCard
 
 _MOST_FILES = 100_000
@@ -77,16 +77,19 @@ class _File:
     """One file."""
 
     def __init__(self, path: Path, kind: ManifestFormat | None) -> None:
-        self._source = FileSource(path)
-        kind = kind or format_of(path, self._source.head)
-        if kind == "jsonl":
-            refuse_array(path, self._source.head)
-        if kind == "images":
-            raise ManifestError(f"manifest {str(path)!r} is a file, and 'images' is a folder")
+        reader = plugin_reader(path, kind)
+        self._source = FileSource(path, of_any_kind=reader is not None)
+        if reader is None:
+            kind = kind or format_of(path, self._source.head)
+            if kind == "jsonl":
+                refuse_array(path, self._source.head)
+            if kind == "images":
+                raise ManifestError(f"manifest {str(path)!r} is a file, and 'images' is a folder")
+            reader = MANIFEST_READERS[kind]
         self.path = path
         self.sha256 = self._source.sha256
         self.bytes = self._source.bytes
-        self._records = MANIFEST_READERS[kind].open(self._source)
+        self._records = reader.open(self._source)
 
     @property
     def bytes_read(self) -> int:

@@ -1,14 +1,18 @@
 """The registry of manifest formats: the endings of each, and how its files are read.
 
-A new one is a file beside this one, a line below, and its name in `config.sweep.ManifestFormat`.
+A new one is a file beside this one, a line below, and its name in `config.sweep.MANIFEST_FORMATS`;
+or it comes with another package, as a plugin (`fluxbatch.sources`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+from fluxbatch.config.plugins import Plugin, installed_plugins
 from fluxbatch.config.sweep import ManifestFormat
+from fluxbatch.errors import ConfigError, ManifestError
 from fluxbatch.manifest.columns import Columns
 from fluxbatch.manifest.readers.csv import read_csv
 from fluxbatch.manifest.readers.file_source import FileSource
@@ -52,3 +56,54 @@ MANIFEST_READERS: Mapping[ManifestFormat, ManifestReader] = {
     "toml": ManifestReader("TOML (.toml)", (".toml",), lambda source: lambda _: read_toml(source)),
 }
 """`images` is not among them: it is a folder, and has no file to read."""
+
+_PACKED = {".gz", ".zst", ".zstd"}
+
+
+def ending_of(path: Path) -> str:
+    """The ending that says what is in a file, in lower case; that of its packing left out."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    while suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def plugin_reader(path: Path, kind: ManifestFormat | None) -> ManifestReader | None:
+    """The plugin that reads *path*: the one named *kind*, else by the ending, if it is none of
+    ours.
+
+    Raises `ConfigError` where a plugin is no `ManifestReader`.
+    """
+    if kind in MANIFEST_READERS or kind == "images":
+        return None
+    plugins = installed_plugins("sources")
+    if kind is not None:
+        return _loaded(plugins[kind]) if kind in plugins else None
+    ending = ending_of(path)
+    if not ending or any(ending in reader.endings for reader in MANIFEST_READERS.values()):
+        return None
+    readers = (_loaded(plugin) for plugin in plugins.values())
+    return next((reader for reader in readers if ending in reader.endings), None)
+
+
+def _loaded(plugin: Plugin) -> ManifestReader:
+    """Its reader; what it raises later is told as a `ManifestError` that names it."""
+    with plugin.blamed(ConfigError):
+        reader = plugin.load()
+    if not isinstance(reader, ManifestReader):
+        raise ConfigError(
+            f"the plugin {plugin.name!r} of {plugin.package} is no ManifestReader but a"
+            f" {type(reader).__name__}"
+        )
+
+    def opened(source: FileSource) -> RecordsOf:
+        with plugin.blamed(ManifestError):
+            records_of = reader.open(source)
+
+        def read(columns: Columns) -> Iterator[Record]:
+            with plugin.blamed(ManifestError):
+                yield from records_of(columns)
+
+        return read
+
+    return reader._replace(open=opened)

@@ -1,0 +1,1 @@
+"""Hooks: code of other packages that a run hands each new image."""

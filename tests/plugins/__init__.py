@@ -1,0 +1,1 @@
+"""Tests of plugins: packages of others, installed beside fluxbatch."""
