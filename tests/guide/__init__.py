@@ -1,0 +1,1 @@
+"""Tests of the guide: what its pages show is what happens."""
