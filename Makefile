@@ -7,7 +7,7 @@ SEEDS  ?= 2000
 # One a core, so that tests that measure time hold on a busy machine; WORKERS=4 is a third quicker.
 WORKERS ?= auto
 
-.PHONY: demo test proof simulate bench lint types layers check clean
+.PHONY: demo test proof simulate bench docs docs-links lint types layers check clean
 
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
@@ -25,6 +25,12 @@ bench: $(VENV)/.dev ## every benchmark, side by side with a plain script; about 
 	for name in kills faults slot_use token_use overhead poll_frontier scaling memory startup million; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python -m benchmarks.kills docs
 	$(BIN)/python -m benchmarks.kills s3
+
+docs: $(VENV)/.dev ## the site of the documents in build/docs/html; a warning or a broken link is an error
+	$(BIN)/python docs/site/build.py build/docs
+
+docs-links: docs ## asks every address outside of the site too; needs the network
+	$(BIN)/python -m sphinx -q -b linkcheck -c docs/site build/docs/source build/docs/links
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
