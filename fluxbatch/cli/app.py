@@ -12,7 +12,7 @@ from fluxbatch._version import __version__
 from fluxbatch.cli.arguments import FilledCommand
 from fluxbatch.cli.commands.cancel import cancel_command
 from fluxbatch.cli.commands.demo import demo_command
-from fluxbatch.cli.commands.export import export_command
+from fluxbatch.cli.commands.export import export_command, push_command
 from fluxbatch.cli.commands.init import init_command
 from fluxbatch.cli.commands.keys import keys_command
 from fluxbatch.cli.commands.ls import ls_command
@@ -69,6 +69,7 @@ _VERBS = (
     (repair_command, "Fetch missing or corrupt files again, for $0."),
     (recover_command, "Write a lost ledger anew from the images."),
     (export_command, "Write the images and their rows as a dataset."),
+    (push_command, "Upload an export to the Hugging Face Hub."),
     (models_command, "A model's inputs and price; alone, the models known."),
     (keys_command, "Each key's label, fingerprint, account and health."),
     (emulator_command, "Serve the provider's API on this machine."),

@@ -30,8 +30,10 @@ class Contents:
     """Rows by split."""
     images: int
     models: tuple[str, ...]
-    totals: Totals
-    """Of the whole dataset, exported or not."""
+    totals: Totals | None
+    """Of the whole dataset, exported or not; None: nothing is said of costs."""
+    has_controls: bool
+    """Whether some images were made from another image."""
     where: str
     """The filter; empty: everything."""
     failed_in: int
@@ -53,6 +55,9 @@ def _header(about: Contents) -> Iterator[str]:
         yield "license: unknown  # yours to say: edit it here, or export with --license"
     yield f"pretty_name: {json.dumps(about.title)}"
     yield 'tags: ["fluxbatch", "synthetic", "image"]'
+    tasks = ["text-to-image", *(["image-to-image"] if about.has_controls else [])]
+    yield f"task_categories: {json.dumps(tasks)}"
+    yield 'source_datasets: ["original"]'
     rows = sum(about.splits.values())
     yield f"size_categories: [{json.dumps(_size(rows))}]"
     yield "configs:"
@@ -88,11 +93,13 @@ def _body(about: Contents) -> Iterator[str]:
         yield f"Only rows with {_code(about.where)}."
     if about.failed_in:
         yield f"{about.failed_in:,} rows failed: their `error_class` says why, they have no image."
-    yield from _cost(totals)
-    yield ""
+    if totals is not None:
+        yield from _cost(totals)
+        yield ""
     yield "Each row says how its image was made: `prompt`, `seed`, `model` and the whole `input`;"
     yield "`sha256` is of the image as it was delivered, `prediction_id` is the provider's name for"
-    yield "its making. `cost_usd` is that of the row's job: rows of one job each show all of it."
+    of_job = " `cost_usd` is that of the row's job: rows of one job each show all of it."
+    yield "its making." + (of_job if totals is not None else " What it cost is left out.")
 
 
 def _cost(totals: Totals) -> Iterator[str]:

@@ -28,6 +28,7 @@ from fluxbatch.export.output_dir import Draft, OutputDir, explained, held_place,
 from fluxbatch.export.sample_keys import SampleKeys
 from fluxbatch.export.splits import Split, parse_splits
 from fluxbatch.infra.atomic_file import rename_durably
+from fluxbatch.infra.redaction import strip_queries
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
@@ -55,6 +56,12 @@ class ExportRequest:
     include_failed: bool = False
     embed_images: bool = False
     license: str | None = None
+    costs: bool = True
+    """Whether rows and card say what it cost."""
+    has_card: bool = False
+    """Whether jsonl and csv get a card too."""
+    queries: bool = True
+    """Whether URLs in inputs keep their queries, which may be tokens."""
 
 
 @dataclass(slots=True)
@@ -79,6 +86,12 @@ class Exported:
     card_kept: bool = False
     """The card was edited by hand, so it stays; the new one lies beside it."""
     models: set[str] = field(default_factory=set)
+    has_controls: bool = False
+    """Whether some of it was made from another image."""
+    files: dict[str, str] = field(default_factory=dict, repr=False)
+    """Of a folder: the sha256 of each file that belongs to it."""
+    patterns: tuple[str, ...] = ()
+    """Of a folder: the names of its shards, as globs."""
 
 
 def write_export(request: ExportRequest) -> Exported:
@@ -164,6 +177,7 @@ class _Choice:
     ) -> None:
         self._matches = request.where.matches
         self._include_failed = request.include_failed
+        self._costs, self._queries = request.costs, request.queries
         self._holds_images = made.holds_images
         self._images = images
         self._split = split
@@ -181,11 +195,19 @@ class _Choice:
                     continue
                 record["key"] = f"{key}_{number}"
                 record["split"] = self._split(record)
+                self._leave_out(record)
                 self._count(record)
                 self._images.refuse(sample)
                 # A million rows may share one control image: it is looked at once.
                 control = self._images.seen(sample.control) if self._holds_images else None
                 yield sample if control is sample.control else sample._replace(control=control)
+
+    def _leave_out(self, record: ExportRecord) -> None:
+        if not self._costs:
+            record["cost_usd"] = record["cost_is_estimated"] = None
+        if not self._queries:
+            for name in ("input", "meta", "axes"):
+                record[name] = strip_queries(record[name])
 
     def _is_in(self, record: ExportRecord) -> bool:
         if record["file_name"] is not None:
@@ -203,6 +225,9 @@ class _Choice:
         done.failed_rows += record["file_name"] is None
         if record["model"] is not None:
             done.models.add(record["model"])
+        done.has_controls |= record["control_sha256"] is not None or "control_image" in (
+            record["input"] or ()
+        )
 
 
 def _to_file(made: ExportFormat, samples: Iterator[Sample], to: Path, done: Exported) -> None:
@@ -282,6 +307,7 @@ class _Shards:
             for spool in (failed, *self._open.values()):
                 spool.close()
         self._done.removed = self._place.remove_others(self._made.patterns, self._files)
+        self._done.patterns = self._made.patterns
 
     def _spool_of(self, split: str) -> Spool:
         spool = self._open.get(split)
@@ -306,6 +332,9 @@ class _Shards:
                 self._place.commit(draft, mark, content)
             self._done.written += 1
         self._files |= self._place.names(mark)
+        self._done.files |= self._place.files(mark)
+        if mark != mark_of(str(stem)) and (sha256 := self._place.sha256(mark)) is not None:
+            self._done.files[mark] = sha256  # it is one of the files
         del self._open[stem.split]
         spool.close()
 
@@ -319,6 +348,7 @@ class _Shards:
                 with draft.open(FAILED_ROWS) as file:
                     file.writelines(line_of(sample.record) for sample in spool.read())
                 self._place.commit(draft, mark, {"made_of": spool.made_of})
+        self._done.files |= self._place.files(mark)
 
 
 def _tell(
@@ -329,7 +359,7 @@ def _tell(
     totals: totals.Totals,
 ) -> None:
     """Write the card, unless somebody has made it theirs."""
-    if made.name in ("jsonl", "csv"):
+    if made.name in ("jsonl", "csv") and not request.has_card:
         return
     text = card(
         Contents(
@@ -339,10 +369,13 @@ def _tell(
             splits=dict(sorted(done.splits.items())),
             images=done.images,
             models=tuple(sorted(done.models)),
-            totals=totals,
+            totals=totals if request.costs else None,
+            has_controls=done.has_controls,
             where=request.where.text,
             failed_in=0 if made.needs_image else done.failed_rows,
             license=request.license,
         )
     )
     done.card_kept = place.write_card(NAME, text)
+    if (card_is := place.sha256(NAME)) is not None:
+        done.files[NAME] = card_is

@@ -147,6 +147,14 @@ class OutputDir:
         """A mark, and what it is about: files, or the folders they are in."""
         return {mark, *(_unit(name) for name in _read_json(self.root / mark).get("files", {}))}
 
+    def files(self, mark: str) -> dict[str, str]:
+        """The files that a mark is about, and their sha256."""
+        return dict(_read_json(self.root / mark).get("files", {}))
+
+    def sha256(self, name: str) -> str | None:
+        """Of a file as it is; None where there is none."""
+        return _sha256(self.root / name)
+
     def remove(self, *names: str) -> None:
         """Files of ours that are no longer part of it."""
         with explained(self.root):

@@ -18,6 +18,8 @@ from PIL import Image
 from tests.guide.console import commands_in, differences, files_in, is_as_shown
 from tests.plugins.venv import ROOT, Venv, made_venv
 from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.hub import TOKEN, Hub, hub_process
+from tests.support.postgres_server import postgres_server
 
 GUIDE = ROOT / "docs" / "guide"
 PHOTOS = ROOT / "fluxbatch" / "demo" / "photos"
@@ -32,6 +34,24 @@ def emulator() -> Iterator[EmulatorProcess]:
 
 
 @pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with hub_process() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """Where a PostgreSQL is that has the user and the database of the guide."""
+    import psycopg
+
+    with postgres_server() as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE flux LOGIN")
+            connection.execute("CREATE DATABASE pictures OWNER flux")
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Venv:
     """A venv whose `pip` is this interpreter's and fetches nothing."""
     made = made_venv(tmp_path_factory.mktemp("venv") / "v")
@@ -41,10 +61,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Venv:
     return made
 
 
-def surroundings(venv: Venv, emulator: EmulatorProcess) -> dict[str, str]:
+def surroundings(venv: Venv, emulator: EmulatorProcess, hub: Hub) -> dict[str, str]:
     """The environment of a reader who has the provider's address and a key set."""
     return {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        **hub.environment,
         "PATH": f"{venv.root / 'bin'}:{os.environ['PATH']}",
         "EACHLABS_API_KEY": "a-key-of-the-guide",
         "EACHLABS_BASE_URL": emulator.base_url,
@@ -85,10 +106,21 @@ def a_shop(folder: Path) -> None:
     )
 
 
+def a_night(folder: Path) -> None:
+    """A config as many machines have it, their images in a folder that all see."""
+    a_shop(folder)
+    (folder / "images").mkdir()
+    (folder / "night.yaml").write_text(
+        f"manifest: lamps.csv\nsink: {{store: 'file://{folder}/images'}}\n"
+    )
+
+
 MADE: Mapping[str, Callable[[Path], None]] = {
     "quickstart.md": a_checkout,
     "sweeps-and-templates.md": photos,
     "exports.md": a_shop,
+    "hub.md": a_shop,
+    "many-machines.md": a_night,
     "upkeep.md": a_shop,
 }
 """What a page takes for granted."""
@@ -96,17 +128,25 @@ MADE: Mapping[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_console_block_does_what_the_page_shows(
-    installed: Venv, emulator: EmulatorProcess, tmp_path: Path, name: str
+    installed: Venv, emulator: EmulatorProcess, hub: Hub, database: str, tmp_path: Path, name: str
 ) -> None:
     emulator.reset()
-    text = (
-        (GUIDE / name).read_text().replace(USUAL, emulator.origin).replace("API_KEY=…", "API_KEY=k")
-    )
+    text = (GUIDE / name).read_text()
+    told = {
+        USUAL: emulator.origin,
+        "API_KEY=…": "API_KEY=k",
+        "HF_TOKEN=hf_…": f"HF_TOKEN={TOKEN}",
+        "https://huggingface.co": hub.origin,
+        "PGPASSWORD=…": "PGPASSWORD=p",
+        "db.example.com": database,
+    }
+    for shown, meant in told.items():
+        text = text.replace(shown, meant)
     if name in MADE:
         MADE[name](tmp_path)
     for file, content in files_in(text).items():
         (tmp_path / file).write_text(content)
-    env = surroundings(installed, emulator)
+    env = surroundings(installed, emulator, hub)
 
     assert "\n".join(differences(commands_in(text), tmp_path, env)) == ""
 

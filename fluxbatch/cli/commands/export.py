@@ -1,4 +1,4 @@
-"""`fluxbatch export`: a dataset in the format of the tool that comes next."""
+"""`fluxbatch export` and `push`: a dataset in the format of the tool that comes next."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ ExportFormatOption = Annotated[
     ),
 ]
 
+SplitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        metavar="NAME=SHARE|COLUMN",
+        help="train=90% and test=10%, or a column (default: the manifest's `split`).",
+    ),
+]
+ShardSizeOption = Annotated[
+    int | None, typer.Option("--shard-size", metavar="N", help="Samples in one shard.")
+]
+FailedFlag = Annotated[bool, typer.Option("--include-failed", help="Failed and invalid rows too.")]
+LicenseOption = Annotated[
+    str | None, typer.Option("--license", metavar="ID", help="For the card: cc-by-4.0, mit, …")
+]
+
 
 def export_command(
     ctx: typer.Context,
@@ -33,26 +49,13 @@ def export_command(
         ),
     ] = None,
     where: WhereOption = "",
-    split: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--split",
-            metavar="NAME=SHARE|COLUMN",
-            help="train=90% and test=10%, or a column (default: the manifest's `split`).",
-        ),
-    ] = None,
-    shard_size: Annotated[
-        int | None, typer.Option("--shard-size", metavar="N", help="Samples in one shard.")
-    ] = None,
-    include_failed: Annotated[
-        bool, typer.Option("--include-failed", help="Failed and invalid rows too.")
-    ] = False,
+    split: SplitOption = None,
+    shard_size: ShardSizeOption = None,
+    include_failed: FailedFlag = False,
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="parquet: the images as columns.")
     ] = False,
-    license_id: Annotated[
-        str | None, typer.Option("--license", metavar="ID", help="For the card: cc-by-4.0, mit, …")
-    ] = None,
+    license_id: LicenseOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
@@ -88,4 +91,79 @@ def export_command(
         console.object(export_json(done, form))
     else:
         console.print(str(done.path))
+    return 0
+
+
+def push_command(
+    ctx: typer.Context,
+    folder: DatasetArgument,
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="hf://datasets/OWNER/NAME", show_default=False),
+    ],
+    form: ExportFormatOption = "parquet",
+    where: WhereOption = "",
+    split: SplitOption = None,
+    shard_size: ShardSizeOption = None,
+    include_failed: FailedFlag = False,
+    license_id: LicenseOption = None,
+    with_costs: Annotated[
+        bool, typer.Option("--with-costs", help="What it cost, in rows and card.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="For a new dataset: everybody may see it.")
+    ] = False,
+    replace_card: Annotated[
+        bool, typer.Option("--replace-card", help="Also where it was edited on the Hub.")
+    ] = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> int:
+    """Upload an export to the Hugging Face Hub; run it again to go on, or to send what changed.
+
+    It is made in DIR/exports/hub, parquet with its images unless --format says otherwise. A new
+    dataset is private. The token is HF_TOKEN's, or that of `hf auth login`. Costs and the queries
+    of URLs are left out.
+    """
+    console = console_for(ctx, as_json=as_json, quiet=quiet)
+    from fluxbatch.cli.render.export import export_lines, push_json, push_lines
+    from fluxbatch.config.api_keys import ApiKey
+    from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.export.export import ExportRequest, write_export
+    from fluxbatch.export.filter import EVERYTHING, parse_filter
+    from fluxbatch.export.hub import ReadyExport, dataset_of, hub_token, push_export
+    from fluxbatch.infra.runtime import process_of_its_own
+
+    dataset_of(url)
+    token = hub_token()
+    console.redact_key([ApiKey(token, label="hub")])
+    dataset = dataset_at(folder)
+    request = ExportRequest(
+        folder=dataset,
+        format=form,
+        to=dataset.root / "exports" / "hub" / form,
+        where=parse_filter(where) if where else EVERYTHING,
+        splits=split or (),
+        shard_size=shard_size,
+        include_failed=include_failed,
+        embed_images=form == "parquet",
+        license=license_id,
+        costs=with_costs,
+        queries=False,
+        has_card=True,
+    )
+    with process_of_its_own():
+        done = write_export(request)
+    for line in export_lines(done):
+        console.info(line)
+    ready = ReadyExport(done.path, form, done.files, done.patterns, done.images)
+    pushed = push_export(
+        ready, url, token, public=public, replace_card=replace_card, tell=console.info
+    )
+    for line in push_lines(pushed):
+        console.info(line)
+    if as_json:
+        console.object(push_json(pushed, done, form))
+    else:
+        console.print(pushed.url)
     return 0

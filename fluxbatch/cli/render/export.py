@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from fluxbatch.cli.render.text import count
+from fluxbatch.domain.formatting import size
 from fluxbatch.export.export import FAILED_ROWS, Exported
+from fluxbatch.export.hub import Pushed
 
 
 def export_lines(done: Exported) -> Iterator[str]:
@@ -46,5 +48,35 @@ def export_json(done: Exported, form: str) -> dict[str, Any]:
             "unended": done.unended_left_out,
             "control_images": done.controls_missing,
         },
+        "card_kept": done.card_kept,
+    }
+
+
+def push_lines(done: Pushed) -> Iterator[str]:
+    """What was sent, then what was not."""
+    yield (
+        f"{count(done.uploaded, 'file')} uploaded ({size(done.bytes)}) in"
+        f" {count(done.commits, 'commit')}, {done.unchanged:,} unchanged"
+        + (f", {done.removed:,} of an earlier push removed" if done.removed else "")
+    )
+    if done.card_kept:
+        yield "the card was edited on the Hub and is kept (--replace-card)"
+
+
+def push_json(done: Pushed, exported: Exported, form: str) -> dict[str, Any]:
+    """The object of `push --json`."""
+    return {
+        "url": done.url,
+        "format": form,
+        "rows": exported.rows,
+        "images": exported.images,
+        "splits": dict(sorted(exported.splits.items())),
+        "files": {
+            "uploaded": done.uploaded,
+            "unchanged": done.unchanged,
+            "removed": done.removed,
+        },
+        "bytes": done.bytes,
+        "commits": done.commits,
         "card_kept": done.card_kept,
     }
