@@ -18,6 +18,7 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import ExportRecord, Sample, samples_of
+from fluxbatch.export.croissant import METADATA_NAME, croissant_metadata
 from fluxbatch.export.dataset_card import NAME, Contents, card
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.export.formats import open_format, writing
@@ -358,24 +359,27 @@ def _tell(
     done: Exported,
     totals: totals.Totals,
 ) -> None:
-    """Write the card, unless somebody has made it theirs."""
+    """Write the metadata for machines, and the card, unless somebody has made it theirs."""
+    about = Contents(
+        title=Path(request.folder.name).name or "dataset",
+        format_name=made.name,
+        data_files=made.data_files,
+        splits=dict(sorted(done.splits.items())),
+        images=done.images,
+        models=tuple(sorted(done.models)),
+        totals=totals if request.costs else None,
+        has_controls=done.has_controls,
+        where=request.where.text,
+        failed_in=0 if made.needs_image else done.failed_rows,
+        license=request.license,
+    )
+    machines = croissant_metadata(
+        about, place.root, done.files, has_image_columns=request.embed_images
+    )
+    if machines is not None:
+        done.files[METADATA_NAME] = place.write(METADATA_NAME, machines)
     if made.name in ("jsonl", "csv") and not request.has_card:
         return
-    text = card(
-        Contents(
-            title=Path(request.folder.name).name or "dataset",
-            format_name=made.name,
-            data_files=made.data_files,
-            splits=dict(sorted(done.splits.items())),
-            images=done.images,
-            models=tuple(sorted(done.models)),
-            totals=totals if request.costs else None,
-            has_controls=done.has_controls,
-            where=request.where.text,
-            failed_in=0 if made.needs_image else done.failed_rows,
-            license=request.license,
-        )
-    )
-    done.card_kept = place.write_card(NAME, text)
+    done.card_kept = place.write_card(NAME, card(about))
     if (card_is := place.sha256(NAME)) is not None:
         done.files[NAME] = card_is

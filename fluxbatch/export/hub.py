@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from fluxbatch._version import __version__
 from fluxbatch.errors import ConfigError, FluxbatchError
+from fluxbatch.export.croissant import METADATA_NAME
 from fluxbatch.export.dataset_card import NAME
 from fluxbatch.infra.loopback import is_loopback
 
@@ -133,6 +134,8 @@ class _Push:
         self._tell = tell
         self._changed: list[str] = []
         self._gone: list[str] = []
+        self._descriptions: list[str] = []
+        """What describes all the other files."""
         self._about: dict[str, str] = {}
         self._sends_card = False
         self.done = done
@@ -144,7 +147,9 @@ class _Push:
         self._refuse_others(remote)
         files = self._ready.files
         same = {name for name in files if name in remote and self._is_same(name, remote[name])}
-        self._changed = sorted(name for name in files if name not in same and name != NAME)
+        changed = sorted(name for name in files if name not in same and name != NAME)
+        self._changed = [name for name in changed if name != METADATA_NAME]
+        self._descriptions = [name for name in changed if name == METADATA_NAME]
         self._gone = sorted(
             path for path in remote if path not in files and _is_shard(path, self._ready.patterns)
         )
@@ -156,7 +161,8 @@ class _Push:
         self.done.unchanged = len(same)
 
     def upload(self) -> None:
-        """Commit after commit; the last one has the card and what is to go."""
+        """Commit after commit; the last one has the card, what else describes it, and what is to
+        go."""
         about = {"format": self._ready.format, **self._about}
         batches = list(self._batches())
         for number, batch in enumerate(batches, 1):
@@ -167,6 +173,7 @@ class _Push:
             self._commit(operations, f"Add {len(batch):,} files ({number} of {len(batches)})")
             self._tell(f"{self.done.uploaded:,} of {len(self._changed):,} files are there")
         last: list[Any] = [_removal(path) for path in self._gone]
+        last += [self._add(name) for name in self._descriptions]
         if self._sends_card:
             last.append(self._add(NAME))
             about[NAME] = _git_hash((self._ready.root / NAME).read_bytes())

@@ -114,7 +114,7 @@ def test_the_client_reads_the_card_as_valid(hub: Hub, dataset: Path) -> None:
 
 def test_only_what_changed_is_sent(hub: Hub, tmp_path: Path) -> None:
     """
-    Three rows less: one shard and the card are sent, one stays, and one that is no more goes.
+    Three rows less: one shard, the card and the metadata are sent, one shard stays, one goes.
     """
     folder = tmp_path / "d"
     push(hub, made(folder, 6), "--shard-size", "2")
@@ -122,7 +122,7 @@ def test_only_what_changed_is_sent(hub: Hub, tmp_path: Path) -> None:
     changed = push(hub, folder, "--shard-size", "2", "--where", "row<=3")
     after = hub.repo(NAME)["files"]
 
-    assert changed.object["files"] == {"uploaded": 2, "unchanged": 1, "removed": 1}
+    assert changed.object["files"] == {"uploaded": 3, "unchanged": 1, "removed": 1}
     assert set(before) - set(after) == {"train-000001.parquet"}
     assert before["train-000000.parquet"] == after["train-000000.parquet"]
 
@@ -254,4 +254,4 @@ def test_a_push_that_was_killed_goes_on_and_sends_nothing_twice(
     assert ended.code == 0, ended.err
     assert set(hub.repo(NAME)["files"]) == {*ours, ".fluxbatch/export.json"}
     assert set(hub.arrivals().values()) == {1}
-    assert len(hub.arrivals()) == len(ours) - 1  # all but the card
+    assert len(hub.arrivals()) == len(ours) - 2  # card and metadata are no LFS files
