@@ -20,11 +20,16 @@ import pytest
 Rows = list[dict[str, Any]]
 
 
-def consumed(reader: str, source: Path | str, cache: Path) -> Mapping[str, Rows]:
-    """Every row by split, as *reader* has it; pixels come as a hash."""
+def consumed(
+    reader: str, source: Path | str, cache: Path, hub: Mapping[str, str] | None = None
+) -> Mapping[str, Rows]:
+    """Every row by split, as *reader* has it; pixels come as a hash.
+
+    *hub* is the environment that leads to one; without it nobody uses the network.
+    """
     name = reader.partition("_")[0]
     pytest.importorskip(name, reason=f"{name} is not installed: pip install 'fluxbatch[test]'")
-    env = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    env = {"HF_HOME": str(cache), **(hub or {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})}
     ended = subprocess.run(
         [sys.executable, "-m", "tests.export.consumers", reader, str(source)],
         env={**os.environ, **env, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"},

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.export.consumers import consumed
 from tests.export.made import files_of, made_dataset, row
 from tests.support.commands import Ended, fluxbatch
 from tests.support.hub import TOKEN, Hub, hub_process
@@ -76,6 +77,19 @@ def test_what_is_pushed_is_the_export(hub: Hub, dataset: Path, form: str) -> Non
     assert again.object["files"] == {"uploaded": 0, "unchanged": len(ours), "removed": 0}
     assert (again.object["commits"], again.object["bytes"]) == (0, 0)
     assert len(repo["commits"]) == 2
+
+
+@pytest.mark.parametrize("form", ["parquet", "imagefolder", "webdataset"])
+def test_datasets_loads_what_is_pushed(hub: Hub, dataset: Path, tmp_path: Path, form: str) -> None:
+    """
+    By the dataset's name alone, from the stand-in.
+    """
+    push(hub, dataset, "--format", form)
+    splits = consumed("datasets_card", NAME, tmp_path / "cache", hub.environment)
+    image = "png" if form == "webdataset" else "image"
+
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 4, "test": 2}
+    assert len({row[image] for rows in splits.values() for row in rows}) == 6
 
 
 def test_the_card_says_what_it_is_and_not_what_it_cost(hub: Hub, dataset: Path) -> None:

@@ -18,6 +18,7 @@ from fluxbatch.events import Event, Noticed
 from tests.integration.test_cli_run import write_manifest
 from tests.support.commands import started
 from tests.support.emulator import emulator_process
+from tests.support.postgres_server import postgres_server
 from tests.support.running import make_rows, provider
 
 Install = Callable[..., Path]
@@ -254,6 +255,32 @@ def test_ctrl_c_ends_the_wait_for_hooks_and_not_the_run(install: Install, tmp_pa
     assert process.returncode == 0, told + rest
     assert "hook 'lag' of hook_lag 1.0: of 2 images 2 did not reach it" in rest
     assert "2 of 2 jobs done" in rest
+
+
+def test_a_dataset_in_postgresql_has_hooks_too(install: Install, tmp_path: Path) -> None:
+    """
+    The image lies where all machines see it, and its facts are in the database.
+    """
+    seen = tmp_path / "seen"
+    install(
+        "shared",
+        "def hook(image):\n"
+        f"    with open({str(seen)!r}, 'a') as file:\n"
+        "        same = image.file.read_bytes() == image.read()\n"
+        "        print(image.facts['prompt'], same, file=file)\n",
+    )
+    (tmp_path / "images").mkdir()
+    write_manifest(tmp_path / "m.jsonl", 3)
+    config = tmp_path / "c.yaml"
+    config.write_text(f"manifest: m.jsonl\nsink: {{store: 'file://{tmp_path}/images'}}\n")
+    with emulator_process() as emulator, postgres_server() as server:
+        out = f"{server.url}/NIGHT"
+        words = ("run", config, "--out", out, "--run", "one", "--base-url", emulator.base_url)
+        with started(*words) as process:
+            _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 0, told
+    assert sorted(seen.read_text().splitlines()) == [f"a lighthouse, {n} True" for n in range(3)]
 
 
 def alive(pid: int) -> bool:

@@ -52,7 +52,10 @@ class StandIn:
         app.router.add_post("/api/repos/create", self.create)
         app.router.add_post("/api/validate-yaml", self.validate)
         app.router.add_get("/api/datasets/{owner}/{name}", self.info)
+        app.router.add_get("/api/datasets/{owner}/{name}/revision/{rev}", self.info)
         app.router.add_get("/api/datasets/{owner}/{name}/tree/{rev}", self.tree)
+        app.router.add_get("/api/datasets/{owner}/{name}/tree/{rev}/{path:.+}", self.tree)
+        app.router.add_post("/api/datasets/{owner}/{name}/paths-info/{rev}", self.paths_info)
         app.router.add_post("/api/datasets/{owner}/{name}/preupload/{rev}", self.preupload)
         app.router.add_post("/api/datasets/{owner}/{name}/commit/{rev}", self.commit)
         app.router.add_post("/datasets/{owner}/{name}.git/info/lfs/objects/batch", self.batch)
@@ -96,15 +99,41 @@ class StandIn:
         )
 
     async def tree(self, request: web.Request) -> web.Response:
-        """Page by page, as the Hub does: the next one by a link."""
-        repo = self._repo(request)
-        entries = [self._entry(path, *blob) for path, blob in sorted(repo.files.items())]
+        """Page by page, as the Hub does: the next one by a link. Without `recursive` folders stand
+        for what is in them."""
+        repo, within = self._repo(request), request.match_info.get("path", "")
+        entries = self._below(
+            repo,
+            f"{within}/" if within else "",
+            request.query.get("recursive", "").lower() == "true",
+        )
         begins = int(request.query.get("cursor", 0))
         headers = {}
         if begins + _PAGE < len(entries):
             after = request.url.update_query(cursor=str(begins + _PAGE))
             headers["Link"] = f'<{after}>; rel="next"'
         return web.json_response(entries[begins : begins + _PAGE], headers=headers)
+
+    async def paths_info(self, request: web.Request) -> web.Response:
+        repo, asked = self._repo(request), await request.post()
+        paths = [str(path) for path in asked.getall("paths", [])]
+        known = [self._entry(path, *repo.files[path]) for path in paths if path in repo.files]
+        folders = [
+            _folder(path) for path in paths if any(one.startswith(f"{path}/") for one in repo.files)
+        ]
+        return web.json_response([*known, *folders])
+
+    def _below(self, repo: Repo, within: str, is_deep: bool) -> list[dict[str, Any]]:
+        entries: dict[str, dict[str, Any]] = {}
+        for path, blob in sorted(repo.files.items()):
+            if not path.startswith(within):
+                continue
+            first, slash, _ = path.removeprefix(within).partition("/")
+            if slash and not is_deep:
+                entries[first] = _folder(within + first)
+            else:
+                entries[path] = self._entry(path, *blob)
+        return list(entries.values())
 
     def _entry(self, path: str, blob: str, size: int) -> dict[str, Any]:
         if len(blob) == 64:
@@ -224,6 +253,10 @@ async def _known_only(request: web.Request, handler: Any) -> web.StreamResponse:
         )
     response: web.StreamResponse = await handler(request)
     return response
+
+
+def _folder(path: str) -> dict[str, Any]:
+    return {"type": "directory", "path": path, "size": 0, "oid": "0" * 40}
 
 
 def _name(request: web.Request) -> str:
