@@ -67,6 +67,7 @@ def load_settings(
     """
     surroundings = environment() if environ is None else environ
     _refuse_empty(surroundings)
+    _refuse_switch_in_file(surroundings)
     file = read_config(path) if path is not None else ConfigFile(dict(base or {}), {})
     from_file = file.settings
     other_case = _other_case(file)
@@ -151,6 +152,15 @@ def _refuse_empty(environ: Mapping[str, str]) -> None:
         is_ours = name.upper().startswith(VARIABLE_PREFIX) or name == "EACHLABS_BASE_URL"
         if is_ours and not value.strip():
             raise ConfigError(f"{name} is empty; give it a value, or unset it")
+
+
+def _refuse_switch_in_file(environ: Mapping[str, str]) -> None:
+    """Plugins are looked for before any file is read."""
+    if PLUGINS_VARIABLE in getattr(environ, "from_file", ()):
+        raise ConfigError(
+            f"{PLUGINS_VARIABLE} stands in .env, where nobody looks for it; set it in the"
+            " environment"
+        )
 
 
 def _other_case(file: ConfigFile) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from fluxbatch.config.endpoints import DEFAULT_BASE_URL
 from fluxbatch.config.loading import environment, load_settings, setting_names
 from fluxbatch.config.settings import Settings
+from fluxbatch.config.trust import Environment
 from fluxbatch.errors import ConfigError
 from fluxbatch.infra.loopback import is_loopback
 
@@ -349,3 +350,12 @@ def test_a_price_is_dollars_and_more_than_nothing(tmp_path: Path) -> None:
     assert load_settings(None, {}, {}).price is None
     for wrong in ("0", "-1", "cheap"):
         assert "price" in refusal(written(tmp_path, f"price: {wrong}\n"))
+
+
+def test_the_switch_of_plugins_is_no_setting_and_stands_in_no_file() -> None:
+    """
+    In `.env` it would be read by nobody, and plugins would run.
+    """
+    assert load_settings(None, {}, Environment({"FLUXBATCH_PLUGINS": "off"}, {})) is not None
+    with pytest.raises(ConfigError, match=r"FLUXBATCH_PLUGINS stands in \.env"):
+        load_settings(None, {}, Environment({}, {"FLUXBATCH_PLUGINS": "off"}))
