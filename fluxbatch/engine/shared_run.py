@@ -31,7 +31,7 @@ from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations import budgets
-from fluxbatch.ledger.operations.runs import EndRun
+from fluxbatch.ledger.operations.runs import EndRun, OpenedRun
 from fluxbatch.ledger.queries.totals import count_jobs, totals_of_run
 from fluxbatch.ledger.sharing.shared_runs import (
     EndedRun,
@@ -77,7 +77,7 @@ async def execute_shared_run(
             except BaseException as exc:
                 failure = _database_failure(exc)
                 has_worked = has_worked or part.has_joined
-                if failure is None or not has_worked:
+                if failure is None or not has_worked or part.is_told_to_stop:
                     with unwrap_errors():
                         raise
                 now = runtime.clock.monotonic()
@@ -125,6 +125,15 @@ class _Part:
         self._began_s = began_s
         self.has_joined = False
         """Since the last call of `work`."""
+        self._run_name = request.run_name
+        """Once it is known, whatever it is called: who joins anew never begins another run."""
+        self._session: RunSession | None = None
+
+    @property
+    def is_told_to_stop(self) -> bool:
+        """A signal came: it is not joined anew."""
+        code = self._session.context.stop.code if self._session is not None else None
+        return code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}
 
     async def work(self) -> RunSummary:
         """Join, work until the run ends, leave."""
@@ -132,7 +141,7 @@ class _Part:
         clock = SharedClock(self._local.clock)
         runtime = self._local._replace(clock=clock)
         async with open_ledger(self._dataset, runtime) as db:
-            name = self._request.run_name
+            name = self._run_name
             if name is not None and (ended := ended_run(db, name)) is not None:
                 return self._told(db, ended)
             with closing(await runtime.to_thread(self._dataset.writer)) as side:
@@ -145,8 +154,10 @@ class _Part:
                     self.has_joined = True
                     async with anyio.create_task_group() as beating:
                         beating.start_soon(member.beat, name="heartbeat")
-                        summary = await self._run(member, db, runtime)
+                        run, summary = await self._run(member, db, runtime)
                         beating.cancel_scope.cancel()
+                    # Without a heartbeat: who has left is at work no more, and no one else's.
+                    summary = await self._leave(member, db, runtime, run.seq, summary)
                 except* RunHasEnded:
                     assert name is not None
                     ended = ended_run(db, name)
@@ -156,19 +167,22 @@ class _Part:
                     await member.leave()
         return summary
 
-    async def _run(self, member: Membership, db: Database, runtime: Runtime) -> RunSummary:
+    async def _run(
+        self, member: Membership, db: Database, runtime: Runtime
+    ) -> tuple[OpenedRun, RunSummary]:
         request, events = self._request, self._events
         importing = partial(self._importing, member)
         ready = await prepare(request, events, runtime, self._network, db, importing)
         operation = OpenSharedRun(
-            opening(request.settings, ready.card, ready.manifest_seq, runtime, request.run_name),
+            opening(request.settings, ready.card, ready.manifest_seq, runtime, self._run_name),
             member.worker,
             request.limit,
         )
         run = await runtime.to_thread(partial(commit, db, operation))
+        self._run_name = run.run_id
         accounts = sorted(member.accounts)
         with self._dataset.reader() as reader:
-            session = RunSession(
+            self._session = session = RunSession(
                 request, run, ready.card, ready.other_cards, ready.images, db, reader,
                 {a: LaneRecord(a, self._dataset.dataset, member.connection) for a in accounts},
                 events, runtime, self._network, request.max_failures,
@@ -191,8 +205,7 @@ class _Part:
             )
             if session.context.stop.code not in _LEAVES_AT_ONCE:
                 await member.others_finish()
-            summary = await session.reader.summary()
-        return await self._leave(member, db, runtime, run.seq, summary)
+            return run, await session.reader.summary()
 
     async def _jobs(self, session: RunSession, member: Membership) -> None:
         context, network = session.context, self._network

@@ -12,6 +12,7 @@ from tests.kills.sharing import SharedRun
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.postgres_server import PostgresServer, postgres_server
 
+pytestmark = pytest.mark.proof
 _FLAGS = ("--speed", "10", "--image-size", "64", "--duration", "20")
 
 
