@@ -164,7 +164,7 @@ def python_lines() -> Iterator[str]:
             yield from ("", f".. automodule:: {module}")
             names = _OWN.get(module)
             if names is None:
-                yield from ("   :members:", "   :show-inheritance:")
+                yield from ("   :members:", "   :undoc-members:", "   :show-inheritance:")
             for name in names if names else _names(module) if names is not None else ():
                 yield from _documented(module, name)
 
@@ -187,6 +187,7 @@ def _documented(module: str, name: str) -> Iterator[str]:
             "",
             f".. autoclass:: {home}.{found.__qualname__}",
             "   :members:",
+            "   :undoc-members:",
             "   :show-inheritance:",
         )
     elif hasattr(found, "__qualname__"):
