@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.guide.console import commands_in, differences, files_in, is_as_shown
+from tests.guide.console import blocks_of, commands_in, differences, files_in, is_as_shown
 from tests.plugins.venv import ROOT, Venv, made_venv
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.hub import TOKEN, Hub, hub_process
@@ -149,6 +149,25 @@ def test_every_console_block_does_what_the_page_shows(
     env = surroundings(installed, emulator, hub)
 
     assert "\n".join(differences(commands_in(text), tmp_path, env)) == ""
+
+
+def test_the_python_blocks_of_the_guide_run(
+    installed: Venv, emulator: EmulatorProcess, hub: Hub, tmp_path: Path
+) -> None:
+    """
+    One after the other, beside a manifest; each to its end, and what they make is there.
+    """
+    emulator.reset()
+    a_shop(tmp_path)
+    (tmp_path / "lamps.csv").rename(tmp_path / "manifest.csv")
+    env = surroundings(installed, emulator, hub)
+    blocks = blocks_of((GUIDE / "python.md").read_text(), "python")
+    for block in blocks:
+        ended = installed.run("python", "-c", block, cwd=tmp_path, env=env)
+        assert ended.returncode == 0, block + ended.stderr
+
+    assert len(blocks) == 2
+    assert emulator.stats()["billed"] == 4
 
 
 def test_a_block_that_shows_something_else_is_found(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
@@ -22,6 +24,7 @@ from tests.support.postgres_server import postgres_server
 from tests.support.running import make_rows, provider
 
 Install = Callable[..., Path]
+T = TypeVar("T")
 
 _SETTINGS = {
     "limits.window": "3s",
@@ -257,6 +260,28 @@ def test_ctrl_c_ends_the_wait_for_hooks_and_not_the_run(install: Install, tmp_pa
     assert "2 of 2 jobs done" in rest
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends with its pipe")
+def test_a_killed_run_leaves_no_hook_behind(install: Install, tmp_path: Path) -> None:
+    """
+    Not even one that hangs and never looks at its pipe.
+    """
+    install(
+        "stuck",
+        "import os, time\n"
+        "def hook(image):\n"
+        "    (image.dataset / f'pid-{os.getpid()}').touch()\n"
+        "    time.sleep(600)\n",
+    )
+    with emulator_process() as emulator:
+        manifest = write_manifest(tmp_path / "m.jsonl", 2)
+        words = ("run", manifest, "--out", tmp_path / "d", "--base-url", emulator.base_url)
+        with started(*words) as process:
+            (pid,) = until(lambda: list((tmp_path / "d").glob("pid-*")))
+            process.kill()
+
+    assert until(lambda: not alive(int(pid.name.removeprefix("pid-"))))
+
+
 def test_a_dataset_in_postgresql_has_hooks_too(install: Install, tmp_path: Path) -> None:
     """
     The image lies where all machines see it, and its facts are in the database.
@@ -281,6 +306,15 @@ def test_a_dataset_in_postgresql_has_hooks_too(install: Install, tmp_path: Path)
 
     assert process.returncode == 0, told
     assert sorted(seen.read_text().splitlines()) == [f"a lighthouse, {n} True" for n in range(3)]
+
+
+def until(look: Callable[[], T]) -> T:
+    """What *look* sees once it sees something; another process has to do it."""
+    give_up = time.monotonic() + 60
+    while not (seen := look()):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return seen
 
 
 def alive(pid: int) -> bool:
