@@ -10,6 +10,7 @@ accounts at once cannot be told apart, and stay unknown with their money held.
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import statistics
@@ -23,7 +24,6 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.side import tell
 from tests.kills.sharing import SharedRun
 from tests.support.emulator import emulator_process
 from tests.support.postgres_server import postgres_server
@@ -267,4 +267,4 @@ SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
 
 if __name__ == "__main__":
     for word in sys.argv[1:]:
-        tell(f"many_machines_{word}", {"engine": SCENARIOS[word]()})
+        sys.stdout.write(json.dumps({"scenario": word, **SCENARIOS[word]()}) + "\n")
