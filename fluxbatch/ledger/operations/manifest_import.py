@@ -27,6 +27,7 @@ from fluxbatch.ledger.db.sql import (
 )
 from fluxbatch.ledger.db.timestamps import utc_text
 from fluxbatch.ledger.operations.shuffle import places, reorder
+from fluxbatch.ledger.sharing.bulk_import import insert_batch
 
 _Values = tuple[object, ...]
 
@@ -277,7 +278,9 @@ class ImportRows:
         place = places(self.shuffle)
         jobs = [_job_values(row, manifest_seq, place, at) for row in self.rows if row.job]
         rows = [_row_values(row, manifest_seq) for row in self.rows]
-        if not self._all_new(db, jobs, rows):
+        if db.name == "postgresql":
+            insert_batch(db, jobs, rows)
+        elif not self._all_new(db, jobs, rows):
             db.run_many(_INSERT_ROW, rows)
         paths = {row.control.path for row in self.rows if row.control}
         if paths:
@@ -292,7 +295,7 @@ class ImportRows:
         SQLite numbers a new job one above the highest, and a known one not at all; so numbers that
         rose by as many as there are jobs stand in their order. It spares each row a search.
         """
-        numbered = db.name == "sqlite" and len(jobs) == len(rows)
+        numbered = len(jobs) == len(rows)
         before = _highest_job(db) if numbered else 0
         db.run_many(_INSERT_JOB, jobs)
         if not numbered or _highest_job(db) != before + len(jobs):
