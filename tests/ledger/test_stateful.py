@@ -97,11 +97,14 @@ class LedgerLife(RuleBasedStateMachine):
     """What may happen to two jobs over some runs."""
 
     opener: ClassVar[Callable[[Path], Database]]
+    writers: ClassVar[int] = 1
+    """Connections that take turns, as processes that share a ledger do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="fb-life-", dir=_MEMORY))
-        self.books = Books.opened(type(self).opener(self.folder), jobs=JOBS)
+        self.connections = [type(self).opener(self.folder) for _ in range(self.writers)]
+        self.books = Books.opened(self.connections[0], jobs=JOBS)
         self.books.checked = False  # the invariant below does it once a step
         self.bought: list[Bought] = []
         self.caps: Caps = {}
@@ -122,6 +125,7 @@ class LedgerLife(RuleBasedStateMachine):
         two predictions of one job would hardly ever be alive together.
         """
         self.random.seed(f"{self.random.random()} {number}")
+        self.books.db = self.random.choice(self.connections)
         steps = [self._happen_to_one, self._buy, self._find, self._fetch, self._chore, self._late]
         (chosen,) = self.random.choices(steps, [8, 5, 2, 3, 2, 2])
         chosen()
@@ -277,12 +281,16 @@ class LedgerLife(RuleBasedStateMachine):
         assert outputs == {seq: s for b in self.bought for seq, s in b.outputs.items()}
 
     def teardown(self) -> None:
-        self.books.db.close()
+        for connection in self.connections:
+            connection.close()
         shutil.rmtree(self.folder)
 
 
-def play(opener: Callable[[Path], Database], examples: int, steps: int) -> None:
-    machine = type("LedgerLife", (LedgerLife,), {"opener": staticmethod(opener)})
+def play(
+    opener: Callable[[Path], Database], examples: int, steps: int, *, writers: int = 1
+) -> None:
+    options = {"opener": staticmethod(opener), "writers": writers}
+    machine = type("LedgerLife", (LedgerLife,), options)
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -304,10 +312,11 @@ def test_random_lives_in_sqlite(part: int) -> None:
 
 def test_random_lives_in_postgres(postgres_url: str) -> None:
     """
-    The same machine, fewer rounds.
+    The same machine, fewer rounds, and three writers in turn.
     """
     play(
         lambda folder: PostgresDatabase(postgres_url, folder.name, create=True),
         examples=4,
         steps=100,
+        writers=3,
     )
