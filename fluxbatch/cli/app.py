@@ -27,7 +27,7 @@ from fluxbatch.cli.commands.run import run_command
 from fluxbatch.cli.commands.show import show_command
 from fluxbatch.cli.commands.status import status_command
 from fluxbatch.cli.commands.uploads import uploads_app
-from fluxbatch.cli.commands.watch import watch_command
+from fluxbatch.cli.commands.watch import ctl_command, watch_command
 from fluxbatch.cli.commands.why import why_command
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.options import JsonFlag, console_for
@@ -59,6 +59,7 @@ _VERBS = (
     (run_command, "Make what a manifest or config asks for; again to go on."),
     (status_command, "Where a dataset stands, also while a run goes on."),
     (watch_command, "The live screen of a run that goes on elsewhere."),
+    (ctl_command, "Pause, resume or stop a run at work, or change its budget."),
     (ls_command, "The rows, a line each; a filter chooses."),
     (show_command, "Everything of one result."),
     (why_command, "The history of one job in words."),

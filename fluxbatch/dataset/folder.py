@@ -29,7 +29,7 @@ from fluxbatch.sink import refuse_link
 _LEDGER = "ledger.sqlite"
 _OURS = (
     *(f"{_LEDGER}{ending}" for ending in ("", "-wal", "-shm", "-journal")),
-    *(".lock", ".webhook-key", "images", "tmp", "controls", "manifests"),
+    *(".lock", ".webhook-key", ".control", "images", "tmp", "controls", "manifests"),
 )
 """What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
 _HEAD_BYTES = 100
@@ -94,6 +94,11 @@ class Folder:
     def unread(self) -> Path:
         """Paid bodies that could not be read as images, for `repair`."""
         return self.root / "unread"
+
+    @property
+    def control(self) -> Path:
+        """The socket at which a run at work takes commands."""
+        return self.root / ".control"
 
     @property
     def webhook_key(self) -> Path:

@@ -11,6 +11,7 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.control import changes_of
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
 from fluxbatch.ledger.queries import quality_notes, runs_and_failures, totals
 from fluxbatch.ledger.queries.live_run import watched_run
@@ -71,6 +72,8 @@ class DatasetStatus:
     unknown: tuple[runs_and_failures.UnknownPrediction, ...]
     quality: Mapping[Quality, int]
     """How many images each note is on."""
+    changes: tuple[tuple[str, str, str], ...] = ()
+    """(when, what, why) of each change of the latest run by `fluxbatch ctl`."""
     waits: str = ""
     """Whose creates hold the slots of the run that goes on."""
     found_by_time: int = 0
@@ -116,6 +119,7 @@ def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
         ),
         unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
         quality=quality_notes.count_notes(db),
+        changes=tuple(changes_of(db, runs[0].run_id)) if runs else (),
         waits=_waits(db, folder, jobs),
         found_by_time=totals.count_found_by_time(db),
     )

@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import (
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 
 import anyio
@@ -39,6 +35,7 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.runs import EndRun
 from fluxbatch.ledger.writer import commit
+from fluxbatch.worker.run_control import taking_commands
 
 
 async def execute_run(
@@ -145,7 +142,13 @@ async def _jobs(session: RunSession, request: RunRequest, network: Network) -> N
     if canary is not None:
         failed_before = (await session.reader.summary()).jobs.of(JobState.FAILED)
         queue.begin_with(await session.sampled(canary.jobs))
-    async with webhook_service(session.context, request.folder, network.transport, network.listen):
+    # A simulation replaces the network as a whole, and has no sockets.
+    is_real = network.listen is None
+    control = taking_commands(session.context, request.folder.control)
+    async with (
+        control if is_real else nullcontext(),
+        webhook_service(session.context, request.folder, network.transport, network.listen),
+    ):
         await _work_off(session, recovering=True)
         if canary is not None and await _passes(session, canary, failed_before):
             queue.go_on()

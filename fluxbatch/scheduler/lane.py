@@ -225,6 +225,8 @@ class Lanes:
         self._waiters: deque[_Waiter] = deque()
         self._changed = Event()
         self._closed = False
+        self.suspended: str | None = None
+        """Why nobody gets a permit, as somebody asked for; None: permits are given."""
         # The second guard below the window; it never waits first (docs/design/protocol.md 4).
         self._buckets = {
             lane.account: AsyncLimiter(limits.burst or limits.creates, _refill_s(limits))
@@ -275,6 +277,11 @@ class Lanes:
                 self._free(waiter.permit.lane)
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def suspend(self, reason: str | None) -> None:
+        """Give no permit, whatever runs; None: give them again."""
+        self.suspended = reason
+        self.changed()
 
     def close(self) -> None:
         """Nothing more leaves: all waiters leave without a permit."""
@@ -344,8 +351,7 @@ class Lanes:
                 self._all_out(f"no usable key is left; key {key.label}: {reason}")
 
     def await_balance(self, lane: Lane, key: ApiKey, reason: str) -> None:
-        """402: nothing leaves until a prediction of the lane settles; with none left *key* is
-        out."""
+        """402: nothing leaves until a prediction of the lane settles; with none left: out."""
         if lane.unpaid is None:
             lane.unpaid = (key, reason)
             self._events.emit(LaneChanged(lane.label, "waits for balance", reason))
@@ -368,7 +374,7 @@ class Lanes:
     def _grant(self) -> float | None:
         """Grant permits to the waiters; seconds until the next is possible, None for unknown."""
         now = self._clock.monotonic()
-        while self._waiters:
+        while self._waiters and self.suspended is None:
             waits = [(w, lane.held / lane.slots.limit, i) for i, lane in enumerate(self.all)
                      if (w := lane.wait_s(now)) is not None]  # fmt: skip
             if not waits:

@@ -16,7 +16,7 @@ from typing import Self
 from fluxbatch.config.api_keys import KeyFilter
 from fluxbatch.config.settings import Settings
 from fluxbatch.domain.job import FailureClass, JobId, JobState, PredictionId, PredictionState
-from fluxbatch.domain.money import Micros, as_usd
+from fluxbatch.domain.money import Caps, Micros, as_usd
 from fluxbatch.domain.provenance import Provenance
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import ExitCode
@@ -154,6 +154,8 @@ class WorkerContext:
     """How many more creates this invocation may make (`--limit`)."""
     is_shared: bool = False
     """Whether other processes work on the same run."""
+    changed_cap: Micros | None = None
+    """Of the run, where somebody changed it while it was at work (`fluxbatch ctl`)."""
     standing_by: str = ""
     """Why this process has no lane, where they are shared; empty where it has one."""
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -197,6 +199,12 @@ class WorkerContext:
 
     def now_s(self) -> float:
         return self.runtime.clock.monotonic()
+
+    @property
+    def caps(self) -> Caps:
+        """What a create is checked against from now on."""
+        caps = self.settings.budget.caps
+        return caps if self.changed_cap is None else {**caps, "run": self.changed_cap}
 
     def budget_day(self) -> str:
         """The day a create of this moment counts to. Source: docs/design/protocol.md 5."""

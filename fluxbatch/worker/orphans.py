@@ -194,7 +194,7 @@ class OrphanSearch:
             run_seq=context.run.seq,
             run_id=context.run.run_id,
             price=card.price or row.cost or ZERO,
-            caps=context.settings.budget.caps,
+            caps=context.caps,
             budget_day=created.astimezone(context.settings.zone).date().isoformat(),
             seed=given_seed(match.sent),
             control_url=str(urls[0]) if match.job.control_sha256 and urls else None,

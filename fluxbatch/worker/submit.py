@@ -210,7 +210,7 @@ class Submitter:
                 ),
                 price=context.card.price or context.reserve,
                 reserve=context.reserve,
-                caps=context.settings.budget.caps,
+                caps=context.caps,
                 admit=admit,
                 send_within_s=SEND_WITHIN_S,
                 budget_day=context.budget_day(),

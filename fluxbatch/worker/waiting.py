@@ -21,6 +21,9 @@ def why_nothing_leaves(context: WorkerContext, resolver: UnknownResolver) -> str
         return ""
     if context.queue.blocked_by:
         return f"{context.queue.blocked_by}; what runs may free some"
+    if context.lanes.suspended is not None:
+        why = f": {context.lanes.suspended}" if context.lanes.suspended else ""
+        return f"paused by fluxbatch ctl{why}"
     if context.standing_by:
         return context.standing_by
     if not context.lanes.waiting:

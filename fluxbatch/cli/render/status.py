@@ -200,6 +200,7 @@ _RUNS_SHOWN = 5
 
 
 _UNKNOWN_SHOWN = 5
+_CHANGES_SHOWN = 5
 
 
 def status_lines(now: DatasetStatus, width: int | None = None) -> Iterator[str]:
@@ -227,6 +228,10 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     yield from _labelled("runs", runs[:_RUNS_SHOWN])
     if len(now.runs) > _RUNS_SHOWN:
         yield overview_line("", "and earlier ones (all of them: the view `costs`)")
+    if now.changes:
+        changes = [f"{at[:16].replace('T', ' ')}  {what}" + (f": {why}" if why else "")
+                   for at, what, why in now.changes[-_CHANGES_SHOWN:]]  # fmt: skip
+        yield from _labelled("control", changes)
     if now.found_by_time:
         found = f"{count(now.found_by_time, 'create')} that lost its answer: found by its time"
         yield overview_line("by time", f"{found} alone (`why` and the sidecar tell which)")

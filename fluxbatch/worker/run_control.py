@@ -1,0 +1,165 @@
+"""The control of a run at work: paused, resumed, stopped, its cap changed, from another process.
+
+Owns what a command means and that each change is in the ledger with its reason. One line of JSON
+comes in, one goes out: who may connect is the file system's affair, for the socket is its owner's
+alone. Source: docs/design/protocol.md 6.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream
+
+from fluxbatch.domain.formatting import dollars
+from fluxbatch.domain.money import Micros, as_usd, usd
+from fluxbatch.errors import ConfigError, ExitCode
+from fluxbatch.events import Noticed
+from fluxbatch.infra.unix_socket import reachable
+from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
+from fluxbatch.worker.context import WorkerContext
+
+_MOST_BYTES = 4_096
+_PATIENCE_S = 5.0
+"""For a line that was begun: who connects and says nothing holds nobody up."""
+
+
+class RunControl:
+    """The commands of one run."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._cap: Micros | None = context.settings.budget.caps.get("run")
+        self._commands: Mapping[str, Callable[[str, str, bool], Any]] = {
+            "pause": self._pause,
+            "resume": self._resume,
+            "stop": self._stop,
+            "budget": self._budget,
+            "show": self._show,
+        }
+
+    async def answer(self, line: bytes) -> dict[str, Any]:
+        """What came of one request; a refusal is an answer too."""
+        try:
+            request = json.loads(line)
+            command = self._commands[request["command"]]
+            value, reason = str(request.get("value") or ""), str(request.get("reason") or "")
+            changed = await command(value, reason, bool(request.get("dry_run")))
+        except ConfigError as exc:
+            return {"error": str(exc)}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {"error": "the request is not understood; use the same version of fluxbatch"}
+        return {"changed": bool(changed), **self._state()}
+
+    def _state(self) -> dict[str, Any]:
+        context = self._context
+        return {
+            "run_id": context.run.run_id,
+            "paused": context.lanes.suspended is not None,
+            "stopping": context.stop.reason,
+            "budget_usd": as_usd(self._cap) if self._cap is not None else None,
+        }
+
+    async def _show(self, value: str, reason: str, dry_run: bool) -> bool:
+        return False
+
+    async def _pause(self, value: str, reason: str, dry_run: bool) -> bool:
+        lanes = self._context.lanes
+        if lanes.suspended is not None or dry_run:
+            return lanes.suspended is None
+        lanes.suspend(reason)
+        await self._record("paused", reason)
+        return True
+
+    async def _resume(self, value: str, reason: str, dry_run: bool) -> bool:
+        lanes = self._context.lanes
+        if lanes.suspended is None or dry_run:
+            return lanes.suspended is not None
+        await self._record("resumed", reason)
+        lanes.suspend(None)
+        return True
+
+    async def _stop(self, value: str, reason: str, dry_run: bool) -> bool:
+        stop = self._context.stop
+        if stop.code is not None or dry_run:
+            return stop.code is None
+        await self._record("stopped", reason)
+        stop(ExitCode.STOPPED, "stopped by fluxbatch ctl" + (f": {reason}" if reason else ""))
+        return True
+
+    async def _budget(self, value: str, reason: str, dry_run: bool) -> bool:
+        """In one transaction with the books: the next intent is checked with the new cap."""
+        try:
+            cap = usd(value)
+        except ValueError as exc:
+            raise ConfigError(f"budget {value!r}: {exc}") from None
+        if cap == self._cap or dry_run:
+            return cap != self._cap
+        context = self._context
+        words = f"budget {dollars(cap)}"
+        change = ChangeCap(
+            context.runtime.clock.now(), context.run.seq, context.run.run_id, cap, words, reason
+        )
+        await context.ledger.apply(change)
+        self._cap, context.changed_cap = cap, cap
+        context.events.emit(Noticed(f"{words} by fluxbatch ctl{_because(reason)}"))
+        context.queue.unblock()
+        return True
+
+    async def _record(self, change: str, reason: str) -> None:
+        context = self._context
+        at = context.runtime.clock.now()
+        await context.ledger.apply(RecordChange(at, context.run.seq, change, reason))
+        context.events.emit(Noticed(f"{change} by fluxbatch ctl{_because(reason)}"))
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+@asynccontextmanager
+async def taking_commands(context: WorkerContext, path: Path) -> AsyncIterator[None]:
+    """Take commands at the socket *path* meanwhile; where that cannot be made, say so once."""
+    control = RunControl(context)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # of a process that was killed: this one holds the dataset's lock
+        with reachable(path) as near:
+            listener = await anyio.create_unix_listener(near, mode=0o600)
+    except OSError as exc:
+        context.notice_once(f"the run cannot be controlled (fluxbatch ctl): {exc.strerror or exc}")
+        yield
+        return
+
+    async def serve(stream: ByteStream) -> None:
+        async with stream:
+            with anyio.move_on_after(_PATIENCE_S), suppress(anyio.BrokenResourceError, OSError):
+                line = await _line(stream)
+                answer = json.dumps(await control.answer(line)) + "\n"
+                await stream.send(answer.encode())
+
+    async with anyio.create_task_group() as serving, listener:
+        serving.start_soon(listener.serve, serve, name="control")
+        try:
+            yield
+        finally:
+            serving.cancel_scope.cancel()
+            with suppress(OSError):
+                os.unlink(path)
+
+
+async def _line(stream: ByteStream) -> bytes:
+    """Up to the end of a line, or of the stream; never more than a request may have."""
+    line = b""
+    while b"\n" not in line and len(line) < _MOST_BYTES:
+        try:
+            line += await stream.receive(_MOST_BYTES)
+        except anyio.EndOfStream:
+            break
+    return line

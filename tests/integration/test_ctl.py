@@ -1,0 +1,144 @@
+"""`fluxbatch ctl`: a run at work is paused, resumed, stopped, and its budget changed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from fluxbatch.dataset.control_client import control
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import ConfigError
+from fluxbatch.infra.unix_socket import reachable
+from tests.kills.killing import wait_for_creates
+from tests.support.commands import fluxbatch, started
+from tests.support.emulator import EmulatorProcess, emulator_process
+
+_ENV = {"FLUXBATCH_SINK__MIN_FREE": "0", "FLUXBATCH_LIMITS__WINDOW": "6"}
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with emulator_process("--speed", "10", "--image-size", "64", "--duration", "10") as running:
+        yield running
+
+
+@contextmanager
+def at_work(emulator: EmulatorProcess, place: Path, jobs: int, *flags: str) -> Iterator[Popen[str]]:
+    """A run that has begun to buy, in the folder `d` of *place*."""
+    place.mkdir(parents=True, exist_ok=True)
+    rows = "".join(f"a pier {n},https://example.com/{n}.png\n" for n in range(jobs))
+    (place / "m.csv").write_text("prompt,control_image\n" + rows)
+    words = ("run", place / "m.csv", "--out", place / "d", "--base-url", emulator.base_url)
+    with started(*words, "--json", *flags, env=_ENV) as run:
+        wait_for_creates(emulator, 1)
+        yield run
+
+
+def ended(run: Popen[str]) -> dict[str, Any]:
+    """The object that ends its stdout."""
+    out, err = run.communicate(timeout=60)
+    assert out, err
+    told: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return told
+
+
+def test_a_paused_run_creates_nothing_until_it_is_resumed(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    with at_work(emulator, tmp_path, 60) as run:
+        paused = fluxbatch("ctl", tmp_path / "d", "pause", "--reason", "lunch", "--json")
+        assert (paused.code, paused.object["changed"], paused.object["paused"]) == (0, True, True)
+        time.sleep(0.1)
+        before = emulator.stats()["created"]
+        again = fluxbatch("ctl", tmp_path / "d", "pause", "--json")
+        assert not again.object["changed"]
+        status = fluxbatch("status", tmp_path / "d")
+        assert "paused: lunch" in status.out
+        assert emulator.stats()["created"] == before < 60
+        assert fluxbatch("ctl", tmp_path / "d", "resume", "--json").object["changed"]
+        assert ended(run)["exit"] == 0
+    assert emulator.stats()["billed"] == 60
+
+
+def test_a_run_is_stopped_with_a_reason(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    with at_work(emulator, tmp_path, 200) as run:
+        dry = fluxbatch("ctl", tmp_path / "d", "stop", "--dry-run", "--json")
+        assert dry.object["changed"]
+        assert dry.object["stopping"] == ""
+        stopped = fluxbatch("ctl", tmp_path / "d", "stop", "--reason", "they are too dark")
+        assert stopped.code == 0
+        told = ended(run)
+    assert told["exit"] == 4
+    assert "they are too dark" in fluxbatch("status", tmp_path / "d").out
+    assert emulator.stats()["billed"] == told["jobs"]["done"] < 200
+
+
+def test_a_lowered_budget_stops_and_a_raised_one_goes_on(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    with at_work(emulator, tmp_path, 100, "--budget", "2.00") as run:
+        lowered = fluxbatch("ctl", tmp_path / "d", "budget", "0.50", "--json")
+        assert (lowered.object["changed"], lowered.object["budget_usd"]) == (True, "0.50")
+        wait_for_creates(emulator, 20)
+        raised = fluxbatch("ctl", tmp_path / "d", "budget", "1.00", "--json")
+        assert raised.object["changed"]
+        assert ended(run)["exit"] == 4
+    assert emulator.stats()["billed"] == 40
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("budget", "much"), "budget 'much'"),
+        (("budget", "0x1"), "budget '0x1'"),
+        (("budget",), "takes an amount"),
+        (("pause", "1"), "takes an amount"),
+        (("faster",), "'faster' is no command"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    emulator: EmulatorProcess, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    with at_work(emulator, tmp_path, 40):
+        refused = fluxbatch("ctl", tmp_path / "d", *words)
+    assert refused.code == 2
+    assert said in refused.err
+
+
+def test_a_dataset_without_a_run_is_told_so(tmp_path: Path) -> None:
+    refused = fluxbatch("ctl", tmp_path, "show")
+    assert refused.code == 2
+    assert "no run is at work" in refused.err
+
+
+def test_the_socket_is_its_owner_s_and_survives_whatever_is_sent(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    In a folder whose path is longer than a socket's address may be.
+    """
+    place = tmp_path / ("long" * 30)
+    with at_work(emulator, place, 60) as run:
+        folder = Folder(place / "d")
+        assert stat.S_IMODE(folder.control.stat().st_mode) == 0o600
+        for sent in (b"", b"\n", b"{}\n", b"[1]\n", b'{"command": 7}\n', b"\xff" * 9_000):
+            with reachable(folder.control) as near, socket.socket(socket.AF_UNIX) as stream:
+                stream.connect(near)
+                stream.sendall(sent)
+                stream.shutdown(socket.SHUT_WR)
+                stream.settimeout(5)
+                stream.recv(1_000)
+        assert control(folder, "show")["changed"] is False
+        assert ended(run)["exit"] == 0
+    assert not folder.control.exists()
+    with pytest.raises(ConfigError, match="no run is at work"):
+        control(folder, "show")
