@@ -11,6 +11,7 @@ import typer
 from fluxbatch._version import __version__
 from fluxbatch.cli.arguments import FilledCommand
 from fluxbatch.cli.commands.cancel import cancel_command
+from fluxbatch.cli.commands.costs import costs_command
 from fluxbatch.cli.commands.demo import demo_command
 from fluxbatch.cli.commands.export import export_command, push_command
 from fluxbatch.cli.commands.init import init_command
@@ -24,11 +25,10 @@ from fluxbatch.cli.commands.repair import repair_command
 from fluxbatch.cli.commands.report import report_command
 from fluxbatch.cli.commands.retry import retry_command
 from fluxbatch.cli.commands.run import run_command
-from fluxbatch.cli.commands.show import show_command
+from fluxbatch.cli.commands.show import show_command, why_command
 from fluxbatch.cli.commands.status import status_command
 from fluxbatch.cli.commands.uploads import uploads_app
 from fluxbatch.cli.commands.watch import ctl_command, watch_command
-from fluxbatch.cli.commands.why import why_command
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.options import JsonFlag, console_for
 from fluxbatch.emulator.command import emulator_command
@@ -64,6 +64,7 @@ _VERBS = (
     (show_command, "Everything of one result."),
     (why_command, "The history of one job in words."),
     (report_command, "Totals, charts and images to look at in a browser, offline."),
+    (costs_command, "What was spent, by day, run, model, key or axis."),
     (retry_command, "Send failed jobs back to pending."),
     (cancel_command, "Ask the provider to stop what runs."),
     (reconcile_command, "Settle and audit a dataset against the provider."),
@@ -86,7 +87,9 @@ for _verb, _short in _VERBS:
 app.add_typer(uploads_app, name="uploads", short_help="Look after uploaded control images.")
 
 
-_SHOWING = {"plan", "status", "watch", "ls", "show", "why", "models", "keys", "version"}
+_SHOWING = {
+    "plan", "status", "watch", "ls", "show", "why", "costs", "models", "keys", "version",
+}  # fmt: skip
 
 
 def only_shows(argv: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""`fluxbatch show`: everything of one result."""
+"""`fluxbatch show` and `fluxbatch why`: one result, and how it came to be what it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fluxbatch.cli.console import Console
-from fluxbatch.cli.options import JsonFlag, console_for
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, console_for
 
 PlaceArgument = Annotated[
     Path,
@@ -38,6 +38,26 @@ def show_command(
         _show_file(console, place)
     else:
         _show_result(console, place, name)
+    return 0
+
+
+def why_command(
+    ctx: typer.Context, folder: DatasetArgument, name: Name, as_json: JsonFlag = False
+) -> int:
+    """The whole history of one job in words: every attempt, what it cost, what to do next.
+
+    Times are UTC.
+    """
+    console = console_for(ctx, as_json=as_json)
+    from fluxbatch.cli.render.job_history import history_json, history_lines
+    from fluxbatch.cli.render.result import ResultView
+    from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.dataset.find_job import find_job
+
+    dataset = dataset_at(folder)
+    with dataset.reader() as db:
+        what = ResultView.read(db, dataset, find_job(db, dataset, name))
+    console.answer(lambda: history_json(what), history_lines(what))
     return 0
 
 

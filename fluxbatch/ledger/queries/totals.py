@@ -141,7 +141,7 @@ class Totals:
         return Micros(self.reserved + self.estimated)
 
 
-_BADLY = ("errored", "cancelled", "timed_out", "lost")
+GAVE_NOTHING = ("errored", "cancelled", "timed_out", "lost")
 NEVER_MADE = ("unsent", "refused", "absent")
 _GROUP = (_p.run_seq, _p.state, _p.estimated)  # an index has them in this order
 _MONEY = Statement(
@@ -197,7 +197,7 @@ def totals_of_run(db: Database, run_seq: int) -> tuple[Totals, Totals]:
 
 
 def _totals(money: Sequence[MoneyLine], images: DbRow) -> Totals:
-    made_nothing = [line for line in money if line.state in _BADLY]
+    made_nothing = [line for line in money if line.state in GAVE_NOTHING]
     return Totals(
         creates=sum(line.predictions for line in money if line.state not in NEVER_MADE),
         settled=Micros(sum(line.cost for line in money if not line.estimated)),
