@@ -144,6 +144,10 @@ class NotSent(TransientApiError):
     """A create that certainly never left: no connection, or later than its `send_by`."""
 
 
+class HeldBack(NotSent):
+    """A create that was ready to leave when the run was paused."""
+
+
 class QuotaExceeded(TransientApiError):
     """The provider says we are over a limit, whatever our own count says."""
 

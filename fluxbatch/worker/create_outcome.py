@@ -16,6 +16,7 @@ from fluxbatch.errors import (
     BalanceTooLow,
     EndpointWrong,
     ExitCode,
+    HeldBack,
     KeyRefused,
     NotSent,
     QuotaExceeded,
@@ -60,8 +61,9 @@ def refused(
         event = PredictionEvent.NO_ANSWER
     elif isinstance(exc, NotSent):
         permit.withdraw()
-        context.unreachable(reason)
-        context.lanes.pause(lane, context.jittered(PAUSE_UNREACHABLE_S), reason)
+        if not isinstance(exc, HeldBack):
+            context.unreachable(reason)
+            context.lanes.pause(lane, context.jittered(PAUSE_UNREACHABLE_S), reason)
         event = PredictionEvent.NOT_SENT
     elif isinstance(exc, QuotaExceeded):
         permit.refused(exc.retry_after_s)

@@ -20,6 +20,7 @@ from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import (
     ApiError,
     ExitCode,
+    HeldBack,
     KeyRefused,
     RejectedRequest,
     TransientApiError,
@@ -240,6 +241,8 @@ class Submitter:
         context, lane, intent_at = self._context, permit.lane, sending.intended
 
         def leaves() -> None:
+            if self._is_paused():
+                raise HeldBack("held back: paused by fluxbatch ctl")
             sending.left = context.runtime.clock.now()
             permit.leaves()
 
@@ -290,6 +293,9 @@ class Submitter:
         """Whoever keeps the leases learns it as well, within seconds."""
         permit.lane.is_open = False
 
+    def _is_paused(self) -> bool:
+        return self._context.lanes.suspended is not None
+
     async def _may_submit(self) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
         context = self._context
@@ -302,7 +308,7 @@ class Submitter:
             )
         elif context.creates_left < 1:
             context.stop(ExitCode.STOPPED, "the limit of creates for this invocation is reached")
-        if context.stop.code is not None:
+        if context.stop.code is not None or self._is_paused():
             return False
         context.creates_left -= 1
         return True

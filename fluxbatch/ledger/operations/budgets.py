@@ -9,6 +9,7 @@ docs/design/protocol.md 5.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from operator import add
 from typing import Any
 
@@ -26,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros, as_usd
+from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros, Scope, as_usd
 from fluxbatch.errors import LedgerError
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
@@ -72,10 +73,14 @@ _OPEN = Statement(
 )
 
 
-def open_lines(db: Database, run_id: str, day: str, caps: Caps) -> None:
-    """Make sure the three lines exist and carry the latest caps."""
+def open_lines(
+    db: Database, run_id: str, day: str, caps: Caps, *, but: Container[Scope] = ()
+) -> None:
+    """Make sure the three lines exist and carry the latest caps; *but* these are left alone."""
     keys = dict(zip(SCOPES, (run_id, day, ""), strict=True))
     for scope, key in sorted(keys.items()):
+        if scope in but:
+            continue
         line = {"scope": scope, "key": key, "cap": caps.get(scope)}
         db.run(_OPEN, {**line, "reserved": 0, "settled": 0, "estimated": 0})
 

@@ -125,7 +125,8 @@ class Intend:
             return NotPending(JobState(state))
         lines = budgets.lock_lines(db, self.run_id, self.budget_day)
         if len(lines) < len(SCOPES):  # the first create of a new day
-            budgets.open_lines(db, self.run_id, self.budget_day, self.caps)
+            there = {line.scope for line in lines}  # with caps that may be newer than ours
+            budgets.open_lines(db, self.run_id, self.budget_day, self.caps, but=there)
             lines = budgets.lock_lines(db, self.run_id, self.budget_day)
         reserve = self._reserved
         refusing = self.admit(lines, reserve)
