@@ -31,7 +31,7 @@ from fluxbatch.errors import SinkError
 from fluxbatch.infra.encodings import readings
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.infra.runtime import Runtime, Timestamp, ToThread
-from fluxbatch.sink.metadata import embedded
+from fluxbatch.sink.metadata import embedded, has_credentials
 from fluxbatch.sink.quality import ImageQuality
 from fluxbatch.sink.store import ImageStore, PendingFile
 from fluxbatch.sink.temp_file import TempFile, WrittenFile
@@ -70,6 +70,8 @@ class Stored:
     """Of the file, where its facts are embedded."""
     is_beside: bool = False
     """Its facts were to be embedded, and are in a sidecar."""
+    is_signed: bool = False
+    """Its facts were to be embedded, and it was left as it came: it carries content credentials."""
 
 
 class OutputRef(NamedTuple):
@@ -161,8 +163,8 @@ class Download:
 
 class _Item:
     __slots__ = (
-        "arrival", "asked", "at", "called", "delivered", "ended", "in_hand", "is_beside", "outcome",
-        "seen", "stem",
+        "arrival", "asked", "at", "called", "delivered", "ended", "in_hand", "is_beside",
+        "is_signed", "outcome", "seen", "stem",
     )  # fmt: skip
 
     def __init__(
@@ -174,7 +176,7 @@ class _Item:
         self.at = at
         self.delivered: Delivered | None = None
         """Where it lands as something else."""
-        self.is_beside = False
+        self.is_beside = self.is_signed = False
         self.seen: VerifiedImage | None = None
         self.outcome: WrittenFile | RejectedOutput | SinkError | None = None
         self.in_hand = False
@@ -283,6 +285,7 @@ class BatchWriter:
                 item.delivered = delivered
                 arrival.replace(whole)
                 return arrival.landing(item.stem, extension)
+            item.is_signed = has_credentials(content)
             item.is_beside = self._settings.sidecar
         landing = arrival.landing(item.stem, extension)
         if item.asked is None or not self._settings.sidecar:
@@ -316,4 +319,5 @@ def _result(item: _Item) -> Stored | RejectedOutput:
         at=item.at,
         file_sha256=None if as_came is None else outcome.sha256,
         is_beside=item.is_beside,
+        is_signed=item.is_signed,
     )

@@ -9,7 +9,7 @@ from stat import S_ISREG
 
 from fluxbatch.domain.provenance import MAX_METADATA_BYTES, Metadata, read_facts
 from fluxbatch.errors import ConfigError
-from fluxbatch.sink.metadata import embedded_facts
+from fluxbatch.sink.metadata import embedded_facts, has_credentials
 
 _MOST_BYTES = 1_000_000_000
 
@@ -24,6 +24,8 @@ class ImageFacts:
     """`embedded`, or the sidecar's name."""
     is_whole: bool | None
     """Whether the bytes are those that were delivered; None where that cannot be said."""
+    is_signed: bool
+    """Whether it carries content credentials."""
 
 
 def read_image_facts(path: Path) -> ImageFacts | None:
@@ -37,9 +39,9 @@ def read_image_facts(path: Path) -> ImageFacts | None:
             return None
         content = path.read_bytes()
         if (facts := read_facts(content)) is not None:
-            return ImageFacts(path, facts, path.name, None)
+            return ImageFacts(path, facts, path.name, None, False)
         if (text := embedded_facts(content)) and (facts := read_facts(text)) is not None:
-            return ImageFacts(path, facts, "embedded", None)
+            return ImageFacts(path, facts, "embedded", None, has_credentials(content))
         beside = path.with_suffix(".json")
         facts = _read(beside) if beside.is_file() else None
     except (OSError, ValueError) as exc:
@@ -47,7 +49,7 @@ def read_image_facts(path: Path) -> ImageFacts | None:
     if facts is None:
         return None
     is_whole = hashlib.sha256(content).hexdigest() == facts.get("sha256")
-    return ImageFacts(path, facts, beside.name, is_whole)
+    return ImageFacts(path, facts, beside.name, is_whole, has_credentials(content))
 
 
 def _read(sidecar: Path) -> Metadata | None:

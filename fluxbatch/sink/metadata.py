@@ -2,8 +2,9 @@
 
 Owns the containers' bytes, in and out. No pixel is touched: what was delivered stays as it was,
 byte by byte, and something is put in between. What cannot take it as the format's own rules say is
-left alone, and the caller informed. Sources: PNG 11.3.3.4 (iTXt), XMP part 3 (jpg: APP1; png
-and webp), the WebP container specification (VP8X).
+left alone, and the caller informed; so is what somebody has signed, for a byte more and the
+signature is broken. Sources: PNG 11.3.3.4 (iTXt), XMP part 3 (jpg: APP1; png and webp), the WebP
+container specification (VP8X), C2PA 2.2 A.3 (png: caBX, jpg: APP11, webp: C2PA).
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _XMP_IN_JPG = b"http://ns.adobe.com/xap/1.0/\0"
 _EXIF_IN_JPG = b"Exif\0\0"
 _SEGMENT_BYTES = 65_533
 """Of a JPEG segment, its length's own two bytes not counted."""
+_XMP_IN_PNG = b"XML:com.adobe.xmp\0"
+_JUMBF = b"jumb"
+_ELSEWHERE = b"dcterms:provenance"
+"""In XMP: where the manifest of a signed file is, if not in the file itself."""
 _RDF_END = b"</rdf:RDF>"
 _FACTS_START, _FACTS_END = b"<fluxbatch:facts>", b"</fluxbatch:facts>"
 _FILL = re.compile(rb"\xff*")
@@ -46,8 +51,11 @@ class _Unfit(Exception):
 
 
 def embedded(content: bytes, facts: str) -> bytes | None:
-    """*content* with *facts* (a line of ASCII) in it; None where the file cannot take them."""
+    """*content* with *facts* (a line of ASCII) in it; None where the file cannot take them, or
+    carries content credentials, which that would break."""
     try:
+        if _is_signed(content):
+            return None
         if content.startswith(_PNG):
             return _in_png(content, facts)
         if content.startswith(b"\xff\xd8\xff"):
@@ -74,6 +82,41 @@ def embedded_facts(content: bytes) -> str | None:
         return None
     found = [facts for packet in packets if (facts := _last_facts(packet)) is not None]
     return unescape(found[-1].decode("utf-8", "replace")) if found else None
+
+
+def has_credentials(content: bytes) -> bool:
+    """Whether a png, jpg or webp carries a C2PA manifest, or says where its manifest is.
+
+    Nothing is verified: a broken signature is somebody's mark as well.
+    """
+    try:
+        return _is_signed(content)
+    except (_Unfit, struct.error, IndexError):
+        return False
+
+
+def _is_signed(content: bytes) -> bool:
+    if content.startswith(_PNG):
+        return any(
+            name == b"caBX" or (body.startswith(_XMP_IN_PNG) and _ELSEWHERE in body)
+            for name, body in _png_chunks(content)
+        )
+    if content.startswith(b"\xff\xd8\xff"):
+        return any(_is_mark(content, segment) for segment in _segments(content))
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return any(
+            chunk.name == b"C2PA" or (chunk.name == b"XMP " and _ELSEWHERE in chunk.body(content))
+            for chunk in _chunks(content)
+        )
+    return False
+
+
+def _is_mark(content: bytes, segment: _Segment) -> bool:
+    body = segment.body(content)
+    if segment.marker == 0xEB:  # JPEG XT: "JP", two numbers, then a box of a length and a type
+        return body[:2] == b"JP" and body[12:16] == _JUMBF
+    packet = _packet(content, segment)
+    return packet is not None and _ELSEWHERE in packet
 
 
 def _last_facts(packet: bytes) -> bytes | None:
@@ -103,16 +146,24 @@ def _in_png(content: bytes, facts: str) -> bytes:
 
 
 def _from_png(content: bytes) -> str | None:
-    at, start = len(_PNG), f"{KEYWORD}\0".encode()
-    for _ in range(_MOST_PARTS):
-        if at + 12 > len(content):
-            break
-        (size,) = struct.unpack_from(">I", content, at)
-        name, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
+    start = f"{KEYWORD}\0".encode()
+    for name, body in _png_chunks(content):
         if name == b"iTXt" and body.startswith(start):
             return body[len(start) + 4 :].decode("utf-8", "replace")
-        at += size + 12
     return None
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and body of each; a body of pixels is left out, it may have a hundred megabytes."""
+    at = len(_PNG)
+    for _ in range(_MOST_PARTS):
+        if at + 12 > len(content):
+            return
+        (size,) = struct.unpack_from(">I", content, at)
+        name = content[at + 4 : at + 8]
+        yield name, b"" if name == b"IDAT" else content[at + 8 : at + 8 + size]
+        at += size + 12
+    raise _Unfit
 
 
 class _Segment(NamedTuple):

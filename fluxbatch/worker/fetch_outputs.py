@@ -140,9 +140,15 @@ class OutputFetcher:
                 stored.look.dhash,
                 stored.look.notes,
                 stored.file_sha256,
+                _SIGNED if stored.is_signed else None,
             )
         )
-        if stored.is_beside:
+        if stored.is_signed:
+            context.notice_once(
+                "images that carry content credentials (C2PA) are left as they came (sink.embed)"
+                + ("; how they were made is in a .json beside each" if stored.is_beside else "")
+            )
+        elif stored.is_beside:
             context.notice_once(
                 f"{stored.mime} images as they come cannot hold how they were made (sink.embed);"
                 " it is in a .json beside each"
@@ -171,6 +177,9 @@ class OutputFetcher:
         else:
             message = f"an extra output of job {job_id.hex()} could not be fetched: {reason}"
             context.events.emit(Noticed(message))
+
+
+_SIGNED = "it carries content credentials (C2PA), so nothing was embedded in it"
 
 
 def _pause_s(tries: int) -> float:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fluxbatch.cli.render.text import cut, label_line, local_time
+from fluxbatch.cli.render.text import CREDENTIALS, cut, label_line, local_time
 from fluxbatch.domain.formatting import size
 from fluxbatch.sink.image_facts import ImageFacts
 
@@ -25,6 +25,8 @@ def facts_lines(image: ImageFacts) -> Iterator[str]:
     yield label_line("", f"what it tells is {where}; no ledger was asked")
     if image.is_whole is False:
         yield label_line("", "its bytes are NOT those that were delivered")
+    if image.is_signed:
+        yield label_line("", CREDENTIALS)
     edition = f", edition {_plus_one(facts['edition'])}" if "edition" in facts else ""
     yield label_line("job", f"{facts['job']}, image {_plus_one(facts.get('number'))}{edition}")
     row = facts.get("row")
@@ -54,6 +56,7 @@ def facts_json(image: ImageFacts) -> dict[str, Any]:
         "file": str(image.path),
         "source": image.source,
         "is_whole": image.is_whole,
+        "has_credentials": image.is_signed,
         "facts": image.facts,
     }
 

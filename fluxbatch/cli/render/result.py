@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxbatch.cli.render.text import FAILURES, count, cut, label_line, local_time
+from fluxbatch.cli.render.text import CREDENTIALS, FAILURES, count, cut, label_line, local_time
 from fluxbatch.dataset.find_job import JobRef
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
@@ -29,6 +29,7 @@ from fluxbatch.ledger.queries.job_history import (
     job_history,
 )
 from fluxbatch.sink import Images
+from fluxbatch.sink.metadata import has_credentials
 
 _ROWS_SHOWN = 5
 _CHARS_SHOWN = 2_000
@@ -153,6 +154,8 @@ def _output_lines(shown: ResultView, output: OutputEntry) -> Iterator[str]:
         measures = f"{output.width} x {output.height} {output.mime}, {size(output.bytes or 0)}"
         yield label_line("", f"{measures}, {_verdict(shown, output)}")
         yield label_line("  sha256", output.sha256 or "")
+        if _is_signed(shown, output):
+            yield label_line("  signed", CREDENTIALS)
         if output.file_sha256 and output.file_sha256 != output.sha256:
             yield label_line("  of file", output.file_sha256)
     if output.quality:
@@ -199,6 +202,17 @@ def _file_state(shown: ResultView, output: OutputEntry) -> str:
     except OSError:
         return "missing"
     return "whole" if digest == (output.file_sha256 or output.sha256) else "changed"
+
+
+def _is_signed(shown: ResultView, output: OutputEntry) -> bool | None:
+    """Whether the file as it lies there carries content credentials; None where none is read."""
+    if output.path is None:
+        return None
+    try:
+        with shown.images.open(output.path) as file:
+            return has_credentials(file.read())
+    except (OSError, SinkError):
+        return None
 
 
 def job_json(shown: ResultView) -> dict[str, Any]:
@@ -248,6 +262,7 @@ def _output_json(shown: ResultView, output: OutputEntry) -> dict[str, Any]:
         "state": output.state.value,
         "path": output.path,
         "file": _file_state(shown, output) if output.path else None,
+        "has_credentials": _is_signed(shown, output),
         "sha256": output.sha256,
         "file_sha256": output.file_sha256 or output.sha256,
         "bytes": output.bytes,

@@ -34,6 +34,8 @@ QUALITY: Mapping[Quality, str] = {
 }
 """What is noticed about an image."""
 
+CREDENTIALS = "it carries content credentials (C2PA), which were not checked here"
+
 
 def cut(text: str, most: int) -> str:
     """*text*, or its first *most* characters and how long it is: a prompt may have a megabyte."""

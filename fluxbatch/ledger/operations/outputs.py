@@ -180,6 +180,8 @@ class StoreOutput:
     """What was noticed when it was decoded; whether its size is as asked is noted here."""
     file_sha256: str | None = None
     """Of the file, where its facts were embedded; the other hash and the bytes are as delivered."""
+    note: str | None = None
+    """What else is to be known of it, for its history."""
 
     def apply(self, db: Database) -> JobState:
         before = _read(db, self.output_seq)
@@ -200,7 +202,7 @@ class StoreOutput:
         }
         became = output_step(before.state, OutputEvent.STORED)
         db.run(_STORE, values)
-        return _ended(db, self.at, self.output_seq, before, became)
+        return _ended(db, self.at, self.output_seq, before, became, note=self.note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +254,10 @@ def _ended(
     before: _Before,
     became: OutputState,
     reason: str | None = None,
+    *,
+    note: str | None = None,
 ) -> JobState:
-    """The output has its end; perhaps its job has, too."""
+    """The output has its end; perhaps its job has, too. A note is no reason for the job's end."""
     text = utc_text(at)
     history.append(
         db,
@@ -262,7 +266,7 @@ def _ended(
         at=text,
         change=(before.state, became),
         job_seq=before.job_seq,
-        reason=reason,
+        reason=reason or note,
     )
     if before.job_state is not JobState.GENERATED:
         return before.job_state
