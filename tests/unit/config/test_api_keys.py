@@ -132,7 +132,7 @@ def test_keys_are_equal_by_text() -> None:
     assert len({ApiKey("sk-1"), ApiKey("sk-1", label="b")}) == 1
 
 
-_OURS = {"run_id", "budget_day", "sha256", "mime", "dhash", "file_sha256"}
+_OURS = {"run_id", "budget_day", "sha256", "mime", "dhash", "file_sha256", "note"}
 """Texts that this program makes itself, or takes from a list of its own."""
 
 
