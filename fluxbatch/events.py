@@ -8,7 +8,8 @@ that raises is a bug that ends the run rather than a silence.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from fluxbatch.domain.job import FailureClass, JobState, PredictionState
 from fluxbatch.domain.money import Micros
@@ -127,6 +128,27 @@ Event = (
     | RunEnded
 )
 Listener = Callable[[Event], None]
+
+EVENT_NAMES: dict[type[Event], str] = {
+    RowsRead: "rows read",
+    RunStarted: "run started",
+    PredictionMoved: "prediction moved",
+    JobFailed: "job failed",
+    OutputStored: "output stored",
+    LaneChanged: "lane changed",
+    Stopping: "stopping",
+    Noticed: "noticed",
+    RunEnded: "run ended",
+}
+"""As logs call them."""
+WARNINGS = (JobFailed, LaneChanged, Stopping, Noticed)
+"""What somebody should look at."""
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    """The event's own values, by their names; what is not known is left out."""
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 class Events:

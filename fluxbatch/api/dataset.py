@@ -18,6 +18,7 @@ from typing import IO, Any, Self, Unpack, cast
 from anyio.from_thread import start_blocking_portal
 
 from fluxbatch.api.call_options import checked_options, checked_path, checked_source
+from fluxbatch.api.event_logging import logging_listener
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions, as_python_said
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.image_store import open_images
@@ -173,7 +174,7 @@ class Dataset:
             no_wait=options.get("no_wait", False),
             limit=options.get("limit"),
         )
-        events = Events(listener) if listener is not None else Events()
+        events = Events(logging_listener(request.keys), *([listener] if listener else []))
         settings = given.settings
         run = partial(execute_run, request, on_status=options.get("on_status"))
         work = partial(with_hooks, settings.hooks, self._folder, events, run)

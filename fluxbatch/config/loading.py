@@ -113,13 +113,16 @@ def load_settings(
 
 
 def _anchor(from_file: dict[str, Any], folder: Path) -> None:
-    """A relative manifest or log of a file begins where the file lies."""
+    """A relative manifest, log or file of metrics of a file begins where the file lies."""
     manifest = from_file.get("manifest")
     if isinstance(manifest, str) and manifest != "-" and "://" not in manifest[:16]:
         from_file["manifest"] = str(folder.absolute() / manifest)
     log = from_file.get("log")
     if isinstance(log, dict) and isinstance(log.get("file"), str):
         from_file["log"] = {**log, "file": str(folder / log["file"])}
+    metrics = from_file.get("metrics")
+    if isinstance(metrics, dict) and isinstance(metrics.get("textfile"), str):
+        from_file["metrics"] = {**metrics, "textfile": str(folder / metrics["textfile"])}
 
 
 def environment(dotenv: Path | None = None) -> Environment:

@@ -188,6 +188,22 @@ class Log(Section):
     format: Literal["text", "json"] = "text"
 
 
+class MetricsSettings(Section):
+    """What a run is observed by, for Prometheus."""
+
+    textfile: FilledText | None = None
+    """Written at the start, every 15 s and at the end. It ends in `.prom`, as node_exporter's
+    textfile collector wants it: no config can have another file replaced. A relative path in a file
+    is relative to that file."""
+
+    @field_validator("textfile")
+    @classmethod
+    def _is_prom(cls, path: str | None) -> str | None:
+        if path is not None and not path.endswith(".prom"):
+            raise ValueError(f"{path!r} does not end in .prom, which its collector reads alone")
+        return path
+
+
 class Hooks(Section):
     """Code of other packages that is handed each new image; never in the way of a run."""
 
@@ -250,6 +266,7 @@ class Settings(BaseSettings):
     stop: StopSettings = StopSettings()
     notify: Notify = Notify()
     log: Log = Log()
+    metrics: MetricsSettings = MetricsSettings()
     hooks: Hooks = Hooks()
     keys: list[KeyEntry] = Field(default_factory=list)
 

@@ -18,6 +18,7 @@ import anyio
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.image_comparison import compare_the_rest
 from fluxbatch.engine.lane_files import lane_files, refuse_forgotten_creates
+from fluxbatch.engine.metrics.textfile import with_textfile
 from fluxbatch.engine.preparation import prepare
 from fluxbatch.engine.request import Canary, RunRequest
 from fluxbatch.engine.run_status import RunSummary
@@ -55,6 +56,19 @@ async def execute_run(
     """
     runtime = runtime or real_runtime()
     request.folder.make()
+    work = partial(_execute, request, runtime, network, handle_signals)
+    metrics = request.settings.metrics
+    return await with_textfile(metrics, request.folder.name, events, runtime, on_status, work)
+
+
+async def _execute(
+    request: RunRequest,
+    runtime: Runtime,
+    network: Network | None,
+    handle_signals: bool,
+    events: Events,
+    on_status: OnStatus | None,
+) -> RunSummary:
     if request.folder.is_shared:
         from fluxbatch.engine.shared_run import execute_shared_run  # most datasets are folders
 

@@ -9,40 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.progress import event_words
 from fluxbatch.config.settings import Log
 from fluxbatch.errors import ConfigError
-from fluxbatch.events import (
-    Event,
-    JobFailed,
-    LaneChanged,
-    Noticed,
-    OutputStored,
-    PredictionMoved,
-    RowsRead,
-    RunEnded,
-    RunStarted,
-    Stopping,
-)
-
-_NAMES: dict[type[Event], str] = {
-    RowsRead: "rows read",
-    RunStarted: "run started",
-    PredictionMoved: "prediction moved",
-    JobFailed: "job failed",
-    OutputStored: "output stored",
-    LaneChanged: "lane changed",
-    Stopping: "stopping",
-    Noticed: "noticed",
-    RunEnded: "run ended",
-}
-_WARNINGS = (JobFailed, LaneChanged, Stopping, Noticed)
+from fluxbatch.events import EVENT_NAMES, WARNINGS, Event, RowsRead, RunStarted, event_fields
 
 
 @contextmanager
@@ -105,9 +80,9 @@ class EventLog:
         if isinstance(event, RunStarted):
             self._run = event.run_id
         at = f"{self._now():%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
-        level = "warning" if isinstance(event, _WARNINGS) else "info"
+        level = "warning" if isinstance(event, WARNINGS) else "info"
         if self._style == "json":
-            values = {"at": at, "level": level, "event": _NAMES[type(event)], "run": self._run}
+            values = {"at": at, "level": level, "event": EVENT_NAMES[type(event)], "run": self._run}
             line = json.dumps(values | event_fields(event), ensure_ascii=False, default=str)
         else:
             of_run = f" run={self._run}" if self._run else ""
@@ -115,13 +90,7 @@ class EventLog:
         self._write(self._console.redact(line).replace("\n", " "))
 
 
-def event_fields(event: Event) -> dict[str, Any]:
-    """The event's own values, by their names; what is not known is left out."""
-    values = {field.name: getattr(event, field.name) for field in fields(event)}
-    return {name: value for name, value in values.items() if value not in (None, "")}
-
-
 def _text(event: Event) -> str:
     """A sentence where there is one, then the facts that it does not name."""
     facts = " ".join(f"{name}={value}" for name, value in event_fields(event).items())
-    return event_words(event) or f"{_NAMES[type(event)]} {facts}"
+    return event_words(event) or f"{EVENT_NAMES[type(event)]} {facts}"
