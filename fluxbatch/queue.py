@@ -101,6 +101,7 @@ class JobQueue:
     def go_on(self) -> None:
         """Whatever is pending now, from the first page on."""
         self._cursor, self._exhausted, self.is_closed = QUEUE_START, False, False
+        self.closed = anyio.Event()
         self._wake()
 
     def block(self, reason: str) -> None:

@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppres
 from functools import partial
 
 import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.image_comparison import compare_the_rest
@@ -36,6 +38,7 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.runs import EndRun
 from fluxbatch.ledger.writer import commit
+from fluxbatch.worker.context import OutputsToFetch
 from fluxbatch.worker.run_control import taking_commands
 
 
@@ -175,8 +178,31 @@ async def _work_off(session: RunSession, *, recovering: bool = False) -> None:
         if recovering:
             await session.recovery.take_up(work, deliver)
         work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
-        for number in range(session.submitters_wanted()):
-            work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
+        work.start_soon(_staff, session, work, deliver.clone(), name="staff")
+
+
+async def _staff(
+    session: RunSession, work: TaskGroup, deliver: MemoryObjectSendStream[OutputsToFetch]
+) -> None:
+    """As many buyers as there are slots, and more where `fluxbatch ctl` raises those."""
+    at_work, queue = 0, session.context.queue
+    with deliver:
+        while True:
+            grown = anyio.Event()
+            session.context.grow = grown.set
+            for number in range(at_work, session.submitters_wanted()):
+                work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
+            at_work = max(at_work, session.submitters_wanted())
+            if queue.is_closed:
+                return
+            async with anyio.create_task_group() as either:
+                for event in (grown, queue.closed):
+                    either.start_soon(_then_cancel, event, either.cancel_scope)
+
+
+async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 async def _passes(session: RunSession, canary: Canary, failed_before: int) -> bool:

@@ -52,6 +52,8 @@ class Lane:
         self.label = keys[0].label
         self.window = CreateWindow(limits.creates, limits.window)
         self.creates = AdaptiveLimit(limits.creates, limits.window)
+        # The second guard below the window; it never waits first (docs/design/protocol.md 4).
+        self.bucket = AsyncLimiter(limits.burst or limits.creates, _refill_s(limits))
         self.slots = AdaptiveLimit(limits.concurrent, limits.window)
         self.held = 0
         """Slots: predictions created but not yet ended. May pass the limit when one is found."""
@@ -71,6 +73,7 @@ class Lane:
         """Monotonic: since when every create was refused; None: the last one was not."""
         self.refusals = 0
         """429s in a row since the provider last answered otherwise."""
+        self.is_off = False  # by fluxbatch ctl
         self.is_open = True
         """Whether it is this process's: of lanes that machines share, one holds each."""
         self.on_its_way: list[Permit] = []
@@ -86,8 +89,8 @@ class Lane:
 
     def health(self, now: float) -> str:
         """One or two words for people."""
-        if self.is_out:
-            return "out"
+        if self.is_out or self.is_off:
+            return "out" if self.is_out else "off"
         if not self.is_open:
             return "elsewhere"
         if self.unpaid is not None:
@@ -99,7 +102,7 @@ class Lane:
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until one more create may leave; None until something else happens."""
-        if self.is_out or self.unpaid is not None or not self.is_open:
+        if self.is_out or self.is_off or self.unpaid is not None or not self.is_open:
             return None
         if self.held >= self.slots.allowed(now):
             return self.slots.wait_s(now)
@@ -227,11 +230,6 @@ class Lanes:
         self._closed = False
         self.suspended: str | None = None
         """Why nobody gets a permit, as somebody asked for; None: permits are given."""
-        # The second guard below the window; it never waits first (docs/design/protocol.md 4).
-        self._buckets = {
-            lane.account: AsyncLimiter(limits.burst or limits.creates, _refill_s(limits))
-            for lane in lanes
-        }
 
     @property
     def waiting(self) -> int:
@@ -267,7 +265,7 @@ class Lanes:
             if waiter.permit is None and not self._closed:
                 await waiter.event.wait()
             if waiter.permit is not None:
-                await self._buckets[waiter.permit.lane.account].acquire()
+                await waiter.permit.lane.bucket.acquire()
             yield waiter.permit
         finally:
             if waiter.permit is not None:

@@ -156,6 +156,8 @@ class WorkerContext:
     """Whether other processes work on the same run."""
     changed_cap: Micros | None = None
     """Of the run, where somebody changed it while it was at work (`fluxbatch ctl`)."""
+    grow: Callable[[], None] = lambda: None
+    """More workers are wanted: there are more slots."""
     standing_by: str = ""
     """Why this process has no lane, where they are shared; empty where it has one."""
     leases: dict[str, Lease] = field(default_factory=dict)

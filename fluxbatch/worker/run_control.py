@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from aiolimiter import AsyncLimiter
 from anyio.abc import ByteStream
 
+from fluxbatch.config.types import MOST_COUNT
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.money import Micros, as_usd, usd
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Noticed
 from fluxbatch.infra.unix_socket import reachable
 from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
+from fluxbatch.scheduler.lane import Lane
 from fluxbatch.worker.context import WorkerContext
 
 _MOST_BYTES = 4_096
@@ -42,6 +45,9 @@ class RunControl:
             "stop": self._stop,
             "budget": self._budget,
             "show": self._show,
+            "limits.creates": self._creates,
+            "limits.slots": self._slots,
+            "lane": self._lane,
         }
 
     async def answer(self, line: bytes) -> dict[str, Any]:
@@ -64,7 +70,60 @@ class RunControl:
             "paused": context.lanes.suspended is not None,
             "stopping": context.stop.reason,
             "budget_usd": as_usd(self._cap) if self._cap is not None else None,
+            "pid": os.getpid(),
+            "lanes": [self._lane_state(lane) for lane in context.lanes.all],
         }
+
+    def _lane_state(self, lane: Lane) -> dict[str, Any]:
+        now = self._context.now_s()
+        return {
+            "label": lane.label,
+            "health": lane.health(now),
+            "slots_held": lane.held,
+            "slots": lane.slots.limit,
+            "creates_in_window": lane.window.in_use(now),
+            "creates": lane.creates.limit,
+        }
+
+    async def _creates(self, value: str, reason: str, dry_run: bool) -> bool:
+        """The window counts on: a lower limit waits until so many have left it."""
+        most, lanes = _whole("limits.creates", value), self._context.lanes.all
+        changed = any(lane.creates.limit != most for lane in lanes)
+        if changed and not dry_run:
+            await self._record(f"limits.creates {most}", reason)
+            for lane in lanes:
+                lane.creates.limit = most
+                lane.bucket = AsyncLimiter(most, lane.window.window_s)
+            self._context.lanes.changed()
+        return changed
+
+    async def _slots(self, value: str, reason: str, dry_run: bool) -> bool:
+        """What runs keeps its slot; where there are fewer, none is given until they are free."""
+        most, lanes = _whole("limits.slots", value), self._context.lanes.all
+        changed = any(lane.slots.limit != most for lane in lanes)
+        if changed and not dry_run:
+            await self._record(f"limits.slots {most}", reason)
+            for lane in lanes:
+                lane.slots.limit = most
+            self._context.grow()
+            self._context.lanes.changed()
+        return changed
+
+    async def _lane(self, value: str, reason: str, dry_run: bool) -> bool:
+        label, _, word = value.rpartition(" ")
+        lanes = [lane for lane in self._context.lanes.all if lane.label == label]
+        if not lanes or word not in {"on", "off"}:
+            labels = ", ".join(repr(lane.label) for lane in self._context.lanes.all)
+            raise ConfigError(f"lane {value!r}: name a lane ({labels}) and on or off")
+        changed = any(lane.is_off != (word == "off") for lane in lanes)
+        if changed and not dry_run:
+            for lane in lanes:  # off before it is written down: nothing leaves meanwhile
+                lane.is_off = lane.is_off or word == "off"
+            await self._record(f"lane {value}", reason)
+            for lane in lanes:
+                lane.is_off = word == "off"
+            self._context.lanes.changed()
+        return changed
 
     async def _show(self, value: str, reason: str, dry_run: bool) -> bool:
         return False
@@ -117,6 +176,12 @@ class RunControl:
         at = context.runtime.clock.now()
         await context.ledger.apply(RecordChange(at, context.run.seq, change, reason))
         context.events.emit(Noticed(f"{change} by fluxbatch ctl{_because(reason)}"))
+
+
+def _whole(name: str, text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_COUNT:
+        return int(text)
+    raise ConfigError(f"{name} {text!r}: write a whole number from 1 to {MOST_COUNT:,}")
 
 
 def _because(reason: str) -> str:

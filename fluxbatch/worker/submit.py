@@ -36,7 +36,7 @@ from fluxbatch.ledger.writer import Beside
 from fluxbatch.provider import not_after
 from fluxbatch.queue import Claim
 from fluxbatch.scheduler.budget import admit
-from fluxbatch.scheduler.lane import Permit
+from fluxbatch.scheduler.lane import Lane, Permit
 from fluxbatch.scheduler.lane_state_file import LaneChange, record_ended, record_left
 from fluxbatch.worker.await_result import NoKeyWorks, until_ended
 from fluxbatch.worker.context import (
@@ -116,7 +116,7 @@ class Submitter:
             self._upload_failed(claim, exc)
             return None
         async with self._context.lanes.permit() as permit:
-            if permit is None or not await self._may_submit():
+            if permit is None or not await self._may_submit(permit.lane):
                 claim.release()
                 return None
             intent_at = self._context.runtime.clock.now()
@@ -241,7 +241,7 @@ class Submitter:
         context, lane, intent_at = self._context, permit.lane, sending.intended
 
         def leaves() -> None:
-            if self._is_paused():
+            if self._is_paused(lane):
                 raise HeldBack("held back: paused by fluxbatch ctl")
             sending.left = context.runtime.clock.now()
             permit.leaves()
@@ -293,10 +293,10 @@ class Submitter:
         """Whoever keeps the leases learns it as well, within seconds."""
         permit.lane.is_open = False
 
-    def _is_paused(self) -> bool:
-        return self._context.lanes.suspended is not None
+    def _is_paused(self, lane: Lane) -> bool:
+        return self._context.lanes.suspended is not None or lane.is_off
 
-    async def _may_submit(self) -> bool:
+    async def _may_submit(self, lane: Lane) -> bool:
         """Whether one more create is wanted; if so, it is taken off `--limit` already."""
         context = self._context
         if not await context.has_room():
@@ -308,7 +308,7 @@ class Submitter:
             )
         elif context.creates_left < 1:
             context.stop(ExitCode.STOPPED, "the limit of creates for this invocation is reached")
-        if context.stop.code is not None or self._is_paused():
+        if context.stop.code is not None or self._is_paused(lane):
             return False
         context.creates_left -= 1
         return True

@@ -40,6 +40,8 @@ def why_nothing_leaves(context: WorkerContext, resolver: UnknownResolver) -> str
 def _held_up_by(context: WorkerContext, resolver: UnknownResolver, lane: Lane, now: float) -> str:
     if lane.is_out:
         return ""
+    if lane.is_off:
+        return f"lane {lane.label} is off by fluxbatch ctl"
     if lane.unpaid is not None:
         return f"lane {lane.label} waits for balance: {lane.unpaid[1]}"
     if lane.held >= lane.slots.allowed(now):

@@ -33,13 +33,17 @@ def emulator() -> Iterator[EmulatorProcess]:
 
 
 @contextmanager
-def at_work(emulator: EmulatorProcess, place: Path, jobs: int, *flags: str) -> Iterator[Popen[str]]:
+def at_work(
+    emulator: EmulatorProcess, place: Path, jobs: int, *flags: str, slots: int = 10
+) -> Iterator[Popen[str]]:
     """A run that has begun to buy, in the folder `d` of *place*."""
     place.mkdir(parents=True, exist_ok=True)
     rows = "".join(f"a pier {n},https://example.com/{n}.png\n" for n in range(jobs))
     (place / "m.csv").write_text("prompt,control_image\n" + rows)
     words = ("run", place / "m.csv", "--out", place / "d", "--base-url", emulator.base_url)
-    with started(*words, "--json", *flags, env=_ENV) as run:
+    with started(
+        *words, "--json", *flags, env={**_ENV, "FLUXBATCH_LIMITS__CONCURRENT": str(slots)}
+    ) as run:
         wait_for_creates(emulator, 1)
         yield run
 
@@ -90,6 +94,34 @@ def test_a_create_that_is_ready_when_the_run_is_paused_does_not_leave(
     assert emulator.stats()["billed"] == 150
 
 
+def test_more_slots_are_used_at_once_and_a_lane_that_is_off_creates_nothing(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Two slots become ten, so there must be more workers; off, the lane only ends what runs.
+    """
+    folder = Folder(tmp_path / "d")
+    with at_work(emulator, tmp_path, 80, slots=2) as run:
+        (lane,) = control(folder, "show")["lanes"]
+        assert lane["slots"] == 2
+        assert control(folder, "limits.slots", "10")["changed"]
+        assert not control(folder, "limits.slots", "10")["changed"]
+        while control(folder, "show")["lanes"][0]["slots_held"] < 9:
+            assert run.poll() is None
+        off = control(folder, "lane", f"{lane['label']} off", reason="too fast")
+        control(folder, "show")
+        before = emulator.stats()["created"]
+        while control(folder, "show")["lanes"][0]["slots_held"]:
+            assert run.poll() is None
+        assert emulator.stats()["created"] == before < 80
+        assert control(folder, "limits.creates", "90")["lanes"][0]["creates"] == 90
+        assert control(folder, "lane", f"{lane['label']} on")["changed"]
+        told = ended(run)
+    assert off["lanes"][0]["health"] == "off"
+    assert (told["exit"], told["jobs"]["done"]) == (0, 80)
+    assert "off: too fast" in fluxbatch("status", tmp_path / "d").out
+
+
 def test_a_run_is_stopped_with_a_reason(emulator: EmulatorProcess, tmp_path: Path) -> None:
     with at_work(emulator, tmp_path, _MANY) as run:
         dry = fluxbatch("ctl", tmp_path / "d", "stop", "--dry-run", "--json")
@@ -122,7 +154,9 @@ def test_a_lowered_budget_stops_and_a_raised_one_goes_on(
         (("budget", "much"), "budget 'much'"),
         (("budget", "0x1"), "budget '0x1'"),
         (("budget",), "takes an amount"),
-        (("pause", "1"), "takes an amount"),
+        (("pause", "1"), "takes no value"),
+        (("limits.slots", "many"), "whole number"),
+        (("lane", "nobody", "off"), "lane 'nobody off'"),
         (("faster",), "'faster' is no command"),
     ],
 )

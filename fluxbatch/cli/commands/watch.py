@@ -8,6 +8,18 @@ import typer
 
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, console_for
 
+_VALUES = {
+    "pause": (0, "no value"),
+    "resume": (0, "no value"),
+    "stop": (0, "no value"),
+    "show": (0, "no value"),
+    "budget": (1, "an amount, as in: ctl DIR budget 12.50"),
+    "limits.creates": (1, "a number, as in: ctl DIR limits.creates 60"),
+    "limits.slots": (1, "a number, as in: ctl DIR limits.slots 5"),
+    "lane": (2, "a lane's label and on or off, as in: ctl DIR lane work off"),
+}
+"""How many values each command takes, and which."""
+
 
 def watch_command(ctx: typer.Context, folder: DatasetArgument) -> int:
     """Show the run at work in DIR until it ends, then where the dataset stands.
@@ -33,10 +45,14 @@ def ctl_command(
     folder: DatasetArgument,
     command: Annotated[
         str,
-        typer.Argument(metavar="pause|resume|stop|budget|show", show_default=False),
+        typer.Argument(
+            metavar="pause|resume|stop|budget|limits.creates|limits.slots|lane|show",
+            show_default=False,
+        ),
     ],
-    value: Annotated[
-        str | None, typer.Argument(metavar="[USD]", help="Of `budget`.", show_default=False)
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[USD|N|LABEL on|off]", help="Its value.", show_default=False),
     ] = None,
     reason: Annotated[
         str, typer.Option(metavar="TEXT", help="Kept in the ledger with the change.")
@@ -50,18 +66,20 @@ def ctl_command(
 
     `pause` lets nothing more leave until `resume`. `stop` ends it like the first Ctrl-C, with
     exit 4. `budget 12.50` changes `budget.per_run`; below what is spent it stops, above it jobs
-    that wait go on. `show` changes nothing.
+    that wait go on. `limits.creates N` and `limits.slots N` are each lane's; `lane LABEL off` lets
+    nothing leave on it. `show` changes nothing.
     """
     console = console_for(ctx, as_json=as_json)
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.dataset.control_client import control
     from fluxbatch.errors import ConfigError
 
-    if command not in {"pause", "resume", "stop", "budget", "show"}:
-        raise ConfigError(f"ctl: {command!r} is no command; pause, resume, stop, budget or show")
-    if (command == "budget") != (value is not None):
-        raise ConfigError("ctl: `budget` takes an amount, as in: ctl DIR budget 12.50")
-    told = control(dataset_at(folder), command, value or "", reason=reason, dry_run=dry_run)
+    if command not in _VALUES:
+        raise ConfigError(f"ctl: {command!r} is no command; there are {', '.join(_VALUES)}")
+    value, (wanted, takes) = " ".join(values or ()), _VALUES[command]
+    if len(values or ()) != wanted:
+        raise ConfigError(f"ctl: `{command}` takes {takes}")
+    told = control(dataset_at(folder), command, value, reason=reason, dry_run=dry_run)
     if as_json:
         console.object(told)
         return 0
@@ -70,4 +88,9 @@ def ctl_command(
     cap = f", budget ${told['budget_usd']}" if told["budget_usd"] is not None else ""
     standing = "paused" if told["paused"] else "at work"
     console.print(f"run {told['run_id']}: {told['stopping'] or standing}{cap}")
+    for lane in told["lanes"]:
+        console.print(
+            f"  lane {lane['label']}: {lane['health']}, {lane['slots_held']} of {lane['slots']}"
+            f" slots, {lane['creates_in_window']} of {lane['creates']} creates"
+        )
     return 0
