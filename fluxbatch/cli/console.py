@@ -53,6 +53,7 @@ class Console:
     """One invocation's voice. Verbs set `json`, `quiet` and `verbose` from their own flags."""
 
     def __init__(self, argv: Sequence[str] = ()) -> None:
+        self.argv = tuple(argv)
         given = argv[: argv.index("--")] if "--" in argv else argv
         self.json = "--json" in given  # before parsing: a usage error wants its object too
         self.quiet = False

@@ -32,6 +32,8 @@ _OURS = (
     *(".lock", ".webhook-key", ".control", "images", "tmp", "controls", "manifests"),
 )
 """What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
+RUN_LOG = "run.log"
+"""What a detached run says."""
 _HEAD_BYTES = 100
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """What a `Path` has made of a URL; a drive has one letter."""
@@ -194,7 +196,8 @@ class Folder:
         try:
             if self.ledger.exists() or not self.root.is_dir():
                 return []
-            return sorted(path.name for path in self.root.iterdir() if path.name != "manifests")
+            ours = {"manifests", RUN_LOG}
+            return sorted(path.name for path in self.root.iterdir() if path.name not in ours)
         except PermissionError:
             return []  # `make` says so
 

@@ -56,6 +56,9 @@ def run_command(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Exit 6 at once where another run uses the key.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Go on in the background once it is at work.")
+    ] = False,
     log_file: Annotated[
         str, typer.Option(metavar="PATH", help="Add a line for everything that happens.")
     ] = "",
@@ -104,6 +107,12 @@ def run_command(
     typed.check(lambda: make_plan(asked.settings, manifest, folder, key=keys[0]))
     if not yes and not confirm_cost(console, asked, manifest, folder):
         raise typer.Abort
+    if detach:
+        from fluxbatch.cli.detached_run import run_detached
+
+        if str(source) == "-" or folder.is_shared:
+            raise ConfigError("--detach: not with a manifest from stdin, or a shared dataset")
+        return run_detached(console, folder, [w for w in console.argv if w != "--detach"])
     request = RunRequest(
         settings=asked.settings,
         keys=keys,
