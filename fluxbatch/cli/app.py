@@ -18,6 +18,8 @@ from fluxbatch.cli.commands.init import init_command
 from fluxbatch.cli.commands.keys import keys_command
 from fluxbatch.cli.commands.ls import ls_command
 from fluxbatch.cli.commands.models import models_command
+from fluxbatch.cli.commands.picking.rate import rate_command
+from fluxbatch.cli.commands.picking.serve import serve_command
 from fluxbatch.cli.commands.plan import plan_command
 from fluxbatch.cli.commands.reconcile import reconcile_command
 from fluxbatch.cli.commands.recover import recover_command
@@ -65,6 +67,8 @@ _VERBS = (
     (why_command, "The history of one job in words."),
     (report_command, "Totals, charts and images to look at in a browser, offline."),
     (costs_command, "What was spent, by day, run, model, key or axis."),
+    (serve_command, "A live page in a browser, to watch and to pick."),
+    (rate_command, "Keep or reject images, or give them stars."),
     (retry_command, "Send failed jobs back to pending."),
     (cancel_command, "Ask the provider to stop what runs."),
     (reconcile_command, "Settle and audit a dataset against the provider."),

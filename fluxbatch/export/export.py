@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
+from fluxbatch.dataset.ratings import ratings_of, with_rating
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import ExportRecord, Sample, samples_of
@@ -177,6 +178,7 @@ class _Choice:
         done: Exported,
     ) -> None:
         self._matches = request.where.matches
+        self._ratings = ratings_of(request.folder)
         self._include_failed = request.include_failed
         self._costs, self._queries = request.costs, request.queries
         self._holds_images = made.holds_images
@@ -192,7 +194,7 @@ class _Choice:
             for number, sample in enumerate(samples_of(row)):
                 record = sample.record
                 key = key or self._keys.row_key(record)
-                if not self._matches(record) or not self._is_in(record):
+                if not self._matches(with_rating(record, self._ratings)) or not self._is_in(record):
                     continue
                 record["key"] = f"{key}_{number}"
                 record["split"] = self._split(record)

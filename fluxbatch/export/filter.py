@@ -13,8 +13,8 @@ SQL: it is parsed to a tree and asked of one record after another.
 
 `~` is "contains", whatever the case. A field by itself asks whether there is a value. An absent
 value equals nothing: only `!=`, `!~` and `not` let it through. Fields are the columns of an
-export, `input.NAME`, `meta.NAME`, `axes.NAME`, `quality.NAME`, and the short names in
-`FIELD_ALIASES`.
+export, `input.NAME`, `meta.NAME`, `axes.NAME`, `quality.NAME`, the short names in
+`FIELD_ALIASES`, and `RATING_FIELDS`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, ExportRecord
+from fluxbatch.export.columns import COLUMNS
 
 FIELD_ALIASES: Mapping[str, str] = {
     "number": "row",
@@ -42,7 +42,9 @@ FIELD_ALIASES: Mapping[str, str] = {
     "cost": "cost_usd",
     "run": "run_id",
 }
-Test = Callable[[ExportRecord], bool]
+RATING_FIELDS: Mapping[str, str] = {"rating": "text", "stars": "integer", "rating_note": "text"}
+"""What people have said of an image: no column of an export, so absent where nobody has."""
+Test = Callable[[Mapping[str, Any]], bool]
 
 _MOST_CHARS = 10_000
 _MOST_DEPTH = 50
@@ -186,9 +188,11 @@ class _Parser:
             self._fail(f"expected a value after {sign!r}", value)
         return self._compared(read, kind, sign, value)
 
-    def _field(self, token: _Token) -> tuple[Callable[[ExportRecord], Any], str]:
+    def _field(self, token: _Token) -> tuple[Callable[[Mapping[str, Any]], Any], str]:
         name, _, inner = token.text.partition(".")
         name = FIELD_ALIASES.get(name, name)
+        if token.text in RATING_FIELDS:
+            return (lambda record: record.get(name)), RATING_FIELDS[name]
         kind = COLUMNS.get(name)
         if kind is None or name in _UNKNOWN or bool(inner) != (kind == "nested"):
             self._fail(_unknown(token.text, kind), token)
@@ -198,7 +202,7 @@ class _Parser:
         return (lambda record: _inside(record[name], inner, steps)), "nested"
 
     def _compared(
-        self, read: Callable[[ExportRecord], Any], kind: str, sign: str, token: _Token
+        self, read: Callable[[Mapping[str, Any]], Any], kind: str, sign: str, token: _Token
     ) -> Test:
         text = token.text
         if token.kind == "text":
@@ -227,9 +231,8 @@ class _Parser:
 def _unknown(name: str, kind: str | None) -> str:
     if kind == "nested":
         return f"{name!r} holds several values: name one of them, {name + '.NAME'!r}"
-    known = [n for n in COLUMNS if n not in _UNKNOWN and COLUMNS[n] != "nested"] + list(
-        FIELD_ALIASES
-    )
+    known = [n for n in COLUMNS if n not in _UNKNOWN and COLUMNS[n] != "nested"]
+    known += [*FIELD_ALIASES, *RATING_FIELDS]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
     return f"no such field {name!r}; {hint} (and input.NAME, meta.NAME, axes.NAME, quality.NAME)"

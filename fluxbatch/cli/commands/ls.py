@@ -29,11 +29,13 @@ def ls_command(
 
     from fluxbatch.cli.render.rows import json_line, matching_rows, table_lines
     from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.dataset.ratings import ratings_of
     from fluxbatch.export.filter import EVERYTHING, parse_filter
 
     chosen = parse_filter(where) if where else EVERYTHING
-    with dataset_at(folder).reader() as db:
-        rows = matching_rows(db, chosen)
+    dataset = dataset_at(folder)
+    with dataset.reader() as db:
+        rows = matching_rows(db, chosen, ratings_of(dataset) if where else {})
         shown = 0
         some = islice(rows, limit) if limit else rows
         lines = (json_line(row) for row in some) if as_json else table_lines(some)

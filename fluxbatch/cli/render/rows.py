@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any
 
+from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.money import as_usd
 from fluxbatch.export.columns import INVALID, samples_of
@@ -22,12 +24,16 @@ _REASON_CHARS = 100
 _HEADINGS = ("#", "id", "state", "cost", "file")
 
 
-def matching_rows(db: Database, chosen: Filter) -> Iterator[RowResult]:
+def matching_rows(
+    db: Database, chosen: Filter, ratings: Mapping[str, ImageRating] = MappingProxyType({})
+) -> Iterator[RowResult]:
     """Rows of which one image, or the row itself where it has none, fits."""
     manifest = latest_manifest(db)
     if manifest is not None:
         for row in row_results(db, manifest.seq):
-            if any(chosen.matches(sample.record) for sample in samples_of(row)):
+            if any(
+                chosen.matches(with_rating(sample.record, ratings)) for sample in samples_of(row)
+            ):
                 yield row
 
 

@@ -1,0 +1,57 @@
+"""`fluxbatch rate`: what is to become of images, said without a page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, WhereOption, console_for
+
+
+def rate_command(
+    ctx: typer.Context,
+    folder: DatasetArgument,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[IMAGE|JOB]… RATING",
+            help="What is rated, and last keep, reject, none or 1 to 5 stars.",
+            show_default=False,
+        ),
+    ],
+    where: WhereOption = "",
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Say why.")] = "",
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> int:
+    """Keep or reject images, or give stars; for `export --where "rating=keep"`.
+
+    A job stands for all its images. Nothing happens to the images, and a run may be at work.
+    """
+    console = console_for(ctx, as_json=as_json, quiet=quiet)
+    from fluxbatch.cli.render.text import count
+    from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.dataset.ratings import RatingFile, parse_rating
+    from fluxbatch.errors import ConfigError
+    from fluxbatch.export.filter import parse_filter
+    from fluxbatch.export.rated import filtered_images, named_images
+
+    *targets, said = names
+    change = parse_rating(said, note)
+    if bool(targets) == bool(where):
+        raise ConfigError("name images or jobs, or give --where: one of them")
+    dataset = dataset_at(folder)
+    ratings = RatingFile(dataset)
+    with dataset.reader() as db:
+        if where:
+            images = filtered_images(db, parse_filter(where), ratings.read())
+        else:
+            images = named_images(db, dataset, targets)
+    if not images:
+        raise ConfigError("no image fits, so nothing was rated")
+    changed = ratings.rate(images, change)
+    console.info(f"{count(len(images), 'image')} rated {said}, {changed:,} of them anew")
+    if as_json:
+        console.object({"exit": 0, "images": len(images), "changed": changed})
+    return 0

@@ -1,0 +1,42 @@
+"""The images that a rating is given to: by a filter, or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fluxbatch.dataset.find_job import find_job
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.ratings import ImageRating, with_rating
+from fluxbatch.errors import ConfigError
+from fluxbatch.export.columns import samples_of
+from fluxbatch.export.filter import Filter
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.queries.live_images import images_of_job
+from fluxbatch.ledger.queries.results import row_results
+from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
+
+
+def filtered_images(db: Database, chosen: Filter, ratings: Mapping[str, ImageRating]) -> list[str]:
+    """The sha256 of the latest manifest's images that fit."""
+    manifest = latest_manifest(db)
+    found: dict[str, None] = {}
+    for row in row_results(db, manifest.seq) if manifest is not None else ():
+        for sample in samples_of(row):
+            sha256 = sample.record["sha256"]
+            if sha256 is not None and chosen.matches(with_rating(sample.record, ratings)):
+                found[sha256] = None
+    return list(found)
+
+
+def named_images(db: Database, folder: Folder, names: Sequence[str]) -> list[str]:
+    """The sha256 of these images; of a job, of all that it has. Raises `ConfigError` for a name
+    that fits nothing, or has no image."""
+    found: dict[str, None] = {}
+    for name in names:
+        ref = find_job(db, folder, name)
+        images = images_of_job(db, ref.job_seq) if ref.job_seq is not None else []
+        mine = [sha256 for seq, sha256 in images if ref.output_seq in (None, seq)]
+        if not mine:
+            raise ConfigError(f"{name!r} has no image yet")
+        found.update(dict.fromkeys(mine))
+    return list(found)

@@ -1,0 +1,123 @@
+"""The images of a live page: which there are, newest first, and what is known of one.
+
+Owns no state and changes none; runs on a reader's own connection. Money is micro-dollars.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, exists, func, or_, select
+
+from fluxbatch.domain.job import OutputState
+from fluxbatch.ledger.db import schema
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.sql import Statement, constant
+
+_r, _j, _o = schema.rows.c, schema.jobs.c, schema.outputs.c
+_p, _h = schema.predictions.c, schema.history.c
+
+
+class LiveImage(NamedTuple):
+    """A stored image with its job, its first row and the prediction that made it."""
+
+    seq: int
+    job_seq: int
+    job_id: bytes
+    path: str
+    sha256: str
+    mime: str
+    width: int
+    height: int
+    bytes: int
+    quality_json: str | None
+    stored_at: str | None
+    seed: int | None
+    cost: int | None
+    attempt: int
+    input_json: str
+    control_sha256: str | None
+    control_path: str | None
+    number: int | None
+    user_id: str | None
+    axes_json: str | None
+
+
+_IS_STORED = _o.state == constant(OutputState.STORED)
+_NEWEST = Statement(
+    lambda _: (
+        select(_o.seq, _o.sha256)
+        .where(_IS_STORED, _o.seq > bindparam("after"))
+        .order_by(_o.seq.desc())
+    )
+)
+_NAMED = (_r.job_seq == _j.seq) & (_r.manifest_seq == _j.listed_in)
+_FOUND = Statement(
+    lambda _: (
+        select(_o.seq, _o.sha256)
+        .join_from(schema.outputs, schema.jobs, _j.seq == _o.job_seq)
+        .where(
+            _IS_STORED,
+            _o.seq > bindparam("after"),
+            or_(
+                func.lower(_j.input_json).like(bindparam("text"), escape="\\"),
+                exists().where(_NAMED, func.lower(_r.user_id).like(bindparam("text"), escape="\\")),
+            ),
+        )
+        .order_by(_o.seq.desc())
+    )
+)
+_ONE = Statement(
+    lambda _: (
+        select(
+            _o.seq, _j.seq, _j.id, _o.path, _o.sha256, _o.mime, _o.width, _o.height, _o.bytes,
+            _o.quality_json, _o.stored_at, _p.seed, _p.cost, _p.attempt, _j.input_json,
+            _j.control_sha256, _j.control_path, _r.number, _r.user_id, _r.axes_json,
+        )
+        .select_from(
+            schema.outputs.join(schema.predictions, _p.seq == _o.prediction_seq)
+            .join(schema.jobs, _j.seq == _o.job_seq)
+            .outerjoin(schema.rows, _NAMED)
+        )
+        .where(_o.seq == bindparam("seq"), _IS_STORED)
+        .order_by(_r.number)
+        .limit(constant(1))
+        .offset(constant(0))
+    )
+)  # fmt: skip
+_OF_JOB = Statement(
+    lambda _: (
+        select(_o.seq, _o.sha256)
+        .where(_o.job_seq == bindparam("job_seq"), _IS_STORED)
+        .order_by(_o.seq)
+    )
+)
+_REVISION = Statement(lambda _: select(func.coalesce(func.max(_h.seq), constant(0))))
+
+
+def newest_images(db: Database, after: int = 0, text: str = "") -> list[tuple[int, str]]:
+    """(number, sha256) of the stored outputs numbered above *after*, newest first; only those
+    whose input or row's id has *text* in it, whatever the case."""
+    if not text:
+        return [(seq, sha256) for seq, sha256 in db.run(_NEWEST, {"after": after})]
+    for sign in "\\%_":
+        text = text.replace(sign, f"\\{sign}")
+    found = db.run(_FOUND, {"after": after, "text": f"%{text.lower()}%"})
+    return [(seq, sha256) for seq, sha256 in found]
+
+
+def live_image(db: Database, seq: int) -> LiveImage | None:
+    """None where no stored output has that number."""
+    found = db.run(_ONE, {"seq": seq})
+    return LiveImage(*found[0]) if found else None
+
+
+def images_of_job(db: Database, job_seq: int) -> list[tuple[int, str]]:
+    """(number, sha256) of the job's stored outputs, oldest first."""
+    return [(seq, sha256) for seq, sha256 in db.run(_OF_JOB, {"job_seq": job_seq})]
+
+
+def ledger_revision(db: Database) -> int:
+    """Grows with every change that has a line of history; read from the end of an index."""
+    ((revision,),) = db.run(_REVISION)
+    return int(revision)

@@ -1,0 +1,190 @@
+// The live page: figures as they come, and a gallery that holds only the tiles in sight.
+// Everything of the dataset is set as text; nothing is ever parsed as HTML.
+import { pick } from "./pick.js";
+
+const $ = (id) => document.getElementById(id);
+const token = document.querySelector('meta[name="fluxbatch-token"]').content;
+
+export async function ask(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  return answer.json();
+}
+export async function post(path, body = {}) {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "X-Fluxbatch-Token": token, "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!answer.ok) $("live").textContent = (await answer.text()).slice(0, 200);
+  return answer.ok ? answer.json() : null;
+}
+function made(name, text, kind) {
+  const one = document.createElement(name);
+  if (text !== undefined) one.textContent = text;
+  if (kind) one.className = kind;
+  return one;
+}
+
+// Now
+const STATES = ["done", "failed", "running", "unknown", "pending"];
+function showNow(now) {
+  $("name").textContent = now.name;
+  document.title = `${now.name}: fluxbatch`;
+  const all = STATES.reduce((sum, name) => sum + (now.states[name] || 0), 0) || 1;
+  const words = STATES.filter((name) => now.states[name]).map((name) => `${now.states[name].toLocaleString("en")} ${name}`);
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 1000 10");
+  svg.setAttribute("preserveAspectRatio", "none");
+  let at = 0;
+  for (const name of STATES) {
+    const part = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const width = (1000 * (now.states[name] || 0)) / all;
+    for (const [key, value] of Object.entries({ x: at, y: 0, width, height: 10, class: name })) part.setAttribute(key, value);
+    svg.append(part);
+    at += width;
+  }
+  $("bar").replaceChildren(svg);
+  $("bar").setAttribute("aria-label", words.join(", ") || "no jobs yet");
+  const list = $("figures");
+  list.replaceChildren();
+  for (const [label, value] of now.figures) {
+    const pair = made("div");
+    pair.append(made("dt", label), made("dd", value));
+    list.append(pair);
+  }
+  for (const name of ["failures", "runs"]) {
+    $(name).replaceChildren(...now[name].map((text) => made("li", text)));
+    if (!now[name].length) $(name).append(made("li", "none"));
+  }
+}
+
+// Images: one list of numbers, newest first; details are asked for what is in sight.
+export const gallery = { seqs: [], details: new Map(), pick: null };
+const CELL = 190;
+const HELD = 3000;
+
+export async function details(seqs) {
+  const missing = seqs.filter((seq) => !gallery.details.has(seq));
+  for (let at = 0; at < missing.length; at += 200) {
+    for (const item of await ask(`/api/items?seqs=${missing.slice(at, at + 200)}`)) gallery.details.set(item.seq, item);
+  }
+  while (gallery.details.size > HELD) gallery.details.delete(gallery.details.keys().next().value);
+}
+function query() {
+  return new URLSearchParams({ q: $("search").value, rating: $("rating").value });
+}
+// One at a time: a list that comes late must not be put on top of a newer one.
+let turn = Promise.resolve();
+function inTurn(work) {
+  return (turn = turn.then(work).catch((error) => { $("live").textContent = `${error}`; }));
+}
+function load() {
+  return inTurn(async () => {
+    gallery.seqs = (await ask(`/api/images?${query()}`)).seqs;
+    draw();
+  });
+}
+function loadNewer() {
+  return inTurn(async () => {
+    const { seqs } = await ask(`/api/images?${query()}&after=${gallery.seqs[0] || 0}`);
+    if (!seqs.length) return;
+    gallery.seqs = seqs.concat(gallery.seqs);
+    draw();
+    if (!$("pick").hidden) pick.show();
+  });
+}
+const tiles = new Map();
+let drawing = false;
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => { drawing = false; drawNow(); });
+}
+async function drawNow() {
+  const box = $("gallery");
+  const total = gallery.seqs.length;
+  $("count").textContent = `${total.toLocaleString("en")} images`;
+  const columns = Math.max(2, Math.floor(box.clientWidth / CELL));
+  const width = Math.floor(box.clientWidth / columns);
+  const height = width + 24;
+  $("space").style.height = `${Math.ceil(total / columns) * height}px`;
+  const from = Math.max(0, Math.floor(box.scrollTop / height) - 1) * columns;
+  const until = Math.min(total, (Math.ceil((box.scrollTop + box.clientHeight) / height) + 1) * columns);
+  const sight = gallery.seqs.slice(from, until);
+  const kept = new Set(sight);
+  for (const [seq, tile] of tiles) if (!kept.has(seq)) { tile.remove(); tiles.delete(seq); }
+  sight.forEach((seq, i) => {
+    const place = from + i;
+    let tile = tiles.get(seq);
+    if (!tile) tiles.set(seq, (tile = newTile(seq)));
+    tile.style.cssText = `left:${(place % columns) * width}px;top:${Math.floor(place / columns) * height}px;width:${width}px;height:${height}px`;
+    tile.setAttribute("aria-posinset", place + 1);
+    tile.setAttribute("aria-setsize", total);
+  });
+  await details(sight);
+  for (const seq of sight) fill(seq);
+}
+function newTile(seq) {
+  const tile = made("button", undefined, "tile");
+  tile.type = "button";
+  tile.dataset.seq = seq;
+  const image = made("img");
+  image.alt = "";
+  image.decoding = "async";
+  image.src = `/thumb/${seq}`;
+  tile.append(image, made("span"));
+  $("space").append(tile);
+  return tile;
+}
+export function fill(seq) {
+  const tile = tiles.get(seq);
+  const item = gallery.details.get(seq);
+  if (!tile || !item) return;
+  const said = [item.rating, item.stars ? `${item.stars}★` : "", item.notes.join(" ")].filter(Boolean).join(" ");
+  tile.className = `tile ${item.rating || ""}`;
+  tile.lastChild.textContent = `${item.id} ${said} ${item.prompt}`;
+  tile.title = item.prompt;
+  tile.setAttribute("aria-label", `${item.id}: ${item.prompt} ${said}`.trim());
+}
+$("gallery").addEventListener("scroll", draw, { passive: true });
+addEventListener("resize", draw);
+$("gallery").addEventListener("click", (event) => {
+  const tile = event.target.closest(".tile");
+  if (tile) { gallery.pick = Number(tile.dataset.seq); location.hash = "pick"; }
+});
+$("filter").addEventListener("submit", (event) => event.preventDefault());
+let typing;
+$("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(load, 250); });
+$("rating").addEventListener("change", load);
+
+// Views
+function view() {
+  const name = ["now", "images", "pick"].includes(location.hash.slice(1)) ? location.hash.slice(1) : "now";
+  for (const one of ["now", "images", "pick"]) $(one).hidden = one !== name;
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (name === "images") draw();
+  if (name === "pick") pick.show();
+}
+addEventListener("hashchange", view);
+
+let revision = 0;
+let ratings = 0;
+const events = new EventSource("/events");
+events.addEventListener("now", async (event) => {
+  const now = JSON.parse(event.data);
+  $("live").textContent = now.live;
+  showNow(now);
+  if (now.ratings !== ratings) {
+    ratings = now.ratings;
+    gallery.details.clear();
+    if ($("rating").value) await load(); else draw();
+    pick.progress();
+  }
+  if (now.revision !== revision) { revision = now.revision; await loadNewer(); }
+});
+events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
+load().then(view);

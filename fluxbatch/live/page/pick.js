@@ -1,0 +1,93 @@
+// Picking: one image at a time, judged by keys or buttons; nothing waits for the disk but the undo.
+import { ask, details, fill, gallery, post } from "./app.js";
+
+const $ = (id) => document.getElementById(id);
+
+function place() {
+  const at = gallery.seqs.indexOf(gallery.pick);
+  return at < 0 ? 0 : at;
+}
+async function show() {
+  if (!gallery.seqs.length) { $("caption").textContent = "no image yet"; return; }
+  const at = place();
+  const seq = (gallery.pick = gallery.seqs[at]);
+  $("whole").src = `/image/${seq}`;
+  await details(gallery.seqs.slice(at, at + 4));
+  if (gallery.pick !== seq) return;
+  const item = gallery.details.get(seq);
+  if (!item) return;
+  $("whole").alt = item.prompt;
+  const axes = Object.entries(item.axes).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
+  const said = [item.rating || "not judged", item.stars ? `${item.stars} stars` : "", ...item.notes];
+  $("caption").textContent = [item.id, said.filter(Boolean).join(", "), `seed ${item.seed}`, ...axes, item.prompt].join(" · ");
+  $("note").value = item.rating_note || "";
+  $("control").hidden = $("slide").hidden = !item.has_control;
+  if (item.has_control) $("control").src = `/control/${seq}`;
+  slide();
+  for (const [key, on] of [["k", item.rating === "keep"], ["x", item.rating === "reject"]]) {
+    document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", on);
+  }
+  for (const key of "12345") document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", item.stars === Number(key));
+}
+function slide() {
+  $("control").style.clipPath = `inset(0 ${100 - Number($("slider").value)}% 0 0)`;
+}
+function words(judged) {
+  const done = judged.keep + judged.reject;
+  $("judged").max = judged.all || 1;
+  $("judged").value = done;
+  $("judged-words").textContent = `${done} of ${judged.all} judged: ${judged.keep} kept, ${judged.reject} rejected`;
+}
+async function progress() {
+  words(await ask("/api/judged"));
+}
+async function rate(change, { moves }) {
+  const seq = gallery.pick;
+  const item = gallery.details.get(seq);
+  if (item) Object.assign(item, change);
+  fill(seq);
+  const sent = "rating_note" in change ? { note: change.rating_note } : change;
+  const answer = post("/api/rate", { seqs: [seq], ...sent });
+  if (moves && place() < gallery.seqs.length - 1) gallery.pick = gallery.seqs[place() + 1];
+  await show();
+  const done = await answer;
+  if (done) words(done.judged);
+}
+async function undo() {
+  const done = await post("/api/undo");
+  if (!done) return;
+  gallery.details.clear();
+  words(done.judged);
+  await show();
+}
+function step(by) {
+  const at = Math.min(Math.max(place() + by, 0), gallery.seqs.length - 1);
+  gallery.pick = gallery.seqs[at];
+  return show();
+}
+function press(key) {
+  if (key === "k") return rate({ rating: "keep" }, { moves: true });
+  if (key === "x") return rate({ rating: "reject" }, { moves: true });
+  if (key >= "1" && key <= "5" && key.length === 1) return rate({ stars: Number(key) }, { moves: false });
+  if (key === "u") return undo();
+  if (key === "ArrowRight" || key === "j") return step(1);
+  if (key === "ArrowLeft") return step(-1);
+  return null;
+}
+let last = Promise.resolve();
+function inTurn(key) {
+  last = last.then(() => press(key)).catch((error) => { $("live").textContent = `${error}`; });
+}
+addEventListener("keydown", (event) => {
+  if ($("pick").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input, select")) return;
+  if (/^([kxuj1-5]|ArrowLeft|ArrowRight)$/.test(event.key)) { event.preventDefault(); inTurn(event.key); }
+});
+$("keys").addEventListener("click", (event) => {
+  const key = event.target.closest("[data-key]");
+  if (key) inTurn(key.dataset.key);
+});
+$("slider").addEventListener("input", slide);
+$("note").addEventListener("change", () => rate({ rating_note: $("note").value }, { moves: false }));
+
+export const pick = { show: async () => { await show(); await progress(); }, progress };

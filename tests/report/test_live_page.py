@@ -1,0 +1,104 @@
+"""The live page in a real Chromium: what a person would look at, click and type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.ratings import RatingFile, Verdict
+from tests.report.datasets import large_dataset
+from tests.report.live_server import serving
+from tests.report.test_live_server import SCRIPT, four_images
+from tests.support.commands import started
+from tests.support.emulator import emulator_process
+
+pytestmark = pytest.mark.proof
+RUN_JOBS = 200
+
+
+@contextmanager
+def visiting(browser: Browser, url: str, *, width: int = 1280, height: int = 860) -> Iterator[Page]:
+    """The page; whatever it complains about fails the test."""
+    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+    trouble: list[str] = []
+    page.on("console", lambda said: trouble.append(said.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.set_default_timeout(15_000)
+    page.goto(url)
+    yield page
+    page.context.close()
+    assert trouble == []
+
+
+def test_a_run_is_watched_from_its_first_job_to_its_last_without_a_reload(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    Figures and tiles come by themselves, each image once.
+    """
+    manifest = tmp_path / "rows.csv"
+    lines = [f"a lighthouse number {n},https://photos.example/a.png" for n in range(RUN_JOBS)]
+    manifest.write_text("prompt,control_image\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    out = tmp_path / "ds"
+    env = {"FLUXBATCH_LIMITS__WINDOW": "1.2", "FLUXBATCH_SINK__MIN_FREE": "0"}
+    with emulator_process() as emulator:
+        words = ("run", manifest, "--out", out, "--base-url", emulator.base_url, "--quiet")
+        with started(*words, env=env) as run:
+            while not (out / "ledger.sqlite").exists() and run.poll() is None:
+                pass
+            with serving(out) as url, visiting(browser, url) as page:
+                expect(page.locator("#live")).to_have_text("a run is at work")
+                page.get_by_role("link", name="Images").click()
+                expect(page.locator("#count")).to_have_text(f"{RUN_JOBS} images", timeout=90_000)
+                page.get_by_role("link", name="Now").click()
+                expect(page.locator("#bar")).to_have_attribute("aria-label", f"{RUN_JOBS} done")
+                assert run.wait(timeout=60) == 0
+
+
+def test_twenty_images_are_judged_by_keyboard_alone_and_one_judgement_is_undone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    The keys are typed as fast as they can be, and each counts once.
+    """
+    folder = large_dataset(tmp_path / "ds", 30)
+    with serving(folder.root) as url, visiting(browser, f"{url}#pick") as page:
+        expect(page.locator("#caption")).to_contain_text("not judged")
+        for number in range(20):
+            page.keyboard.press("x" if number % 4 == 3 else "k")
+        expect(page.locator("#judged-words")).to_contain_text("15 kept, 5 rejected")
+        page.keyboard.press("u")
+        expect(page.locator("#judged-words")).to_contain_text("15 kept, 4 rejected")
+        page.keyboard.press("4")
+        page.get_by_role("link", name="Images").click()
+        page.get_by_label("Rating").select_option("reject")
+        expect(page.locator("#count")).to_have_text("4 images")
+        expect(page.get_by_role("listitem")).to_have_count(0)  # tiles are buttons with names
+        expect(page.locator(".tile.reject")).to_have_count(4)
+    verdicts = [one.verdict for one in RatingFile(folder).read().values()]
+
+    assert verdicts.count(Verdict.KEEP) == 15
+    assert verdicts.count(Verdict.REJECT) == 4
+
+
+def test_a_prompt_that_is_a_script_stays_text(browser: Browser, tmp_path: Path) -> None:
+    """
+    On a tile and below the image; also on a telephone.
+    """
+    folder: Folder = four_images(tmp_path / "ds")
+    with serving(folder.root) as url, visiting(browser, url, width=390, height=780) as page:
+        page.get_by_role("link", name="Images").click()
+        page.get_by_label("Search").fill("script")
+        expect(page.locator("#count")).to_have_text("1 images")
+        expect(page.locator(".tile span")).to_contain_text(SCRIPT)
+        page.locator(".tile").click()
+        expect(page.locator("#caption")).to_contain_text(SCRIPT)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+
+    assert wide <= 390
