@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import RatingFile, Verdict
@@ -26,9 +26,14 @@ def visiting(browser: Browser, url: str, *, width: int = 1280, height: int = 860
     """The page; whatever it complains about fails the test."""
     page = browser.new_context(viewport={"width": width, "height": height}).new_page()
     trouble: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        trouble.append(dialog.message)
+        dialog.dismiss()
+
     page.on("console", lambda said: trouble.append(said.text))
     page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", refuse)
     page.set_default_timeout(15_000)
     page.goto(url)
     yield page
@@ -79,7 +84,6 @@ def test_twenty_images_are_judged_by_keyboard_alone_and_one_judgement_is_undone(
         page.get_by_role("link", name="Images").click()
         page.get_by_label("Rating").select_option("reject")
         expect(page.locator("#count")).to_have_text("4 images")
-        expect(page.get_by_role("listitem")).to_have_count(0)  # tiles are buttons with names
         expect(page.locator(".tile.reject")).to_have_count(4)
     verdicts = [one.verdict for one in RatingFile(folder).read().values()]
 

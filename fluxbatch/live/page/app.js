@@ -119,8 +119,6 @@ async function drawNow() {
     let tile = tiles.get(seq);
     if (!tile) tiles.set(seq, (tile = newTile(seq)));
     tile.style.cssText = `left:${(place % columns) * width}px;top:${Math.floor(place / columns) * height}px;width:${width}px;height:${height}px`;
-    tile.setAttribute("aria-posinset", place + 1);
-    tile.setAttribute("aria-setsize", total);
   });
   await details(sight);
   for (const seq of sight) fill(seq);
