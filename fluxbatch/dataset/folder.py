@@ -31,7 +31,6 @@ _OURS = (
     *(f"{_LEDGER}{ending}" for ending in ("", "-wal", "-shm", "-journal")),
     *(".lock", ".webhook-key", ".control", "images", "tmp", "controls", "manifests"),
     *("ratings.sqlite", "ratings.sqlite-journal"),
-    *(".lock", ".webhook-key", "images", "tmp", "controls", "manifests"),
 )
 """What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
 RUN_LOG = "run.log"
