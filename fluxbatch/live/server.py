@@ -55,10 +55,11 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
     """
     gate = AccessGate(page.host, secrets.token_urlsafe(24))
     root = thumbs_folder()
-    with page.folder.reader() as db, Thumbnails(root) as thumbs:
+    # Images are not kept waiting for a sum of all figures: each has a connection.
+    with page.folder.reader() as db, page.folder.reader() as summed, Thumbnails(root) as thumbs:
         read = LedgerReader(db, in_thread)
         ratings = None if page.folder.is_shared else RatingFile(page.folder)
-        feed = LiveFeed(read, page.figures, ratings)
+        feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings)
         routes = _Routes(
             read,
             feed,
