@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.metadata import version as installed_version
 from typing import Any
+
+from fluxbatch import __version__
 
 project = "fluxbatch"
 author = "the fluxbatch authors"
 copyright = author  # noqa: A001  # Sphinx's name for it
-try:
-    release = installed_version("fluxbatch")
-except Exception:  # noqa: BLE001  # a checkout that is not installed
-    release = ""
-version = release
+version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}

@@ -281,7 +281,9 @@ def _require_hub() -> None:
     try:
         import huggingface_hub  # noqa: F401  # whether it can be imported is the question
     except ImportError:
-        raise ConfigError("a push needs huggingface_hub: pip install 'fluxbatch[hub]'") from None
+        raise ConfigError(
+            "a push needs huggingface_hub: pip install 'fluxbatch-engine[hub]'"
+        ) from None
 
 
 @contextmanager

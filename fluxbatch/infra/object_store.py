@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obstore.store import HTTPStore, ObjectStore
 
-EXTRA = "pip install 'fluxbatch[objectstore]'"
+EXTRA = "pip install 'fluxbatch-engine[objectstore]'"
 
 _YES = ("true", "1")
 _TRIES = 3

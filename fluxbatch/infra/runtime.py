@@ -71,7 +71,7 @@ def real_runtime() -> Runtime:
 
 
 def loop_options() -> dict[str, Any]:
-    """For `anyio.run`: uvloop where it is installed (`pip install 'fluxbatch[fast]'`)."""
+    """For `anyio.run`: uvloop where it is installed (`pip install 'fluxbatch-engine[fast]'`)."""
     return {"use_uvloop": find_spec("uvloop") is not None}
 
 

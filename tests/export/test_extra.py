@@ -37,4 +37,4 @@ def test_a_missing_extra_is_named(tmp_path: Path, form: str, code: int) -> None:
     assert ended.returncode == code, ended.stderr
     assert (tmp_path / f"x.{form}").exists() == (code == 0)
     if code:
-        assert "pip install 'fluxbatch[parquet]'" in ended.stderr
+        assert "pip install 'fluxbatch-engine[parquet]'" in ended.stderr

@@ -54,13 +54,13 @@ def made_venv(root: Path) -> Venv:
     places = {sysconfig.get_paths()["purelib"], *_packages_on_path()}
     (packages / "dependencies.pth").write_text("".join(f"{place}\n" for place in sorted(places)))
     made = Venv(root)
-    _install(made, _built(ROOT, "wheel", root / "dist"))
+    _install(made, built(ROOT, "wheel", root / "dist"))
     return made
 
 
 def install_plugin(into: Venv, source: Path) -> None:
     """Build the package in *source* as an sdist and install that."""
-    _install(into, _built(source, "sdist", source / "dist"))
+    _install(into, built(source, "sdist", source / "dist"))
 
 
 def write_package(page: Path, to: Path) -> Path:
@@ -79,7 +79,8 @@ def _packages_on_path() -> list[str]:
     return [place for place in sys.path if place.endswith("site-packages")]
 
 
-def _built(source: Path, kind: str, to: Path) -> Path:
+def built(source: Path, kind: str, to: Path) -> Path:
+    """The wheel or the sdist of the package in *source*, made in *to*."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(to)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     (made,) = to.iterdir()

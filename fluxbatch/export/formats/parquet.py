@@ -49,7 +49,7 @@ def require_pyarrow(format_name: str) -> None:
         import pyarrow.parquet  # noqa: F401  # whether it can be imported is the question
     except ImportError:
         raise ConfigError(
-            f"the format {format_name!r} needs pyarrow: pip install 'fluxbatch[parquet]'"
+            f"the format {format_name!r} needs pyarrow: pip install 'fluxbatch-engine[parquet]'"
         ) from None
 
 

@@ -75,7 +75,7 @@ def connected(url: str, dataset: str) -> Connection:
         import psycopg
     except ImportError:
         raise ConfigError(
-            "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch[postgres]'"
+            "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch-engine[postgres]'"
         ) from None
     schema_of(dataset)
     password = _checked_password(url, dataset)

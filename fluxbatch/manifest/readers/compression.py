@@ -88,6 +88,7 @@ def _zstd(name: str) -> Any:
             from backports import zstd
     except ImportError:
         raise ManifestError(
-            f"{name} is packed by zstd; pip install 'fluxbatch[zstd]', or unpack it (zstd -d)"
+            f"{name} is packed by zstd; pip install 'fluxbatch-engine[zstd]', or unpack it"
+            " (zstd -d)"
         ) from None
     return zstd

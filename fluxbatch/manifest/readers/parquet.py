@@ -182,6 +182,7 @@ def _pyarrow(path: Path) -> Any:
         import pyarrow
     except ImportError:
         raise ManifestError(
-            f"manifest {str(path)!r} is a Parquet file; pip install 'fluxbatch[parquet]' to read it"
+            f"manifest {str(path)!r} is a Parquet file;"
+            " pip install 'fluxbatch-engine[parquet]' to read it"
         ) from None
     return pyarrow

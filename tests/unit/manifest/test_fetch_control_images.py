@@ -305,4 +305,4 @@ async def test_a_missing_extra_names_itself(
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
 
-    assert "pip install 'fluxbatch[objectstore]'" in await refusal(tmp_path, "s3://b/a.png")
+    assert "pip install 'fluxbatch-engine[objectstore]'" in await refusal(tmp_path, "s3://b/a.png")

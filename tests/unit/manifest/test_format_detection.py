@@ -97,8 +97,8 @@ def test_a_format_may_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "name", "content", "extra"),
     [
-        ("pyarrow", "m.parquet", b"PAR1....", "fluxbatch[parquet]"),
-        ("backports", "m.csv.zst", packed_zstd(CSV.encode()), "fluxbatch[zstd]"),
+        ("pyarrow", "m.parquet", b"PAR1....", "fluxbatch-engine[parquet]"),
+        ("backports", "m.csv.zst", packed_zstd(CSV.encode()), "fluxbatch-engine[zstd]"),
     ],
 )
 def test_a_format_whose_library_is_not_there_names_the_extra(
