@@ -18,6 +18,7 @@ from typing import IO, Any, Self, Unpack, cast
 from anyio.from_thread import start_blocking_portal
 
 from fluxbatch.api.call_options import checked_options, checked_path, checked_source
+from fluxbatch.api.dataset_verbs import DatasetVerbs
 from fluxbatch.api.event_logging import logging_listener
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions, as_python_said
 from fluxbatch.dataset.address import dataset_at
@@ -119,7 +120,7 @@ class Result:
         return self.images[-1].prediction_id if self.images else None
 
 
-class Dataset:
+class Dataset(DatasetVerbs):
     """A folder of images and its ledger, or a dataset in PostgreSQL by its address.
 
     Nothing is held open between calls; `async with` makes sure that the folder is there.

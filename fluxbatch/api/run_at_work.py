@@ -1,0 +1,59 @@
+"""A run at work in another process or task, steered from Python.
+
+Owns what is promised to programs; what each request does is the run's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from fluxbatch.dataset.control_client import control
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.infra.runtime import in_thread
+
+
+class RunAtWork:
+    """The run that is at work on a dataset; every call answers what `ctl --json` would.
+
+    Each raises `ConfigError` where it is at work no more, or refuses.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    async def show(self) -> Mapping[str, Any]:
+        """Where it stands."""
+        return await self._ask("show")
+
+    async def pause(self, reason: str = "") -> Mapping[str, Any]:
+        """Nothing more is created; what runs goes on."""
+        return await self._ask("pause", reason)
+
+    async def resume(self, reason: str = "") -> Mapping[str, Any]:
+        """It goes on."""
+        return await self._ask("resume", reason)
+
+    async def stop(self, reason: str = "") -> Mapping[str, Any]:
+        """What runs is finished; then it ends with exit code 4."""
+        return await self._ask("stop", reason)
+
+    async def budget(self, usd: str | float | Decimal, reason: str = "") -> Mapping[str, Any]:
+        """US dollars it may cost from here on; below what is spent it stops."""
+        return await self._ask("budget", reason, str(usd))
+
+    async def limits(
+        self, *, creates: int | None = None, slots: int | None = None, reason: str = ""
+    ) -> list[Mapping[str, Any]]:
+        """What each account may do from here on; one answer for each that is given."""
+        given = {"limits.creates": creates, "limits.slots": slots}
+        return [
+            await self._ask(name, reason, str(number))
+            for name, number in given.items()
+            if number is not None
+        ]
+
+    async def _ask(self, action: str, reason: str = "", value: str = "") -> Mapping[str, Any]:
+        return await in_thread(partial(control, self._folder, action, value, reason=reason))

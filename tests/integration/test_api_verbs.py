@@ -1,0 +1,131 @@
+"""Every verb of the command line from Python, on a dataset that a run has filled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fluxbatch import Dataset
+from fluxbatch.domain.job import JobState
+from fluxbatch.errors import ConfigError, ExitCode
+from tests.support.running import KEY, Bench, Provider, make_rows, provider
+from tests.unit.test_guide import ALL
+
+ELSEWHERE = {
+    "demo": "shows the program",
+    "init": "begins without a dataset",
+    "keys": "is about keys",
+    "models": "is about models",
+    "emulator": "is a provider",
+    "version": "is `fluxbatch.__version__`",
+    "watch": "is a terminal's",
+    "ls": "is `results`",
+    "show": "is `results`",
+    "ctl": "is `running`",
+    "uploads prune": "is `prune_uploads`",
+    "push": "is the command line's alone so far",
+    "recover": "is the command line's alone so far",
+}
+
+
+@pytest.fixture
+async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
+    monkeypatch.setenv("EACHLABS_API_KEY", KEY)
+    async with provider() as served:
+        yield served
+
+
+async def filled(served: Provider, tmp_path: Path, jobs: int = 3) -> Dataset:
+    bench = Bench(tmp_path)
+    summary = await bench.run(served.base_url, bench.write(make_rows(jobs)))
+    assert summary.exit_code is ExitCode.DONE
+    return Dataset(bench.out)
+
+
+def test_every_verb_is_a_method_or_said_to_be_none() -> None:
+    """
+    Whoever adds a verb adds its method, or says where it is instead.
+    """
+    verbs = {name.removeprefix("fluxbatch ") for name in ALL}
+    methods = {verb for verb in verbs if callable(getattr(Dataset, verb, None))}
+
+    assert methods | ELSEWHERE.keys() == verbs
+    assert not methods & ELSEWHERE.keys()
+    for instead in ("results", "running", "prune_uploads"):
+        assert callable(getattr(Dataset, instead))
+
+
+async def test_a_dataset_is_looked_at_and_exported(served: Provider, tmp_path: Path) -> None:
+    """
+    The plain values that the command line prints.
+    """
+    dataset = await filled(served, tmp_path)
+
+    status = dataset.status()
+    history = dataset.why("#1")
+    exported = dataset.export("jsonl", tmp_path / "rows.jsonl", where="status=done")
+    report = dataset.report(tmp_path / "page", most=2)
+
+    assert status.jobs.of(JobState.DONE) == 3
+    assert history.job.state is JobState.DONE
+    assert len(exported.path.read_text().splitlines()) == 3
+    assert (tmp_path / "page" / "index.html").exists()
+    assert (report.images, report.left_out) == (3, 1)
+
+
+async def test_a_dataset_is_mended(served: Provider, tmp_path: Path) -> None:
+    """
+    Its files, its books, its jobs; a class that there is not is refused with those there are.
+    """
+    dataset = await filled(served, tmp_path)
+    image = next(path for result in dataset.results() for path in result.paths)
+    image.unlink()
+
+    repaired = await dataset.repair()
+    reconciled = await dataset.reconcile()
+    cancelled = await dataset.cancel(wait_s=1.0)
+    await dataset.prune_uploads()
+
+    assert repaired.ended()[0] is ExitCode.DONE
+    assert image.exists()
+    assert reconciled.ended()[0] is ExitCode.DONE
+    assert cancelled.ended()[0] is ExitCode.DONE
+    assert dataset.retry().jobs == 0
+    assert dataset.retry_quality(["black"]).jobs == 0
+    with pytest.raises(ConfigError, match="there are: "):
+        dataset.retry("sulking")
+
+
+async def test_a_run_at_work_is_steered(served: Provider, tmp_path: Path) -> None:
+    """
+    From the first pause to its stop; where none is at work it is said at once.
+    """
+    bench = Bench(tmp_path)
+    dataset = Dataset(bench.out)
+    async with anyio.create_task_group() as tasks:
+        rows = bench.write(make_rows(60))
+        tasks.start_soon(partial(bench.run, served.base_url, rows))
+        with anyio.fail_after(30):
+            while served.stats["created"] < 3:  # noqa: ASYNC110  it is another's state
+                await anyio.sleep(0.01)
+        async with dataset.running() as run:
+            paused = await run.pause("a look")
+            shown = await run.show()
+            raised = await run.limits(creates=50, slots=5)
+            capped = await run.budget(7.5)
+            await run.resume()
+            stopped = await run.stop("enough")
+
+    assert (paused["changed"], shown["state"], stopped["state"]) == (True, "paused", "stopping")
+    assert [one["became"] for one in raised] == ["50", "5"]
+    assert capped["became"] == "7.50"
+    assert [change.event for change in dataset.status().changes] == [
+        "paused", "limits.creates", "limits.slots", "budget", "resumed", "told to stop",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="no run is at work"):
+        async with dataset.running():
+            pass
