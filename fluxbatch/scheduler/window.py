@@ -12,6 +12,9 @@ from bisect import insort
 from dataclasses import dataclass, field
 from heapq import merge
 
+_UNSURE_PART = 1 / 30
+"""Of the window: 2 s of a minute. An answer comes later than the provider counts from."""
+
 
 @dataclass(slots=True)
 class CreateWindow:
@@ -64,8 +67,9 @@ class CreateWindow:
     def accepted(self, now: float, limit: int) -> None:
         """The provider took one more; *limit* is its own. With so many counted before, it does not
         count those it refused."""
-        self._forget(now)
-        if self._refused and len(self._answered) + len(self._refused) >= limit:
+        # Not what is about to leave the window: at the provider it may have left it already.
+        since = now - self.window_s * (1 - _UNSURE_PART)
+        if self._refused and sum(at > since for at in (*self._answered, *self._refused)) >= limit:
             self.counts_refused = False
             self._refused.clear()
 
