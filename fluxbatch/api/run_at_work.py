@@ -55,5 +55,9 @@ class RunAtWork:
             if number is not None
         ]
 
+    async def lane(self, label: str, *, is_on: bool, reason: str = "") -> Mapping[str, Any]:
+        """Whether anything leaves on that lane from here on."""
+        return await self._ask("lane", reason, f"{label} {'on' if is_on else 'off'}")
+
     async def _ask(self, action: str, reason: str = "", value: str = "") -> Mapping[str, Any]:
         return await in_thread(partial(control, self._folder, action, value, reason=reason))

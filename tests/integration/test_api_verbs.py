@@ -120,15 +120,19 @@ async def test_a_run_at_work_is_steered(served: Provider, tmp_path: Path) -> Non
             shown = await run.show()
             raised = await run.limits(creates=50, slots=5)
             capped = await run.budget(7.5)
+            off = await run.lane("key-0", is_on=False)
+            await run.lane("key-0", is_on=True)
             await run.resume()
             stopped = await run.stop("enough")
 
     assert (paused["changed"], shown["paused"]) == (True, True)
     assert "enough" in stopped["stopping"]
     assert [one["changed"] for one in raised] == [True, True]
-    assert capped["budget_usd"] == "7.50"
+    assert (capped["budget_usd"], off["changed"]) == ("7.50", True)
+    assert (off["lanes"][0]["creates"], off["lanes"][0]["slots"]) == (50, 5)
     changes = [what for _, what, _ in dataset.status().changes]
-    assert (changes[0], changes[-2:], len(changes)) == ("paused", ["resumed", "stopped"], 6)
+    assert (changes[0], changes[-2:], len(changes)) == ("paused", ["resumed", "stopped"], 8)
+    assert "lane key-0 off" in changes
     with pytest.raises(ConfigError, match="no run is at work"):
         async with dataset.running():
             pass
