@@ -165,9 +165,16 @@ class RunControl:
         change = ChangeCap(
             context.runtime.clock.now(), context.run.seq, context.run.run_id, cap, words, reason
         )
-        await context.ledger.apply(change)
+        # First: an intent that opens a new day's line writes the caps that it was made with.
         self._cap, context.changed_cap = cap, cap
+        spent = await context.ledger.apply(change)
         context.events.emit(Noticed(f"{words} by fluxbatch ctl{_because(reason)}"))
+        if spent + context.reserve > cap:  # nothing that runs can make room: also while paused
+            context.stop(
+                ExitCode.STOPPED,
+                f"the budget of ${as_usd(cap)} per run has no room for another"
+                f" ${as_usd(context.reserve)}",
+            )
         context.queue.unblock()
         return True
 

@@ -148,6 +148,20 @@ def test_a_lowered_budget_stops_and_a_raised_one_goes_on(
     assert emulator.stats()["billed"] == 40
 
 
+def test_a_budget_below_what_is_spent_stops_a_paused_run_as_well(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """At once, with exit 4: nothing has to ask for money first."""
+    with at_work(emulator, tmp_path, _MANY) as run:
+        fluxbatch("ctl", tmp_path / "d", "pause")
+        lowered = fluxbatch("ctl", tmp_path / "d", "budget", "0.01", "--json").object
+        assert (lowered["paused"], lowered["changed"]) == (True, True)
+        assert "the budget of $0.01 per run has no room" in lowered["stopping"]
+        told = ended(run)
+    assert told["exit"] == 4
+    assert emulator.stats()["billed"] == told["jobs"]["done"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

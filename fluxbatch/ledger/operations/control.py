@@ -28,6 +28,11 @@ _CAP = Statement(
         .values(cap=bindparam("to_cap"))
     )
 )
+_SPENT = Statement(
+    lambda _: select(_b.settled + _b.estimated).where(
+        _b.scope == constant("run"), _b.key == bindparam("run_id")
+    )
+)
 _CHANGES = Statement(
     lambda _: (
         select(_h.at, _h.event, _h.reason)
@@ -79,9 +84,12 @@ class ChangeCap:
     words: str
     reason: str
 
-    def apply(self, db: Database) -> None:
+    def apply(self, db: Database) -> Micros:
+        """What the run has spent by now: no end of a prediction makes that less than it is."""
         db.run(_CAP, {"run_id": self.run_id, "to_cap": self.cap})
         RecordChange(self.at, self.run_seq, self.words, self.reason).apply(db)
+        ((spent,),) = db.run(_SPENT, {"run_id": self.run_id})
+        return Micros(int(spent))
 
 
 def changes_of(db: Database, run_id: str) -> list[tuple[str, str, str]]:
