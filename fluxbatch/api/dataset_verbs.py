@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from fluxbatch.api.run_at_work import RunAtWork
 from fluxbatch.config.api_keys import ApiKey, keys_for
-from fluxbatch.config.loading import environment
+from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.dataset.find_job import find_job
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
@@ -38,6 +38,7 @@ from fluxbatch.maintenance import (
     repair_dataset,
     saved_settings,
 )
+from fluxbatch.maintenance.recover import RecoverReport, recover_dataset
 from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
 from fluxbatch.report import ReportDir, WrittenReport, write_report
 
@@ -126,6 +127,21 @@ class DatasetVerbs:
     async def repair(self, *, base_url: str = "", on_event: _OnEvent | None = None) -> RepairReport:
         """Check every stored file and fetch again what is not whole; without a key, only check."""
         return await repair_dataset(self._asking(base_url, needs_key=False), _heard(on_event))
+
+    async def recover(self, *, base_url: str = "") -> RecoverReport:
+        """Write a lost ledger anew from sidecars and images; buys nothing.
+
+        With a key of the environment the provider's listing tells what it cost. Raises
+        `ConfigError` where the ledger is there, or nothing tells of one.
+        """
+        environ = environment()
+        flags = {"provider": {"base_url": base_url}} if base_url else {}
+        settings = load_settings(None, flags, environ)
+        try:
+            keys = tuple(keys_for(settings, environ))
+        except ConfigError:
+            keys = ()
+        return await recover_dataset(DatasetRequest(settings, keys, self._folder))
 
     async def cancel(
         self, *, wait_s: float = 60.0, base_url: str = "", on_event: _OnEvent | None = None

@@ -31,7 +31,6 @@ ELSEWHERE = {
     "rate": "is the command line's and the page's so far",
     "costs": "is the command line's alone so far",
     "push": "is the command line's alone so far",
-    "recover": "is the command line's alone so far",
 }
 
 
@@ -101,6 +100,22 @@ async def test_a_dataset_is_mended(served: Provider, tmp_path: Path) -> None:
     assert dataset.retry_quality(["black"]).jobs == 0
     with pytest.raises(ConfigError, match="there are: "):
         dataset.retry("sulking")
+
+
+async def test_a_lost_ledger_is_written_anew(served: Provider, tmp_path: Path) -> None:
+    """
+    From what the images and their sidecars say; one that is there is refused.
+    """
+    dataset = await filled(served, tmp_path)
+    with pytest.raises(ConfigError):
+        await dataset.recover(base_url=served.base_url)
+    for path in dataset.path.glob("ledger.sqlite*"):
+        path.unlink()
+
+    report = await dataset.recover(base_url=served.base_url)
+
+    assert report.ended()[0] is ExitCode.DONE
+    assert dataset.totals().images == 3
 
 
 async def test_a_run_at_work_is_steered(served: Provider, tmp_path: Path) -> None:
