@@ -216,14 +216,16 @@ async def taking_commands(context: WorkerContext, path: Path) -> AsyncIterator[N
                 answer = json.dumps(await control.answer(line)) + "\n"
                 await stream.send(answer.encode())
 
-    async with anyio.create_task_group() as serving, listener:
-        serving.start_soon(listener.serve, serve, name="control")
-        try:
+    # The socket outside of its tasks: closing it awaits, and would put a cancellation in the place
+    # of whatever error ends the run.
+    try:
+        async with listener, anyio.create_task_group() as serving:
+            serving.start_soon(listener.serve, serve, name="control")
             yield
-        finally:
             serving.cancel_scope.cancel()
-            with suppress(OSError):
-                os.unlink(path)
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
 
 
 async def _line(stream: ByteStream) -> bytes:
