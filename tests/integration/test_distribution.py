@@ -58,7 +58,6 @@ def test_the_metadata_name_it_and_no_extra_leads_to_another(wheel: Path) -> None
     assert "Programming Language :: Python :: 3.14" in told.get_all("Classifier", [])
     assert told["Author"]
     assert told["Keywords"]
-    assert told.get_all("Project-URL")
     lines = told.get_all("Requires-Dist", [])
     of_all = {re.split(r"[\s\[<>=!;~]", line)[0] for line in lines if "extra == 'all'" in line}
     assert {"huggingface-hub", "obstore", "psycopg", "pyarrow", "uvloop"} <= of_all
