@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.postgres_server import PostgresServer, postgres_server
 
 # How long an example takes says more of the machine's other work than of ours.
 settings.register_profile("shared machine", deadline=None)
@@ -26,3 +29,10 @@ def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL over TCP for the tests of one module; whatever is in it is theirs to name."""
+    with postgres_server() as running:
+        yield running

@@ -7,52 +7,15 @@ Source: docs/design/protocol.md 10.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
-from fluxbatch.errors import LedgerError, TransactionConflict
 from fluxbatch.infra.runtime import Timestamp
-from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.sharing.lanes import AccountCreate, creates_of_other_datasets
+from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.scheduler.lane_state_file import CreateState, KeptCreate, LaneFile
 
 _T = TypeVar("_T")
-
-
-class SideConnection:
-    """One more connection to a ledger, for whichever thread wants it: one at a time."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._in_use = threading.Lock()
-
-    def __call__(self, query: Callable[[Database], _T]) -> _T:
-        with self._in_use:
-            return query(self._db)
-
-    def transaction(self, change: Callable[[Database], _T], *, in_turn: bool = False) -> _T:
-        """*change* in one transaction; *in_turn*: as the dataset's only writer meanwhile."""
-        with self._in_use:
-            while True:
-                try:
-                    return self._transacted(change, in_turn=in_turn)
-                except TransactionConflict:
-                    continue  # another transaction was let through
-
-    def _transacted(self, change: Callable[[Database], _T], *, in_turn: bool) -> _T:
-        self._db.begin()
-        try:
-            if in_turn:
-                self._db.take_turn()
-            answer = change(self._db)
-            self._db.commit()
-        except BaseException:
-            with suppress(LedgerError):  # the connection may be gone
-                self._db.rollback()
-            raise
-        return answer
 
 
 class LaneRecord(LaneFile):

@@ -17,7 +17,6 @@ from typing import TypeVar
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.dataset.lane_record import SideConnection
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
@@ -33,6 +32,7 @@ from fluxbatch.ledger.sharing.lanes import (
     take_lanes,
 )
 from fluxbatch.ledger.sharing.server_clock import advance_generation, read_server_time
+from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.workers import (
     BEAT_S,
     Worker,

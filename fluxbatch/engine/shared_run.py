@@ -13,7 +13,7 @@ from functools import partial
 
 import anyio
 
-from fluxbatch.dataset.lane_record import LaneRecord, SideConnection, kept_in_database
+from fluxbatch.dataset.lane_record import LaneRecord, kept_in_database
 from fluxbatch.dataset.shared_dataset import SharedDataset
 from fluxbatch.engine.held_lanes import HeldLanes
 from fluxbatch.engine.image_comparison import compare_the_rest
@@ -40,6 +40,7 @@ from fluxbatch.ledger.sharing.shared_runs import (
     RunHasEnded,
     ended_run,
 )
+from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.workers import new_worker_id
 from fluxbatch.ledger.writer import commit
 from fluxbatch.queue import JobQueue

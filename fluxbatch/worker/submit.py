@@ -14,7 +14,7 @@ from functools import partial
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fluxbatch.domain.job import FailureClass, Input, JobState, PredictionState
+from fluxbatch.domain.job import FailureClass, Input, JobState, PredictionId, PredictionState
 from fluxbatch.domain.money import as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.errors import (
@@ -264,11 +264,7 @@ class Submitter:
             context.reached()
             left = sending.left or intent_at
             name, event, evidence = accepted(context, lane.account, answer, left)
-            tracked = TrackedPrediction(
-                intent.prediction_seq, name, job.job_id, lane.account, permit.key.fingerprint,
-                permit.key.label, intent_at.utc, kind=kind_of(job.input),
-                outputs_wanted=job.outputs_wanted,
-            )  # fmt: skip
+            tracked = _tracked(job, permit, intent, name, intent_at)
         answered = context.runtime.clock.now()
         given_up = event is PredictionEvent.NO_ANSWER
         evidence = replace(
@@ -334,6 +330,16 @@ class Submitter:
         context = self._context
         await context.ledger.apply(RefuseJob(context.runtime.clock.now(), job.seq, reason))
         context.job_failed(job.job_id, FailureClass.INVALID_INPUT, reason)
+
+
+def _tracked(
+    job: QueuedJob, permit: Permit, intent: Intent, name: PredictionId, intent_at: Timestamp
+) -> TrackedPrediction:
+    return TrackedPrediction(
+        intent.prediction_seq, name, job.job_id, permit.lane.account, permit.key.fingerprint,
+        permit.key.label, intent_at.utc, kind=kind_of(job.input),
+        outputs_wanted=job.outputs_wanted,
+    )  # fmt: skip
 
 
 async def follow(

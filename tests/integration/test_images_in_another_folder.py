@@ -12,13 +12,7 @@ from fluxbatch.config.endpoints import store_address
 from tests.integration.test_images_elsewhere import manifest
 from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
-from tests.support.postgres_server import PostgresServer, postgres_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
+from tests.support.postgres_server import PostgresServer
 
 
 @pytest.fixture

@@ -10,16 +10,10 @@ import pytest
 
 from tests.kills.sharing import SharedRun
 from tests.support.emulator import EmulatorProcess, emulator_process
-from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.proof
 _FLAGS = ("--speed", "10", "--image-size", "64", "--duration", "20")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
 
 
 @pytest.fixture

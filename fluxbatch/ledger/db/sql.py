@@ -12,7 +12,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, bindparam, literal_column
+from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, bindparam, literal_column, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -91,6 +91,11 @@ def _picker(keys: tuple[Any, ...]) -> Callable[[Params], tuple[Any, ...]]:
     if len(keys) > 1:
         return itemgetter(*keys)
     return lambda params: tuple(params[key] for key in keys)
+
+
+def postgres_statement(words: str) -> Statement:
+    """A statement in PostgreSQL's own words, for what no file has; parameters are `:name`."""
+    return Statement(lambda _: text(words))
 
 
 def insert_all(dialects: Dialects, table: Table, *, but: Sequence[str] = ()) -> sqlite.Insert:

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import text
-
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.db.sql import postgres_statement
 
 JOB_COLUMNS = {
     "id": "bytea",
@@ -47,9 +45,8 @@ def _arrays(columns: dict[str, str]) -> str:
 
 
 _JOB_NAMES = ", ".join(JOB_COLUMNS)
-_INSERT_JOBS = Statement(
-    lambda _: text(
-        f"""
+_INSERT_JOBS = postgres_statement(
+    f"""
         INSERT INTO jobs ({_JOB_NAMES})
         SELECT {_JOB_NAMES} FROM (
             SELECT DISTINCT ON (id) *
@@ -62,11 +59,9 @@ _INSERT_JOBS = Statement(
             control_path = excluded.control_path
         WHERE jobs.listed_in IS NULL OR jobs.listed_in <> excluded.listed_in
         """
-    )
 )
-_INSERT_ROWS = Statement(
-    lambda _: text(
-        f"""
+_INSERT_ROWS = postgres_statement(
+    f"""
         INSERT INTO rows (manifest_seq, number, line, user_id, job_seq, error, priority,
             meta_json, axes_json)
         SELECT new.manifest_seq, new.number, new.line, new.user_id, jobs.seq, new.error,
@@ -74,7 +69,6 @@ _INSERT_ROWS = Statement(
         FROM unnest({_arrays(ROW_COLUMNS)}) AS new ({", ".join(ROW_COLUMNS)})
         LEFT JOIN jobs ON jobs.id = new.job_id
         """
-    )
 )
 
 

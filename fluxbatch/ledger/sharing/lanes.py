@@ -12,13 +12,11 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
-
 from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.errors import ExitCode
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.db.sql import Statement, postgres_statement
 from fluxbatch.ledger.db.timestamps import parse_utc
 
 LEASE_S = 10
@@ -52,15 +50,11 @@ class HeldLane(NamedTuple):
     is_expired: bool
 
 
-def _sql(statement: str) -> Statement:
-    return Statement(lambda _: text(statement))
-
-
-_NAME = _sql(
+_NAME = postgres_statement(
     "INSERT INTO fluxbatch.lanes (account) SELECT json_array_elements_text(CAST(:accounts AS json))"
     " ON CONFLICT DO NOTHING"
 )
-_TAKE = _sql(
+_TAKE = postgres_statement(
     f"""
     WITH free AS (
         SELECT account FROM fluxbatch.lanes
@@ -78,26 +72,26 @@ _TAKE = _sql(
     RETURNING lane.account, lane.epoch
     """
 )
-_RENEW = _sql(
+_RENEW = postgres_statement(
     f"""
     UPDATE fluxbatch.lanes SET expires_at = clock_timestamp() + interval '{LEASE_S} s'
     WHERE holder = :worker RETURNING account
     """
 )
-_GIVE_BACK = _sql(
+_GIVE_BACK = postgres_statement(
     """
     UPDATE fluxbatch.lanes SET holder = NULL, expires_at = NULL
     WHERE holder = :worker AND account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
     """
 )
-_OF_ACCOUNTS = _sql(
+_OF_ACCOUNTS = postgres_statement(
     """
     SELECT account, holder, dataset, coalesce(expires_at < clock_timestamp(), true)
     FROM fluxbatch.lanes WHERE account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
     ORDER BY account
     """
 )
-_GATE = _sql(
+_GATE = postgres_statement(
     """
     WITH lane AS (
         SELECT 1 FROM fluxbatch.lanes
@@ -178,7 +172,7 @@ class AccountCreate(NamedTuple):
     """When it was answered, else when it was intended."""
 
 
-_OTHER_DATASETS = _sql(
+_OTHER_DATASETS = postgres_statement(
     """
     SELECT DISTINCT dataset FROM fluxbatch.lane_datasets
     WHERE account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
@@ -203,7 +197,7 @@ def creates_of_other_datasets(db: Database, accounts: Collection[str]) -> list[A
 @cache
 def _creates_in(dataset: str) -> Statement:
     schema = '"' + dataset.replace('"', '""').replace(":", r"\:") + '"'
-    return _sql(
+    return postgres_statement(
         f"""
         SELECT seq, provider_id, state, boot_id, intended_at, intended_boot_us, answered_at,
             answered_boot_us
@@ -222,10 +216,12 @@ def _account_create(dataset: str, row: Sequence[Any]) -> AccountCreate:
     return AccountCreate(dataset, seq, provider_id, is_live, is_counted, moment)
 
 
-_LOOKED = _sql(
+_LOOKED = postgres_statement(
     "SELECT looked_at_failover >= :failover FROM fluxbatch.lanes WHERE account = :account"
 )
-_LOOK = _sql("UPDATE fluxbatch.lanes SET looked_at_failover = :failover WHERE account = :account")
+_LOOK = postgres_statement(
+    "UPDATE fluxbatch.lanes SET looked_at_failover = :failover WHERE account = :account"
+)
 
 
 def is_looked_through(db: Database, account: str, failover: int) -> bool:

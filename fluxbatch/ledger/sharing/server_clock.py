@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import text
-
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.db.sql import postgres_statement
 
 
 class ServerTime(NamedTuple):
@@ -31,19 +29,15 @@ class ServerTime(NamedTuple):
     """The server has been promoted since the generation began, and nobody has said so yet."""
 
 
-def _sql(statement: str) -> Statement:
-    return Statement(lambda _: text(statement))
-
-
 _TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
-_READ = _sql(
+_READ = postgres_statement(
     f"""
     SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM began_at),
         'pg-' || id || '-' || generation, generation, failover, timeline <> {_TIMELINE}
     FROM fluxbatch.clock
     """
 )
-_ADVANCE = _sql(
+_ADVANCE = postgres_statement(
     f"""
     UPDATE fluxbatch.clock SET generation = generation + 1, timeline = {_TIMELINE},
         failover = CASE WHEN :is_failover = 1 THEN generation + 1 ELSE failover END,

@@ -10,12 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import text
-
 from fluxbatch.domain.money import SCOPES, as_usd
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError, HeldElsewhere
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, clean
+from fluxbatch.ledger.db.sql import clean, postgres_statement
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
 from fluxbatch.ledger.sharing.workers import described, leave, work_on, workers
 
@@ -34,29 +32,27 @@ class EndedRun(NamedTuple):
     reason: str
 
 
-def _sql(statement: str) -> Statement:
-    return Statement(lambda _: text(statement))
-
-
-_ENDED = _sql(
+_ENDED = postgres_statement(
     "SELECT seq, id, manifest_seq, exit_code, reason FROM runs"
     " WHERE id = :name AND ended_at IS NOT NULL"
 )
-_MANIFEST_OF = _sql("SELECT manifest_seq FROM runs WHERE seq = :run_seq")
-_NAMED = _sql("SELECT manifest_seq FROM runs WHERE id = :name")
-_GATE = _sql("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
-_OPEN_GATE = _sql(
+_MANIFEST_OF = postgres_statement("SELECT manifest_seq FROM runs WHERE seq = :run_seq")
+_NAMED = postgres_statement("SELECT manifest_seq FROM runs WHERE id = :name")
+_GATE = postgres_statement("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
+_OPEN_GATE = postgres_statement(
     """
     INSERT INTO run_gates (run_seq, caps, most_creates) VALUES (:run_seq, :caps, :most_creates)
     ON CONFLICT (run_seq) DO UPDATE SET caps = excluded.caps,
         most_creates = excluded.most_creates, stop_code = NULL, stop_reason = NULL
     """
 )
-_STOP = _sql(
+_STOP = postgres_statement(
     "UPDATE run_gates SET stop_code = :code, stop_reason = :reason"
     " WHERE run_seq = :run_seq AND stop_code IS NULL"
 )
-_STOPPED = _sql("SELECT stop_code, stop_reason FROM run_gates WHERE run_seq = :run_seq")
+_STOPPED = postgres_statement(
+    "SELECT stop_code, stop_reason FROM run_gates WHERE run_seq = :run_seq"
+)
 
 
 def ended_run(db: Database, name: str) -> EndedRun | None:

@@ -14,15 +14,15 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import Literal, NamedTuple
-
-from sqlalchemy import text
 
 from fluxbatch._version import __version__
 from fluxbatch.errors import DatabaseFailed, FluxbatchError, HeldElsewhere
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.db.sql import postgres_statement
 from fluxbatch.ledger.queries.queue import QueuedJob, queued_job
+from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.tables import BURIED_AFTER_S
 
 Role = Literal["run", "maintenance"]
@@ -50,36 +50,32 @@ class Worker(NamedTuple):
     """It has not been seen for long enough to be buried."""
 
 
-def _sql(statement: str) -> Statement:
-    return Statement(lambda _: text(statement))
-
-
-_JOIN = _sql(
+_JOIN = postgres_statement(
     """
     INSERT INTO workers (id, role, host, pid, version, accounts)
     VALUES (:worker, :role, :host, :pid, :version, :accounts)
     """
 )
-_WORK_ON = _sql("UPDATE workers SET run_seq = :run_seq WHERE id = :worker")
-_SEEN = _sql(
+_WORK_ON = postgres_statement("UPDATE workers SET run_seq = :run_seq WHERE id = :worker")
+_SEEN = postgres_statement(
     "UPDATE workers SET seen_at = clock_timestamp(), waits = :waits WHERE id = :worker RETURNING id"
 )
-_BURY = _sql(
+_BURY = postgres_statement(
     f"""
     DELETE FROM workers
     WHERE id <> :worker AND seen_at < clock_timestamp() - interval '{BURIED_AFTER_S} s'
     """
 )
-_LEAVE = _sql("DELETE FROM workers WHERE id = :worker")
-_ALL = _sql(
+_LEAVE = postgres_statement("DELETE FROM workers WHERE id = :worker")
+_ALL = postgres_statement(
     f"""
     SELECT id, role, host, pid, version, run_seq, accounts, waits,
         seen_at < clock_timestamp() - interval '{BURIED_AFTER_S} s'
     FROM workers ORDER BY joined_at, id
     """
 )
-_HAS_TABLE = _sql("SELECT to_regclass('workers') IS NOT NULL")
-_CLAIM = _sql(
+_HAS_TABLE = postgres_statement("SELECT to_regclass('workers') IS NOT NULL")
+_CLAIM = postgres_statement(
     """
     WITH free AS (
         SELECT seq FROM jobs
@@ -95,14 +91,14 @@ _CLAIM = _sql(
     ORDER BY priority DESC, position
     """
 )
-_DROP_ENDED_CLAIMS = _sql(
+_DROP_ENDED_CLAIMS = postgres_statement(
     """
     DELETE FROM claims USING jobs
     WHERE claims.worker = :worker AND jobs.seq = claims.job_seq
         AND jobs.state IN ('done', 'failed', 'generated')
     """
 )
-_CLAIM_THESE = _sql(
+_CLAIM_THESE = postgres_statement(
     """
     INSERT INTO claims
     SELECT DISTINCT CAST(value AS bigint), :worker
@@ -110,7 +106,7 @@ _CLAIM_THESE = _sql(
     ON CONFLICT (job_seq) DO UPDATE SET worker = excluded.worker
     """
 )
-_UNCLAIMED = _sql(
+_UNCLAIMED = postgres_statement(
     """
     SELECT EXISTS (
         SELECT 1 FROM jobs WHERE state = 'pending' AND listed_in = :manifest_seq
@@ -221,7 +217,9 @@ def maintaining(connect: Callable[[], Database]) -> Iterator[None]:
     """
     worker, ended = new_worker_id(), threading.Event()
     with closing(connect()) as db:
-        _in_turn(db, lambda: join(db, worker, "maintenance"))
+        SideConnection(db).transaction(
+            partial(join, worker=worker, role="maintenance"), in_turn=True
+        )
 
         def keep() -> None:
             while not ended.wait(BEAT_S):
@@ -237,15 +235,3 @@ def maintaining(connect: Callable[[], Database]) -> Iterator[None]:
             keeper.join()
             with suppress(FluxbatchError):  # the others bury it
                 leave(db, worker)
-
-
-def _in_turn(db: Database, change: Callable[[], None]) -> None:
-    db.begin()
-    try:
-        db.take_turn()
-        change()
-        db.commit()
-    except BaseException:
-        with suppress(FluxbatchError):
-            db.rollback()
-        raise
