@@ -26,6 +26,7 @@ def control(
             "a run that machines share is not controlled with ctl yet: stop its processes, or"
             " start the next run with another --budget"
         )
+    folder.refuse_links()  # a stranger's socket may be a link to another program's
     request = {"command": command, "value": value, "reason": reason, "dry_run": dry_run}
     try:
         answer = _asked(folder, json.dumps(request).encode() + b"\n")

@@ -26,15 +26,15 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.sink import refuse_link
 
+RUN_LOG = "run.log"
+"""What a detached run says."""
 _LEDGER = "ledger.sqlite"
 _OURS = (
     *(f"{_LEDGER}{ending}" for ending in ("", "-wal", "-shm", "-journal")),
     *(".lock", ".webhook-key", ".control", "images", "tmp", "controls", "manifests"),
-    *("ratings.sqlite", "ratings.sqlite-journal"),
+    *("ratings.sqlite", "ratings.sqlite-journal", RUN_LOG),
 )
 """What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
-RUN_LOG = "run.log"
-"""What a detached run says."""
 _HEAD_BYTES = 100
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """What a `Path` has made of a URL; a drive has one letter."""

@@ -114,6 +114,10 @@ VERBS: dict[str, tuple[str, ...]] = {
         form: ("export", "d", "--format", form)
         for form in ("jsonl", "csv", "parquet", "imagefolder", "webdataset")
     },
+    "costs": ("costs", "d"),
+    "rate": ("rate", "d", "#1", "keep"),
+    "ctl": ("ctl", "d", "show"),
+    "push": ("push", "d", "hf://datasets/me/name"),
     "retry": ("retry", "d"),
     "cancel": ("cancel", "d", "--wait", "1"),
     "reconcile": ("reconcile", "d"),
@@ -129,7 +133,9 @@ def opened(scene: Scene, emulator: EmulatorProcess, verb: str) -> Ended:
     words = VERBS[verb]
     needs_provider = verb in {"cancel", "reconcile", "prune", "plan", "run", "repair", "recover"}
     more = ("--base-url", emulator.base_url) if needs_provider else ()
-    return fluxbatch(*words, *more, cwd=scene.work, env={"FLUXBATCH_SINK__MIN_FREE": "0"})
+    # Nobody listens there, so a push comes as far as what it would send.
+    env = {"FLUXBATCH_SINK__MIN_FREE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_a"}
+    return fluxbatch(*words, *more, cwd=scene.work, env=env)
 
 
 def _outputs(path: Callable[[Scene], str]) -> Callable[[Scene], None]:
@@ -227,8 +233,9 @@ def test_recover_follows_no_link_out_of_a_dataset_that_lost_its_ledger(
 
 @pytest.mark.parametrize(
     "name",
-    ["images", "tmp", "controls", "manifests", ".lock", ".webhook-key", "ledger.sqlite-wal",
-     "ledger.sqlite-shm", "ledger.sqlite-journal"],
+    ["images", "tmp", "controls", "manifests", ".lock", ".webhook-key", ".control",
+     "ratings.sqlite", "run.log", "ledger.sqlite-wal", "ledger.sqlite-shm",
+     "ledger.sqlite-journal"],
 )  # fmt: skip
 def test_a_link_in_the_place_of_what_a_dataset_keeps_is_refused(
     name: str, honest: Path, emulator: EmulatorProcess, tmp_path: Path
