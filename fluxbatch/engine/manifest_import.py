@@ -8,7 +8,6 @@ again unless a file it names has changed.
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from fluxbatch.config.settings import Settings
+from fluxbatch.dataset.imported_manifest import names_other_files
 from fluxbatch.domain.job import Row
 from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import BadRow, ConfigError, ManifestError
@@ -29,7 +29,6 @@ from fluxbatch.ledger.operations.manifest_import import (
     FinishImport,
     ImportRows,
     KnownManifest,
-    files_of,
 )
 from fluxbatch.ledger.operations.uploads import RememberFiles, find_file
 from fluxbatch.ledger.operations.uploads import StoredFileHash as KeptHash
@@ -160,30 +159,13 @@ class ManifestImporter:
             shuffle=self._settings.queue.shuffle,
         )
         known = commit(self._db, begin)
-        if known.imported and not self._is_shared and self._names_other_files(manifest, known):
+        if (
+            known.imported
+            and not self._is_shared
+            and names_other_files(self._db, known.seq, known.path, manifest.path, self._controls)
+        ):
             return self._begin(manifest, anew=True)
         return known
-
-    def _names_other_files(self, manifest: Manifest, known: KnownManifest) -> bool:
-        """Whether the same bytes may name other images by now: changed ones, or another folder's.
-
-        What was fetched may have changed where it came from: only another reading can tell.
-        """
-        files = files_of(self._db, known.seq)
-        fetched = f"{self._controls}{os.sep}" if self._controls is not None else None
-        if fetched is not None and any(path.startswith(fetched) for path, *_ in files):
-            return True
-        before, now = known.path, manifest.path
-        if files and before and now and Path(before).parent != now.absolute().parent:
-            return True
-        for path, size, mtime_ns, inode in files:
-            try:
-                stat = os.stat(path)
-            except OSError:
-                return True
-            if (stat.st_size, stat.st_mtime_ns, stat.st_ino) != (size, mtime_ns, inode):
-                return True
-        return False
 
     async def _import(self, manifest: Manifest, seq: int, skip_invalid: bool) -> _Progress:
         rows = manifest.rows(self._note_bad)

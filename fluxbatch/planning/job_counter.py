@@ -127,6 +127,20 @@ class JobCounter:
             return
         if state is None and self._db is not None:
             state = results.job_state(self._db, row.job.job_id)
+        self._add_job(row, state, is_changed=is_changed)
+
+    def add_imported(self, row: Row, state: JobState) -> None:
+        """As `add`, for a row of the dataset's latest manifest whose job stands at *state*."""
+        assert row.job is not None
+        self.rows += 1
+        self._digest.update(row.job.job_id)
+        self.splits.note(row)
+        if self._seen.setdefault(row.job.job_id):
+            self.duplicates += 1
+        else:
+            self._add_job(row, state, is_changed=False)
+
+    def _add_job(self, row: Row, state: JobState | None, *, is_changed: bool) -> None:
         match state:
             case None | JobState.PENDING:
                 self._count("changed" if is_changed and state is None else "new")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from heapq import heapreplace
 from pathlib import Path
 from random import Random
 
 import pytest
+from PIL import Image
 
 from fluxbatch.config.loading import load_settings
 from fluxbatch.config.settings import Limits
 from fluxbatch.dataset.folder import Folder
+from fluxbatch.dataset.imported_manifest import names_other_files
 from fluxbatch.domain.job import Input, Job, Row, Scalar, job_id
 from fluxbatch.domain.state_machine import PredictionEvent
+from fluxbatch.engine.manifest_import import LedgerHashes
 from fluxbatch.infra.runtime import SystemClock, Timestamp
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.db.timestamps import parse_utc, utc_text
@@ -48,10 +53,12 @@ def remember(out: Path, path: Path, *states: str) -> None:
     Folder(out).make()
     db = SqliteDatabase(Folder(out).ledger)
     at = SystemClock().now()
-    manifest = Manifest.open(path, card=find_card("flux-depth-dev"))
+    hashes = LedgerHashes(db)
+    manifest = Manifest.open(path, card=find_card("flux-depth-dev"), hashes=hashes)
     begun = BeginImport(at, manifest.identity, str(path), 1, "flux-depth-dev", "{}")
     seq = commit(db, begun).seq
     rows = list(manifest.rows())
+    commit(db, hashes.taken())
     commit(db, ImportRows(at, seq, rows))
     commit(db, FinishImport(at, seq, len(rows), 0))
     for row, state in zip(rows, states, strict=True):
@@ -338,3 +345,38 @@ def test_the_json_has_exactly_the_pinned_shape(tmp_path: Path) -> None:
         "binding_limit": "none",
         "notes": [],
     }
+
+
+def test_a_manifest_seen_before_is_told_from_the_ledger_as_it_would_be_read(tmp_path: Path) -> None:
+    """Every figure, the digest and the notes, whatever states its jobs are in."""
+    control = tmp_path / "cat.png"
+    Image.new("RGB", (16, 16)).save(control)
+    os.utime(control, (1, 1))  # old enough that its hash is kept
+    rows: list[dict[str, object]] = [
+        {"id": "a", "prompt": "one", "meta": {"split": "no name!"}},
+        {"id": "b", "prompt": "two", "seed": 7, "num_outputs": 2},
+        {"id": "c", "prompt": "one"},
+        {"id": "d", "prompt": "three", "control_image": "cat.png"},
+        {"id": "e", "prompt": "four", "seed": 1},
+        {"id": "f", "prompt": "four", "seed": 2},
+    ]
+    path = write(tmp_path / "m.jsonl", rows)
+    out = tmp_path / "d"
+    remember(out, path, *("done", "failed", "done", "pending", "pending", "pending"))
+    told = planned(path, out)
+    with closing(SqliteDatabase(Folder(out).ledger)) as db:
+        assert not names_other_files(db, 1, str(path), path, Folder(out).controls)
+        db._connection.execute("UPDATE manifests SET identity = 'another'")
+    assert planned(path, out) == told
+    assert (told.rows, told.duplicates, told.jobs.to_buy) == (6, 1, 3)
+    assert told.split_notes
+
+
+def test_a_manifest_whose_control_image_has_changed_is_read_again(tmp_path: Path) -> None:
+    control = tmp_path / "cat.png"
+    Image.new("RGB", (16, 16)).save(control)
+    os.utime(control, (1, 1))  # old enough that its hash is kept
+    path = write(tmp_path / "m.jsonl", [{"id": "a", "prompt": "x", "control_image": "cat.png"}])
+    remember(tmp_path / "d", path, "done")
+    Image.new("RGB", (16, 16), "red").save(control)
+    assert planned(path, tmp_path / "d").jobs.changed == 1
