@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import anyio
@@ -159,11 +159,8 @@ async def _jobs(session: RunSession, request: RunRequest, network: Network) -> N
     if canary is not None:
         failed_before = (await session.reader.summary()).jobs.of(JobState.FAILED)
         queue.begin_with(await session.sampled(canary.jobs))
-    # A simulation replaces the network as a whole, and has no sockets.
-    is_real = network.listen is None
-    control = taking_commands(session.context, request.folder.control)
     async with (
-        control if is_real else nullcontext(),
+        taking_commands(session.context, request.folder.control, network.control),
         webhook_service(session.context, request.folder, network.transport, network.listen),
     ):
         await _work_off(session, recovering=True)

@@ -43,6 +43,7 @@ from fluxbatch.worker.late_webhooks import LateWebhooks
 from fluxbatch.worker.other_slots import OtherSlots
 from fluxbatch.worker.poll_schedule import PollSchedule
 from fluxbatch.worker.recover import Recovery
+from fluxbatch.worker.run_control import OpenControl
 from fluxbatch.worker.stop import Stop
 from fluxbatch.worker.submit import Submitter
 from fluxbatch.worker.unknown.resolve import UnknownResolver
@@ -71,6 +72,8 @@ class Network:
     """Where lanes keep their files; None: the user's state folder."""
     listen: OpenListener | None = None
     """How webhooks are heard; None: on a socket."""
+    control: OpenControl | None = None
+    """How commands of `fluxbatch ctl` come; None: by the dataset's socket."""
 
 
 def opening(

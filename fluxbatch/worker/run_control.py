@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,10 +195,24 @@ def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
+AnswerCommand = Callable[[bytes], Awaitable[dict[str, Any]]]
+"""What came of one line of a request."""
+OpenControl = Callable[[AnswerCommand], AbstractAsyncContextManager[None]]
+
+
 @asynccontextmanager
-async def taking_commands(context: WorkerContext, path: Path) -> AsyncIterator[None]:
-    """Take commands at the socket *path* meanwhile; where that cannot be made, say so once."""
+async def taking_commands(
+    context: WorkerContext, path: Path, open_control: OpenControl | None = None
+) -> AsyncIterator[None]:
+    """Take commands at the socket *path* meanwhile; where that cannot be made, say so once.
+
+    *open_control* takes the socket's place: a simulation has none.
+    """
     control = RunControl(context)
+    if open_control is not None:
+        async with open_control(control.answer):
+            yield
+        return
     try:
         with suppress(FileNotFoundError):
             os.unlink(path)  # of a process that was killed: this one holds the dataset's lock

@@ -51,7 +51,16 @@ _OVER_CAP = _sql(
     " JOIN predictions p ON p.seq = :seq JOIN runs r ON r.seq = p.run_seq"
     " WHERE (b.scope = 'run' AND b.key = r.id OR b.scope = 'day' AND b.key = p.budget_day"
     "  OR b.scope = 'dataset') AND b.cap < b.reserved + b.settled + b.estimated"
+    # A cap may be lowered after the create, in the same group.
+    " AND NOT (b.scope = 'run' AND (SELECT coalesce(max(h.seq), 0) FROM history h"
+    "  WHERE h.event LIKE 'control: budget%') > (SELECT min(h.seq) FROM history h"
+    "  WHERE h.subject = 'prediction' AND h.subject_seq = p.seq))"
 )
+_COMMITTED = _sql(
+    "SELECT coalesce((SELECT reserved + settled + estimated FROM budgets WHERE scope = 'run'"
+    " AND key = (SELECT id FROM runs ORDER BY seq DESC LIMIT 1)), 0)"
+)
+_CHANGES = _sql("SELECT count(*) FROM history WHERE event LIKE 'control: %'")
 _MONEY_ASTRAY = _sql(
     "SELECT seq, state, reserved, cost FROM predictions WHERE"
     " (state IN ('submitting', 'unknown', 'running')) != (reserved > 0)"
@@ -143,6 +152,14 @@ class Auditor:
         self._check_caps()
         self._check_jobs()
         self._check_new_files()
+
+    def committed_to_run(self) -> int:
+        """What counts against the latest run's cap, in micro-dollars."""
+        return int(self._db.run(_COMMITTED)[0][0])
+
+    def changes_told(self) -> int:
+        """Changes of runs at work that somebody asked for."""
+        return int(self._db.run(_CHANGES)[0][0])
 
     def _check_caps(self) -> None:
         ((latest,),) = self._db.run(_LATEST)

@@ -7,7 +7,9 @@ raises inside the engine may be taken for an error of the engine's own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 from fluxbatch.emulator.messages import Picture
 from fluxbatch.emulator.prediction import EmulatedPrediction, PlannedOutcome, State
@@ -51,6 +53,9 @@ class Judge:
         self._dataset = 0
         self._forgot_lanes = False
         self._has_overshot = False
+        self._is_paused = False
+        self._changes = Counter[int]()
+        """By dataset: what `ctl` was told to have changed."""
         self._truth = Truth(plan, provider)
         self.on_complaint: Callable[[], None] = lambda: None
         """Called where raising would not be heard: in the provider's timers."""
@@ -97,6 +102,27 @@ class Judge:
         self._caps, self._dataset = one.caps, one.dataset
         self._forgot_lanes = self._forgot_lanes or one.deletes_lane_files
 
+    def command_sent(self, command: str, value: str) -> None:
+        """From now on a new cap may hold, until the answer the old one may."""
+        self._note(f"ctl {command} {value}")
+        run, day, whole = self._caps
+        if command == "budget" and run is not None and not value.startswith("-"):
+            self._caps = (max(run, _micros(value)), day, whole)
+
+    def command_answered(self, command: str, value: str, told: Mapping[str, Any]) -> None:
+        """What `ctl` answers is so from that moment on, and stands in the ledger."""
+        self._note(f"ctl {command} {value}: {told.get('changed', told.get('error'))}")
+        if not told.get("changed"):
+            return
+        self._changes[self._dataset] += 1
+        if command in ("pause", "resume"):
+            self._is_paused = command == "pause"
+        elif command == "budget":
+            # What was reserved under a higher cap may still be billed.
+            committed = self._auditors[self._dataset].committed_to_run()
+            _, day, whole = self._caps
+            self._caps = (max(_micros(value), committed), day, whole)
+
     def lanes_are_forgotten(self) -> None:
         """A power cut took the lanes' files: of other datasets' creates nothing is known.
 
@@ -118,6 +144,8 @@ class Judge:
     def _may_leave(self, order: Order, now: Timestamp) -> None:
         """Never later than its `send_by`: another process may have begun to look for it."""
         self._truth.left(order)
+        if self._is_paused:
+            raise Violation(f"a create of {order} left while the run was paused")
         if self._plan.audits and not any(one.may_leave(order, now) for one in self._auditors):
             raise Violation(f"a create of {order} left without an intent that still allows it")
 
@@ -207,8 +235,11 @@ class Judge:
         summary: RunSummary | None,
         error: FluxbatchError | None,
     ) -> None:
+        self._is_paused = False  # the process that was is gone
         auditor.check()
         auditor.check_history()
+        if auditor.changes_told() < self._changes[one.dataset]:
+            raise Violation("a change that ctl was told of is not in the ledger")
         auditor.check_files(after_recovery=summary is not None and not one.full_disk)
         if error is not None and not (one.full_disk and isinstance(error, SinkError)):
             raise Violation(f"the run failed: {error!r}") from error
@@ -228,7 +259,9 @@ class Judge:
         elif code is ExitCode.STOPPED:
             dear = "cost_higher" in self._plan.faults
             failing = bool(self._plan.faults & set(ENDS))  # the circuit breaker's business
-            right = open_ > 0 and (one.limit is not None or any(one.caps) or dear or failing)
+            steered = any(command in ("stop", "budget") for _, command, _ in one.commands)
+            held_back = one.limit is not None or any(one.caps)
+            right = open_ > 0 and (held_back or dear or failing or steered)
         elif code is ExitCode.ERROR:
             right = bool(one.full_disk or one.outage or "without a reason" not in summary.reason)
         if not right:
@@ -345,3 +378,7 @@ class Judge:
 
 def _picture(prediction: EmulatedPrediction, number: int, name: str) -> Picture:
     return Picture(prediction.prompt, prediction.seed, number, name, 80, 1.0, None, None)
+
+
+def _micros(dollars: str) -> int:
+    return int(Decimal(dollars) * 1_000_000)

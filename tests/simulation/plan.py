@@ -70,6 +70,8 @@ class Invocation:
     """Before it starts."""
     retry_first: bool = False
     deletes_lane_files: bool = False
+    commands: Sequence[tuple[float, str, str]] = ()
+    """(seconds after its start, command, value) of `fluxbatch ctl`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ def plan_of(seed: int) -> Plan:
         derived_seeds=random.random() < 0.9,
     )
     invocations = _invocations(random, plan, bad)
-    return _with_contract(_with_webhooks(replace_invocations(plan, invocations)))
+    plan = _with_webhooks(replace_invocations(plan, invocations))
+    return _with_commands(_with_contract(plan))
 
 
 def _with_contract(plan: Plan) -> Plan:
@@ -204,6 +207,44 @@ def _with_webhooks(plan: Plan) -> Plan:
     switches["early_seconds"] = random.choice((0.2, 3.0, plan.timeout_s * 1.1))
     spoilt = random.choice((0.0, 0.0, 0.3))
     return replace(plan, webhooks=True, switches=switches, spoilt_webhooks=spoilt)
+
+
+def _with_commands(plan: Plan) -> Plan:
+    """Somebody steers some of the runs."""
+    random = Random(f"fluxbatch commands {plan.seed}")  # of its own, as above
+    if random.random() < 0.6:
+        return plan
+    span_s = 20 + 3 * plan.duration_s
+    steered = [
+        replace(one, commands=_commands(random, plan, span_s)) if random.random() < 0.7 else one
+        for one in plan.invocations
+    ]
+    return replace_invocations(plan, steered)
+
+
+def _commands(random: Random, plan: Plan, span_s: float) -> list[tuple[float, str, str]]:
+    lanes = [f"key-{account}-0" for account in range(len(plan.accounts))]
+    commands = list[tuple[float, str, str]]()
+    for _ in range(random.choice((1, 2, 4, 8))):
+        at_s = random.uniform(0, span_s)
+        again_s = at_s + random.choice((0.0, 0.5, 20.0, 200.0))
+        draw = random.random()
+        if draw < 0.3:
+            commands += [(at_s, "pause", ""), (again_s, "resume", "")]
+        elif draw < 0.45:
+            lane = random.choice((*lanes, "nobody"))
+            commands += [(at_s, "lane", f"{lane} off"), (again_s, "lane", f"{lane} on")]
+        elif draw < 0.7:
+            commands.append((at_s, "budget", f"{PRICE * random.randint(0, 8) / 1_000_000:.6f}"))
+        elif draw < 0.8:
+            commands.append((at_s, "limits.creates", str(random.randint(1, plan.creates))))
+        elif draw < 0.9:
+            commands.append((at_s, "limits.slots", str(random.randint(1, plan.concurrent))))
+        elif draw < 0.95:
+            commands.append((at_s, *random.choice((("show", ""), ("budget", "-1"), ("halt", "")))))
+        else:
+            commands.append((at_s, "stop", ""))
+    return commands
 
 
 def _delays(random: Random, lag_s: float, timeout_s: float) -> dict[str, float]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fluxbatch.config.settings import Reconcile
+from fluxbatch.domain.money import Micros
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
 from fluxbatch.provider import Execution, Status
+from fluxbatch.scheduler.lane import Lanes
 from fluxbatch.worker.unknown import resolve
 from fluxbatch.worker.unknown.create import Outlook
 from tests.simulation import world
@@ -87,3 +92,50 @@ def test_buying_again_while_a_candidate_succeeded_is_caught(
 
     with pytest.raises(Violation, match=r"billed twice|another job's"):
         run_plan(_LOST)
+
+
+_STEERED = _plan({"create_slow": 0.3}, derived_seeds=True)
+
+
+def _steered(*commands: tuple[float, str, str]) -> Plan:
+    one = replace(_STEERED.invocations[0], commands=commands, caps=(1_000_000, None, None))
+    return replace(_STEERED, invocations=(one,), concurrent=3, duration_s=3.0)
+
+
+_PAUSED = _steered((1.0, "pause", ""), (60.0, "resume", ""))
+_LOWERED = _steered((1.0, "budget", "0.075"))
+
+
+def test_a_run_that_is_steered_breaks_no_rule() -> None:
+    """
+    Both plans of the mistakes below.
+    """
+    for plan in (_PAUSED, _LOWERED):
+        run_plan(plan)
+
+
+def test_a_pause_that_stops_nothing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lanes, "suspend", lambda lanes, reason: None)
+
+    with pytest.raises(Violation, match="while the run was paused"):
+        run_plan(_PAUSED)
+
+
+def test_a_lowered_cap_that_the_books_do_not_know_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forgotten(change: ChangeCap, db: Database) -> Micros:
+        RecordChange(change.at, change.run_seq, change.words, change.reason).apply(db)
+        return Micros(0)
+
+    monkeypatch.setattr(ChangeCap, "apply", forgotten)
+
+    with pytest.raises(Violation, match="under a cap of"):
+        run_plan(_LOWERED)
+
+
+def test_a_change_that_no_ledger_has_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecordChange, "apply", lambda change, db: None)
+
+    with pytest.raises(Violation, match="not in the ledger"):
+        run_plan(_PAUSED)

@@ -6,9 +6,11 @@ transport would, and the steps between at which a process may die.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 from urllib.parse import urljoin
 
 import anyio
@@ -18,6 +20,7 @@ from fluxbatch.errors import NotSent
 from fluxbatch.provider import HttpRequest, HttpResponse, WebhookReceiver
 from fluxbatch.provider.transport import ConnectionLost
 from fluxbatch.sink.download import DownloadFailed, OnBlock, UrlExpired
+from fluxbatch.worker.run_control import AnswerCommand
 from tests.simulation.life import Life
 from tests.simulation.provider import Arrived, Letter, Provider
 
@@ -90,6 +93,34 @@ def _response(answer: Arrived | None, total_s: float) -> HttpResponse:
     if reply.fate.body_share < 1:
         raise ConnectionLost("ClientPayloadError: cut short", status=reply.status)
     return HttpResponse(reply.status, headers, answer.body)
+
+
+class SimControl:
+    """Somebody who sends one process commands of `fluxbatch ctl`."""
+
+    def __init__(
+        self,
+        commands: Sequence[tuple[float, str, str]],
+        sent: Callable[[str, str], None],
+        answered: Callable[[str, str, Mapping[str, Any]], None],
+    ) -> None:
+        self._commands = commands
+        self._sent = sent
+        self._answered = answered
+
+    @asynccontextmanager
+    async def listen(self, answer: AnswerCommand) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            for command in self._commands:
+                tasks.start_soon(self._send, answer, *command)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _send(self, answer: AnswerCommand, after_s: float, command: str, value: str) -> None:
+        await anyio.sleep(after_s)
+        self._sent(command, value)
+        line = json.dumps({"command": command, "value": value, "reason": "why not"})
+        self._answered(command, value, await answer(line.encode()))
 
 
 class SimListener:

@@ -48,7 +48,7 @@ from tests.simulation.pictures import painted_control
 from tests.simulation.plan import Invocation, Plan
 from tests.simulation.provider import BASE_URL, HOOKS_URL
 from tests.simulation.provider import Provider as FarSide
-from tests.simulation.wire import SimFetcher, SimListener, SimTransport
+from tests.simulation.wire import SimControl, SimFetcher, SimListener, SimTransport
 from tests.support.clock import AutojumpLoop, VirtualClock
 
 _TOKEN = re.compile(r"[0-9a-f]{16}(?=\.part)|(?<=/)[0-9a-f]{40}\b")
@@ -206,6 +206,7 @@ class World:
             SimFetcher(life, self.provider, self._random(f"{number}/fetch"), settings.sink.timeout),
             self._lanes,
             SimListener(life, self.provider).listen,
+            SimControl(one.commands, self.judge.command_sent, self.judge.command_answered).listen,
         )
         runtime = Runtime(self.clock, self._random(f"{number}/engine"), life.to_thread)
         request = RunRequest(
