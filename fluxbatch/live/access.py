@@ -45,8 +45,10 @@ def is_loopback_host(host: str) -> bool:
 class AccessGate:
     """Decides on each request, before anything is read."""
 
-    def __init__(self, host: str, token: str) -> None:
-        self._is_open = is_loopback_host(host)
+    def __init__(self, host: str, token: str, *, is_guarded: bool = False) -> None:
+        """*is_guarded*: take the token on a loopback address too, where others may log in."""
+        self._is_here = is_loopback_host(host)
+        self._is_open = self._is_here and not is_guarded
         self.token = token
 
     @property
@@ -56,11 +58,10 @@ class AccessGate:
 
     def refusal(self, request: web.Request) -> str | None:
         """Why *request* is not answered (403); None: it is."""
-        if self._is_open:
-            name = urlsplit(f"//{request.host}").hostname or ""
-            if not is_loopback_host(name):
-                return "this page is for this machine alone: open it by 127.0.0.1"
-        elif not self._bears_token(request):
+        name = urlsplit(f"//{request.host}").hostname or ""
+        if self._is_here and not is_loopback_host(name):
+            return "this page is for this machine alone: open it by 127.0.0.1"
+        if not self._is_open and not self._bears_token(request):
             return "open the address that `fluxbatch serve` has printed, token included"
         if request.method in ("GET", "HEAD"):
             return None

@@ -1,7 +1,8 @@
 """The server of the live page: its addresses, and what each answers.
 
 Owns the life of the server. It reads the ledger on a connection of its own and writes ratings
-alone; a GET changes nothing. Source: docs/guide/live-page.md.
+alone; a GET changes nothing. Buttons for the run at work are there where they were asked for.
+Source: docs/guide/live-page.md.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from fluxbatch.live.access import COOKIE, QUERY, AccessGate, add_headers
 from fluxbatch.live.feed import LiveFeed
 from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
 from fluxbatch.live.pictures import LivePictures, thumbs_folder
+from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
-_PARTS = {"app.css": "text/css", "app.js": "text/javascript", "pick.js": "text/javascript"}
+_PARTS = {"app.css": "text/css", "app.js": "text/javascript", "pick.js": "text/javascript",
+          "run.js": "text/javascript"}  # fmt: skip
 _PING_S = 15.0
 _MOST_BODY = 256 * 1024
 _FOREVER = "private, max-age=86400"
@@ -46,6 +49,8 @@ class LivePage:
     host: str = "127.0.0.1"
     port: int = 0
     """0: any that is free."""
+    has_buttons: bool = False
+    """Whether it may pause, resume and stop a run at work, and change its cap."""
 
 
 async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
@@ -53,7 +58,7 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
 
     Raises `ConfigError` where no dataset is or the address cannot be had.
     """
-    gate = AccessGate(page.host, secrets.token_urlsafe(24))
+    gate = AccessGate(page.host, secrets.token_urlsafe(24), is_guarded=page.has_buttons)
     root = thumbs_folder()
     # Images are not kept waiting for a sum of all figures: each has a connection.
     with page.folder.reader() as db, page.folder.reader() as summed, Thumbnails(root) as thumbs:
@@ -66,10 +71,13 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
             LiveGallery(read, ratings),
             LivePictures(page.folder, db, thumbs, root),
             gate,
+            has_buttons=page.has_buttons,
         )
         app = web.Application(middlewares=[gate.middleware], client_max_size=_MOST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(routes.table())
+        if page.has_buttons:
+            app.add_routes(RunButtons(page.folder).table())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         try:
@@ -102,12 +110,15 @@ class _Routes:
         gallery: LiveGallery,
         pictures: LivePictures,
         gate: AccessGate,
+        *,
+        has_buttons: bool,
     ) -> None:
         self._read = read
         self._feed = feed
         self._gallery = gallery
         self._pictures = pictures
         self._gate = gate
+        self._has_buttons = has_buttons
 
     def table(self) -> list[web.RouteDef]:
         return [
@@ -131,6 +142,7 @@ class _Routes:
             moved.set_cookie(COOKIE, self._gate.token, httponly=True, samesite="Strict")
             return moved
         text = _part("index.html").replace("{{token}}", self._gate.token)
+        text = text.replace("{{control}}", "true" if self._has_buttons else "false")
         return web.Response(text=text, content_type="text/html")
 
     async def _icon(self, _: web.Request) -> web.StreamResponse:

@@ -38,6 +38,8 @@ class RunControl:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
+        self._one_at_a_time = anyio.Lock()
+        """What holds at the end is what the ledger names last."""
         self._cap: Micros | None = context.settings.budget.caps.get("run")
         self._commands: Mapping[str, Callable[[str, str, bool], Any]] = {
             "pause": self._pause,
@@ -56,7 +58,8 @@ class RunControl:
             request = json.loads(line)
             command = self._commands[request["command"]]
             value, reason = str(request.get("value") or ""), str(request.get("reason") or "")
-            changed = await command(value, reason, bool(request.get("dry_run")))
+            async with self._one_at_a_time:
+                changed = await command(value, reason, bool(request.get("dry_run")))
         except ConfigError as exc:
             return {"error": str(exc)}
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -227,7 +227,7 @@ def _commands(random: Random, plan: Plan, span_s: float) -> list[tuple[float, st
     commands = list[tuple[float, str, str]]()
     for _ in range(random.choice((1, 2, 4, 8))):
         at_s = random.uniform(0, span_s)
-        again_s = at_s + random.choice((0.0, 0.5, 20.0, 200.0))
+        again_s = at_s + random.choice((0.1, 0.5, 20.0, 200.0))
         draw = random.random()
         if draw < 0.3:
             commands += [(at_s, "pause", ""), (again_s, "resume", "")]

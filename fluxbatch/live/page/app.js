@@ -1,6 +1,7 @@
 // The live page: figures as they come, and a gallery that holds only the tiles in sight.
 // Everything of the dataset is set as text; nothing is ever parsed as HTML.
 import { pick } from "./pick.js";
+import { refresh } from "./run.js";
 
 const $ = (id) => document.getElementById(id);
 const token = document.querySelector('meta[name="fluxbatch-token"]').content;
@@ -182,6 +183,7 @@ events.addEventListener("now", async (event) => {
     if ($("rating").value) await load(); else draw();
     pick.progress();
   }
+  await refresh();
   if (now.revision !== revision) { revision = now.revision; await loadNewer(); }
 });
 events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });

@@ -18,12 +18,17 @@ def serve_command(
     port: Annotated[
         int, typer.Option(metavar="N", min=0, max=65535, help="0: any that is free.")
     ] = 0,
+    has_buttons: Annotated[
+        bool,
+        typer.Option("--control", help="Buttons to pause and stop a run, and to change its cap."),
+    ] = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
     """Serve a page that shows the dataset as it changes, and where images are judged.
 
-    It reads the ledger and writes ratings alone; Ctrl-C ends the page and not a run.
+    It reads the ledger and writes ratings alone; Ctrl-C ends the page and not a run. With --control
+    the page steers a run at work, and its address has a token.
     """
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from functools import partial
@@ -43,7 +48,8 @@ def serve_command(
             console.print(address)
             console.info("Ctrl-C ends the page; a run goes on without it")
 
-    page = LivePage(dataset, partial(live_figures, folder=dataset), host, port)
+    figures = partial(live_figures, folder=dataset)
+    page = LivePage(dataset, figures, host, port, has_buttons=has_buttons)
     try:
         anyio.run(serve_page, page, listening)
     except KeyboardInterrupt:
