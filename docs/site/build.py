@@ -30,7 +30,15 @@ _PYTHON = {
 }
 _OWN = {  # modules that show what is defined elsewhere
     "fluxbatch": ["Dataset", "run", "plan", "Job"],
-    "fluxbatch.api.dataset": ["Image", "Result", "RunSummary", "Plan"],
+    "fluxbatch.api.dataset": [
+        "DatasetVerbs",
+        "ProviderVerbs",
+        "SyncDataset",
+        "Image",
+        "Result",
+        "RunSummary",
+        "Plan",
+    ],
     "fluxbatch.plugins": [],
 }
 

@@ -7,24 +7,24 @@ they raise, an outcome is the summary's exit code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, Unpack, cast
-
-from anyio.from_thread import start_blocking_portal
+from typing import Self, Unpack, cast
 
 from fluxbatch.api.call_options import checked_options, checked_path, checked_source
 from fluxbatch.api.dataset_verbs import DatasetVerbs
 from fluxbatch.api.event_logging import logging_listener
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions, as_python_said
+from fluxbatch.api.planning import plan
+from fluxbatch.api.provider_verbs import ProviderVerbs
+from fluxbatch.api.results import Image, Result
+from fluxbatch.api.run_at_work import RunAtWork, SyncRunAtWork
+from fluxbatch.api.sync_calls import SyncTwin, in_own_loop, twin
 from fluxbatch.dataset.address import dataset_at
-from fluxbatch.dataset.image_store import open_images
-from fluxbatch.domain.job import JobId
-from fluxbatch.domain.money import Micros
+from fluxbatch.dataset.folder import Folder
 from fluxbatch.engine.hooks.run import with_hooks
 from fluxbatch.engine.notify import with_notifications
 from fluxbatch.engine.request import RunRequest
@@ -32,19 +32,13 @@ from fluxbatch.engine.run import execute_run
 from fluxbatch.engine.run_status import RunStatus, RunSummary
 from fluxbatch.errors import ManifestError
 from fluxbatch.events import Events, Listener
-from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import in_thread
-from fluxbatch.ledger.queries import runs_and_failures, totals
-from fluxbatch.ledger.queries.results import RowResult, StoredOutput, row_results
-from fluxbatch.planning.plan import Plan, make_plan
-from fluxbatch.sink import Images
+from fluxbatch.planning.plan import Plan
 
-__all__ = ["Dataset", "Image", "Options", "Plan", "Result", "RunSummary", "plan", "run"]
-
-
-_Bytes = bytes
-_Opener = Callable[[], IO[bytes]]
+__all__ = [
+    "Dataset", "Image", "Options", "Plan", "Result", "RunSummary", "SyncDataset", "plan", "run",
+]  # fmt: skip
 
 
 class Options(ShapeOptions, total=False):
@@ -57,70 +51,7 @@ class Options(ShapeOptions, total=False):
     on_status: Callable[[RunStatus], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image, in the dataset's folder or in its object store."""
-
-    path: Path | None
-    """None in an object store."""
-    place: str
-    """The path, or the URL in the object store."""
-    sha256: str
-    bytes: int
-    mime: str
-    width: int
-    height: int
-    prediction_id: str | None
-    seed: int | None
-    _open: _Opener = field(repr=False, compare=False)
-
-    def read(self) -> _Bytes:
-        """Its bytes, wherever it is.
-
-        Raises `OSError` where it cannot be read, `SinkError` where the store does not answer.
-        """
-        with self._open() as file:
-            return file.read()
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One row of a manifest, and what there is of it."""
-
-    number: int
-    line: int
-    id: str | None
-    """As the row gave it."""
-    status: str
-    """`done`, `failed`, `invalid`, or not ended: `pending`, `active`, `generated`."""
-    failure: str | None
-    reason: str | None
-    job_id: str | None
-    model: str | None
-    input: Mapping[str, Any]
-    meta: Mapping[str, Any]
-    axes: Mapping[str, Any]
-    cost: Micros
-    """Micro-dollars, of every prediction of its job."""
-    cost_is_estimated: bool
-    images: tuple[Image, ...]
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return Decimal(self.cost) / 1_000_000
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Of the images that are on this machine."""
-        return tuple(image.path for image in self.images if image.path is not None)
-
-    @property
-    def prediction_id(self) -> str | None:
-        """Of the latest prediction that gave an image."""
-        return self.images[-1].prediction_id if self.images else None
-
-
-class Dataset(DatasetVerbs):
+class Dataset(ProviderVerbs):
     """A folder of images and its ledger, or a dataset in PostgreSQL by its address.
 
     Nothing is held open between calls; `async with` makes sure that the folder is there.
@@ -133,6 +64,11 @@ class Dataset(DatasetVerbs):
     def open(cls, path: str | Path) -> Self:
         """The dataset at *path*, which need not exist yet."""
         return cls(path)
+
+    @property
+    def sync(self) -> SyncDataset:
+        """The same verbs for code without `await`: `dataset.sync.repair()`."""
+        return SyncDataset(self, self._folder)
 
     @property
     def path(self) -> Path:
@@ -187,23 +123,34 @@ class Dataset(DatasetVerbs):
         except ManifestError as exc:
             raise as_python_said(exc, are_rows=given.rows is not None) from None
 
-    def plan(self, source: ManifestInput | None = None, **options: Unpack[ShapeOptions]) -> Plan:
-        """What a run would make, cost and take. Spends nothing; blocks for disk reads."""
-        return plan(source, out=self._folder.address, **options)
 
-    def results(self) -> Iterator[Result]:
-        """Every row of the latest manifest, in its order, as the ledger has it now."""
-        with self._folder.reader() as db:
-            latest = runs_and_failures.latest_manifest(db)
-            if latest is not None:
-                images = open_images(self._folder, db)
-                for row in row_results(db, latest.seq):
-                    yield _result(row, images)
+class SyncDataset(SyncTwin[Dataset], DatasetVerbs):
+    """Every verb of a `Dataset` as a plain method, also inside a running loop (a notebook).
 
-    def totals(self) -> totals.Totals:
-        """Money and images of the whole dataset."""
-        with self._folder.reader() as db:
-            return totals.totals(db)
+    What is async there has a thread and a loop of its own here. Ctrl-C leaves at once, as a
+    cancelled call does.
+    """
+
+    def __init__(self, dataset: Dataset, folder: Folder) -> None:
+        super().__init__(dataset)
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        return f"{self._owner!r}.sync"
+
+    run = twin(Dataset.run)
+    reconcile = twin(Dataset.reconcile)
+    repair = twin(Dataset.repair)
+    recover = twin(Dataset.recover)
+    cancel = twin(Dataset.cancel)
+    prune_uploads = twin(Dataset.prune_uploads)
+
+    @contextmanager
+    def running(self) -> Iterator[SyncRunAtWork]:
+        """The run that is at work, wherever it was begun; raises `ConfigError` where none is."""
+        run = SyncRunAtWork(RunAtWork(self._folder))
+        run.show()
+        yield run
 
 
 def run(
@@ -222,61 +169,4 @@ def run(
         async with Dataset.open(out) as dataset:
             return await dataset.run(source, **checked)
 
-    with start_blocking_portal("asyncio", name="fluxbatch-run") as portal:
-        return portal.call(call)
-
-
-def plan(
-    source: ManifestInput | None = None,
-    *,
-    out: str | Path | None = None,
-    **options: Unpack[ShapeOptions],
-) -> Plan:
-    """What a run of *source* would make, cost and take; *out* is the dataset to compare with."""
-    options = cast("ShapeOptions", checked_options("plan", options, ShapeOptions.__optional_keys__))
-    given = PythonInputs(source, options)
-    with passing_folder() as place:
-        folder = dataset_at(checked_path("out", out)) if out is not None else None
-        manifest = given.passing_manifest(place, folder)
-        made = make_plan(
-            given.settings, manifest, folder, accounts=given.accounts(), key=given.any_key()
-        )
-    return made if given.rows is None else replace(made, source="the rows given")
-
-
-def _hex(name: JobId | None) -> str | None:
-    return name.hex() if name is not None else None
-
-
-def _result(row: RowResult, store: Images) -> Result:
-    return Result(
-        number=row.number,
-        line=row.line,
-        id=row.user_id,
-        status=row.state.value if row.state is not None else "invalid",
-        failure=row.failure.value if row.failure is not None else None,
-        reason=row.reason,
-        job_id=_hex(row.job_id),
-        model=row.model,
-        input=row.input,
-        meta=row.meta,
-        axes=row.axes,
-        cost=row.cost,
-        cost_is_estimated=row.cost_is_estimated,
-        images=tuple(_image(output, store) for output in row.outputs),
-    )
-
-
-def _image(output: StoredOutput, store: Images) -> Image:
-    return Image(
-        path=store.file(output.path),
-        place=store.place(output.path),
-        sha256=output.sha256,
-        bytes=output.bytes,
-        mime=output.mime,
-        width=output.width,
-        height=output.height,
-        prediction_id=output.prediction_id,
-        seed=output.seed,
-        _open=partial(store.open, output.path),
-    )
+    return in_own_loop(call)

@@ -1,66 +1,46 @@
-"""The command line's verbs on a dataset that is there already, for programs.
+"""The command line's verbs that read or write this machine alone, for programs.
 
-Owns what each takes and answers: the plain values that the command line prints. What asks the
-provider is async; what reads or writes this machine alone is not, and blocks for the disk.
+Owns what each takes and answers: the plain values that the command line prints. None is async:
+each blocks for the disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from fluxbatch.api.run_at_work import RunAtWork
-from fluxbatch.config.api_keys import ApiKey, keys_for
-from fluxbatch.config.loading import environment, load_settings
+from fluxbatch.api.inputs import ManifestInput, ShapeOptions
+from fluxbatch.api.planning import plan
+from fluxbatch.api.results import Result, results_in
 from fluxbatch.dataset.find_job import find_job
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
 from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.errors import ConfigError
-from fluxbatch.events import Event, Events
 from fluxbatch.export.export import Exported, ExportRequest, write_export
-from fluxbatch.export.filter import EVERYTHING, parse_filter
+from fluxbatch.export.filter import EVERYTHING, Filter, parse_filter
+from fluxbatch.export.tables import arrow_table, polars_frame
 from fluxbatch.ledger.operations.retry import Retried
 from fluxbatch.ledger.operations.retry_quality import Reseeded
+from fluxbatch.ledger.queries import totals
 from fluxbatch.ledger.queries.job_history import JobHistory, job_history
-from fluxbatch.maintenance import (
-    CancelReport,
-    DatasetRequest,
-    PruneReport,
-    ReconcileReport,
-    RepairReport,
-    cancel_dataset,
-    prune_uploads,
-    reconcile_dataset,
-    repair_dataset,
-    saved_settings,
-)
-from fluxbatch.maintenance.recover import RecoverReport, recover_dataset
 from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
+from fluxbatch.planning.plan import Plan
 from fluxbatch.report import ReportDir, WrittenReport, write_report
+
+if TYPE_CHECKING:
+    import polars
 
 _MOST_SHOWN = 50_000
 _Member = TypeVar("_Member", bound=StrEnum)
-_OnEvent = Callable[[Event], None]
 
 
 class DatasetVerbs:
     """What can be done with a dataset beside running it. Every method raises `FluxbatchError`."""
 
     _folder: Folder
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunAtWork]:
-        """The run that is at work, wherever it was begun; raises `ConfigError` where none is.
-
-        It goes on after the block.
-        """
-        run = RunAtWork(self._folder)
-        await run.show()
-        yield run
 
     def status(self) -> DatasetStatus:
         """Where it stands, also while a run goes on."""
@@ -74,6 +54,38 @@ class DatasetVerbs:
             if found.job_seq is None:
                 raise ConfigError(f"{name!r} is an invalid row: it has no job, and no history")
             return job_history(db, found.job_seq)
+
+    def results(self) -> Iterator[Result]:
+        """Every row of the latest manifest, in its order, as the ledger has it now."""
+        return results_in(self._folder, EVERYTHING)
+
+    def rows(self, where: str = "") -> Iterator[Result]:
+        """The rows that fit, each with those of its images that fit: `"rating=keep"`.
+
+        *where* is a filter as `export` takes it; raises `BadFilter` naming the place.
+        """
+        return results_in(self._folder, _filter(where))
+
+    def to_arrow(self, where: str = "") -> Any:
+        """What fits as a `pyarrow.Table`: a line for each image, or for a row that has none.
+
+        The columns are an export's, and the ratings; what is nested is JSON text, money is
+        decimal dollars. Raises `ConfigError` without the extra `tables`.
+        """
+        return arrow_table(self._folder, _filter(where))
+
+    def to_polars(self, where: str = "") -> polars.DataFrame:
+        """`to_arrow` as a data frame of polars; raises `ConfigError` without the extra `tables`."""
+        return polars_frame(self._folder, _filter(where))
+
+    def totals(self) -> totals.Totals:
+        """Money and images of the whole dataset."""
+        with self._folder.reader() as db:
+            return totals.totals(db)
+
+    def plan(self, source: ManifestInput | None = None, **options: Unpack[ShapeOptions]) -> Plan:
+        """What a run would make, cost and take. Spends nothing; blocks for disk reads."""
+        return plan(source, out=self._folder.address, **options)
 
     def retry(self, kinds: Iterable[str] = ()) -> Retried:
         """Failed jobs back to pending, of these classes or of all; the next run buys them again."""
@@ -101,7 +113,7 @@ class DatasetVerbs:
                 folder=self._folder,
                 format=form,
                 to=Path(to) if to is not None else None,
-                where=parse_filter(where) if where else EVERYTHING,
+                where=_filter(where),
                 splits=splits,
                 shard_size=shard_size,
                 include_failed=include_failed,
@@ -117,60 +129,9 @@ class DatasetVerbs:
         place = ReportDir.of(self._folder, Path(to) if to is not None else None)
         return write_report(place, most=most)
 
-    async def reconcile(
-        self, *, adopt: bool = False, base_url: str = "", on_event: _OnEvent | None = None
-    ) -> ReconcileReport:
-        """Settle and audit against the provider's own record; creates nothing."""
-        request = self._asking(base_url)
-        return await reconcile_dataset(request, _heard(on_event), adopt=adopt)
 
-    async def repair(self, *, base_url: str = "", on_event: _OnEvent | None = None) -> RepairReport:
-        """Check every stored file and fetch again what is not whole; without a key, only check."""
-        return await repair_dataset(self._asking(base_url, needs_key=False), _heard(on_event))
-
-    async def recover(self, *, base_url: str = "") -> RecoverReport:
-        """Write a lost ledger anew from sidecars and images; buys nothing.
-
-        With a key of the environment the provider's listing tells what it cost. Raises
-        `ConfigError` where the ledger is there, or nothing tells of one.
-        """
-        environ = environment()
-        flags = {"provider": {"base_url": base_url}} if base_url else {}
-        settings = load_settings(None, flags, environ)
-        try:
-            keys = tuple(keys_for(settings, environ))
-        except ConfigError:
-            keys = ()
-        return await recover_dataset(DatasetRequest(settings, keys, self._folder))
-
-    async def cancel(
-        self, *, wait_s: float = 60.0, base_url: str = "", on_event: _OnEvent | None = None
-    ) -> CancelReport:
-        """Ask the provider to stop what runs, and follow it for *wait_s* seconds at most."""
-        return await cancel_dataset(self._asking(base_url), _heard(on_event), wait_s=wait_s)
-
-    async def prune_uploads(
-        self, *, base_url: str = "", on_event: _OnEvent | None = None
-    ) -> PruneReport:
-        """Delete at the provider every upload that no pending or active job needs."""
-        return await prune_uploads(self._asking(base_url), _heard(on_event))
-
-    def _asking(self, base_url: str, *, needs_key: bool = True) -> DatasetRequest:
-        """With the environment's keys, and the provider as the latest run was configured."""
-        environ = environment()
-        flags = {"provider": {"base_url": base_url}} if base_url else {}
-        settings = saved_settings(self._folder, flags, environ)
-        try:
-            keys: list[ApiKey] = keys_for(settings, environ)
-        except ConfigError:
-            if needs_key:
-                raise
-            keys = []
-        return DatasetRequest(settings, tuple(keys), self._folder)
-
-
-def _heard(on_event: _OnEvent | None) -> Events:
-    return Events(on_event) if on_event is not None else Events()
+def _filter(where: str) -> Filter:
+    return parse_filter(where) if where else EVERYTHING
 
 
 def _members(kind: type[_Member], names: Iterable[str]) -> list[_Member]:

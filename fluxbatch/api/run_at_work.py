@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from fluxbatch.api.sync_calls import SyncTwin, twin
 from fluxbatch.dataset.control_client import control
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.infra.runtime import in_thread
@@ -61,3 +62,15 @@ class RunAtWork:
 
     async def _ask(self, action: str, reason: str = "", value: str = "") -> Mapping[str, Any]:
         return await in_thread(partial(control, self._folder, action, value, reason=reason))
+
+
+class SyncRunAtWork(SyncTwin[RunAtWork]):
+    """The same calls for code without `await`."""
+
+    show = twin(RunAtWork.show)
+    pause = twin(RunAtWork.pause)
+    resume = twin(RunAtWork.resume)
+    stop = twin(RunAtWork.stop)
+    budget = twin(RunAtWork.budget)
+    limits = twin(RunAtWork.limits)
+    lane = twin(RunAtWork.lane)

@@ -63,6 +63,8 @@ COLUMNS: Mapping[str, ColumnType] = {
 """`cost_usd` is that of every prediction of the job: rows and images of one job each show all of
 it. `sha256` is of the bytes as the provider delivered them, `file_sha256` of the file."""
 
+EXPORT_COLUMNS = ("key", "split", "control_file_name")
+"""Those that an export gives a row only once it was chosen."""
 INVALID = "invalid"
 """The status and the error class of a row that cannot become a job."""
 

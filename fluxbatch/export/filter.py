@@ -29,7 +29,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS
+from fluxbatch.export.columns import COLUMNS, EXPORT_COLUMNS, ColumnType
 
 FIELD_ALIASES: Mapping[str, str] = {
     "number": "row",
@@ -42,15 +42,17 @@ FIELD_ALIASES: Mapping[str, str] = {
     "cost": "cost_usd",
     "run": "run_id",
 }
-RATING_FIELDS: Mapping[str, str] = {"rating": "text", "stars": "integer", "rating_note": "text"}
+RATING_FIELDS: Mapping[str, ColumnType] = {
+    "rating": "text",
+    "stars": "integer",
+    "rating_note": "text",
+}
 """What people have said of an image: no column of an export, so absent where nobody has."""
 Test = Callable[[Mapping[str, Any]], bool]
 
 _MOST_CHARS = 10_000
 _MOST_DEPTH = 50
 _NUMERIC = ("integer", "number", "money")
-_UNKNOWN = ("key", "split", "control_file_name")
-"""Columns that an export gives a row only once it was chosen."""
 _TOKEN = re.compile(
     r"""\s*(?:(?P<operator>!=|<=|>=|!~|[=<>~])|(?P<bracket>[()])
     |(?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")|(?P<word>[^\s()=<>~!'"]+))""",
@@ -194,7 +196,7 @@ class _Parser:
         if token.text in RATING_FIELDS:
             return (lambda record: record.get(name)), RATING_FIELDS[name]
         kind = COLUMNS.get(name)
-        if kind is None or name in _UNKNOWN or bool(inner) != (kind == "nested"):
+        if kind is None or name in EXPORT_COLUMNS or bool(inner) != (kind == "nested"):
             self._fail(_unknown(token.text, kind), token)
         if not inner:
             return (lambda record: record[name]), str(kind)
@@ -231,7 +233,7 @@ class _Parser:
 def _unknown(name: str, kind: str | None) -> str:
     if kind == "nested":
         return f"{name!r} holds several values: name one of them, {name + '.NAME'!r}"
-    known = [n for n in COLUMNS if n not in _UNKNOWN and COLUMNS[n] != "nested"]
+    known = [n for n in COLUMNS if n not in EXPORT_COLUMNS and COLUMNS[n] != "nested"]
     known += [*FIELD_ALIASES, *RATING_FIELDS]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"

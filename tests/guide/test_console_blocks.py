@@ -166,7 +166,7 @@ def test_the_python_blocks_of_the_guide_run(
         ended = installed.run("python", "-c", block, cwd=tmp_path, env=env)
         assert ended.returncode == 0, block + ended.stderr
 
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert emulator.stats()["billed"] == 4
 
 

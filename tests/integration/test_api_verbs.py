@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from fluxbatch import Dataset
+from fluxbatch.api.dataset import SyncDataset
+from fluxbatch.api.run_at_work import RunAtWork, SyncRunAtWork
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError, ExitCode
 from tests.support.running import KEY, Bench, Provider, make_rows, provider
@@ -23,8 +27,8 @@ ELSEWHERE = {
     "emulator": "is a provider",
     "version": "is `fluxbatch.__version__`",
     "watch": "is a terminal's",
-    "ls": "is `results`",
-    "show": "is `results`",
+    "ls": "is `rows`",
+    "show": "is `rows`",
     "ctl": "is `running`",
     "uploads prune": "is `prune_uploads`",
     "serve": "is a process of its own",
@@ -57,8 +61,58 @@ def test_every_verb_is_a_method_or_said_to_be_none() -> None:
 
     assert methods | ELSEWHERE.keys() == verbs
     assert not methods & ELSEWHERE.keys()
-    for instead in ("results", "running", "prune_uploads"):
+    for instead in ("rows", "running", "prune_uploads"):
         assert callable(getattr(Dataset, instead))
+
+
+def test_every_method_that_is_awaited_has_a_twin_that_is_not() -> None:
+    """
+    The same names on both, the same arguments, and none of them async on `dataset.sync`.
+    """
+    methods, twins = methods_of(Dataset), methods_of(SyncDataset)
+    awaited = {name for name, method in methods.items() if is_awaited(method)}
+
+    assert methods.keys() - twins.keys() == {"open"}
+    assert twins.keys() <= methods.keys()
+    assert awaited == {
+        "run", "reconcile", "repair", "recover", "cancel", "prune_uploads", "running",
+    }  # fmt: skip
+    assert [name for name, method in twins.items() if is_awaited(method)] == []
+    for name in awaited - {"running"}:
+        assert parameters_of(twins[name]) == parameters_of(methods[name])
+
+
+def test_a_run_at_work_has_a_twin_too() -> None:
+    """
+    All that steers it.
+    """
+    methods, twins = methods_of(RunAtWork), methods_of(SyncRunAtWork)
+
+    assert methods.keys() == twins.keys()
+    assert all(map(is_awaited, methods.values()))
+    assert not any(map(is_awaited, twins.values()))
+    for name, method in methods.items():
+        assert parameters_of(twins[name]) == parameters_of(method)
+
+
+def methods_of(kind: type) -> dict[str, Callable[..., Any]]:
+    """The public ones, inherited ones too."""
+    return {
+        name: value
+        for name in dir(kind)
+        if not name.startswith("_") and callable(value := getattr(kind, name))
+    }
+
+
+def is_awaited(method: Callable[..., Any]) -> bool:
+    """A twin is known by what it is itself, not by what it is named after."""
+    told = inspect.signature(method).return_annotation
+    awaits = inspect.iscoroutinefunction(method)
+    return awaits or str(told).startswith("AsyncIterator")
+
+
+def parameters_of(method: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(method).parameters.values())
 
 
 async def test_a_dataset_is_looked_at_and_exported(served: Provider, tmp_path: Path) -> None:

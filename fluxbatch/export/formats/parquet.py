@@ -113,7 +113,7 @@ class Table:
         for (name, kind), values in zip(
             kinds.items(), zip(*self._records, strict=True), strict=True
         ):
-            arrays.append(_array(pa, kind, values, types[name]))
+            arrays.append(arrow_array(pa, kind, values, types[name]))
         table = pa.Table.from_arrays(arrays, schema=self._schema)
         self._writer.write_table(table, row_group_size=len(table))
         self._records, self._images, self._bytes = [], [], 0
@@ -176,7 +176,8 @@ class Parquet:
         return {"image": image, "control": control}
 
 
-def _schema(pa: Any, *, embed: bool) -> pa.Schema:
+def arrow_types(pa: Any) -> Mapping[ColumnType, Any]:
+    """How each kind of column is kept."""
     types = {
         "string": pa.string(),
         "int64": pa.int64(),
@@ -185,9 +186,14 @@ def _schema(pa: Any, *, embed: bool) -> pa.Schema:
         "decimal128(12, 6)": pa.decimal128(12, 6),
         "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
     }
+    return {kind: types[name] for kind, name in _DTYPES.items()}
+
+
+def _schema(pa: Any, *, embed: bool) -> pa.Schema:
+    types = arrow_types(pa)
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fields = [(name, picture) for name in IMAGE_COLUMNS] if embed else []
-    fields += [(name, types[_DTYPES[kind]]) for name, kind in COLUMNS.items()]
+    fields += [(name, types[kind]) for name, kind in COLUMNS.items()]
     metadata = {"fluxbatch.version": __version__, "fluxbatch.schema": str(PARQUET_SCHEMA_VERSION)}
     if embed:  # so that `datasets` shows them as images
         metadata["huggingface"] = json.dumps({"info": {"features": _features()}})
@@ -200,7 +206,8 @@ def _features() -> dict[str, Any]:
     return {**pictures, **values}
 
 
-def _array(pa: Any, kind: ColumnType, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+def arrow_array(pa: Any, kind: ColumnType, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    """The values of one column, of the type that `arrow_types` has for it."""
     match kind:
         case "nested":
             texts = [

@@ -1,0 +1,101 @@
+"""The command line's verbs that ask the provider, or a run at work, for programs.
+
+Owns what each takes and answers: the plain values that the command line prints. All are async;
+their twins for other code are `SyncDataset`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fluxbatch.api.dataset_verbs import DatasetVerbs
+from fluxbatch.api.run_at_work import RunAtWork
+from fluxbatch.config.api_keys import ApiKey, keys_for
+from fluxbatch.config.loading import environment, load_settings
+from fluxbatch.errors import ConfigError
+from fluxbatch.events import Event, Events
+from fluxbatch.maintenance import (
+    CancelReport,
+    DatasetRequest,
+    PruneReport,
+    ReconcileReport,
+    RepairReport,
+    cancel_dataset,
+    prune_uploads,
+    reconcile_dataset,
+    repair_dataset,
+    saved_settings,
+)
+from fluxbatch.maintenance.recover import RecoverReport, recover_dataset
+
+_OnEvent = Callable[[Event], None]
+
+
+class ProviderVerbs(DatasetVerbs):
+    """What is asked of the provider. Every method raises `FluxbatchError`."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[RunAtWork]:
+        """The run that is at work, wherever it was begun; raises `ConfigError` where none is.
+
+        It goes on after the block.
+        """
+        run = RunAtWork(self._folder)
+        await run.show()
+        yield run
+
+    async def reconcile(
+        self, *, adopt: bool = False, base_url: str = "", on_event: _OnEvent | None = None
+    ) -> ReconcileReport:
+        """Settle and audit against the provider's own record; creates nothing."""
+        request = self._asking(base_url)
+        return await reconcile_dataset(request, _heard(on_event), adopt=adopt)
+
+    async def repair(self, *, base_url: str = "", on_event: _OnEvent | None = None) -> RepairReport:
+        """Check every stored file and fetch again what is not whole; without a key, only check."""
+        return await repair_dataset(self._asking(base_url, needs_key=False), _heard(on_event))
+
+    async def recover(self, *, base_url: str = "") -> RecoverReport:
+        """Write a lost ledger anew from sidecars and images; buys nothing.
+
+        With a key of the environment the provider's listing tells what it cost. Raises
+        `ConfigError` where the ledger is there, or nothing tells of one.
+        """
+        environ = environment()
+        flags = {"provider": {"base_url": base_url}} if base_url else {}
+        settings = load_settings(None, flags, environ)
+        try:
+            keys = tuple(keys_for(settings, environ))
+        except ConfigError:
+            keys = ()
+        return await recover_dataset(DatasetRequest(settings, keys, self._folder))
+
+    async def cancel(
+        self, *, wait_s: float = 60.0, base_url: str = "", on_event: _OnEvent | None = None
+    ) -> CancelReport:
+        """Ask the provider to stop what runs, and follow it for *wait_s* seconds at most."""
+        return await cancel_dataset(self._asking(base_url), _heard(on_event), wait_s=wait_s)
+
+    async def prune_uploads(
+        self, *, base_url: str = "", on_event: _OnEvent | None = None
+    ) -> PruneReport:
+        """Delete at the provider every upload that no pending or active job needs."""
+        return await prune_uploads(self._asking(base_url), _heard(on_event))
+
+    def _asking(self, base_url: str, *, needs_key: bool = True) -> DatasetRequest:
+        """With the environment's keys, and the provider as the latest run was configured."""
+        environ = environment()
+        flags = {"provider": {"base_url": base_url}} if base_url else {}
+        settings = saved_settings(self._folder, flags, environ)
+        try:
+            keys: list[ApiKey] = keys_for(settings, environ)
+        except ConfigError:
+            if needs_key:
+                raise
+            keys = []
+        return DatasetRequest(settings, tuple(keys), self._folder)
+
+
+def _heard(on_event: _OnEvent | None) -> Events:
+    return Events(on_event) if on_event is not None else Events()
