@@ -3,7 +3,7 @@
     import fluxbatch
 
     summary = fluxbatch.run("manifest.csv", out="dataset", budget="5.00")
-    print(summary.jobs, summary.run.spent)
+    print(summary.jobs, summary.run.spent_usd)
 
 `run` and `plan` work anywhere, also where an event loop runs already (a notebook). From async
 code use `Dataset`. Everything else is importable from its module and may change.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fluxbatch.domain.job import FailureClass, JobState, PredictionState
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.money import DollarsOf, Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ class RunStarted:
     done: int
     run_cost: Micros
     dataset_cost: Micros
+
+    run_cost_usd = DollarsOf("run_cost")
+    dataset_cost_usd = DollarsOf("dataset_cost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import IO, Any
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.ratings import ImageRating, ratings_of, with_rating
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.money import DollarsOf, Micros
 from fluxbatch.export.columns import INVALID, samples_of
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput, row_results
@@ -77,9 +76,7 @@ class Result:
     cost_is_estimated: bool
     images: tuple[Image, ...]
 
-    @property
-    def cost_usd(self) -> Decimal:
-        return Decimal(self.cost) / 1_000_000
+    cost_usd = DollarsOf("cost")
 
     @property
     def paths(self) -> tuple[Path, ...]:

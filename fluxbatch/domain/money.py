@@ -1,6 +1,6 @@
 """Money as integer micro-dollars.
 
-Owns the one money type, its two conversions (text in and text out), and what a
+Owns the one money type, its conversions (text in, text and `Decimal` out), and what a
 cap is. A float never becomes money without passing through its shortest decimal form, and
 nothing here knows what anything costs.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Literal, NewType
+from typing import Literal, NewType, Self, overload
 
 Micros = NewType("Micros", int)
 """Micro-dollars: 1 USD is 1,000,000."""
@@ -61,6 +61,48 @@ def as_usd(amount: Micros) -> str:
     return f"{sign}{dollars}.{fraction[:2]}{fraction[2:].rstrip('0')}"
 
 
+def in_dollars(amount: Micros) -> Decimal:
+    """The exact amount of dollars."""
+    return Decimal(amount) / _PER_USD
+
+
+class DollarsOf:
+    """An amount of its owner, told as dollars: `spent_usd = DollarsOf("spent")`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Self: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type) -> Decimal: ...
+
+    def __get__(self, owner: object, kind: type) -> Self | Decimal:
+        if owner is None:
+            return self
+        return in_dollars(getattr(owner, self._name))
+
+
+class DollarsOrNone:
+    """The same for an amount that may be None: nobody knows it, or there is no cap."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Self: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type) -> Decimal | None: ...
+
+    def __get__(self, owner: object, kind: type) -> Self | Decimal | None:
+        if owner is None:
+            return self
+        amount = getattr(owner, self._name)
+        return None if amount is None else in_dollars(amount)
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
     """One cap and what counts against it. Source: docs/design/protocol.md 5."""
@@ -72,6 +114,12 @@ class Balance:
     reserved: Micros
     settled: Micros
     estimated: Micros
+
+    cap_usd = DollarsOrNone("cap")
+    reserved_usd = DollarsOf("reserved")
+    settled_usd = DollarsOf("settled")
+    estimated_usd = DollarsOf("estimated")
+    committed_usd = DollarsOf("committed")
 
     @property
     def committed(self) -> Micros:

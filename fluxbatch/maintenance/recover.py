@@ -24,7 +24,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.adoption import BY_IMAGE
 from fluxbatch.domain.job import ControlFile, Job, JobId, PredictionId, Row, canonical_json
-from fluxbatch.domain.money import ZERO, Micros, as_usd
+from fluxbatch.domain.money import ZERO, DollarsOf, Micros, as_usd
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.engine.session import DatasetRequest
 from fluxbatch.errors import ApiError, ConfigError, ExitCode
@@ -67,6 +67,9 @@ class RecoverReport:
     """Why a listing could not be read."""
     unborne: int = 0
     """Executions of the dataset's models in the listing that none of its files tells of."""
+
+    cost_usd = DollarsOf("cost")
+    estimated_usd = DollarsOf("estimated")
 
     def ended(self) -> tuple[ExitCode, str]:
         return ExitCode.DONE, f"the ledger has {self.jobs:,} jobs and {self.images:,} images again"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fluxbatch.domain.job import PredictionId
-from fluxbatch.domain.money import ZERO, Micros, as_usd
+from fluxbatch.domain.money import ZERO, DollarsOf, DollarsOrNone, Micros, as_usd
 from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.queries.audit import Drift
 from fluxbatch.ledger.queries.totals import Totals
@@ -32,6 +32,8 @@ class Orphan:
     created_at: str
     was_adopted: bool = False
 
+    cost_usd = DollarsOf("cost")
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -43,6 +45,8 @@ class Choice:
     cost: Micros | None
     image: str
     """Where its first image is, without what its address may carry in secrets."""
+
+    cost_usd = DollarsOrNone("cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,10 @@ class ReconcileReport(MaintenanceReport):
     """Predictions that no key of this invocation may ask about."""
     no_key: bool = False
     totals: Totals | None = None
+
+    settled_up_usd = DollarsOf("settled_up")
+    settled_down_usd = DollarsOf("settled_down")
+    missing_cost_usd = DollarsOf("missing_cost")
 
     @property
     def left_orphans(self) -> list[Orphan]:

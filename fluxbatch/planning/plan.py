@@ -21,7 +21,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.imported_manifest import names_other_files, rows_as_imported
 from fluxbatch.dataset.model_card import describe
-from fluxbatch.domain.money import ZERO, Micros, Scope, as_usd
+from fluxbatch.domain.money import ZERO, DollarsOf, DollarsOrNone, Micros, Scope, as_usd
 from fluxbatch.errors import BadRow
 from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.ledger.db.database import Database
@@ -51,6 +51,9 @@ class BudgetCheck:
     """Counts against it already."""
     jobs: int
     """How many of the jobs to be submitted it pays for."""
+
+    cap_usd = DollarsOf("cap")
+    committed_usd = DollarsOf("committed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,9 @@ class Plan:
     """Of rows whose `split` no export could have."""
     is_only_counted: bool = False
     """More jobs than `MOST_EXPANDED`: the first of them were looked at, nothing was compared."""
+
+    price_usd = DollarsOrNone("price")
+    cost_usd = DollarsOrNone("cost")
 
     def as_json(self) -> dict[str, object]:
         """The last line of `plan --json`. Source: docs/design/decisions.md "Command line"."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from fluxbatch import Dataset
 from tests.integration.test_images_elsewhere import manifest
 from tests.kills.killing import wait_for_creates
 from tests.kills.sharing import SharedRun
@@ -114,6 +115,13 @@ def test_reading_verbs_need_no_right_but_to_read(shared: SharedRun, tmp_path: Pa
     ):
         ended = fluxbatch(*words)
         assert ended.code == 0, ended.err
+    dataset = Dataset.open(address)
+    rows = list(dataset.rows("status=done and cost>0"))
+    assert [row.number for row in rows] == [1, 2, 3, 4, 5]
+    assert all(row.images[0].read() for row in rows)
+    assert dataset.to_polars("number<=2")["sha256"].to_list() == [
+        row.images[0].sha256 for row in rows[:2]
+    ]
 
 
 def test_reading_waits_for_no_writer(shared: SharedRun) -> None:

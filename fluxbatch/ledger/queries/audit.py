@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select
@@ -23,7 +24,7 @@ from fluxbatch.domain.job import (
     PredictionId,
     PredictionState,
 )
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.money import Micros, in_dollars
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -186,6 +187,14 @@ class Drift(NamedTuple):
     price: Micros
     cost: Micros
     predictions: int
+
+    @property
+    def price_usd(self) -> Decimal:
+        return in_dollars(self.price)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return in_dollars(self.cost)
 
 
 _DRIFT = Statement(

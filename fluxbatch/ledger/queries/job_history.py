@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, select
 
 from fluxbatch.domain.job import FailureClass, JobState, OutputState, PredictionState
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.money import DollarsOf, DollarsOrNone, Micros
 from fluxbatch.infra.redaction import strip_query
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
@@ -71,6 +71,10 @@ class PredictionEntry:
     run_id: str
     tool_version: str
 
+    price_usd = DollarsOf("price")
+    reserved_usd = DollarsOf("reserved")
+    cost_usd = DollarsOrNone("cost")
+
 
 @dataclass(frozen=True, slots=True)
 class OutputEntry:
@@ -117,6 +121,9 @@ class JobHistory:
     """The oldest first."""
     outputs: tuple[OutputEntry, ...]
     history: tuple[HistoryEntry, ...]
+
+    cost_usd = DollarsOf("cost")
+    reserved_usd = DollarsOf("reserved")
 
     @property
     def cost(self) -> Micros:

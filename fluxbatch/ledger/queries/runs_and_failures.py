@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from fluxbatch.domain.job import LIVE, FailureClass, Input, JobState, OutputState, PredictionState
-from fluxbatch.domain.money import Balance, Micros, Scope
+from fluxbatch.domain.money import Balance, DollarsOf, Micros, Scope
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -80,6 +80,9 @@ class ListedRun:
     creates: int
     spent: Micros
     reserved: Micros
+
+    spent_usd = DollarsOf("spent")
+    reserved_usd = DollarsOf("reserved")
 
 
 _RUNS = Statement(
@@ -299,6 +302,8 @@ class UnknownPrediction:
     intended_at: str
     at_risk: bool
     reserved: Micros
+
+    reserved_usd = DollarsOf("reserved")
 
 
 _UNKNOWN = Statement(

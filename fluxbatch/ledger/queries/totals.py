@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from fluxbatch.domain.adoption import BY_TIME
 from fluxbatch.domain.job import LIVE, JobState, OutputState, PredictionState
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.money import DollarsOf, Micros
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database, DbRow
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -130,6 +130,13 @@ class Totals:
     """Paid for predictions that gave nothing; part of settled and estimated."""
     images: int
     image_bytes: int
+
+    settled_usd = DollarsOf("settled")
+    estimated_usd = DollarsOf("estimated")
+    reserved_usd = DollarsOf("reserved")
+    on_failures_usd = DollarsOf("on_failures")
+    spent_usd = DollarsOf("spent")
+    at_risk_usd = DollarsOf("at_risk")
 
     @property
     def spent(self) -> Micros:
