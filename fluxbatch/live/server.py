@@ -20,6 +20,7 @@ from aiohttp import web
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import RatingFile
+from fluxbatch.engine.metrics.exposition import METRICS_TYPE
 from fluxbatch.errors import ConfigError, FluxbatchError
 from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.db.database import Database
@@ -28,6 +29,7 @@ from fluxbatch.ledger.reader import LedgerReader
 from fluxbatch.live.access import COOKIE, QUERY, AccessGate, add_headers
 from fluxbatch.live.feed import LiveFeed
 from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
+from fluxbatch.live.metrics import LiveMetrics
 from fluxbatch.live.pictures import LivePictures, thumbs_folder
 from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
@@ -61,7 +63,12 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
     gate = AccessGate(page.host, secrets.token_urlsafe(24), is_guarded=page.has_buttons)
     root = thumbs_folder()
     # Images are not kept waiting for a sum of all figures: each has a connection.
-    with page.folder.reader() as db, page.folder.reader() as summed, Thumbnails(root) as thumbs:
+    with (
+        page.folder.reader() as db,
+        page.folder.reader() as summed,
+        page.folder.reader() as scraped,
+        Thumbnails(root) as thumbs,
+    ):
         read = LedgerReader(db, in_thread)
         ratings = None if page.folder.is_shared else RatingFile(page.folder)
         feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings)
@@ -70,6 +77,7 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
             feed,
             LiveGallery(read, ratings),
             LivePictures(page.folder, db, thumbs, root),
+            LiveMetrics(LedgerReader(scraped, in_thread), page.folder.name),
             gate,
             has_buttons=page.has_buttons,
         )
@@ -109,6 +117,7 @@ class _Routes:
         feed: LiveFeed,
         gallery: LiveGallery,
         pictures: LivePictures,
+        metrics: LiveMetrics,
         gate: AccessGate,
         *,
         has_buttons: bool,
@@ -117,6 +126,7 @@ class _Routes:
         self._feed = feed
         self._gallery = gallery
         self._pictures = pictures
+        self._metrics = metrics
         self._gate = gate
         self._has_buttons = has_buttons
 
@@ -126,6 +136,7 @@ class _Routes:
             web.get("/favicon.ico", self._icon),
             web.get("/static/{name}", self._static),
             web.get("/events", self._events),
+            web.get("/metrics", self._scrape),
             web.get("/api/images", self._images),
             web.get("/api/items", self._items),
             web.get("/api/judged", self._judged),
@@ -168,6 +179,10 @@ class _Routes:
                     await response.write(b": still here\n\n")
         except ConnectionError:
             return response  # nobody looks any more
+
+    async def _scrape(self, _: web.Request) -> web.StreamResponse:
+        text = await self._metrics.text()
+        return web.Response(text=text, headers={"Content-Type": METRICS_TYPE})
 
     async def _images(self, request: web.Request) -> web.StreamResponse:
         asked = request.query

@@ -9,6 +9,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Self, TypeVar
 
 import pytest
 
@@ -18,7 +19,11 @@ from fluxbatch.ledger.queries.report_gallery import shown_predictions
 from fluxbatch.ledger.queries.results import named_jobs, row_results
 from fluxbatch.ledger.queries.runs_and_failures import failure_reasons, latest_runs
 from fluxbatch.ledger.queries.totals import count_found_by_time, money_lines
+from fluxbatch.ledger.reader import LedgerReader
+from fluxbatch.live.metrics import LiveMetrics
 from tests.ledger.support import Books
+
+T = TypeVar("T")
 
 _JOBS = 20_000
 _AT = "'2026-01-01T00:00:00.000000Z'"
@@ -62,20 +67,29 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteDatabase]:
         yield reader
 
 
+class Steps:
+    """Of SQLite's machine, while the block runs."""
+
+    def __init__(self, db: SqliteDatabase) -> None:
+        self._db = db
+        self.counted = 0
+
+    def __enter__(self) -> Self:
+        self._db._connection.set_progress_handler(self._count, _STEPS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db._connection.set_progress_handler(None, 0)
+
+    def _count(self) -> None:
+        self.counted += _STEPS
+
+
 def steps(db: SqliteDatabase, ask: Callable[[], object]) -> int:
-    """Of SQLite's machine, until *ask* is answered."""
-    counted = 0
-
-    def count() -> None:
-        nonlocal counted
-        counted += _STEPS
-
-    db._connection.set_progress_handler(count, _STEPS)
-    try:
+    """Until *ask* is answered."""
+    with Steps(db) as made:
         ask()
-    finally:
-        db._connection.set_progress_handler(None, 0)
-    return counted
+    return made.counted
 
 
 def test_the_counter_sees_a_query_that_reads_everything(large: SqliteDatabase) -> None:
@@ -111,3 +125,27 @@ def test_the_predictions_of_a_run_are_read_once(large: SqliteDatabase) -> None:
 def test_rows_with_their_jobs_are_read_once(large: SqliteDatabase) -> None:
     assert steps(large, lambda: list(named_jobs(large, 1))) < 25 * _JOBS
     assert steps(large, lambda: list(row_results(large, 1))) < 125 * _JOBS
+
+
+async def test_a_scrape_reads_the_ledger_only_where_it_has_changed(large: SqliteDatabase) -> None:
+    """
+    And then narrow entries of indexes: a few steps for each prediction and job.
+    """
+    metrics = LiveMetrics(LedgerReader(large, called_here), "d")
+    with Steps(large) as first:
+        text = await metrics.text()
+    with Steps(large) as soon:
+        await metrics.text()
+    metrics._rests_until_s = 0.0
+    with Steps(large) as unchanged:
+        await metrics.text()
+
+    assert first.counted < 25 * _JOBS
+    assert soon.counted == 0
+    assert unchanged.counted < 1_000
+    assert f'fluxbatch_rows{{dataset="d",state="done"}} {_JOBS}\n' in text
+    assert f'fluxbatch_creates_total{{dataset="d",outcome="accepted"}} {_JOBS}\n' in text
+
+
+async def called_here(call: Callable[[], T], /) -> T:
+    return call()

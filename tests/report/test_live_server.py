@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from fluxbatch import __version__
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import RatingFile, Verdict
 from tests.report.datasets import making, row, small_images
@@ -140,6 +142,50 @@ def test_elsewhere_than_on_this_machine_alone_nothing_is_shown_without_the_token
     assert (bare, wrong, status, known) == (403, 403, 302, 200)
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
+
+
+def test_prometheus_reads_the_dataset_s_metrics_from_the_ledger(
+    address: str, folder: Folder
+) -> None:
+    """
+    No run is needed; no label is a row or a prompt.
+    """
+    status, text, headers = ask(address, "/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    found = {
+        (sample.name, *(v for k, v in sample.labels.items() if k != "dataset")): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+
+    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert found["fluxbatch_rows", "done"] == 4
+    assert found["fluxbatch_rows", "failed"] == found["fluxbatch_unknown_rows",] == 0
+    assert found["fluxbatch_creates_total", "accepted"] == 4
+    assert found["fluxbatch_creates_total", "refused"] == 0
+    assert found["fluxbatch_cost_usd_total",] == 0.1
+    assert found["fluxbatch_budget_usd", "dataset", "spent"] == 0.1
+    assert found["fluxbatch_exit_code",] == 3
+    assert found["fluxbatch_last_progress_timestamp_seconds",] > 0
+    assert ("fluxbatch_build_info", __version__) in found
+    assert "bronze" not in text
+    labels = {name for one in families.values() for few in one.samples for name in few.labels}
+    assert labels <= {"dataset", "state", "outcome", "account", "scope", "kind", "version"}
+    assert {one.labels["dataset"] for few in families.values() for one in few.samples} == {
+        folder.name
+    }
+
+
+def test_metrics_are_for_those_who_may_see_the_page(address: str, folder: Folder) -> None:
+    """
+    Not by a name that points here; elsewhere by the token alone, as a parameter of the scrape.
+    """
+    with serving(folder.root, "--host", "0.0.0.0") as url:
+        bare = ask(url, "/metrics")[0]
+        known = ask(url, f"/metrics?{urlsplit(url).query}")[0]
+
+    assert ask(address, "/metrics", Host="evil.example")[0] == 403
+    assert (bare, known) == (403, 200)
 
 
 def rate(address: str, change: dict[str, Any]) -> tuple[int, dict[str, Any]]:

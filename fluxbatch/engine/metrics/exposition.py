@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 Labels = Mapping[str, str]
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""As the text says of itself over HTTP."""
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
@@ -20,8 +22,15 @@ class MetricFamily(NamedTuple):
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     """One line."""
-    samples: list[tuple[str, Labels, float]]
+    samples: tuple[tuple[str, Labels, float], ...] = ()
     """What follows the name, the labels, the value."""
+
+    def with_samples(self, samples: Iterable[tuple[str, Labels, float]]) -> Self:
+        return self._replace(samples=tuple(samples))
+
+    def of(self, value: float, **labels: str) -> Self:
+        """With this one sample."""
+        return self.with_samples([("", labels, value)])
 
 
 class Histogram:

@@ -1,23 +1,31 @@
 """The metrics of one run: counted from its events, read off its status.
 
-Owns their names and meanings. A label is never a row, a prompt or a key; at most a key's label.
-Counters begin at zero with each process. Source: docs/design/decisions.md "Metrics".
+Owns what counts as what; `families` has the names. Counters begin at zero with each process.
+Source: docs/design/decisions.md "Metrics".
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
-from fluxbatch._version import __version__
-from fluxbatch.domain.job import JobState, PredictionState
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.job import PredictionState
 from fluxbatch.engine.metrics.exposition import Histogram, MetricFamily, exposition
+from fluxbatch.engine.metrics.families import (
+    DOWNLOADED,
+    DURATION_BOUNDS_S,
+    DURATIONS,
+    EXIT_CODE,
+    LAST_PROGRESS,
+    build_family,
+    creates_family,
+    job_families,
+    lane_families,
+    money_families,
+)
 from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.events import Event, OutputStored, PredictionMoved, RunEnded
 from fluxbatch.infra.runtime import Clock
 
-_BOUNDS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _P = PredictionState
 _OUTCOMES = {
     _P.UNSENT: "unsent",
@@ -34,9 +42,10 @@ class RunMetrics:
     def __init__(self, dataset: str, clock: Clock) -> None:
         self._dataset = dataset
         self._clock = clock
-        self._creates = Counter[str]()
+        # All from the start, at zero: a rate sees the first of each.
+        self._creates = dict.fromkeys(("accepted", "found", *sorted(_OUTCOMES.values())), 0)
         self._bytes = 0
-        self._durations = Histogram(_BOUNDS_S)
+        self._durations = Histogram(DURATION_BOUNDS_S)
         self._live: dict[int, tuple[PredictionState, float]] = {}
         """State and since when, monotonic, of those whose intent was seen here."""
         self._progress_at: float | None = None
@@ -64,7 +73,7 @@ class RunMetrics:
 
     def text(self) -> str:
         """As it stands now, in Prometheus' text format."""
-        return exposition(self._families(), {"dataset": self._dataset})
+        return exposition(self.families(), {"dataset": self._dataset})
 
     def _moved(self, event: PredictionMoved) -> None:
         state, now = event.state, self._clock.monotonic()
@@ -84,96 +93,17 @@ class RunMetrics:
         else:
             self._live.pop(event.prediction, None)
 
-    def _families(self) -> Iterator[MetricFamily]:
-        yield MetricFamily(
-            "fluxbatch_build_info", "gauge", "The version.", [("", {"version": __version__}, 1)]
-        )
-        yield MetricFamily(
-            "fluxbatch_creates_total",
-            "counter",
-            "Creates of this process by outcome; an unknown one is found or absent later.",
-            [("", {"outcome": name}, count) for name, count in sorted(self._creates.items())],
-        )
-        yield MetricFamily(
-            "fluxbatch_download_bytes_total",
-            "counter",
-            "Bytes of the images stored by this process, as delivered.",
-            [("", {}, self._bytes)],
-        )
-        yield MetricFamily(
-            "fluxbatch_generation_duration_seconds",
-            "histogram",
-            "From a create's answer to its success as it was noticed.",
-            list(self._durations.samples()),
-        )
+    def families(self) -> Iterator[MetricFamily]:
+        """What there is to say now; also asked from other threads, so nothing here grows."""
+        yield build_family()
+        yield creates_family(self._creates)
+        yield DOWNLOADED.of(self._bytes)
+        yield DURATIONS.with_samples(self._durations.samples())
         if self._progress_at is not None:
-            yield MetricFamily(
-                "fluxbatch_last_progress_timestamp_seconds",
-                "gauge",
-                "When a prediction last changed its state or an image was stored.",
-                [("", {}, self._progress_at)],
-            )
+            yield LAST_PROGRESS.of(self._progress_at)
         if self._exit_code is not None:
-            yield MetricFamily(
-                "fluxbatch_exit_code",
-                "gauge",
-                "The exit code of the run that has ended; absent while one goes on.",
-                [("", {}, self._exit_code)],
-            )
-        if self._status is not None:
-            yield from _of_status(self._status)
-
-
-def _of_status(status: RunStatus) -> Iterator[MetricFamily]:
-    jobs = status.jobs
-    states = {state.value: jobs.of(state) for state in JobState} | {"invalid": jobs.invalid}
-    yield MetricFamily(
-        "fluxbatch_rows",
-        "gauge",
-        "The manifest's jobs by state, and its rows that name none (invalid).",
-        [("", {"state": state}, count) for state, count in states.items()],
-    )
-    yield MetricFamily(
-        "fluxbatch_unknown_rows",
-        "gauge",
-        "Jobs whose create has no clear answer.",
-        [("", {}, jobs.in_doubt)],
-    )
-    lanes = status.lanes
-    yield MetricFamily(
-        "fluxbatch_inflight",
-        "gauge",
-        "Predictions created and not yet ended.",
-        [("", {"account": lane.label}, lane.slots_held) for lane in lanes],
-    )
-    yield MetricFamily(
-        "fluxbatch_inflight_limit",
-        "gauge",
-        "As many as there may be at once.",
-        [("", {"account": lane.label}, lane.slots) for lane in lanes],
-    )
-    yield MetricFamily(
-        "fluxbatch_cost_usd_total",
-        "counter",
-        "What the dataset has cost, estimates included.",
-        [("", {}, _dollars(status.dataset.spent))],
-    )
-    yield MetricFamily(
-        "fluxbatch_budget_usd",
-        "gauge",
-        "What counts against each cap now, and the cap.",
-        [
-            ("", {"scope": line.scope, "kind": kind}, _dollars(Micros(amount)))
-            for line in status.budgets
-            for kind, amount in (
-                ("spent", line.settled + line.estimated),
-                ("reserved", line.reserved),
-                ("cap", line.cap),
-            )
-            if amount is not None
-        ],
-    )
-
-
-def _dollars(amount: Micros) -> float:
-    return amount / 1_000_000
+            yield EXIT_CODE.of(self._exit_code)
+        if (status := self._status) is not None:
+            yield from job_families(status.jobs)
+            yield from lane_families(status.lanes)
+            yield from money_families(status.dataset.spent, status.budgets)

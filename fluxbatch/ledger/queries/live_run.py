@@ -17,7 +17,7 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
 from fluxbatch.ledger.db.timestamps import parse_utc, utc_text
 
-_u, _p = schema.runs.c, schema.predictions.c
+_u, _p, _h = schema.runs.c, schema.predictions.c, schema.history.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class WatchedRun:
     reason: str
     """Why it ended; empty while it goes on."""
     settings_json: str
+    exit_code: int | None = None
+    """Of its latest invocation; None while that goes on, or where it was killed."""
 
 
 _RUN = Statement(
@@ -52,7 +54,18 @@ def watched_run(db: Database) -> WatchedRun | None:
     seq, run_id, began, ended_at, code, reason, settings = found[0]
     has_ended = ended_at is not None or code is not None
     words = (reason or "") if has_ended else ""
-    return WatchedRun(seq, run_id, parse_utc(began), words, settings)
+    return WatchedRun(seq, run_id, parse_utc(began), words, settings, code)
+
+
+_LAST_LINE = Statement(
+    lambda _: select(_h.at).order_by(_h.seq.desc()).limit(constant(1)).offset(constant(0))
+)
+
+
+def last_progress(db: Database) -> datetime | None:
+    """When something last changed, in UTC: of the last line of history, whatever that tells."""
+    found = db.run(_LAST_LINE)
+    return parse_utc(found[0][0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,17 @@ def test_each_create_counts_once_for_each_thing_that_became_of_it() -> None:
     assert found["fluxbatch_generation_duration_seconds_count", ""] == 1
 
 
+def test_every_outcome_stands_at_zero_from_the_start() -> None:
+    """
+    A rate over a counter that appears at 1 would miss its first.
+    """
+    found = samples(RunMetrics(NAME, Watch()).text())
+
+    creates = {labels: n for (name, labels), n in found.items() if name.endswith("creates_total")}
+    assert creates == {f"outcome={name}": 0 for name in
+                       ("accepted", "found", "refused", "unsent", "unknown", "absent")}  # fmt: skip
+
+
 def test_durations_are_from_the_answer_to_the_success() -> None:
     """
     In cumulative buckets; a bound belongs to its own.
@@ -151,8 +162,8 @@ def test_a_family_without_a_sample_is_left_out() -> None:
     """
     And a large whole number has no exponent.
     """
-    some = MetricFamily("a_total", "counter", "Some.", [("", {}, 10.0**15)])
-    none = MetricFamily("b", "gauge", "None.", [])
+    some = MetricFamily("a_total", "counter", "Some.").of(10.0**15)
+    none = MetricFamily("b", "gauge", "None.")
 
     assert exposition([none, some], {}) == (
         "# HELP a_total Some.\n# TYPE a_total counter\na_total{} 1000000000000000\n"
