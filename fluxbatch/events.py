@@ -56,6 +56,12 @@ class PredictionMoved:
     lane: str
     failure: FailureClass | None = None
     reason: str | None = None
+    model: str | None = None
+    """Told at its intent, as its seed is."""
+    seed: int | None = None
+    """None: none is sent."""
+    cost: Micros | None = None
+    """Micro-dollars, as far as they are known; None before it has cost anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ are lost money.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -30,6 +30,7 @@ from fluxbatch.engine.shutdown import (
     leaf_errors,
     unwrap_errors,
 )
+from fluxbatch.engine.telemetry.observing import with_telemetry
 from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
 from fluxbatch.events import Events, RunEnded
@@ -60,6 +61,17 @@ async def execute_run(
     runtime = runtime or real_runtime()
     request.folder.make()
     work = partial(_execute, request, runtime, network, handle_signals)
+    filed_work = partial(_file_metrics, request, runtime, work)
+    return await with_telemetry(request, events, runtime, on_status, filed_work)
+
+
+async def _file_metrics(
+    request: RunRequest,
+    runtime: Runtime,
+    work: Callable[[Events, OnStatus | None], Awaitable[RunSummary]],
+    events: Events,
+    on_status: OnStatus | None,
+) -> RunSummary:
     metrics = request.settings.metrics
     return await with_textfile(metrics, request.folder.name, events, runtime, on_status, work)
 

@@ -261,6 +261,7 @@ class WorkerContext:
                 lane,
                 moved.failure,
                 evidence.reason,
+                cost=moved.charged or None,
             )
         )
         if moved.charged > self.reserve and self.card.price is None:

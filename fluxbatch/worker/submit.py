@@ -230,6 +230,8 @@ class Submitter:
                     PredictionState.SUBMITTING,
                     JobState.ACTIVE,
                     permit.lane.label,
+                    model=job.model,
+                    seed=sent_seed(context, job),
                 )
             )
         return intent

@@ -6,7 +6,7 @@ Source: docs/design/decisions.md "Metrics".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fluxbatch.domain.job import PredictionState
 from fluxbatch.engine.metrics.exposition import Histogram, MetricFamily, exposition
@@ -36,6 +36,10 @@ _OUTCOMES = {
 _ON_THE_WAY = frozenset({_P.SUBMITTING, _P.UNKNOWN, _P.RUNNING})
 
 
+def _unheard(_: float) -> None:
+    """For nobody."""
+
+
 class RunMetrics:
     """What one process can say of its run; both listeners are called by the run."""
 
@@ -44,6 +48,8 @@ class RunMetrics:
         self._clock = clock
         # All from the start, at zero: a rate sees the first of each.
         self._creates = dict.fromkeys(("accepted", "found", *sorted(_OUTCOMES.values())), 0)
+        self.on_duration: Callable[[float], object] = _unheard
+        """Called with each duration, seconds."""
         self._bytes = 0
         self._durations = Histogram(DURATION_BOUNDS_S)
         self._live: dict[int, tuple[PredictionState, float]] = {}
@@ -88,6 +94,7 @@ class RunMetrics:
             self._creates[_OUTCOMES[state]] += 1
         elif was is _P.RUNNING and state is _P.SUCCEEDED:
             self._durations.observe(now - since)
+            self.on_duration(now - since)
         if state in _ON_THE_WAY:
             self._live[event.prediction] = state, now
         else:
