@@ -7,7 +7,7 @@ SEEDS  ?= 2000
 # One a core, so that tests that measure time hold on a busy machine; WORKERS=4 is a third quicker.
 WORKERS ?= auto
 
-.PHONY: demo test proof simulate bench docs docs-links lint types layers check clean
+.PHONY: demo test proof simulate bench docs docs-links man lint types layers check clean
 
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
@@ -31,6 +31,9 @@ docs: $(VENV)/.dev ## the site of the documents in build/docs/html; a warning or
 
 docs-links: docs ## asks every address outside of the site too; needs the network
 	$(BIN)/python -m sphinx -q -b linkcheck -c docs/site build/docs/source build/docs/links
+
+man: $(VENV)/.core ## manual pages of every verb: man -l build/man/man1/fluxbatch-run.1
+	$(BIN)/python docs/site/man_pages.py build/man
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

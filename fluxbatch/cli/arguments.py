@@ -16,6 +16,8 @@ class FilledCommand(TyperCommand):
     """Raises `typer.BadParameter` naming the first flag or argument with an empty value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks how an unfinished line may go on
+            return super().parse_args(ctx, args)
         given: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
         for param in self.get_params(ctx):
             value = given.get(param.name or "")

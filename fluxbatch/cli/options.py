@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import filter_terms, manifest_formats
 from fluxbatch.cli.console import Console
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
@@ -19,14 +20,25 @@ BaseUrlOption = Annotated[
     str, typer.Option("--base-url", metavar="URL", help="Another endpoint, /v1 included.")
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", metavar="KIND", help="The manifest's: csv, tsv, jsonl, ….")
+    str,
+    typer.Option(
+        "--format",
+        metavar="KIND",
+        help="The manifest's: csv, tsv, jsonl, ….",
+        autocompletion=manifest_formats,
+    ),
 ]
 DatasetArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="The dataset's folder.", show_default=False)
 ]
 WhereOption = Annotated[
     str,
-    typer.Option("--where", metavar="FILTER", help="Only these: 'status=done and prompt~cat'."),
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help="Only these: 'status=done and prompt~cat'.",
+        autocompletion=filter_terms,
+    ),
 ]
 SourceArgument = Annotated[
     Path,

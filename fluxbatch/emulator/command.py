@@ -25,13 +25,19 @@ def emulator_command(
     speed: Annotated[float, typer.Option(help="10: a minute lasts six seconds.")] = 1.0,
     image_size: Annotated[str, typer.Option(help="N or WxH; empty: as asked.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of all its dice.")] = 0,
-    dialect: Annotated[str, typer.Option(help="card or docs.")] = "card",
+    dialect: Annotated[
+        str, typer.Option(help="card or docs.", autocompletion=lambda: ["card", "docs"])
+    ] = "card",
     keys: Annotated[str, typer.Option(help="a,b:team,c:team; empty: any key.")] = "",
     rate: Annotated[int, typer.Option(help="Creates in any window; 0: no limit.")] = 100,
     window: Annotated[float, typer.Option(help="Seconds of that window.")] = 60.0,
     concurrent: Annotated[int, typer.Option(help="Unfinished at once; 0: no limit.")] = 10,
     rate_counts: Annotated[
-        str, typer.Option(help="What takes a place in the window: accepted or attempted.")
+        str,
+        typer.Option(
+            help="What takes a place in the window: accepted or attempted.",
+            autocompletion=lambda: ["accepted", "attempted"],
+        ),
     ] = "accepted",
     no_retry_after: Annotated[
         bool, typer.Option("--no-retry-after", help="A 429 does not say when to come back.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import spending_dimensions
 from fluxbatch.cli.options import JsonFlag, console_for
 
 
@@ -19,7 +20,13 @@ def costs_command(
         ),
     ],
     by: Annotated[
-        str, typer.Option("--by", metavar="WHAT", help="day, run, model, key or axis:NAME.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="WHAT",
+            help="day, run, model, key or axis:NAME.",
+            autocompletion=spending_dimensions,
+        ),
     ] = "day",
     as_csv: Annotated[bool, typer.Option("--csv", help="The groups as CSV.")] = False,
     as_json: JsonFlag = False,

@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import model_slugs
 from fluxbatch.cli.options import BaseUrlOption, JsonFlag, console_for
 
 
 def models_command(
     ctx: typer.Context,
     slug: Annotated[
-        str, typer.Argument(metavar="[SLUG]", help="The provider's name for a model.")
+        str,
+        typer.Argument(
+            metavar="[SLUG]",
+            help="The provider's name for a model.",
+            autocompletion=model_slugs,
+        ),
     ] = "",
     out: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import failure_classes, quality_words
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, console_for
 
 
@@ -14,12 +15,18 @@ def retry_command(
     folder: DatasetArgument,
     kind: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLASS", help="Only failures of this class; may be given again."),
+        typer.Option(
+            metavar="CLASS",
+            help="Only failures of this class; may be given again.",
+            autocompletion=failure_classes,
+        ),
     ] = None,
     quality: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NOTE", help="Instead, done jobs with black, flat, size or duplicate images."
+            metavar="NOTE",
+            help="Instead, done jobs with black, flat, size or duplicate images.",
+            autocompletion=quality_words,
         ),
     ] = None,
     as_json: JsonFlag = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import run_names, words
 from fluxbatch.cli.options import (
     BaseUrlOption,
     FormatOption,
@@ -63,12 +64,20 @@ def run_command(
         str, typer.Option(metavar="PATH", help="Add a line for everything that happens.")
     ] = "",
     log_format: Annotated[
-        str, typer.Option(metavar="text|json", help="Of those lines; json alone: on stderr.")
+        str,
+        typer.Option(
+            metavar="text|json",
+            help="Of those lines; json alone: on stderr.",
+            autocompletion=words("text", "json"),
+        ),
     ] = "",
     run_name: Annotated[
         str,
         typer.Option(
-            "--run", metavar="NAME", help="The run's name, where several processes share it."
+            "--run",
+            metavar="NAME",
+            help="The run's name, where several processes share it.",
+            autocompletion=run_names,
         ),
     ] = "",
     kind: FormatOption = "",

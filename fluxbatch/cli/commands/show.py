@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import job_names
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, console_for
 
@@ -19,9 +20,13 @@ PlaceArgument = Annotated[
     ),
 ]
 _WHICH = "'#12', an id of the manifest, the start of a job's id, a prediction, or a file."
-Name = Annotated[str, typer.Argument(metavar="FILE|JOB", help=_WHICH, show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="FILE|JOB", help=_WHICH, show_default=False, autocompletion=job_names),
+]
 NameOrNone = Annotated[
-    str | None, typer.Argument(metavar="[FILE|JOB]", help=_WHICH, show_default=False)
+    str | None,
+    typer.Argument(metavar="[FILE|JOB]", help=_WHICH, show_default=False, autocompletion=job_names),
 ]
 
 

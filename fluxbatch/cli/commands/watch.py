@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import words
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, console_for
 
 _VALUES = {
@@ -48,6 +49,7 @@ def ctl_command(
         typer.Argument(
             metavar="pause|resume|stop|budget|limits.creates|limits.slots|lane|show",
             show_default=False,
+            autocompletion=words(*_VALUES),
         ),
     ],
     values: Annotated[

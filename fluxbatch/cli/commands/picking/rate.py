@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fluxbatch.cli.completion import rated_names
 from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, WhereOption, console_for
 
 
@@ -18,6 +19,7 @@ def rate_command(
             metavar="[IMAGE|JOB]… RATING",
             help="What is rated, and last keep, reject, none or 1 to 5 stars.",
             show_default=False,
+            autocompletion=rated_names,
         ),
     ],
     where: WhereOption = "",
