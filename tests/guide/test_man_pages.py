@@ -21,7 +21,7 @@ MAN = shutil.which("man")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By the verb's full name, `fluxbatch` itself among them."""
     to = tmp_path_factory.mktemp("man")
-    command = [sys.executable, ROOT / "docs" / "site" / "man_pages.py", to]
+    command = [sys.executable, str(ROOT / "docs" / "site" / "man_pages.py"), str(to)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=to)
     assert (ended.returncode, ended.stderr) == (0, "")
     return {name: to / "man1" / f"{name.replace(' ', '-')}.1" for name in ("fluxbatch", *ALL)}
@@ -73,7 +73,7 @@ def test_the_pages_are_the_same_each_time(pages: dict[str, Path], tmp_path: Path
     """
     No day and no machine is in them.
     """
-    command = [sys.executable, ROOT / "docs" / "site" / "man_pages.py", tmp_path]
+    command = [sys.executable, str(ROOT / "docs" / "site" / "man_pages.py"), str(tmp_path)]
     subprocess.run(command, capture_output=True, check=True)
 
     for page in pages.values():
