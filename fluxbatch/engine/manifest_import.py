@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from fluxbatch.config.settings import Settings
+from fluxbatch.dataset.control_copies import ControlCopies
 from fluxbatch.dataset.imported_manifest import names_other_files
 from fluxbatch.domain.job import Row
 from fluxbatch.domain.money import Micros, as_usd
@@ -83,11 +84,11 @@ class ManifestImporter:
         *,
         most_jobs: int | None = None,
         controls: Path | None = None,
-        is_shared: bool = False,
+        copies: ControlCopies | None = None,
     ) -> None:
-        """*controls*: the folder for control images that are fetched from elsewhere. *is_shared*:
-        another machine may have read the manifest, whose files this one does not see."""
-        self._is_shared = is_shared
+        """*controls*: the folder for control images that are fetched from elsewhere. *copies*:
+        of local ones, where another machine may have read the manifest, or may need them."""
+        self._copies = copies
         self._settings = settings
         self._card = card
         self._db = db
@@ -109,6 +110,9 @@ class ManifestImporter:
         known = await self._runtime.to_thread(partial(self._begin, manifest))
         if known.imported and (skip_invalid or known.invalid_rows == 0):
             self._events.emit(RowsRead(known.rows, known.invalid_rows, finished=True))
+            if self._copies is not None:
+                make_up = partial(self._copies.make_up, self._db, known.seq)
+                self._say_copied(await self._runtime.to_thread(make_up))
             return known
         if known.imported:
             known = await self._runtime.to_thread(partial(self._begin, manifest, anew=True))
@@ -124,10 +128,19 @@ class ManifestImporter:
             raise self._refusal(manifest, progress)
         for line in self._splits.lines():
             self._events.emit(Noticed(line))
+        if self._copies is not None:  # before any job can be taken
+            await self._runtime.to_thread(self._together.settle)
+            make = partial(self._copies.make, self._db, known.seq)
+            self._say_copied(await self._runtime.to_thread(make))
         now = self._runtime.clock.now()
         finish = FinishImport(now, known.seq, progress.rows, progress.invalid)
         await self._runtime.to_thread(partial(self._finish, finish))
         return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
+
+    def _say_copied(self, copies: int) -> None:
+        if copies:
+            words = "control image was" if copies == 1 else "control images were"
+            self._events.emit(Noticed(f"{copies:,} {words} copied to the image store"))
 
     def _open(self, path: Path | None) -> Manifest:
         return Manifest.named(path, self._settings, self._card, self._hashes, self._controls)
@@ -161,7 +174,7 @@ class ManifestImporter:
         known = commit(self._db, begin)
         if (
             known.imported
-            and not self._is_shared
+            and self._copies is None
             and names_other_files(self._db, known.seq, known.path, manifest.path, self._controls)
         ):
             return self._begin(manifest, anew=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fluxbatch.dataset.control_copies import ControlCopies
 from fluxbatch.dataset.image_store import claim_images
 from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
 from fluxbatch.engine.manifest_import import ManifestImporter
@@ -61,7 +62,7 @@ async def prepare(
         events,
         most_jobs=most,
         controls=controls,
-        is_shared=folder.is_shared,
+        copies=ControlCopies(images) if folder.is_shared else None,
     )
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     async with importing():

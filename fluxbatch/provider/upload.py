@@ -8,8 +8,10 @@ Source: docs/design/provider-api.md "Uploads".
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -35,18 +37,23 @@ class Uploaded:
     mime: str
 
 
+ReadControl = Callable[[ControlFile], tuple[bytes, str]]
+"""The bytes of a control image and what they are. Blocks."""
+
+
 async def upload(
     client: ProviderClient,
     control: ControlFile,
     runtime: Runtime,
     patience: RetryPolicy = RetryPolicy(),  # noqa: B008  frozen
+    read: ReadControl | None = None,
 ) -> Uploaded:
     """Send *control*; each try gets a fresh presigned URL, since they live minutes only.
 
     Raises `RejectedRequest` when the file is missing, no image, too large or not what the
     manifest named any more; `TransientApiError` and its kin when the provider is at fault.
     """
-    content, mime = await runtime.to_thread(lambda: read_control(control))
+    content, mime = await runtime.to_thread(partial(read or read_control, control))
 
     async def once() -> Uploaded:
         place = await client.presign(mime)
@@ -76,10 +83,10 @@ def read_control(control: ControlFile) -> tuple[bytes, str]:
             f"control image {control.path!r} has changed since the manifest was read;"
             " run again to use it as it is now"
         )
-    return content, _mime_of(content, control.path)
+    return content, type_of_control(content, control.path)
 
 
-def _mime_of(content: bytes, path: str) -> str:
+def type_of_control(content: bytes, path: str) -> str:
     """What the manifest took it for, by the same first and last bytes.
 
     A decoder is not asked here: what the plan accepted is the same bytes, and one that reads a

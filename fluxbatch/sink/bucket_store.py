@@ -26,7 +26,7 @@ from fluxbatch.infra.object_store import EXTRA, open_store, refusal_of, store_er
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.sink.local_store import LocalStore
 from fluxbatch.sink.paths import PathRefused, image_path, written_path
-from fluxbatch.sink.store import PendingFile, check_stem
+from fluxbatch.sink.store import CONTROLS, PendingFile, check_stem
 from fluxbatch.sink.temp_file import TempFile, WrittenFile
 
 if TYPE_CHECKING:
@@ -133,6 +133,19 @@ class BucketStore:
 
     def remove(self, path: str) -> None:
         self._delete([written_path(path)])
+
+    def kept_controls(self) -> set[str]:
+        with self._explained("list"):
+            import obstore
+
+            pages = obstore.list(self._bucket(), CONTROLS)
+            return {found["path"].rpartition("/")[2] for page in pages for found in page}
+
+    def keep_control(self, sha256: str, content: bytes, mime: str) -> None:
+        self._put(f"{CONTROLS}/{sha256}", content, mime, is_patient=True)
+
+    def read_kept_control(self, sha256: str) -> bytes:
+        return self._read(f"{CONTROLS}/{sha256}")
 
     def discard(self, stem: str) -> int:
         check_stem(stem)

@@ -76,6 +76,17 @@ class FolderStore(LocalStore):
         self._check()
         return super().paths()
 
+    def kept_controls(self) -> set[str]:
+        self._check()
+        return super().kept_controls()
+
+    def read_kept_control(self, sha256: str) -> bytes:
+        try:
+            return super().read_kept_control(sha256)
+        except FileNotFoundError:
+            self._check()
+            raise
+
     def _owner_read(self) -> bytes | None:
         try:
             with disk_errors(self._owner), open_regular(self._owner) as file:

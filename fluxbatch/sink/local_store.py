@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import IO
@@ -26,7 +27,7 @@ from fluxbatch.sink.paths import (
     resolved,
     written_path,
 )
-from fluxbatch.sink.store import PendingFile, check_stem
+from fluxbatch.sink.store import CONTROLS, PendingFile, check_stem
 from fluxbatch.sink.temp_file import TempFile, WrittenFile, disk_errors
 
 TMP = "tmp"
@@ -156,6 +157,31 @@ class LocalStore:
         refuse_elsewhere(self._root, str(place.parent))
         with disk_errors(place):
             place.unlink(missing_ok=True)
+
+    def kept_controls(self) -> set[str]:
+        with disk_errors(folder := f"{self._root}/{CONTROLS}"), suppress(FileNotFoundError):
+            return set(os.listdir(folder))
+        return set()
+
+    def keep_control(self, sha256: str, content: bytes, mime: str) -> None:
+        folder = f"{self._root}/{CONTROLS}"
+        self._make(folder)
+        with self.begin() as half:
+            half.write(content)
+            half.rename(f"{folder}/{sha256}", f"{CONTROLS}/{sha256}")
+        with disk_errors(folder):
+            sync(folder)
+
+    def read_kept_control(self, sha256: str) -> bytes:
+        try:
+            with open_regular(f"{self._root}/{CONTROLS}/{sha256}") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except OSError as exc:
+            raise SinkError(
+                f"cannot read {CONTROLS}/{sha256} in {self._root!r}: {exc.strerror}"
+            ) from exc
 
     def _make(self, folder: str) -> None:
         """A folder, so that it is still there after a power loss; through no link."""

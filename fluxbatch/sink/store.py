@@ -14,6 +14,9 @@ from fluxbatch.domain.filenames import is_stem
 from fluxbatch.errors import SinkError
 from fluxbatch.sink.temp_file import TempFile, WrittenFile
 
+CONTROLS = "controls"
+"""Beside `images/`: control images, each under the sha256 of its content."""
+
 
 class PendingFile(NamedTuple):
     """A verified file on its way to its name."""
@@ -79,6 +82,17 @@ class ImageStore(Images, Protocol):
 
     def remove(self, path: str) -> None:
         """Remove what the ledger does not name."""
+
+    def kept_controls(self) -> set[str]:
+        """The sha256 of every control image that is kept here, for machines that lack its file."""
+        ...
+
+    def keep_control(self, sha256: str, content: bytes, mime: str) -> None:
+        """Keep a control image under the name of its content; durable when this returns."""
+
+    def read_kept_control(self, sha256: str) -> bytes:
+        """What is kept under that name, unchecked; raises `FileNotFoundError`, `SinkError`."""
+        ...
 
     def discard(self, stem: str) -> int:
         """Remove the output of that name, whatever its type; how many files.

@@ -23,6 +23,7 @@ from fluxbatch.errors import (
     HeldBack,
     KeyRefused,
     RejectedRequest,
+    SinkError,
     TransientApiError,
 )
 from fluxbatch.events import PredictionMoved
@@ -114,6 +115,10 @@ class Submitter:
             return None
         except TransientApiError as exc:
             self._upload_failed(claim, exc)
+            return None
+        except SinkError as exc:
+            claim.release()
+            self._context.stop(ExitCode.ERROR, str(exc))
             return None
         async with self._context.lanes.permit() as permit:
             if permit is None or not await self._may_submit(permit.lane):

@@ -2,21 +2,26 @@
 
 Owns the uploads of this run: one per content, a few at a time, kept in the ledger
 until it expires, done before a slot is taken. A URL the user gave is passed on as
-it is.
+it is. What is sent has the hash that the manifest was read with, wherever it is read from.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from datetime import timedelta
 from functools import partial
 
 import anyio
 
 from fluxbatch.domain.job import ControlFile
-from fluxbatch.errors import KeyRefused, TransientApiError
+from fluxbatch.errors import KeyRefused, RejectedRequest, TransientApiError
+from fluxbatch.events import Noticed
 from fluxbatch.ledger.operations.uploads import KnownUpload, RecordUpload, find_upload
 from fluxbatch.ledger.queries.queue import QueuedJob
 from fluxbatch.provider import ProviderClient, upload
+from fluxbatch.provider.upload import read_control, type_of_control
+from fluxbatch.sink.store import CONTROLS
 from fluxbatch.worker.context import WorkerContext
 
 _AT_ONCE = 4
@@ -30,6 +35,9 @@ class UploadCache:
         self._known: dict[str, KnownUpload] = {}
         self._locks: dict[str, anyio.Lock] = {}
         self._places = anyio.CapacityLimiter(_AT_ONCE)
+        self._other_file = ""
+        """One that is here, and not what the manifest was read with."""
+        self._is_told_other = False
 
     async def url_of(self, job: QueuedJob) -> str | None:
         """The URL to send for a local control image; None where the job names a URL itself.
@@ -65,8 +73,16 @@ class UploadCache:
         control = ControlFile(job.control_path or "", job.control_sha256, 0, "")
         async with self._places:
             fingerprint, client = self._usable_client()
-            uploaded = await upload(client, control, self._context.runtime)
+            uploaded = await upload(client, control, self._context.runtime, read=self._read)
         self._context.reached()
+        if self._other_file and not self._is_told_other:
+            self._is_told_other = True
+            self._context.events.emit(
+                Noticed(
+                    f"control image {self._other_file!r} is not what the manifest was read with;"
+                    " the copy made then is used. To use it as it is now, name it otherwise"
+                )
+            )
         await self._context.ledger.apply(
             RecordUpload(
                 self._context.runtime.clock.now(),
@@ -80,6 +96,26 @@ class UploadCache:
             )
         )
         return KnownUpload(uploaded.public_url, uploaded.expires_at)
+
+    def _read(self, control: ControlFile) -> tuple[bytes, str]:
+        """The file, or its copy in the image store where processes share the dataset. Blocks."""
+        try:
+            return read_control(control)
+        except RejectedRequest as refused:
+            if not self._context.is_shared:
+                raise
+            try:
+                content = self._context.images.read_kept_control(control.sha256)
+            except FileNotFoundError:
+                raise refused from None
+            if os.path.lexists(control.path):
+                self._other_file = control.path
+        if hashlib.sha256(content).hexdigest() != control.sha256:
+            raise RejectedRequest(
+                f"the copy of control image {control.path!r} in the image store is damaged:"
+                f" delete {CONTROLS}/{control.sha256} there, and run again where the file is"
+            )
+        return content, type_of_control(content, control.path)
 
     def _usable_client(self) -> tuple[str, ProviderClient]:
         for lane in self._context.lanes.all:

@@ -77,10 +77,11 @@ class SharedRun:
             "XDG_STATE_HOME": str(self.folder / f"state-{worker}"),
         }
 
-    def start(self, worker: int) -> None:
-        """One more process of that worker."""
+    def start(self, worker: int, folder: Path | None = None) -> None:
+        """One more process of that worker; its manifest is in *folder*, or in the run's."""
+        manifest = (folder or self.folder) / f"{self.dataset}.jsonl"
         command = [
-            sys.executable, "-m", "fluxbatch", "run", str(self.folder / f"{self.dataset}.jsonl"),
+            sys.executable, "-m", "fluxbatch", "run", str(manifest),
             "--out", self.address, "--run", self.name, "--base-url", self.emulator.base_url,
             "--json", *self.flags,
         ]  # fmt: skip

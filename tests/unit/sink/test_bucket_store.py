@@ -130,6 +130,18 @@ def test_a_name_that_could_leave_its_place_is_a_bug(store: ImageStore) -> None:
     half.discard()
 
 
+def test_a_control_image_is_kept_under_its_hash_and_is_no_image(store: ImageStore) -> None:
+    assert store.kept_controls() == set()
+    with pytest.raises(FileNotFoundError):
+        store.read_kept_control("ab" * 32)
+    store.keep_control("ab" * 32, b"one", "image/png")
+    store.keep_control("cd" * 32, b"two", "image/jpeg")
+    store.keep_control("ab" * 32, b"one", "image/png")
+    assert store.kept_controls() == {"ab" * 32, "cd" * 32}
+    assert store.read_kept_control("ab" * 32) == b"one"
+    assert list(store.paths()) == []
+
+
 def test_a_place_belongs_to_one_dataset(bucket: BucketStore, server: ObjectStore) -> None:
     """
     Two datasets of one manifest would take each other's images for theirs.
