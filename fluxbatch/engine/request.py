@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fluxbatch.domain.failure_cap import FailureCap
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.engine.session import DatasetRequest
-from fluxbatch.worker.circuit_breaker import FailureCap
 
 
 @dataclass(frozen=True, slots=True)

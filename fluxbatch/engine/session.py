@@ -16,6 +16,7 @@ from fluxbatch._version import __version__
 from fluxbatch.config.api_keys import ApiKey, KeyFilter
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.failure_cap import FailureCap
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.status_reader import StatusReader
 from fluxbatch.engine.webhook_service import OpenListener
@@ -36,7 +37,7 @@ from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, LaneJourna
 from fluxbatch.scheduler.serial import SerialCreates
 from fluxbatch.scheduler.state_folder import lanes_folder
 from fluxbatch.sink import Aside, Fetcher, ImageStore, Sink
-from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
+from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.fetch_outputs import OutputFetcher
 from fluxbatch.worker.late_webhooks import LateWebhooks

@@ -44,6 +44,7 @@ from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.workers import new_worker_id
 from fluxbatch.ledger.writer import commit
 from fluxbatch.queue import JobQueue
+from fluxbatch.worker.circuit_breaker import CircuitBreaker
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
@@ -178,6 +179,8 @@ class _Part:
             opening(request.settings, ready.card, ready.manifest_seq, runtime, self._run_name),
             member.worker,
             request.limit,
+            request.max_failures,
+            request.settings.stop.identical_failures,
         )
         run = await runtime.to_thread(partial(commit, db, operation))
         self._run_name = run.run_id
@@ -186,7 +189,7 @@ class _Part:
             self._session = session = RunSession(
                 request, run, ready.card, ready.other_cards, ready.images, db, reader,
                 {a: LaneRecord(a, self._dataset.dataset, member.connection) for a in accounts},
-                events, runtime, self._network, request.max_failures,
+                events, runtime, self._network,
                 kept_elsewhere=partial(kept_in_database, accounts, member.connection),
                 queue=JobQueue(
                     member.page,
@@ -195,6 +198,7 @@ class _Part:
                     others_done=member.others_done,
                 ),
             )  # fmt: skip
+            session.context.guard = CircuitBreaker(session.context.stop, None, None)
             member.works_in(session.context)
             events.emit(await session.reader.started(self._began_s))
             await serve(

@@ -56,6 +56,30 @@ def test_a_limit_holds_for_all_workers_together(shared: SharedRun) -> None:
     assert shared.emulator.stats()["billed"] == 12
 
 
+def test_failures_are_counted_over_all_workers(shared: SharedRun) -> None:
+    """
+    No create follows the failure that is one too many but those committed together with it.
+    """
+    shared.emulator.faults(prediction_filtered=1.0)
+    shared.flags = ("--max-failures", "8")
+    shared.accounts = 3
+    shared.write(200)
+    for worker in range(3):
+        shared.start(worker)
+    assert shared.finish() == [4, 4, 4], shared.logs()
+    ((ended, of_all, reason),) = shared.rows("SELECT failures, ends, stop_reason FROM run_gates")
+    assert "9 of 9 jobs failed, more than --max-failures 8" in reason
+    assert ended == of_all == shared.emulator.stats()["created"]
+    assert shared.rows(
+        "WITH ninth AS (SELECT seq, xmin::text AS trip FROM history"
+        " WHERE subject = 'job' AND became = 'failed' ORDER BY seq OFFSET 8 LIMIT 1)"
+        " SELECT count(*) FROM history, ninth WHERE history.event = 'intent committed'"
+        " AND history.seq > ninth.seq AND history.xmin::text <> ninth.trip"
+    ) == [(0,)]
+    accounts = shared.rows("SELECT count(DISTINCT account) FROM predictions")
+    assert accounts == [(3,)]
+
+
 def test_a_run_that_has_ended_is_told_of_and_buys_nothing(shared: SharedRun) -> None:
     """
     A supervisor that starts everything again does not spend a fresh cap.

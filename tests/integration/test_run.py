@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.failure_cap import FailureCap
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere, ManifestError
 from fluxbatch.events import Event, OutputStored
-from fluxbatch.worker.circuit_breaker import FailureCap
 from tests.support.running import KEY, Bench, make_rows, provider
 
 _PHOTOS = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos"

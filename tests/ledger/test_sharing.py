@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
+from fluxbatch.domain.job import FailureClass
 from fluxbatch.errors import ExitCode, HeldElsewhere
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.sql import Statement
@@ -38,7 +40,7 @@ from fluxbatch.ledger.sharing.workers import (
     workers,
 )
 from fluxbatch.ledger.writer import commit
-from tests.ledger.support import BUYER, DAY, Books
+from tests.ledger.support import BUYER, DAY, Books, E
 
 _names = itertools.count()
 
@@ -244,3 +246,68 @@ def test_a_generation_is_begun_once_by_whoever_is_first(
     assert after.boot_id != before.boot_id
     assert after.began_s > before.began_s
     assert not after.is_new_timeline
+
+
+def _open_counting_gate(db: PostgresDatabase, columns: str, values: str) -> None:
+    _run(
+        db,
+        f"INSERT INTO run_gates (run_seq, caps, {columns}) SELECT seq, '{{}}', {values} FROM runs",
+    )
+
+
+def _fail(books: Books, job: int, reason: str = "NSFW") -> None:
+    books.move(books.run_one(job), E.FAILED, failure=FailureClass.FILTERED, reason=reason)
+
+
+def test_the_failure_that_is_one_too_many_stops_everybody(
+    db: PostgresDatabase, other: PostgresDatabase
+) -> None:
+    """
+    Whoever wrote it; done jobs are counted, and stop nothing.
+    """
+    books = Books.opened(db, jobs=4)
+    _open_counting_gate(db, "failure_cap, most_failures", "'1', 1")
+    theirs = replace(books, db=other)
+    _fail(books, 1)
+    generated = theirs.generate(2)
+    assert generated.wanted is not None
+    theirs.store(generated.wanted.outputs[0].output_seq)
+    assert stopped(db, books.run.seq) is None
+    _fail(theirs, 3)
+    reason = "2 of 3 jobs failed, more than --max-failures 1"
+    assert stopped(db, books.run.seq) == (ExitCode.STOPPED, reason)
+    _fail(books, 4)
+    assert stopped(other, books.run.seq) == (ExitCode.STOPPED, reason)
+
+
+def test_a_share_of_failures_is_judged_once_enough_jobs_have_ended(db: PostgresDatabase) -> None:
+    books = Books.opened(db, jobs=20)
+    _open_counting_gate(db, "failure_cap, failed_share", "'50%', 0.5")
+    for job in range(1, 20):
+        _fail(books, job)
+        assert stopped(db, books.run.seq) is None
+    _fail(books, 20)
+    reason = "20 of 20 jobs failed, more than --max-failures 50%"
+    assert stopped(db, books.run.seq) == (ExitCode.STOPPED, reason)
+
+
+def test_failures_alike_in_a_row_are_counted_over_all_workers(
+    db: PostgresDatabase, other: PostgresDatabase
+) -> None:
+    """
+    Ids and numbers in their words make no difference; a success in between does.
+    """
+    books = Books.opened(db, jobs=8)
+    _open_counting_gate(db, "most_alike", "3")
+    theirs = replace(books, db=other)
+    for job, buyer in ((1, books), (2, theirs)):
+        _fail(buyer, job, f"no room on node {job}")
+    theirs.generate(3)
+    for job, buyer in ((4, books), (5, theirs)):
+        _fail(buyer, job, f"no room on node {job}")
+    _fail(books, 6, "quite another reason")
+    assert stopped(db, books.run.seq) is None
+    _fail(theirs, 7, "quite another reason")
+    _fail(books, 8, "quite another reason")
+    reason = "3 predictions in a row failed alike (filtered: quite another reason)"
+    assert stopped(db, books.run.seq) == (ExitCode.STOPPED, reason)

@@ -99,10 +99,10 @@ def run_command(
     from fluxbatch.cli.deadline import ends_at
     from fluxbatch.cli.foreground_run import confirm_cost, run_batch
     from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.domain.failure_cap import FailureCap
     from fluxbatch.engine.request import RunRequest
     from fluxbatch.errors import ConfigError
     from fluxbatch.planning.plan import MOST_EXPANDED, make_plan
-    from fluxbatch.worker.circuit_breaker import FailureCap
 
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
     if typed.out is None:

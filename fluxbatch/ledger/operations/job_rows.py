@@ -17,6 +17,7 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, clean
 from fluxbatch.ledger.operations import history
+from fluxbatch.ledger.sharing.failures import count_job_end
 
 _j = schema.jobs.c
 _SEQ = _j.seq == bindparam("job_seq")
@@ -64,6 +65,8 @@ def move_job(
             "to_ended": at if state in _ENDED else None,
         },
     )
+    if state in _ENDED:
+        count_job_end(db, failed=failed)
     history.append(
         db,
         ("job", job_seq),

@@ -35,6 +35,7 @@ from fluxbatch.ledger.operations.outputs import (
     want_outputs,
 )
 from fluxbatch.ledger.operations.prediction_rows import Before
+from fluxbatch.ledger.sharing.failures import count_prediction_end
 
 __all__ = ["Evidence", "Transition", "TransitionResult", "WantedOutput"]
 
@@ -124,8 +125,11 @@ class Transition:
         prediction_rows.write(db, self.prediction_seq, values, evidence.polls)
         self._record(db, before, cell.to, event, evidence)
         known = _unchanged(before, evidence)
+        moved = self._job_moved(db, before, judged)
+        if moved.failure is not None or moved.state is PredictionState.SUCCEEDED:
+            count_prediction_end(db, moved.failure, evidence.reason)
         return replace(
-            self._job_moved(db, before, judged),
+            moved,
             charged=Micros(amounts.cost or 0),
             attempt=known.attempt,
             provider_id=known.provider_id,

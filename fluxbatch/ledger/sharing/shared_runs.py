@@ -1,7 +1,8 @@
 """A run that several processes work on: opened by the first, ended by the last.
 
-Owns `run_gates`: the caps, the limit of creates and the stop that hold for the run as a whole,
-whoever asks. Each operation is applied in the dataset's turn. Source: docs/design/protocol.md 10.
+Owns `run_gates`: the caps, the limit of creates, the failures that are one too many and the stop
+that hold for the run as a whole, whoever asks. Each operation is applied in the dataset's turn.
+Source: docs/design/protocol.md 10.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fluxbatch.domain.failure_cap import FailureCap
 from fluxbatch.domain.money import SCOPES, as_usd
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError, HeldElsewhere
 from fluxbatch.ledger.db.database import Database
@@ -41,9 +43,16 @@ _NAMED = postgres_statement("SELECT manifest_seq FROM runs WHERE id = :name")
 _GATE = postgres_statement("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
 _OPEN_GATE = postgres_statement(
     """
-    INSERT INTO run_gates (run_seq, caps, most_creates) VALUES (:run_seq, :caps, :most_creates)
+    INSERT INTO run_gates (
+        run_seq, caps, most_creates, failure_cap, most_failures, failed_share, most_alike
+    ) VALUES (
+        :run_seq, :caps, :most_creates, :failure_cap, :most_failures, :failed_share, :most_alike
+    )
     ON CONFLICT (run_seq) DO UPDATE SET caps = excluded.caps,
-        most_creates = excluded.most_creates, stop_code = NULL, stop_reason = NULL
+        most_creates = excluded.most_creates, failure_cap = excluded.failure_cap,
+        most_failures = excluded.most_failures, failed_share = excluded.failed_share,
+        most_alike = excluded.most_alike, ends = 0, failures = 0, latest_failure = NULL, alike = 0,
+        stop_code = NULL, stop_reason = NULL
     """
 )
 _STOP = postgres_statement(
@@ -82,6 +91,9 @@ class OpenSharedRun:
     run: OpenRun
     worker: str
     most_creates: int | None
+    failure_cap: FailureCap | None
+    most_alike: int
+    """So many predictions in a row that failed alike stop the run."""
 
     def apply(self, db: Database) -> OpenedRun:
         if self.run.is_named and ended_run(db, self.run.new_id) is not None:
@@ -113,15 +125,28 @@ class OpenSharedRun:
                     f" for {_told(caps)}: give all its workers the same"
                 )
         if not others:
-            values = {"run_seq": opened.seq, "caps": caps, "most_creates": self.most_creates}
-            db.run(_OPEN_GATE, values)
+            db.run(_OPEN_GATE, self._gate(opened.seq, caps))
         work_on(db, self.worker, opened.seq)
         return opened
+
+    def _gate(self, run_seq: int, caps: str) -> dict[str, object]:
+        cap = self.failure_cap
+        return {
+            "run_seq": run_seq,
+            "caps": caps,
+            "most_creates": self.most_creates,
+            "failure_cap": str(cap) if cap is not None else None,
+            "most_failures": cap.jobs if cap is not None else None,
+            "failed_share": cap.share if cap is not None else None,
+            "most_alike": self.most_alike,
+        }
 
     def _caps(self) -> str:
         """Whatever has to be the same for all workers of the run."""
         caps = {scope: self.run.caps.get(scope) for scope in SCOPES}
-        return json.dumps({**caps, "creates": self.most_creates}, sort_keys=True)
+        failures = str(self.failure_cap) if self.failure_cap is not None else None
+        more = {"creates": self.most_creates, "failures": failures}
+        return json.dumps({**caps, **more}, sort_keys=True)
 
 
 def _told(gate: str) -> str:
@@ -130,6 +155,8 @@ def _told(gate: str) -> str:
     words = [f"${as_usd(cap)} per {scope}" for scope, cap in caps if cap is not None]
     if parsed["creates"] is not None:
         words.append(f"{parsed['creates']} creates")
+    if parsed["failures"] is not None:
+        words.append(f"--max-failures {parsed['failures']}")
     return ", ".join(words) or "no cap"
 
 

@@ -46,6 +46,14 @@ OF_THE_DATASET = (
         run_seq bigint PRIMARY KEY REFERENCES runs (seq),
         caps text NOT NULL,
         most_creates bigint,
+        failure_cap text,
+        most_failures bigint,
+        failed_share double precision,
+        most_alike bigint,
+        ends bigint NOT NULL DEFAULT 0,
+        failures bigint NOT NULL DEFAULT 0,
+        latest_failure text,
+        alike bigint NOT NULL DEFAULT 0,
         stop_code integer,
         stop_reason text
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fluxbatch.domain.failure_cap import FailureCap
 from fluxbatch.domain.job import FailureClass
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Events
-from fluxbatch.worker.circuit_breaker import CircuitBreaker, FailureCap
+from fluxbatch.worker.circuit_breaker import CircuitBreaker
 from fluxbatch.worker.stop import Stop
 
 
