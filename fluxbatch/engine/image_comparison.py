@@ -6,6 +6,8 @@ the end. What is left over is compared by the next run; until then whoever reads
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from fluxbatch.ledger.db.database import Database
@@ -20,10 +22,10 @@ _MOST_AT_THE_END = 5_000
 """A second of those images that an older version left uncompared."""
 
 
-async def compare_as_they_come(ledger: LedgerWriter) -> None:
-    """Until it is cancelled."""
+async def compare_as_they_come(ledger: LedgerWriter, is_ours: Callable[[], bool]) -> None:
+    """Until it is cancelled, whenever it is this process's affair."""
     while True:
-        compared = await ledger.apply(CompareImages(_PORTION))
+        compared = await ledger.apply(CompareImages(_PORTION)) if is_ours() else 0
         await anyio.sleep(_PAUSE_S if compared == _PORTION else _EVERY_S)
 
 

@@ -84,6 +84,7 @@ class Membership:
     manifest_seq: int = 0
     context: WorkerContext | None = None
     others: list[Worker] = field(default_factory=list)
+    _is_eldest: bool = False
     _waits: str | None = None
     failover: int = 0
     """The generation of the server's clock that its latest promotion began."""
@@ -92,6 +93,10 @@ class Membership:
     @property
     def accounts(self) -> frozenset[str]:
         return frozenset(key.account for key in self.keys)
+
+    def is_eldest(self) -> bool:
+        """Whether no other process of the run that lives has joined before, as last seen."""
+        return self._is_eldest
 
     async def join(self) -> None:
         """Be at work from now on; raises `HeldElsewhere` where the others forbid it."""
@@ -112,6 +117,7 @@ class Membership:
         """The run's parts are there; no lane is open yet."""
         self.context = context
         context.is_shared = True
+        context.is_eldest = self.is_eldest
         self.run_seq, self.manifest_seq = context.run.seq, context.run.manifest_seq
         for lane in context.lanes.all:
             lane.is_open = False
@@ -130,6 +136,9 @@ class Membership:
         stop = (context.stop.code, context.stop.reason) if context is not None else None
         found = await self._learn(stop)
         self.others = [one for one in found.others if one.worker != self.worker]
+        self._is_eldest = self.worker == next(
+            one.worker for one in found.others if not one.is_silent
+        )
         if context is None:
             return
         context.standing_by = "" if context.leases else self._standing_by(found.lanes)

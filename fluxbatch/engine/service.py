@@ -47,7 +47,9 @@ async def serve(
             for account, journal in context.journals.items():
                 service.start_soon(journal.run, name=f"journal-{account}")
             service.start_soon(session.resolver.run, name="reconciler")
-            service.start_soon(compare_as_they_come, context.ledger, name="comparison")
+            service.start_soon(
+                compare_as_they_come, context.ledger, context.is_eldest, name="comparison"
+            )
             await service.start(session.others.run, name="other-slots")
             work = anyio.CancelScope()
             if ends_at is not None:

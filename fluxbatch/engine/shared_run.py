@@ -41,6 +41,7 @@ from fluxbatch.ledger.sharing.shared_runs import (
     ended_run,
 )
 from fluxbatch.ledger.sharing.side_connection import SideConnection
+from fluxbatch.ledger.sharing.standbys import why_standbys_lag
 from fluxbatch.ledger.sharing.workers import new_worker_id
 from fluxbatch.ledger.writer import commit
 from fluxbatch.queue import JobQueue
@@ -130,6 +131,7 @@ class _Part:
         self._run_name = request.run_name
         """Once it is known, whatever it is called: who joins anew never begins another run."""
         self._session: RunSession | None = None
+        self._warned = ""
 
     @property
     def is_told_to_stop(self) -> bool:
@@ -154,6 +156,7 @@ class _Part:
                 try:
                     await member.join()
                     self.has_joined = True
+                    await self._warn_of_standbys(member)
                     async with anyio.create_task_group() as beating:
                         beating.start_soon(member.beat, name="heartbeat")
                         run, summary = await self._run(member, db, runtime)
@@ -211,6 +214,13 @@ class _Part:
             if session.context.stop.code not in _LEAVES_AT_ONCE:
                 await member.others_finish()
             return run, await session.reader.summary()
+
+    async def _warn_of_standbys(self, member: Membership) -> None:
+        """Once: also where another server was promoted meanwhile."""
+        warning = await member.call(why_standbys_lag)
+        if warning is not None and warning != self._warned:
+            self._warned = warning
+            self._events.emit(Noticed(warning))
 
     async def _jobs(self, session: RunSession, member: Membership) -> None:
         context, network = session.context, self._network

@@ -154,6 +154,8 @@ class WorkerContext:
     """How many more creates this invocation may make (`--limit`)."""
     is_shared: bool = False
     """Whether other processes work on the same run."""
+    is_eldest: Callable[[], bool] = lambda: True
+    """Whether what one process does for all is this one's."""
     changed_cap: Micros | None = None
     """Of the run, where somebody changed it while it was at work (`fluxbatch ctl`)."""
     grow: Callable[[], None] = lambda: None
