@@ -29,6 +29,7 @@ from fluxbatch.ledger.queries.job_history import JobHistory, job_history
 from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
 from fluxbatch.planning.plan import Plan
 from fluxbatch.report import ReportDir, WrittenReport, write_report
+from fluxbatch.shards.processes import process_pool
 
 if TYPE_CHECKING:
     import polars
@@ -106,21 +107,25 @@ class DatasetVerbs:
         include_failed: bool = False,
         embed_images: bool = False,
         license_id: str | None = None,
+        processes: int | str = 1,
     ) -> Exported:
-        """Images and rows in the format *form* of other tools; *to* None: into the dataset."""
-        return write_export(
-            ExportRequest(
-                folder=self._folder,
-                format=form,
-                to=Path(to) if to is not None else None,
-                where=_filter(where),
-                splits=splits,
-                shard_size=shard_size,
-                include_failed=include_failed,
-                embed_images=embed_images,
-                license=license_id,
-            )
+        """Images and rows in the format *form* of other tools; *to* None: into the dataset.
+
+        *processes*: the shards are written by so many, or by one a core where it is `"auto"`.
+        """
+        request = ExportRequest(
+            folder=self._folder,
+            format=form,
+            to=Path(to) if to is not None else None,
+            where=_filter(where),
+            splits=splits,
+            shard_size=shard_size,
+            include_failed=include_failed,
+            embed_images=embed_images,
+            license=license_id,
         )
+        with process_pool(processes) as pool:
+            return write_export(request, pool)
 
     def report(self, to: str | Path | None = None, *, most: int = _MOST_SHOWN) -> WrittenReport:
         """A folder to look at in a browser, with *most* images; *to* None: `report` in it."""

@@ -40,6 +40,10 @@ WhereOption = Annotated[
         autocompletion=filter_terms,
     ),
 ]
+ProcessesOption = Annotated[
+    str,
+    typer.Option("--processes", metavar="N|auto", help="Work in so many processes; auto: a core."),
+]
 SourceArgument = Annotated[
     Path,
     typer.Argument(

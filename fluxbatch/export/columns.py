@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fluxbatch.domain.money import as_usd
-from fluxbatch.ledger.queries.results import RowResult, StoredOutput
+
+if TYPE_CHECKING:  # a process that only writes a shard needs no ledger
+    from fluxbatch.ledger.queries.results import RowResult, StoredOutput
 
 ColumnType = Literal["text", "integer", "number", "money", "moment", "flag", "nested"]
 """money: a decimal text of dollars. moment: an RFC 3339 text in UTC. nested: a JSON object."""
@@ -114,7 +116,7 @@ def samples_of(row: RowResult) -> Iterator[Sample]:
 
 def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
     """All in the order of `COLUMNS`."""
-    made, given = output or _NO_OUTPUT, row.input
+    made, given = output or _no_output(), row.input
     return {
         "key": None,
         "row": row.number,
@@ -157,7 +159,11 @@ def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
     }
 
 
-_NO_OUTPUT: Any = StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
+@cache
+def _no_output() -> Any:
+    from fluxbatch.ledger.queries.results import StoredOutput
+
+    return StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
 
 
 _usd = lru_cache(as_usd)  # most jobs cost the same

@@ -7,8 +7,8 @@ its page was read is what is exported. Run again, only what changed is written.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import ExportRecord, Sample, samples_of
 from fluxbatch.export.croissant import METADATA_NAME, croissant_metadata
 from fluxbatch.export.dataset_card import NAME, Contents, card
+from fluxbatch.export.destination import export_destination
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.export.formats import open_format, writing
 from fluxbatch.export.formats.base import ExportFormat, Spool, Stem, open_spool
@@ -28,13 +29,15 @@ from fluxbatch.export.formats.jsonl import line_of
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, OutputDir, explained, held_place, mark_of
 from fluxbatch.export.sample_keys import SampleKeys
+from fluxbatch.export.shard_writer import ShardTask, write_shard
 from fluxbatch.export.splits import Split, parse_splits
 from fluxbatch.infra.atomic_file import rename_durably
 from fluxbatch.infra.redaction import strip_queries
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
-from fluxbatch.sink import refuse_link, refuse_links_in
+from fluxbatch.shards.pool import INLINE, ShardPool, map_shards
+from fluxbatch.sink import Images
 
 FAILED_ROWS = "failed.jsonl"
 """Where failed rows go if the format cannot hold a row without an image."""
@@ -96,8 +99,8 @@ class Exported:
     """Of a folder: the names of its shards, as globs."""
 
 
-def write_export(request: ExportRequest) -> Exported:
-    """Export the latest manifest's rows.
+def write_export(request: ExportRequest, pool: ShardPool = INLINE) -> Exported:
+    """Export the latest manifest's rows, the shards written by *pool*.
 
     Raises `ConfigError` for what cannot be asked for or where nothing matches, `ExportFailed`
     where an image is not what the ledger says or the disk fails; what is finished stays.
@@ -106,8 +109,8 @@ def write_export(request: ExportRequest) -> Exported:
         images = SampleImages(open_images(request.folder, db), request.folder.root)
         made = _format(request, images)
         split = parse_splits(request.splits)
-        to = _destination(request, made)
-        _refuse_links(request.folder, to)
+        in_parts = bool(request.splits or request.shard_size)
+        to = export_destination(request.folder, made, request.to, in_parts=in_parts)
         latest = runs_and_failures.latest_manifest(db)
         if latest is None:
             raise ConfigError(f"{request.folder.name!r} has no rows yet: nothing was ever run")
@@ -118,7 +121,7 @@ def write_export(request: ExportRequest) -> Exported:
                 _to_file(made, samples, to, done)
             else:
                 with held_place(to, made.name) as place:
-                    _Shards(request, made, place, done).write(samples)
+                    _Shards(request, made, images.store, place, done).write(samples, pool)
                     _tell(request, made, place, done, totals.totals(db))
     done.controls_missing = images.controls_missing
     return done
@@ -133,37 +136,6 @@ def _format(request: ExportRequest, images: SampleImages) -> ExportFormat:
         most = f"at most {made.most:,}" if made.most is not None else "any more"
         raise ConfigError(f"--shard-size {size}: a shard of {made.name} has 1 sample or {most}")
     return made
-
-
-def _destination(request: ExportRequest, made: ExportFormat) -> Path:
-    in_parts = bool(request.splits or request.shard_size)
-    exports = request.folder.root / "exports"
-    if request.to is None and request.folder.is_shared:
-        raise ConfigError(
-            f"{request.folder.address!r} is no folder: name one for the export (--to)"
-        )
-    if request.to is None:
-        plain = made.name in ("jsonl", "csv") and not in_parts
-        return exports / (f"results.{made.name}" if plain else made.name)
-    to = request.to
-    if to.suffix == f".{made.name}" and not to.is_dir():
-        if in_parts:
-            raise ConfigError(
-                f"--to {str(to)!r} is one file; with --split or --shard-size name a folder"
-            )
-        return to
-    inside = (request.folder.images, request.folder.root / "tmp")
-    if any(to.absolute().is_relative_to(place.absolute()) for place in inside):
-        raise ConfigError(f"--to {str(to)!r} is where the dataset keeps its own files")
-    return to
-
-
-def _refuse_links(dataset: Folder, to: Path) -> None:
-    """A dataset may be a stranger's: what is exported into it stays in it."""
-    if Path(os.path.abspath(to)).is_relative_to(os.path.abspath(dataset.root)):
-        refuse_link(str(dataset.root / "exports"))
-        refuse_link(str(to.parent / f".{to.name}.part"))
-        refuse_links_in(str(to))
 
 
 class _Choice:
@@ -280,37 +252,51 @@ class _Shards:
     """Samples in, shards out: one open shard a split."""
 
     def __init__(
-        self, request: ExportRequest, made: ExportFormat, place: OutputDir, done: Exported
+        self,
+        request: ExportRequest,
+        made: ExportFormat,
+        store: Images,
+        place: OutputDir,
+        done: Exported,
     ) -> None:
+        self._request = request
         self._made = made
+        self._store = store
         self._place = place
         self._done = done
         self._size = request.shard_size or made.shard_size
         self._open: dict[str, Spool] = {}
+        self._full: deque[Spool] = deque()
+        """On their way to a shard, in order."""
         self._numbers: dict[str, int] = {}
         self._files: set[str] = set()
         """Whatever is in the folder now and ours."""
 
-    def write(self, samples: Iterator[Sample]) -> None:
+    def write(self, samples: Iterator[Sample], pool: ShardPool) -> None:
         failed = Spool(self._place.spool("_failed"), Stem("failed", 0), "failed 1")
         try:
-            for sample in samples:
-                if self._made.needs_image and sample.image is None:
-                    failed.add(sample)
-                    continue
-                spool = self._spool_of(sample.record["split"])
-                spool.add(sample)
-                if spool.samples == self._size:
-                    self._finish(spool)
-            _refuse_nothing(self._done, needs_image=self._made.needs_image)
-            for split in sorted(self._open):
-                self._finish(self._open[split])
+            for draft in map_shards(pool, write_shard, self._tasks(samples, failed)):
+                self._finish(self._full.popleft(), draft)
             self._finish_failed(failed)
         finally:
-            for spool in (failed, *self._open.values()):
+            for spool in (failed, *self._full, *self._open.values()):
                 spool.close()
         self._done.removed = self._place.remove_others(self._made.patterns, self._files)
         self._done.patterns = self._made.patterns
+
+    def _tasks(self, samples: Iterator[Sample], failed: Spool) -> Iterator[ShardTask]:
+        """Each shard once it is full; what is not an image's goes to *failed*."""
+        for sample in samples:
+            if self._made.needs_image and sample.image is None:
+                failed.add(sample)
+                continue
+            spool = self._spool_of(sample.record["split"])
+            spool.add(sample)
+            if spool.samples == self._size:
+                yield self._task(spool)
+        _refuse_nothing(self._done, needs_image=self._made.needs_image)
+        for split in sorted(self._open):
+            yield self._task(self._open[split])
 
     def _spool_of(self, split: str) -> Spool:
         spool = self._open.get(split)
@@ -322,35 +308,45 @@ class _Shards:
             self._open[split] = spool
         return spool
 
-    def _finish(self, spool: Spool) -> None:
-        stem, splits = spool.stem, self._done.splits
-        splits[stem.split] = splits.get(stem.split, 0) + spool.samples
-        mark = self._made.mark(stem)
-        if self._place.is_done(mark, spool.made_of):
+    def _task(self, spool: Spool) -> ShardTask:
+        self._full.append(self._open.pop(spool.stem.split))
+        request = self._request
+        return ShardTask(
+            spool.sealed(),
+            request.format,
+            request.embed_images,
+            self._store,
+            request.folder.root,
+            self._place.root,
+            self._made.mark(spool.stem),
+        )
+
+    def _finish(self, spool: Spool, draft: Draft | None) -> None:
+        shard, splits = spool.sealed(), self._done.splits
+        splits[shard.stem.split] = splits.get(shard.stem.split, 0) + shard.samples
+        mark = self._made.mark(shard.stem)
+        if draft is None:
             self._done.kept += 1
         else:
-            with self._place.draft() as draft:
-                spool.write_shard(self._made, draft)
-                content = {"made_of": spool.made_of, "samples": spool.samples}
-                self._place.commit(draft, mark, content)
+            content = {"made_of": shard.made_of, "samples": shard.samples}
+            self._place.commit(draft, mark, content)
             self._done.written += 1
         self._files |= self._place.names(mark)
         self._done.files |= self._place.files(mark)
-        if mark != mark_of(str(stem)) and (sha256 := self._place.sha256(mark)) is not None:
+        if mark != mark_of(str(shard.stem)) and (sha256 := self._place.sha256(mark)) is not None:
             self._done.files[mark] = sha256  # it is one of the files
-        del self._open[stem.split]
         spool.close()
 
     def _finish_failed(self, spool: Spool) -> None:
         """Rows that a format of images cannot hold lie beside it."""
         mark = mark_of("failed")
-        if spool.samples == 0:
+        shard = spool.sealed()
+        if shard.samples == 0:
             self._place.remove(mark, FAILED_ROWS)
-        elif not self._place.is_done(mark, spool.made_of):
-            with self._place.draft() as draft:
-                with draft.open(FAILED_ROWS) as file:
-                    file.writelines(line_of(sample.record) for sample in spool.read())
-                self._place.commit(draft, mark, {"made_of": spool.made_of})
+        elif not self._place.is_done(mark, shard.made_of):
+            with self._place.draft() as draft, draft.open(FAILED_ROWS) as file:
+                file.writelines(line_of(sample.record) for sample in shard.read())
+            self._place.commit(draft, mark, {"made_of": shard.made_of})
         self._done.files |= self._place.files(mark)
 
 

@@ -32,7 +32,7 @@ class SampleImages:
     """Reads from one dataset, whose images are in *store*."""
 
     def __init__(self, store: Store, root: Path) -> None:
-        self._store = store
+        self.store = store
         self._root = root
         self._is_whole = lru_cache(_CONTROLS_KNOWN)(_is_whole)
         self.controls_missing = 0
@@ -50,16 +50,17 @@ class SampleImages:
         """The bytes of the sample's image; raise `ExportFailed` naming the file and the remedy."""
         assert sample.image is not None
         remedy = f"fetch it again for nothing:  fluxbatch repair {self._root}"
-        place = self._store.place(sample.image)
         try:
-            with self._store.open(sample.image) as file:
+            with self.store.open(sample.image) as file:
                 data = file.read()
         except PathRefused as exc:
             raise ExportFailed(f"the image {sample.image!r} is refused: {exc.strerror}") from exc
         except OSError as exc:
             why = exc.strerror or exc
+            place = self.store.place(sample.image)
             raise ExportFailed(f"cannot read {place!r}: {why}; {remedy}") from exc
         if hashlib.sha256(data).hexdigest() != sample.record["file_sha256"]:
+            place = self.store.place(sample.image)
             raise ExportFailed(f"{place!r} is not the file the ledger knows; {remedy}")
         return data
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,10 +56,10 @@ class _DraftFile:
 
 
 class Draft:
-    """Files on their way, each with the name it will have."""
+    """Files on their way, each with the name it will have; another process may write them."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self.files: dict[str, str] = {}
         """The sha256 of each finished file."""
 
@@ -67,7 +68,7 @@ class Draft:
         """Write the file *name*; it is whole and on the disk when the block ends."""
         if not _NAME.fullmatch(name) or name in self.files:
             raise ValueError(f"{name!r} is no new plain relative name")
-        path = self._root / name
+        path = self.root / name
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with AtomicFile(path, buffer=_BUFFER_BYTES) as file:
@@ -100,23 +101,23 @@ class OutputDir:
 
     @contextmanager
     def draft(self) -> Iterator[Draft]:
-        """An empty draft; what is not committed is removed."""
-        folder = self._drafts / "shard"
+        """An empty draft, to be committed after the block; removed where that fails."""
+        folder = self._drafts / f"shard-{secrets.token_hex(8)}"
         with explained(folder):
-            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             try:
                 yield Draft(folder)
-            finally:
+            except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
+                raise
 
     def commit(self, draft: Draft, mark: str, content: Mapping[str, Any]) -> None:
         """Give everything in *draft* its name, then say so in the mark."""
-        folder = self._drafts / "shard"
         with explained(self.root):
             (self.root / mark).unlink(missing_ok=True)
             for name in dict.fromkeys(_unit(name) for name in draft.files):
-                self._move(folder / name, self.root / name)
+                self._move(draft.root / name, self.root / name)
+            shutil.rmtree(draft.root, ignore_errors=True)
         self.write(mark, {**content, "files": draft.files})
 
     def _move(self, draft: Path, final: Path) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import ConfigError, SinkError
@@ -54,12 +54,17 @@ class BucketStore:
     def __init__(self, url: str, root: Path, timeout_s: float) -> None:
         self.address = f"{url}/{IMAGES}"
         self._url = url
+        self._root = root
         self._timeout_s = timeout_s
         self._local = LocalStore(root)
         self._opening = Lock()
         self._opened: dict[bool, ObjectStore] = {}
         self._has_failed = False
         """The last upload did, after all patience; the next one is not waited for as long."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which has its own connections and its own credentials."""
+        return BucketStore, (self._url, self._root, self._timeout_s)
 
     def place(self, path: str) -> str:
         return f"{self._url}/{path}"

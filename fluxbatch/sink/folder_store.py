@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.infra.atomic_file import sync
@@ -30,6 +31,10 @@ class FolderStore(LocalStore):
         super().__init__(Path(url.removeprefix(SCHEME)))
         self._owner = f"{self._root}/{OWNER}"
         self._is_claimed = is_claimed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        opened = partial(FolderStore, f"{SCHEME}{self._root}", is_claimed=self._is_claimed)
+        return opened, ()
 
     def claim(self, dataset: str) -> None:
         """Leave the dataset's name beside `images/`. The folder itself is never made: it may be

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import SinkError
@@ -48,6 +48,10 @@ class LocalStore:
         self._made: set[str] = set()
         self._prefix = secrets.token_hex(4)
         self._numbers = count()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which has its own names for what is half written."""
+        return LocalStore, (Path(self._root),)
 
     @property
     def address(self) -> str:

@@ -300,7 +300,7 @@ def test_a_million_records_are_never_held(tmp_path: Path) -> None:
     tracemalloc.start()
     for _ in range(2_000):
         spool.add(sample)
-    assert sum(1 for _ in spool.read()) == 2_000
+    assert sum(1 for _ in spool.sealed().read()) == 2_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spool.close()

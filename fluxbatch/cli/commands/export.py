@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, WhereOption, console_for
+from fluxbatch.cli.options import (
+    DatasetArgument,
+    JsonFlag,
+    ProcessesOption,
+    QuietFlag,
+    WhereOption,
+    console_for,
+)
 from fluxbatch.export.formats import EXPORT_FORMATS, format_names
 
 ExportFormatOption = Annotated[
@@ -56,6 +63,7 @@ def export_command(
         bool, typer.Option("--embed-images", help="parquet: the images as columns.")
     ] = False,
     license_id: LicenseOption = None,
+    processes: ProcessesOption = "1",
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
@@ -71,6 +79,7 @@ def export_command(
     from fluxbatch.export.export import ExportRequest, write_export
     from fluxbatch.export.filter import EVERYTHING, parse_filter
     from fluxbatch.infra.runtime import process_of_its_own
+    from fluxbatch.shards.processes import process_pool
 
     request = ExportRequest(
         folder=dataset_at(folder),
@@ -83,8 +92,8 @@ def export_command(
         embed_images=embed_images,
         license=license_id,
     )
-    with process_of_its_own():
-        done = write_export(request)
+    with process_of_its_own(), process_pool(processes) as pool:
+        done = write_export(request, pool)
     for line in export_lines(done):
         console.info(line)
     if as_json:

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fluxbatch.export.columns import COLUMNS, Control, ExportRecord, Sample
 from fluxbatch.export.output_dir import Draft, explained
 
 _MARSHAL = 2
 """The last format of `marshal` in which equal values are equal bytes. A third of the time of JSON;
-nobody but this process reads it."""
+nobody but this export reads it."""
 _LENGTHS = struct.Struct("!QQ")
 
 
@@ -113,6 +113,36 @@ class LineFormat(ABC):
             file.writelines(self.line(sample.record) for sample in samples)
 
 
+class SpooledShard(NamedTuple):
+    """A shard that is whole on the disk, before it is written in its format; any process that sees
+    the disk can read it."""
+
+    path: Path
+    stem: Stem
+    samples: int
+    made_of: str
+    """A hash of everything the shard is made of."""
+
+    def read(self) -> Iterator[Sample]:
+        """Every sample, in order; not of a `LineSpool`."""
+        with self.path.open("rb") as file:
+            while lengths := file.read(_LENGTHS.size):
+                of_body, of_lay = _LENGTHS.unpack(lengths)
+                *values, image = marshal.loads(file.read(of_body))
+                lay = marshal.loads(file.read(of_lay))
+                record = dict(zip(COLUMNS, values, strict=True))
+                yield Sample(record, image, Control(*lay) if lay else None)
+
+    def write(self, made: ExportFormat, draft: Draft) -> None:
+        """The files of *made* with every sample in them."""
+        if not isinstance(made, LineFormat):
+            made.write(self.read(), draft, self.stem)
+            return
+        with draft.open(f"{self.stem}.{made.name}") as file, self.path.open("rb") as gathered:
+            file.write(made.heading)
+            shutil.copyfileobj(gathered, file)
+
+
 class Spool:
     """A shard on its way."""
 
@@ -139,26 +169,11 @@ class Spool:
             self._file.write(_LENGTHS.pack(len(body), len(lay)) + body + lay)
         self.samples += 1
 
-    def write_shard(self, made: ExportFormat, draft: Draft) -> None:
-        """The files of *made* with every sample in them."""
-        made.write(self.read(), draft, self.stem)
-
-    @property
-    def made_of(self) -> str:
-        """A hash of everything the shard is made of."""
-        return self._digest.hexdigest()
-
-    def read(self) -> Iterator[Sample]:
-        """Every sample, in order."""
+    def sealed(self) -> SpooledShard:
+        """It is whole: what was added lies on the disk, until this is closed."""
         with explained(self._path):
-            self._file.flush()
-        with self._path.open("rb") as file:
-            while lengths := file.read(_LENGTHS.size):
-                of_body, of_lay = _LENGTHS.unpack(lengths)
-                *values, image = marshal.loads(file.read(of_body))
-                lay = marshal.loads(file.read(of_lay))
-                record = dict(zip(COLUMNS, values, strict=True))
-                yield Sample(record, image, Control(*lay) if lay else None)
+            self._file.close()
+        return SpooledShard(self._path, self.stem, self.samples, self._digest.hexdigest())
 
     def close(self) -> None:
         with suppress(OSError):  # a full disk is reported already; nothing here is wanted any more
@@ -179,13 +194,6 @@ class LineSpool(Spool):
         with explained(self._path):
             self._file.write(line)
         self.samples += 1
-
-    def write_shard(self, made: ExportFormat, draft: Draft) -> None:
-        with explained(self._path):
-            self._file.flush()
-        with draft.open(f"{self.stem}.{made.name}") as file, self._path.open("rb") as gathered:
-            file.write(self._lines.heading)
-            shutil.copyfileobj(gathered, file)
 
 
 def open_spool(made: ExportFormat, path: Path, stem: Stem) -> Spool:

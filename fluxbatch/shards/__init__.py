@@ -1,0 +1,1 @@
+"""Work that costs nothing when it is done twice, in shards over several processes."""
