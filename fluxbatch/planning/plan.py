@@ -19,7 +19,7 @@ from pathlib import Path
 from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.imported_manifest import names_other_files, rows_as_imported
+from fluxbatch.dataset.imported_manifest import names_other_files
 from fluxbatch.dataset.model_card import describe
 from fluxbatch.domain.money import ZERO, DollarsOf, DollarsOrNone, Micros, Scope, as_usd
 from fluxbatch.errors import BadRow
@@ -33,6 +33,7 @@ from fluxbatch.manifest.readers.remote_file import name_of
 from fluxbatch.models import ModelCard
 from fluxbatch.planning.estimate import BindingLimit, mean_observed_s, wall_clock
 from fluxbatch.planning.job_counter import JobCounter, KnownHashes, PlannedJobs, PlannedRow
+from fluxbatch.planning.known_rows import rows_as_imported
 
 ASSUMED_EXECUTION_S = 10.0
 MOST_EXPANDED = 1_000_000
