@@ -14,10 +14,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import IO, Any, Self, TypeVar
 
 from fluxbatch.errors import ConfigError, FluxbatchError
+from fluxbatch.infra.child_process import end_child
 from fluxbatch.shards.pool import INLINE, ShardPool
 
 _S = TypeVar("_S")
@@ -179,12 +179,7 @@ class _Child:
         self._process.kill()
 
     def end(self) -> None:
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._process.wait()
+        end_child(self._process)
 
 
 def _cores() -> int:

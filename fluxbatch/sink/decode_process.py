@@ -15,9 +15,10 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from fluxbatch.infra.child_process import end_child
 
 CPU_S = 15
 """Seconds of a processor that one image may take: 100 megapixels of avif take about five."""
@@ -83,12 +84,7 @@ class DecodeProcess:
 
     def end(self) -> None:
         """Whatever it does."""
-        self._child.kill()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._child.wait()
+        end_child(self._child)
 
 
 class DecodeProcesses:

@@ -11,17 +11,15 @@ import pytest
 from fluxbatch import Dataset
 from tests.integration.test_images_elsewhere import manifest
 from tests.kills.killing import wait_for_creates
-from tests.kills.sharing import SharedRun
+from tests.kills.sharing import SharedRun, provider_of_machines
 from tests.support.commands import Ended, fluxbatch, started
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
-
-_FLAGS = ("--speed", "10", "--image-size", "64", "--duration", "20")
 
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process(*_FLAGS, dialect="docs") as running:
+    with provider_of_machines() as running:
         yield running
 
 
@@ -32,11 +30,8 @@ def shared(
     emulator: EmulatorProcess,
     tmp_path: Path,
 ) -> Iterator[SharedRun]:
-    run = SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50])
-    try:
+    with SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50]) as run:
         yield run
-    finally:
-        run.end()
 
 
 def again(run: SharedRun, *flags: str, name: str = "NIGHT", **env: str) -> Ended:

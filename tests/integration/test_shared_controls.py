@@ -12,18 +12,17 @@ import pytest
 from PIL import Image
 
 from tests.kills.killing import wait_for_creates
-from tests.kills.sharing import SharedRun
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
 _JOBS = 80
 """More than one process uploads for before its first create."""
-_FLAGS = ("--speed", "10", "--image-size", "64", "--duration", "20")
 
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process(*_FLAGS, dialect="docs") as running:
+    with provider_of_machines() as running:
         yield running
 
 
@@ -34,12 +33,9 @@ def shared(
     emulator: EmulatorProcess,
     tmp_path: Path,
 ) -> Iterator[SharedRun]:
-    run = SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50])
-    run.images.mkdir()
-    try:
+    with SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50]) as run:
+        run.images.mkdir()
         yield run
-    finally:
-        run.end()
 
 
 def _machine(run: SharedRun, name: str) -> Path:

@@ -15,17 +15,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
 from tests.kills.killing import PHOTO, SCALED, spoken
-from tests.support.emulator import EmulatorProcess
+from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.postgres_server import PostgresServer
 
 PROJECT = Path(__file__).parents[2]
+_PROVIDER = ("--speed", "10", "--image-size", "64", "--duration", "20")
+
+
+def provider_of_machines() -> AbstractContextManager[EmulatorProcess]:
+    """A provider whose jobs last long enough that machines come and go meanwhile."""
+    return emulator_process(*_PROVIDER, dialect="docs")
 
 
 @dataclass(slots=True)
@@ -47,6 +54,12 @@ class SharedRun:
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     codes: dict[int, list[int]] = field(default_factory=dict)
     """How each worker's processes ended, killed ones apart."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     @property
     def address(self) -> str:

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.sharing import SharedRun
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.proof
-_FLAGS = ("--speed", "10", "--image-size", "64", "--duration", "20")
 
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process(*_FLAGS, dialect="docs") as running:
+    with provider_of_machines() as running:
         yield running
 
 
@@ -30,11 +29,8 @@ def shared(
     tmp_path: Path,
 ) -> Iterator[SharedRun]:
     """A run of a dataset of its own."""
-    run = SharedRun(tmp_path, server, emulator, dataset=request.node.name[:60])
-    try:
+    with SharedRun(tmp_path, server, emulator, dataset=request.node.name[:60]) as run:
         yield run
-    finally:
-        run.end()
 
 
 def test_three_workers_that_are_killed_at_random_share_one_run(shared: SharedRun) -> None:
