@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fluxbatch.domain.job import FailureClass, JobState, PredictionState
-from fluxbatch.domain.money import DollarsOf, Micros
+from fluxbatch.domain.money import DollarsOf, DollarsOrNone, Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class PredictionMoved:
     """None: none is sent."""
     cost: Micros | None = None
     """Micro-dollars, as far as they are known; None before it has cost anything."""
+
+    cost_usd = DollarsOrNone("cost")
 
 
 @dataclass(frozen=True, slots=True)
