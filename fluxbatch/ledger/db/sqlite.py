@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
 from fluxbatch.infra.regular_file import identity
 from fluxbatch.ledger.db.backup import back_up
-from fluxbatch.ledger.db.network_disk import refuse_network_disk
-from fluxbatch.ledger.db.schema import SCHEMA_VERSION
-from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
-
-if TYPE_CHECKING:
-    pass
 from fluxbatch.ledger.db.database import (
     BUSY_MS,
     CHECKPOINT_BUSY_MS,
@@ -29,6 +24,11 @@ from fluxbatch.ledger.db.database import (
     refuse_newer,
     schema_statements,
 )
+from fluxbatch.ledger.db.network_disk import refuse_network_disk
+from fluxbatch.ledger.db.schema import SCHEMA_VERSION
+from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
+
+_SWITCH_AGAIN_S = 0.01
 
 
 class SqliteDatabase:
@@ -58,7 +58,7 @@ class SqliteDatabase:
             if version == 0:
                 raise LedgerError(f"{str(self.path)!r} is not a ledger, or it was never written")
             return
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._switch_to_wal()
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA temp_store = MEMORY")
         self._connection.execute("PRAGMA cache_size = -16000")
@@ -67,6 +67,18 @@ class SqliteDatabase:
         elif version < SCHEMA_VERSION:
             self._migrate()
         self.version = SCHEMA_VERSION
+
+    def _switch_to_wal(self) -> None:
+        """Wait here for another that makes the same new file: SQLite answers "locked" at once."""
+        until_s = time.monotonic() + self._busy_ms / 1_000
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                    raise
+            time.sleep(_SWITCH_AGAIN_S)
 
     def _version(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
