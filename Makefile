@@ -12,7 +12,7 @@ WORKERS ?= auto
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
 
-test: $(VENV)/.dev ## what a change is tried with: some ten minutes on two cores
+test: $(VENV)/.dev ## what a change is tried with: some fifteen minutes on two cores
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not proof" --durations=10
 
 proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
