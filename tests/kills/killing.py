@@ -113,9 +113,11 @@ class Victim:
                 return done
         return kills
 
-    def finish(self, timeout_s: float = 120) -> None:
-        """Let it run to its end, which must be a good one."""
-        assert self.start().wait(timeout_s) == 0, self.log()
+    def finish(self, timeout_s: float = 120, good: Collection[int] = frozenset({0})) -> int:
+        """Let it run to its end, which must be a good one; the exit code."""
+        code = self.start().wait(timeout_s)
+        assert code in good, self.log()
+        return code
 
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()[-3_000:]
@@ -197,6 +199,18 @@ def held(victim: Victim) -> dict[str, int]:
     assert set(states) <= {"done", "active"}
     named = {name: int(stats[name]) for name in ("created", "billed", "double_billed")}
     return {**named, "held": int(unknown)}
+
+
+def hidden(victim: Victim) -> int:
+    """How many unknown creates a kill has hidden: nobody knows that they have left."""
+    connection = sqlite3.connect(victim.out / "ledger.sqlite")
+    try:
+        (count,) = connection.execute(
+            "SELECT COUNT(*) FROM predictions WHERE state = 'unknown' AND left_at IS NULL"
+        ).fetchone()
+    finally:
+        connection.close()
+    return int(count)
 
 
 def wait_for_creates(emulator: EmulatorProcess, count: int, timeout_s: float = 20) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.killing import SPEED, Victim, check
+from tests.kills.killing import SPEED, Victim, check, held, hidden
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.object_store import ObjectStore, object_store
 
@@ -111,6 +111,9 @@ def test_a_kill_right_after_a_change_that_went_wrong(
 ) -> None:
     """
     Creates without an answer, 429s and failed predictions, and then the kill.
+
+    Where answers give no input back, a create that the kill hid may stay one of several that
+    explain an execution (protocol.md 3.4): their money is held then, and the run says so by 7.
     """
     emulator.faults(
         create_reset_after={"chance": 1, "times": 2},
@@ -122,9 +125,13 @@ def test_a_kill_right_after_a_change_that_went_wrong(
     process = victim.start(die_at=moment)
     process.wait(60)
     assert process.returncode == -signal.SIGKILL, victim.log()
-    victim.finish()
+    ended = victim.finish(good={0, 7} if emulator.dialect == "card" else {0})
 
-    check(victim, 16)
+    if ended == 7:
+        assert hidden(victim), victim.log()
+        assert held(victim)["held"] <= 3
+    else:
+        check(victim, 16)
 
 
 @pytest.mark.proof
