@@ -42,8 +42,11 @@ class LaneRecord(LaneFile):
     ) -> None:
         """The ledger has it."""
 
-    def end(self, prediction: int, dataset: str | None = None) -> None:
+    def end(self, prediction: int) -> None:
         """The ledger has it."""
+
+    def free(self, prediction: int, dataset: str) -> None:
+        """The other dataset's ledger has it."""
 
     def forget_ended(self, now: Timestamp) -> None:
         """Nothing was kept."""

@@ -31,7 +31,8 @@ from fluxbatch.scheduler.window_recovery import age_s
 _SOON_S = 0.05
 """The ledger's next trip to a thread is likely to take along what is noted now."""
 _HOUR_S = 3_600.0
-CreateState = Literal["left", "running", "ended"]
+CreateState = Literal["left", "running", "lost", "ended"]
+"""Lost: its slot was given back, and only its own dataset can learn what became of it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS creates (
@@ -59,6 +60,10 @@ ON CONFLICT (dataset, prediction) DO UPDATE SET state = excluded.state,
     boot_id = excluded.boot_id, at_us = excluded.at_us, boot_us = excluded.boot_us
 """
 _END = "UPDATE creates SET state = 'ended' WHERE dataset = ? AND prediction = ?"
+_FREE = """
+UPDATE creates SET state = CASE state WHEN 'left' THEN 'lost' ELSE 'ended' END
+WHERE dataset = ? AND prediction = ?
+"""
 _DROP = "DELETE FROM creates WHERE dataset = ? AND prediction = ?"
 _ALL = (
     "SELECT dataset, prediction, state, provider_id, counted, boot_id, at_us, boot_us FROM creates"
@@ -78,6 +83,15 @@ class KeptCreate:
     """When it was answered; when it left, as long as no answer is known."""
     place: str = "another dataset"
     """Where the dataset is, as people know it."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """An execution within its time may be it, whoever holds its slot."""
+        return self.state in {"left", "lost"}
+
+    @property
+    def holds_slot(self) -> bool:
+        return self.state in {"left", "running"}
 
 
 def kept_elsewhere(folder: Path, dataset: str) -> list[KeptCreate]:
@@ -145,14 +159,18 @@ class LaneFile:
         )
         self._connection.execute(_PUT, values)
 
-    def end(self, prediction: int, dataset: str | None = None) -> None:
+    def end(self, prediction: int) -> None:
         """The prediction has ended; when it was created still counts."""
-        self._connection.execute(_END, (dataset or self.dataset, prediction))
+        self._connection.execute(_END, (self.dataset, prediction))
+
+    def free(self, prediction: int, dataset: str) -> None:
+        """Another dataset's holds no slot any more; without an answer it still explains one."""
+        self._connection.execute(_FREE, (dataset, prediction))
 
     def forget_ended(self, now: Timestamp) -> None:
         """Drop what has ended a day ago; an hour certainly, since the wall clock may jump."""
         with self._in_use:
-            ended = [one for one in _kept(self._connection) if one.state == "ended"]
+            ended = [one for one in _kept(self._connection) if not one.holds_slot]
             gone = [one for one in ended if not one.counted or _is_long_ago(one.at, now)]
             keys = [(one.dataset, one.prediction) for one in gone]
             self._connection.execute("BEGIN")
@@ -185,7 +203,7 @@ def kept_on_lanes_of(place: str, folder: Path) -> list[KeptCreate]:
                 found += _read_kept(lock.with_suffix(".sqlite"))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return [one for one in found if one.state != "ended" and one.place != place]
+    return [one for one in found if one.holds_slot and one.place != place]
 
 
 def _read_kept(path: Path) -> list[KeptCreate]:

@@ -57,7 +57,7 @@ class OtherSlots:
                     await self._ended(lane, kept)
             finally:
                 del lane.others[kept.dataset, kept.prediction]
-        context.journals[lane.account].note(partial(_end, kept.prediction, kept.dataset))
+        context.journals[lane.account].note(partial(_free, kept.prediction, kept.dataset))
 
     async def _ended(self, lane: Lane, kept: KeptCreate) -> None:
         if kept.provider_id is None:
@@ -78,5 +78,5 @@ class OtherSlots:
         return prediction.status is not Status.NOT_FINISHED
 
 
-def _end(prediction: int, dataset: str, file: LaneFile) -> None:
-    file.end(prediction, dataset)
+def _free(prediction: int, dataset: str, file: LaneFile) -> None:
+    file.free(prediction, dataset)

@@ -258,7 +258,7 @@ def seed_lane(
         # The file was there when these left, and has been removed since.
         close_for_a_window(lane.window, monotonic)
     file.forget_ended(now)
-    return [create for create in kept if create.state != "ended"]
+    return [create for create in kept if create.holds_slot]
 
 
 def tracked_prediction(one: LivePrediction, provider_id: str) -> TrackedPrediction:

@@ -259,7 +259,7 @@ class UnknownResolver:
         now = self._context.runtime.clock.now()
         spans = [span_of(self._context, one, now) for one in tried.values()]
         account = next(iter(seen), "")
-        lost = [one for one in await self._search.elsewhere() if one.state == "left"]
+        lost = [one for one in await self._search.elsewhere() if one.is_unanswered]
         return spans + [span_of(self._context, kept_span(account, one), now) for one in lost]
 
     async def _weigh(self, entry: Entry, possible: Sequence[Execution], seen: Seen) -> None:
