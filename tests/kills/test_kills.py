@@ -113,7 +113,8 @@ def test_a_kill_right_after_a_change_that_went_wrong(
     Creates without an answer, 429s and failed predictions, and then the kill.
 
     Where answers give no input back, a create that the kill hid may stay one of several that
-    explain an execution (protocol.md 3.4): their money is held then, and the run says so by 7.
+    explain an execution (docs/design/protocol.md 3.4). Their money is held then, and the run
+    says so by 7.
     """
     emulator.faults(
         create_reset_after={"chance": 1, "times": 2},
