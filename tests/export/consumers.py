@@ -29,7 +29,7 @@ def consumed(
     """
     name = reader.partition("_")[0]
     pytest.importorskip(
-        name, reason=f"{name} is not installed: pip install 'fluxbatch-engine[test]'"
+        name, reason=f"{name} is not installed: pip install --group test"
     )
     env = {"HF_HOME": str(cache), **(hub or {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})}
     ended = subprocess.run(
