@@ -2,14 +2,15 @@
 
 Owns the vocabulary and the one way to listen. Events are immutable facts, published
 after they are durable; nobody may steer the engine by them, and a listener
-that raises is a bug that ends the run rather than a silence.
+that raises is a bug that ends the run rather than a silence. Measurements are apart: too many
+to be told to everybody, they are for the metrics alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from fluxbatch.domain.job import FailureClass, JobState, PredictionState
 from fluxbatch.domain.money import DollarsOf, DollarsOrNone, Micros
@@ -162,12 +163,60 @@ def event_fields(event: Event) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
-class Events:
-    """Hands every event to every listener, in order, at once."""
+class RequestMeasured(NamedTuple):
+    """A request to the provider's API, answered or not."""
 
-    def __init__(self, *listeners: Listener) -> None:
+    route: str
+    """`POST /prediction`; ids in it are `{id}`."""
+    code: str
+    """The status; `none`: it may have arrived; `unsent`: it has not."""
+    seconds: float
+
+
+class PermitMeasured(NamedTuple):
+    """How long a job that was ready waited for a slot and an entry in the window."""
+
+    seconds: float
+
+
+class CommitMeasured(NamedTuple):
+    """A group of changes was committed to the ledger, or failed to be."""
+
+    seconds: float
+
+
+class WebhookMeasured(NamedTuple):
+    """Somebody called at the address of webhooks."""
+
+    result: WebhookResult
+
+
+WebhookResult = Literal["read", "unreadable", "refused"]
+"""Refused: not one of ours."""
+Measurement = RequestMeasured | PermitMeasured | CommitMeasured | WebhookMeasured
+Meter = Callable[[Measurement], None]
+
+
+class Events:
+    """Hands every event to every listener, in order, at once; measurements to the meters."""
+
+    def __init__(self, *listeners: Listener, meters: Sequence[Meter] = ()) -> None:
         self._listeners = listeners
+        self._meters = tuple(meters)
+
+    @property
+    def are_measured(self) -> bool:
+        """Whether anybody asks for measurements."""
+        return bool(self._meters)
 
     def emit(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
+
+    def measure(self, measurement: Measurement) -> None:
+        for meter in self._meters:
+            meter(measurement)
+
+    def heard_by(self, *listeners: Listener, meters: Sequence[Meter] = ()) -> Events:
+        """The same, with these listeners after them."""
+        return Events(*self._listeners, *listeners, meters=(*self._meters, *meters))

@@ -21,8 +21,8 @@ from fluxbatch.domain.money import Micros
 from fluxbatch.engine.status_reader import StatusReader
 from fluxbatch.engine.webhook_service import OpenListener
 from fluxbatch.errors import ExitCode
-from fluxbatch.events import Events, Noticed
-from fluxbatch.infra.runtime import Runtime
+from fluxbatch.events import CommitMeasured, Events, Noticed
+from fluxbatch.infra.runtime import Runtime, T, ToThread
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.runs import OpenedRun, OpenRun
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob, pending_jobs, sampled_jobs
@@ -31,6 +31,7 @@ from fluxbatch.ledger.reader import LedgerReader
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models import ModelCard
 from fluxbatch.provider import ProviderClient, Transport
+from fluxbatch.provider.measured_transport import MeasuredTransport
 from fluxbatch.queue import JobQueue
 from fluxbatch.scheduler.lane import Lane, Lanes
 from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, LaneJournal, kept_elsewhere
@@ -128,6 +129,11 @@ class RunSession:
         serial = SerialCreates(settings.provider.serial_creates, settings.provider.timeout)
         read = LedgerReader(reader, runtime.to_thread)
         journals = {a: LaneJournal(file, runtime.to_thread) for a, file in files.items()}
+        transport, trip = network.transport, runtime.to_thread
+        if events.are_measured:
+            url = settings.provider.base_url
+            transport = MeasuredTransport(transport, url, runtime.clock, events.measure)
+            trip = _measured(runtime, events)
         self.context = context = WorkerContext(
             run=run,
             settings=settings,
@@ -135,7 +141,7 @@ class RunSession:
             reserve=Micros(max(card.price or 0, run.highest_cost)),
             ledger=LedgerWriter(
                 db,
-                runtime.to_thread,
+                trip,
                 without_keys,
                 beside=list(journals.values()),
                 split=partial(_tell_split, events),
@@ -146,7 +152,7 @@ class RunSession:
             lanes=_lanes(request, files, serial, events, runtime, stop),
             journals=journals,
             clients={
-                key.fingerprint: ProviderClient(network.transport, settings.provider, key, runtime)
+                key.fingerprint: ProviderClient(transport, settings.provider, key, runtime)
                 for key in keys
             },
             accounts={key.fingerprint: key.account for key in keys},
@@ -208,6 +214,19 @@ def _lanes(
         events,
         all_out=partial(stop, ExitCode.NO_KEY),
     )
+
+
+def _measured(runtime: Runtime, events: Events) -> ToThread:
+    """Trips to a thread whose time is told: the ledger's, each a commit."""
+
+    async def to_thread(call: Callable[[], T], /) -> T:
+        began = runtime.clock.monotonic()
+        try:
+            return await runtime.to_thread(call)
+        finally:
+            events.measure(CommitMeasured(runtime.clock.monotonic() - began))
+
+    return to_thread
 
 
 async def _page(

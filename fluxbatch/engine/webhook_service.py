@@ -18,10 +18,18 @@ import anyio
 from fluxbatch.config.endpoints import Webhook
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import NotSent, SinkError
-from fluxbatch.events import Noticed
+from fluxbatch.events import Noticed, WebhookMeasured
 from fluxbatch.infra.atomic_file import AtomicFile
 from fluxbatch.infra.redaction import sanitize
-from fluxbatch.provider import ConnectionLost, HttpRequest, Transport, WebhookReceiver, WebhookUrls
+from fluxbatch.provider import (
+    ConnectionLost,
+    HttpRequest,
+    Prediction,
+    Transport,
+    WebhookAttempt,
+    WebhookReceiver,
+    WebhookUrls,
+)
 from fluxbatch.provider.webhook_urls import KEY_BYTES
 from fluxbatch.worker.context import WorkerContext
 
@@ -47,8 +55,9 @@ async def webhook_service(
     async with AsyncExitStack() as stack:
         receiver = WebhookReceiver(
             WebhookUrls(key),
-            context.webhooks.deliver,
+            partial(_deliver, context),
             lambda text: sanitize(context.keys.text(text)),
+            lambda: context.events.measure(WebhookMeasured("refused")),
         )
         host, port = _place(webhook)
         try:
@@ -69,6 +78,13 @@ async def webhook_service(
             looking.start_soon(_look, context, names, transport, name="webhook-look")
             stack.callback(looking.cancel_scope.cancel)
         yield
+
+
+def _deliver(
+    context: WorkerContext, attempt: WebhookAttempt, notification: Prediction | None
+) -> None:
+    context.events.measure(WebhookMeasured("unreadable" if notification is None else "read"))
+    context.webhooks.deliver(attempt, notification)
 
 
 def webhook_key(path: Path) -> bytes:

@@ -118,14 +118,28 @@ OnWebhook = Callable[[WebhookAttempt, responses.Prediction | None], None]
 class WebhookReceiver:
     """What stands at the public address, without its sockets."""
 
-    def __init__(self, names: WebhookUrls, on_webhook: OnWebhook, clean: Clean = sanitize) -> None:
-        """*clean* makes the provider's words fit to be kept and shown."""
+    def __init__(
+        self,
+        names: WebhookUrls,
+        on_webhook: OnWebhook,
+        clean: Clean = sanitize,
+        on_refused: Callable[[], object] = lambda: None,
+    ) -> None:
+        """*clean* makes the provider's words fit to be kept and shown; *on_refused* is told of each
+        call that is not one of ours."""
         self._names = names
         self._on_webhook = on_webhook
         self._clean = clean
+        self._on_refused = on_refused
 
     def authorize(self, method: str, path: str, secret: str) -> WebhookVerdict:
         """Whether a request is one of ours; before a byte of its body is read."""
+        verdict = self._verdict(method, path, secret)
+        if verdict.status != 200:
+            self._on_refused()
+        return verdict
+
+    def _verdict(self, method: str, path: str, secret: str) -> WebhookVerdict:
         if self._names.is_health(path):
             health = self._names.health.secret.encode()
             return WebhookVerdict(200, body=health) if method == "GET" else _NOT_ALLOWED

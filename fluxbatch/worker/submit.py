@@ -26,7 +26,7 @@ from fluxbatch.errors import (
     SinkError,
     TransientApiError,
 )
-from fluxbatch.events import PredictionMoved
+from fluxbatch.events import PermitMeasured, PredictionMoved
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, LedgerLost, OverBudget
 from fluxbatch.ledger.operations.retry import RefuseJob
@@ -120,7 +120,9 @@ class Submitter:
             claim.release()
             self._context.stop(ExitCode.ERROR, str(exc))
             return None
+        ready_s = self._context.now_s()
         async with self._context.lanes.permit() as permit:
+            self._context.events.measure(PermitMeasured(self._context.now_s() - ready_s))
             if permit is None or not await self._may_submit(permit.lane):
                 claim.release()
                 return None

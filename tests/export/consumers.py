@@ -28,9 +28,7 @@ def consumed(
     *hub* is the environment that leads to one; without it nobody uses the network.
     """
     name = reader.partition("_")[0]
-    pytest.importorskip(
-        name, reason=f"{name} is not installed: pip install --group test"
-    )
+    pytest.importorskip(name, reason=f"{name} is not installed: pip install --group test")
     env = {"HF_HOME": str(cache), **(hub or {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})}
     ended = subprocess.run(
         [sys.executable, "-m", "tests.export.consumers", reader, str(source)],

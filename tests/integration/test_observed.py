@@ -45,8 +45,23 @@ def test_a_run_leaves_its_metrics_for_prometheus(emulator: EmulatorProcess, tmp_
     assert found["fluxbatch_budget_usd", "cap"] == 1
     assert found["fluxbatch_inflight", None] == found["fluxbatch_exit_code", None] == 0
     assert {family.type for family in families.values()} == {"counter", "gauge", "histogram"}
+    requests = {
+        (one.labels["route"], one.labels["code"]): one.value
+        for one in families["fluxbatch_http_requests"].samples
+    }
+    assert requests["POST /prediction", "200"] == 4
+    assert requests["GET /prediction/{id}", "200"] >= 4
+    assert requests["PUT elsewhere", "200"] == 1  # the control image, to where it was told
+    timed = families["fluxbatch_http_request_duration_seconds"].samples
+    assert sum(one.value for one in timed if one.name.endswith("_count")) == sum(requests.values())
+    assert found["fluxbatch_rate_wait_seconds_count", None] >= 4
+    assert found["fluxbatch_ledger_commit_duration_seconds_count", None] > 4
+    assert found["fluxbatch_ledger_commit_duration_seconds_sum", None] > 0
     labels = {name for family in families.values() for one in family.samples for name in one.labels}
-    assert labels <= {"dataset", "state", "outcome", "account", "scope", "kind", "le", "version"}
+    assert labels <= {
+        "dataset", "state", "outcome", "account", "scope", "kind", "le", "version",
+        "route", "code", "result",
+    }  # fmt: skip
     assert "a lighthouse" not in path.read_text()
 
 

@@ -52,7 +52,7 @@ async def with_hooks(
         async with anyio.create_task_group() as tasks:
             for queue in queues:
                 tasks.start_soon(queue.run, name=f"hook-{queue.name}")
-            summary = await work(Events(events.emit, *(queue.hear for queue in queues)))
+            summary = await work(events.heard_by(*(queue.hear for queue in queues)))
             wait_s = 0.0 if summary.exit_code in _INTERRUPTED else hooks.grace
             with anyio.move_on_after(wait_s) as waiting:
                 if handle_signals and any(queue.waiting for queue in queues):

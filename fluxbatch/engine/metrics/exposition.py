@@ -45,13 +45,13 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def samples(self) -> Iterator[tuple[str, Labels, float]]:
+    def samples(self, **labels: str) -> Iterator[tuple[str, Labels, float]]:
         below = 0
         for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
             below += count
-            yield "_bucket", {"le": _number(bound)}, below
-        yield "_sum", {}, self._sum
-        yield "_count", {}, below
+            yield "_bucket", {**labels, "le": _number(bound)}, below
+        yield "_sum", labels, self._sum
+        yield "_count", labels, below
 
 
 def exposition(families: Iterable[MetricFamily], everywhere: Labels) -> str:

@@ -59,11 +59,45 @@ COST_USD = MetricFamily(
 BUDGET_USD = MetricFamily(
     "fluxbatch_budget_usd", "gauge", "What counts against each cap now, and the cap."
 )
+REQUESTS = MetricFamily(
+    "fluxbatch_http_requests_total",
+    "counter",
+    "Requests to the provider by route and status; none: no answer, unsent: it did not leave.",
+)
+REQUEST_DURATIONS = MetricFamily(
+    "fluxbatch_http_request_duration_seconds",
+    "histogram",
+    "From a request to its whole answer, or to giving it up.",
+)
+RATE_WAITS = MetricFamily(
+    "fluxbatch_rate_wait_seconds",
+    "histogram",
+    "How long jobs that were ready waited for a slot and for room in the window.",
+)
+WEBHOOKS = MetricFamily(
+    "fluxbatch_webhook_deliveries_total",
+    "counter",
+    "Calls at the address of webhooks; refused: not one of ours.",
+)
+COMMIT_DURATIONS = MetricFamily(
+    "fluxbatch_ledger_commit_duration_seconds",
+    "histogram",
+    "How long a group of changes took to be durable.",
+)
 ALL_METRICS = (
     BUILD_INFO, CREATES, DOWNLOADED, DURATIONS, LAST_PROGRESS, EXIT_CODE, ROW_STATES, UNKNOWN_ROWS,
-    INFLIGHT, INFLIGHT_LIMIT, COST_USD, BUDGET_USD,
+    INFLIGHT, INFLIGHT_LIMIT, COST_USD, BUDGET_USD, REQUESTS, REQUEST_DURATIONS, RATE_WAITS,
+    WEBHOOKS, COMMIT_DURATIONS,
 )  # fmt: skip
-DURATION_BOUNDS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_LONG_S = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BOUNDS_S = {
+    DURATIONS: _LONG_S,
+    REQUEST_DURATIONS: _SHORT_S,
+    RATE_WAITS: (*_SHORT_S, 60.0, 300.0),
+    COMMIT_DURATIONS: _SHORT_S,
+}
+"""Of each histogram."""
 
 
 def build_family() -> MetricFamily:

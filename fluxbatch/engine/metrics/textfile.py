@@ -53,7 +53,7 @@ async def with_textfile(
         with unwrap_errors():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(file.run, name="metrics")
-                summary = await work(Events(events.emit, metrics.hear), see)
+                summary = await work(events.heard_by(metrics.hear, meters=[metrics.measure]), see)
                 tasks.cancel_scope.cancel()
     except FluxbatchError as exc:
         metrics.ended(exc.exit_code)

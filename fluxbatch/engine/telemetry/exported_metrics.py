@@ -1,7 +1,7 @@
 """The instruments of OpenTelemetry that carry a run's metrics, under the same names.
 
 Owns the mapping alone: what is counted is asked of `RunMetrics` whenever the SDK collects, in a
-thread of its own. Durations are handed on as they come, for the SDK makes its own histograms.
+thread of its own. Values of histograms are handed on as they come, for the SDK makes its own.
 Source: docs/design/decisions.md "OpenTelemetry".
 """
 
@@ -13,7 +13,7 @@ from functools import partial
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from fluxbatch.engine.metrics.exposition import MetricFamily
-from fluxbatch.engine.metrics.families import ALL_METRICS, DURATION_BOUNDS_S, DURATIONS
+from fluxbatch.engine.metrics.families import ALL_METRICS, BOUNDS_S
 from fluxbatch.engine.metrics.run_metrics import RunMetrics
 
 
@@ -28,13 +28,20 @@ def export_metrics(meter: Meter, metrics: RunMetrics, everywhere: Mapping[str, s
             )
             observe = partial(_observed, family.name, metrics.families, everywhere)
             create(family.name, [observe], description=family.help)
-    durations = meter.create_histogram(
-        DURATIONS.name,
-        unit="s",
-        description=DURATIONS.help,
-        explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
-    )
-    metrics.on_duration = partial(durations.record, attributes=dict(everywhere))
+    histograms = {
+        family: meter.create_histogram(
+            family.name,
+            unit="s",
+            description=family.help,
+            explicit_bucket_boundaries_advisory=bounds,
+        )
+        for family, bounds in BOUNDS_S.items()
+    }
+
+    def record(family: MetricFamily, value: float, labels: Mapping[str, str]) -> None:
+        histograms[family].record(value, attributes={**everywhere, **labels})
+
+    metrics.on_observed = record
 
 
 def _observed(

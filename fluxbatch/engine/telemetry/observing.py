@@ -36,7 +36,7 @@ async def with_telemetry(
         return await work(events, on_status)
     observed = _Observed(telemetry, events, on_status)
     try:
-        return await work(Events(events.emit, observed.hear), observed.see)
+        return await work(telemetry.listening(events, observed.hear), observed.see)
     except FluxbatchError as exc:
         telemetry.ended(exc.exit_code, str(exc))
         raise

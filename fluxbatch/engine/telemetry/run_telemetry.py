@@ -28,7 +28,7 @@ from fluxbatch.engine.telemetry.receiver import (
     WatchedMetricExporter,
     WatchedSpanExporter,
 )
-from fluxbatch.events import Event
+from fluxbatch.events import Event, Events, Listener
 from fluxbatch.infra.redaction import sanitize
 from fluxbatch.infra.runtime import Clock
 
@@ -42,6 +42,7 @@ class RunTelemetry:
     def __init__(self, request: RunRequest, clock: Clock, signals: Sequence[str]) -> None:
         dataset = request.folder.name
         self._metrics = RunMetrics(dataset, clock)
+        self._has_metrics = "metrics" in signals
         self._spans: AttemptSpans | None = None
         self._ends: list[tuple[ReceiverHealth, Callable[[], object]]] = []
         resource = _resource()
@@ -56,7 +57,7 @@ class RunTelemetry:
                 lambda text: sanitize(keys.text(text)),
             )  # fmt: skip
             self._ends.append((health, tracers.shutdown))
-        if "metrics" in signals:
+        if self._has_metrics:
             health = _health("metrics")
             reader = PeriodicExportingMetricReader(WatchedMetricExporter(health))
             meters = MeterProvider([reader], resource, shutdown_on_exit=False)
@@ -68,6 +69,10 @@ class RunTelemetry:
         self._metrics.hear(event)
         if self._spans is not None:
             self._spans.hear(event)
+
+    def listening(self, events: Events, hear: Listener) -> Events:
+        """*events* with *hear*, and with what the metrics measure where they are sent."""
+        return events.heard_by(hear, meters=[self._metrics.measure] if self._has_metrics else [])
 
     def see(self, status: RunStatus, /) -> None:
         self._metrics.see(status)

@@ -20,7 +20,19 @@ from fluxbatch.engine.metrics.run_metrics import RunMetrics
 from fluxbatch.engine.metrics.textfile import Show, with_textfile
 from fluxbatch.engine.run_status import LaneStatus, RunStatus, RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, SinkError
-from fluxbatch.events import Event, Events, Noticed, OutputStored, PredictionMoved, RunEnded
+from fluxbatch.events import (
+    CommitMeasured,
+    Event,
+    Events,
+    Measurement,
+    Noticed,
+    OutputStored,
+    PermitMeasured,
+    PredictionMoved,
+    RequestMeasured,
+    RunEnded,
+    WebhookMeasured,
+)
 from fluxbatch.infra.runtime import Runtime, SystemClock, Timestamp, real_runtime
 from fluxbatch.ledger.queries.totals import JobCounts, Totals
 
@@ -130,6 +142,49 @@ def test_durations_are_from_the_answer_to_the_success() -> None:
                for bound in ("1", "2", "5", "600", "+Inf")}  # fmt: skip
     assert buckets == {"1": 0, "2": 1, "5": 2, "600": 2, "+Inf": 3}
     assert found["fluxbatch_generation_duration_seconds_sum", ""] == 1_006.5
+
+
+def test_measurements_are_counted_by_their_route_and_result() -> None:
+    """
+    Whoever calls at the webhooks' address without being the provider is seen too.
+    """
+    metrics = RunMetrics(NAME, Watch())
+    for code, seconds in (("200", 0.02), ("200", 3.0), ("none", 30.0)):
+        metrics.measure(RequestMeasured("POST /prediction", code, seconds))
+    metrics.measure(RequestMeasured("GET /prediction/{id}", "404", 0.5))
+    metrics.measure(PermitMeasured(45.0))
+    metrics.measure(CommitMeasured(0.004))
+    metrics.measure(WebhookMeasured("refused"))
+
+    found = samples(metrics.text())
+
+    assert found["fluxbatch_http_requests_total", "route=POST /prediction,code=200"] == 2
+    assert found["fluxbatch_http_requests_total", "route=POST /prediction,code=none"] == 1
+    name, route = "fluxbatch_http_request_duration_seconds", "route=POST /prediction"
+    assert found[f"{name}_bucket", f"{route},le=0.025"] == 1
+    assert found[f"{name}_bucket", f"{route},le=30"] == found[f"{name}_count", route] == 3
+    assert found[f"{name}_count", "route=GET /prediction/{id}"] == 1
+    assert found["fluxbatch_rate_wait_seconds_sum", ""] == 45.0
+    assert found["fluxbatch_ledger_commit_duration_seconds_bucket", "le=0.005"] == 1
+    assert found["fluxbatch_webhook_deliveries_total", "result=refused"] == 1
+    assert found["fluxbatch_webhook_deliveries_total", "result=read"] == 0
+
+
+def test_events_without_a_meter_measure_nothing() -> None:
+    """
+    What nobody counts costs nothing.
+    """
+    heard = list[Event]()
+    events = Events(heard.append)
+    assert not events.are_measured
+
+    measured = list[Measurement]()
+    both = events.heard_by(heard.append, meters=[measured.append])
+    both.measure(PermitMeasured(1.0))
+    both.emit(Noticed("once each"))
+
+    assert measured == [PermitMeasured(1.0)]
+    assert heard == [Noticed("once each")] * 2
 
 
 def test_a_status_gives_rows_lanes_and_money() -> None:

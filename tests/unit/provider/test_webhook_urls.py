@@ -41,6 +41,21 @@ def test_an_address_opens_for_its_own_attempt_whatever_a_proxy_puts_before_it() 
         assert receiver.authorize("POST", path, ADDRESS.secret).attempt == ATTEMPT
 
 
+def test_calls_that_are_none_of_ours_are_told_and_the_others_are_not() -> None:
+    refused = list[str]()
+    receiver = WebhookReceiver(
+        WebhookUrls(KEY), lambda *_: None, on_refused=lambda: refused.append("refused")
+    )
+
+    receiver.authorize("POST", PATH, ADDRESS.secret)
+    receiver.authorize("GET", urlsplit(NAMES.health.url).path, "")
+    assert refused == []
+
+    receiver.authorize("POST", PATH, "a guess")
+    receiver.authorize("POST", "/robots.txt", "")
+    assert refused == ["refused", "refused"]
+
+
 def test_addresses_are_derived_so_a_restart_knows_them_and_no_two_are_alike() -> None:
     """
     The same key gives the same address; another attempt, another moment or another key does not.
