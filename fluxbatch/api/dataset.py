@@ -142,6 +142,7 @@ class SyncDataset(SyncTwin[Dataset], DatasetVerbs):
     reconcile = twin(Dataset.reconcile)
     repair = twin(Dataset.repair)
     recover = twin(Dataset.recover)
+    reroll = twin(Dataset.reroll)
     cancel = twin(Dataset.cancel)
     prune_uploads = twin(Dataset.prune_uploads)
 

@@ -6,8 +6,9 @@ their twins for other code are `SyncDataset`'s.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 from fluxbatch.api.dataset_verbs import DatasetVerbs
 from fluxbatch.api.run_at_work import RunAtWork
@@ -15,6 +16,8 @@ from fluxbatch.config.api_keys import ApiKey, keys_for
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.errors import ConfigError
 from fluxbatch.events import Event, Events
+from fluxbatch.export.coverage import Combination
+from fluxbatch.export.filter import EVERYTHING, parse_filter
 from fluxbatch.maintenance import (
     CancelReport,
     DatasetRequest,
@@ -28,6 +31,12 @@ from fluxbatch.maintenance import (
     saved_settings,
 )
 from fluxbatch.maintenance.recover import RecoverReport, recover_dataset
+from fluxbatch.maintenance.reroll import (
+    RerollChoice,
+    Rerolled,
+    reroll_dataset,
+    reroll_settings,
+)
 
 _OnEvent = Callable[[Event], None]
 
@@ -70,6 +79,34 @@ class ProviderVerbs(DatasetVerbs):
         except ConfigError:
             keys = ()
         return await recover_dataset(DatasetRequest(settings, keys, self._folder))
+
+    async def reroll(
+        self,
+        where: str = "",
+        *,
+        budget: str | Decimal | None = None,
+        until: int | None = None,
+        per: str | Sequence[str] = (),
+        base_url: str = "",
+        on_event: _OnEvent | None = None,
+    ) -> Rerolled:
+        """Make rows anew, each with another seed, for *budget* dollars at most: those of which an
+        image fits *where*, or with *until* what is missing to so many kept of each combination of
+        the fields *per*. With the environment's keys, and the settings of the latest run.
+
+        The images that are there stay. Called again, it makes what is left, and nothing twice.
+        """
+        environ = environment()
+        cap = str(budget) if budget is not None else None
+        settings = reroll_settings(self._folder, cap, base_url, environ)
+        request = DatasetRequest(settings, tuple(keys_for(settings, environ)), self._folder)
+        fields = per.split(",") if isinstance(per, str) else per
+        choice = RerollChoice(
+            where=parse_filter(where) if where else EVERYTHING,
+            until=until,
+            per=Combination([field.strip() for field in fields]) if per else None,
+        )
+        return await reroll_dataset(request, choice, _heard(on_event))
 
     async def cancel(
         self, *, wait_s: float = 60.0, base_url: str = "", on_event: _OnEvent | None = None

@@ -75,6 +75,8 @@ class Result:
     """Micro-dollars, of every prediction of its job."""
     cost_is_estimated: bool
     images: tuple[Image, ...]
+    reroll: int = 0
+    """Which of its row's rerolls it is, from 1; 0: the row's own job."""
 
     cost_usd = DollarsOf("cost")
 
@@ -90,7 +92,8 @@ class Result:
 
 
 def results_in(folder: Folder, chosen: Filter) -> Iterator[Result]:
-    """The latest manifest's rows that fit, each with those of its images that fit."""
+    """The latest manifest's rows that fit, each with those of its images that fit; then their
+    rerolls, each as its row once more."""
     with folder.reader() as db:
         latest = latest_manifest(db)
         if latest is None:
@@ -124,6 +127,7 @@ def _result(row: RowResult, images: tuple[Image, ...]) -> Result:
         cost=row.cost,
         cost_is_estimated=row.cost_is_estimated,
         images=images,
+        reroll=row.reroll,
     )
 
 

@@ -19,6 +19,7 @@ from fluxbatch.cli.commands.keys import keys_command
 from fluxbatch.cli.commands.ls import ls_command
 from fluxbatch.cli.commands.models import models_command
 from fluxbatch.cli.commands.picking.rate import rate_command
+from fluxbatch.cli.commands.picking.reroll import reroll_command
 from fluxbatch.cli.commands.picking.serve import serve_command
 from fluxbatch.cli.commands.plan import plan_command
 from fluxbatch.cli.commands.reconcile import reconcile_command
@@ -69,6 +70,7 @@ _VERBS = (
     (costs_command, "What was spent, by day, run, model, key or axis."),
     (serve_command, "A live page in a browser, to watch and to pick."),
     (rate_command, "Keep or reject images, or give them stars."),
+    (reroll_command, "Make rows anew with other seeds, e.g. rejected ones."),
     (retry_command, "Send failed jobs back to pending."),
     (cancel_command, "Ask the provider to stop what runs."),
     (reconcile_command, "Settle and audit a dataset against the provider."),

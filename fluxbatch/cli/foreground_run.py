@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,10 +45,12 @@ def run_batch(
     again: str,
     canary: int | None = None,
     yes: bool = False,
+    more: Callable[[], Mapping[str, object]] = dict,
 ) -> int:
     """Run, show, sum up; answers the exit code. *again* is the command that goes on with it.
 
-    *canary* jobs are made first, and asked about; *yes* goes on where none of them failed.
+    *canary* jobs are made first, and asked about; *yes* goes on where none of them failed. What
+    *more* answers at the end is added to the object of `--json`.
     """
     if strangers := request.folder.foreign_files():
         console.info(
@@ -73,11 +75,12 @@ def run_batch(
         with process_of_its_own():
             summary = anyio.run(notified_run, backend_options=loop_options())
     try:
-        tell_summary(console, summary, request.folder, again)
+        tell_summary(console, summary, request.folder, again, request.manifest_seq)
     except FluxbatchError as exc:  # its dataset was taken away meanwhile
         console.warn(f"exit {int(summary.exit_code)}: {summary.reason}\n{exc}")
+    added = more()
     if console.json:
-        console.object(summary.as_json())
+        console.object({**summary.as_json(), **added})
     return int(summary.exit_code)
 
 

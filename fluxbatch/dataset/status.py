@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
@@ -15,6 +15,7 @@ from fluxbatch.ledger.operations.control import changes_of
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
 from fluxbatch.ledger.queries import quality_notes, runs_and_failures, totals
 from fluxbatch.ledger.queries.live_run import watched_run
+from fluxbatch.ledger.queries.rerolled_jobs import count_rerolls
 
 _ROWS_NAMED = 5
 
@@ -76,6 +77,8 @@ class DatasetStatus:
     """(when, what, why) of each change of the latest run by `fluxbatch ctl`."""
     waits: str = ""
     """Whose creates hold the slots of the run that goes on."""
+    rerolls: Mapping[JobState, int] = field(default_factory=dict)
+    """The jobs made by `reroll`, where `jobs` are those of the latest manifest."""
     found_by_time: int = 0
     """Successes whose create was found by its time alone, as `reconcile.sole_user` allows."""
 
@@ -89,21 +92,32 @@ class DatasetStatus:
         return self.jobs.total - self.jobs.of(JobState.DONE) - self.jobs.of(JobState.FAILED)
 
     @property
+    def rerolls_waiting(self) -> int:
+        """Not bought yet; no run of the manifest buys them."""
+        return self.rerolls.get(JobState.PENDING, 0)
+
+    @property
     def may_retry(self) -> int:
         """Failed jobs that `retry` sends back."""
         kept = MAY_BE_ALIVE | PAID_ALREADY
         return sum(f.jobs for f in self.failures if f.failure not in kept)
 
 
-def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
-    """Everything there is to say about *folder* now."""
+def dataset_status(
+    db: Database, folder: Folder, *, manifest_seq: int | None = None
+) -> DatasetStatus:
+    """Everything there is to say about *folder* now; the jobs are those of the latest manifest, or
+    of the one that is named."""
     manifest = runs_and_failures.latest_manifest(db)
     money = totals.money_lines(db)
     runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN, money)
-    seq = manifest.seq if manifest is not None else 0
+    seq = manifest_seq or (manifest.seq if manifest is not None else 0)
     jobs = totals.JobCounts({}, 0, 0, 0)
     if manifest is not None:
         jobs = totals.count_jobs(db, seq)
+    rerolls = count_rerolls(db) if manifest_seq is None else {}
+    if rerolls and jobs.unlisted:
+        jobs = replace(jobs, unlisted=max(jobs.unlisted - rerolls.get(JobState.PENDING, 0), 0))
     return DatasetStatus(
         folder=folder,
         images_at=open_images(folder, db).address,
@@ -121,6 +135,7 @@ def dataset_status(db: Database, folder: Folder) -> DatasetStatus:
         quality=quality_notes.count_notes(db),
         changes=tuple(changes_of(db, runs[0].run_id)) if runs else (),
         waits=_waits(db, folder, jobs),
+        rerolls=rerolls,
         found_by_time=totals.count_found_by_time(db),
     )
 

@@ -188,6 +188,15 @@ def derived_seed(name: JobId, reseed: int = 0) -> int:
     return int.from_bytes(digest[:4], "big") & 0x7FFF_FFFF
 
 
+def reroll_seed(name: JobId, number: int) -> int:
+    """The seed of a job's reroll *number*, from 1: reproducible, and in no `derived_seed`'s line.
+
+    Source: docs/design/protocol.md 1. Golden values in the tests: this can never change.
+    """
+    digest = hashlib.sha256(b"fluxbatch reroll" + name + number.to_bytes(4, "big")).digest()
+    return int.from_bytes(digest[:4], "big") & 0x7FFF_FFFF
+
+
 def given_seed(given: Mapping[str, object]) -> int | None:
     """The seed a row gave, where it is a number: only those are kept with predictions."""
     seed = given.get("seed")

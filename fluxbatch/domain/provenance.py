@@ -46,6 +46,10 @@ class Provenance(NamedTuple):
     axes: Mapping[str, Any] = {}
     adopted: str | None = None
     """How its create was found again, where its answer was lost: by time alone is no proof."""
+    reroll: int = 0
+    """Which of its row's rerolls the job is, from 1; 0: the row's own."""
+    reroll_of: str | None = None
+    """The row's own job, in hex, where this is a reroll."""
 
     def named(self, number: int) -> NameFields:
         """What of it may stand in the name of output *number*."""
@@ -88,6 +92,8 @@ def image_metadata(made: Provenance, number: int, image: Delivered) -> Metadata:
         "row": _known(row) or None,
         "job": made.job,
         "edition": made.edition or None,
+        "reroll": made.reroll or None,
+        "reroll_of": made.reroll_of,
         "number": number,
         "prediction_id": made.prediction_id,
         "adopted": made.adopted,

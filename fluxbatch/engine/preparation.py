@@ -53,6 +53,25 @@ async def prepare(
     sink = settings.sink
     claimed = partial(claim_images, folder, db, sink.store, timeout_s=sink.timeout)
     images = await runtime.to_thread(claimed)
+    if request.manifest_seq is None:
+        manifest_seq = await _imported(request, card, images, events, runtime, db, importing)
+    else:
+        manifest_seq = request.manifest_seq
+    others = await runtime.to_thread(partial(kept_cards, db))
+    return PreparedRun(card, others, images, manifest_seq)
+
+
+async def _imported(
+    request: RunRequest,
+    card: ModelCard,
+    images: ImageStore,
+    events: Events,
+    runtime: Runtime,
+    db: Database,
+    importing: Importing,
+) -> int:
+    """The manifest's place in the ledger, once every row of it is there."""
+    settings, folder = request.settings, request.folder
     most, controls = request.most_jobs, folder.controls.absolute()
     importer = ManifestImporter(
         settings,
@@ -67,8 +86,7 @@ async def prepare(
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
     async with importing():
         manifest = await importer.read(path, skip_invalid=request.skip_invalid)
-    others = await runtime.to_thread(partial(kept_cards, db))
-    return PreparedRun(card, others, images, manifest.seq)
+    return manifest.seq
 
 
 def _say(events: Events, message: str) -> None:

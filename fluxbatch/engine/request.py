@@ -27,6 +27,8 @@ class RunRequest(DatasetRequest):
 
     manifest: Path | None
     """None: the settings' manifest, or a sweep alone."""
+    manifest_seq: int | None = None
+    """Of one in the ledger, whose pending jobs are made as they are: no file is read."""
     skip_invalid: bool = False
     no_wait: bool = False
     limit: int | None = None

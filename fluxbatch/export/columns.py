@@ -61,9 +61,12 @@ COLUMNS: Mapping[str, ColumnType] = {
     "cost_is_estimated": "flag",
     "meta": "nested",
     "axes": "nested",
+    "reroll": "integer",
+    "reroll_of": "text",
 }
 """`cost_usd` is that of every prediction of the job: rows and images of one job each show all of
-it. `sha256` is of the bytes as the provider delivered them, `file_sha256` of the file."""
+it. `sha256` is of the bytes as the provider delivered them, `file_sha256` of the file. `reroll` is
+0 where the row's own job made it; else `reroll_of` is that job."""
 
 EXPORT_COLUMNS = ("key", "split", "control_file_name")
 """Those that an export gives a row only once it was chosen."""
@@ -156,6 +159,8 @@ def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
         "cost_is_estimated": row.cost_is_estimated,
         "meta": _whole(row.meta),
         "axes": _whole(row.axes),
+        "reroll": row.reroll,
+        "reroll_of": row.reroll_of.hex() if row.reroll_of is not None else None,
     }
 
 

@@ -191,17 +191,10 @@ class _Parser:
         return self._compared(read, kind, sign, value)
 
     def _field(self, token: _Token) -> tuple[Callable[[Mapping[str, Any]], Any], str]:
-        name, _, inner = token.text.partition(".")
-        name = FIELD_ALIASES.get(name, name)
-        if token.text in RATING_FIELDS:
-            return (lambda record: record.get(name)), RATING_FIELDS[name]
-        kind = COLUMNS.get(name)
-        if kind is None or name in EXPORT_COLUMNS or bool(inner) != (kind == "nested"):
-            self._fail(_unknown(token.text, kind), token)
-        if not inner:
-            return (lambda record: record[name]), str(kind)
-        steps = inner.split(".")
-        return (lambda record: _inside(record[name], inner, steps)), "nested"
+        found = _reader(token.text)
+        if found is None:
+            raise self._fail(_unknown(token.text), token)
+        return found
 
     def _compared(
         self, read: Callable[[Mapping[str, Any]], Any], kind: str, sign: str, token: _Token
@@ -230,8 +223,33 @@ class _Parser:
         return lambda record: _ordered(order, _text(read(record)), text)
 
 
-def _unknown(name: str, kind: str | None) -> str:
-    if kind == "nested":
+def field_reader(text: str) -> Callable[[Mapping[str, Any]], Any]:
+    """How the field *text* is read from a line of an export; raise `ConfigError` (exit 2) for one
+    that there is not."""
+    found = _reader(text)
+    if found is None:
+        raise ConfigError(_unknown(text))
+    return found[0]
+
+
+def _reader(text: str) -> tuple[Callable[[Mapping[str, Any]], Any], str] | None:
+    """How a field is read, and what kind it is; None for one that there is not."""
+    name, _, inner = text.partition(".")
+    name = FIELD_ALIASES.get(name, name)
+    if text in RATING_FIELDS:
+        return (lambda record: record.get(name)), RATING_FIELDS[name]
+    kind = COLUMNS.get(name)
+    if kind is None or name in EXPORT_COLUMNS or bool(inner) != (kind == "nested"):
+        return None
+    if not inner:
+        return (lambda record: record[name]), str(kind)
+    steps = inner.split(".")
+    return (lambda record: _inside(record[name], inner, steps)), "nested"
+
+
+def _unknown(name: str) -> str:
+    column = name.partition(".")[0]
+    if COLUMNS.get(FIELD_ALIASES.get(column, column)) == "nested":
         return f"{name!r} holds several values: name one of them, {name + '.NAME'!r}"
     known = [n for n in COLUMNS if n not in EXPORT_COLUMNS and COLUMNS[n] != "nested"]
     known += [*FIELD_ALIASES, *RATING_FIELDS]

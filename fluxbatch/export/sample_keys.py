@@ -2,8 +2,8 @@
 
 Owns the names. A sample's is its row's and the number of the image, `lamp-3_0`. The row's is the
 user's id where that is plain, else what is plain of it and a hash; without an id, 16 digits of
-the job's. There is never a dot: WebDataset ends a key at the first. Case never makes the
-difference: half of all file systems ignore it.
+the job's. A reroll's is its row's with `-r1`. There is never a dot: WebDataset ends a key at the
+first. Case never makes the difference: half of all file systems ignore it.
 Source: docs/design/decisions.md "Sample keys".
 """
 
@@ -41,7 +41,11 @@ class SampleKeys:
 
 
 def _base(record: ExportRecord) -> str:
-    given, job = record["id"], record["job_id"]
+    return f"{_of_row(record)}-r{record['reroll']}" if record["reroll"] else _of_row(record)
+
+
+def _of_row(record: ExportRecord) -> str:
+    given, job = record["id"], record["reroll_of"] or record["job_id"]
     if given is None:
         return str(job[:16]) if job else f"row-{record['row']}"
     if _PLAIN.fullmatch(given):

@@ -63,7 +63,9 @@ def _shared(shares: dict[str, Decimal]) -> Split:
 
     def split(record: ExportRecord) -> str:
         # A row that names no job has no id to go by; it has no image either.
-        place = int((record["job_id"] or "0" * 32)[:16], 16)
+        # A reroll goes with its row's own job: both are of one prompt and one control image.
+        job = record["reroll_of"] or record["job_id"] or "0" * 32
+        place = int(job[:16], 16)
         return next(name for name, bound in zip(names, bounds, strict=True) if place < bound)
 
     return split

@@ -109,10 +109,11 @@ def _item(image: LiveImage, rated: ImageRating | None) -> dict[str, Any]:
     if control is not None and not str(control).startswith(UPLOAD_PREFIX):
         control = strip_query(str(control))
     job = bytes(image.job_id).hex()
+    name = image.user_id or (f"#{image.number}" if image.number else job[:8])
     return {
         "seq": image.seq,
         "job": job,
-        "id": image.user_id or (f"#{image.number}" if image.number else job[:8]),
+        "id": f"{name} reroll {image.reroll}" if image.reroll else name,
         "prompt": str(given.pop("prompt", "")),
         "given": given,
         "axes": json.loads(image.axes_json or "{}"),

@@ -14,15 +14,16 @@ from fluxbatch.ledger.writer import Operation, R, commit
 
 def apply_retry(folder: Folder, kinds: Sequence[FailureClass]) -> Retried:
     """Change the ledger, as the one process that may."""
-    return _apply(folder, Retry(SystemClock().now(), kinds))
+    return apply_alone(folder, Retry(SystemClock().now(), kinds))
 
 
 def apply_retry_quality(folder: Folder, notes: Sequence[Quality]) -> Reseeded:
     """The same for done jobs with images that *notes* are on."""
-    return _apply(folder, RetryQuality(SystemClock().now(), notes))
+    return apply_alone(folder, RetryQuality(SystemClock().now(), notes))
 
 
-def _apply(folder: Folder, operation: Operation[R]) -> R:
+def apply_alone(folder: Folder, operation: Operation[R]) -> R:
+    """Change the ledger of a dataset that is there, holding its lock meanwhile."""
     with folder.reader():
         pass  # no dataset, no lock file
     with folder.lock():

@@ -23,9 +23,10 @@ _KEPT = ("model", "price", "limits", "budget", "provider", "reconcile", "sink", 
 
 
 def saved_settings(
-    folder: Folder, flags: Mapping[str, Any], environ: Mapping[str, str]
+    folder: Folder, flags: Mapping[str, Any], environ: Mapping[str, str], *, run_cap: bool = True
 ) -> Settings:
-    """Flag over environment over the latest run's settings over defaults.
+    """Flag over environment over the latest run's settings over defaults; without *run_cap* the
+    latest run's `budget.per_run` was for that run alone.
 
     Raises `ConfigError` where *folder* is no dataset, a setting is bad, or the ledger alone
     names an endpoint that is neither the provider's nor this machine's.
@@ -36,6 +37,8 @@ def saved_settings(
     base = {name: saved[name] for name in _KEPT if name in saved}
     if isinstance(provider := base.get("provider"), dict):
         provider.pop("trust_base_url", None)  # that is for whoever has the key to say
+    if isinstance(budget := base.get("budget"), dict) and not run_cap:
+        budget.pop("per_run", None)
     if isinstance(keys := base.get("keys"), list):
         base["keys"] = [key for key in keys if _may_read(key, environ)]
     if run is not None:

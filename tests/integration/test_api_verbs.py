@@ -75,7 +75,7 @@ def test_every_method_that_is_awaited_has_a_twin_that_is_not() -> None:
     assert methods.keys() - twins.keys() == {"open"}
     assert twins.keys() <= methods.keys()
     assert awaited == {
-        "run", "reconcile", "repair", "recover", "cancel", "prune_uploads", "running",
+        "run", "reconcile", "repair", "recover", "reroll", "cancel", "prune_uploads", "running",
     }  # fmt: skip
     assert [name for name, method in twins.items() if is_awaited(method)] == []
     for name in awaited - {"running"}:

@@ -116,6 +116,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     },
     "costs": ("costs", "d"),
     "rate": ("rate", "d", "#1", "keep"),
+    "reroll": ("reroll", "d", "--where", "prompt", "--budget", "0.01"),
     "ctl": ("ctl", "d", "show"),
     "push": ("push", "d", "hf://datasets/me/name"),
     "retry": ("retry", "d"),

@@ -82,7 +82,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(connect: Connect) -> None:
         fetch(db, "PRAGMA user_version = 99")
     else:
         fetch(db, "UPDATE ledger_version SET version = 99")
-    with pytest.raises(LedgerError, match=r"schema 99.*knows 4.*upgrade fluxbatch"):
+    with pytest.raises(LedgerError, match=r"schema 99.*knows 5.*upgrade fluxbatch"):
         connect()
 
 

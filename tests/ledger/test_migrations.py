@@ -36,15 +36,16 @@ from tests.ledger.support import Books, all_rows, assert_agrees, fetch
 
 VERSION_1 = Path(__file__).parent / "version_1"
 _NEW_COLUMNS = {"manifests": (None,), "outputs": (None,)}
-_NEW_TABLES = {"models", "fingerprint_keys"}
+_NEW_TABLES = {"models", "fingerprint_keys", "rerolls"}
 _OLD_TABLES = [table for table in schema.metadata.sorted_tables if table.name not in _NEW_TABLES]
 _VERSION_4 = """
-    DROP TABLE fingerprint_keys; DROP INDEX outputs_unseen; DROP INDEX outputs_resembling;
-    DROP INDEX outputs_noted; DROP INDEX predictions_adopted;
+    DROP TABLE rerolls; DROP TABLE fingerprint_keys;
+    DROP INDEX outputs_unseen; DROP INDEX outputs_resembling; DROP INDEX outputs_noted;
+    DROP INDEX predictions_adopted;
     ALTER TABLE outputs DROP COLUMN resembles;
     UPDATE ledger_version SET version = 3; PRAGMA user_version = 3;
 """
-"""From version 4 back to 3."""
+"""From version 5 back to 3."""
 _Old = Callable[[], Database]
 
 
@@ -98,6 +99,7 @@ def test_a_ledger_of_version_1_is_migrated_and_keeps_every_row(
         assert fetch(db, "SELECT version FROM ledger_version") == [(schema.SCHEMA_VERSION,)]
         assert all_rows(db, schema.models) == []
         assert all_rows(db, schema.fingerprint_keys) == []
+        assert all_rows(db, schema.rerolls) == []
         assert db.version == schema.SCHEMA_VERSION
         budgets.audit(db)
         assert_agrees(db)

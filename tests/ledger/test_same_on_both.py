@@ -18,6 +18,7 @@ from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.schema import metadata
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.model_descriptions import KeepModel, KeptModel
+from fluxbatch.ledger.operations.rerolls import AddRerolls, RerollPick
 from fluxbatch.ledger.operations.resemblance import CompareImages
 from fluxbatch.ledger.operations.retry import RefuseJob, Retry
 from fluxbatch.ledger.operations.uploads import (
@@ -27,7 +28,17 @@ from fluxbatch.ledger.operations.uploads import (
     RetireUpload,
     StoredFileHash,
 )
-from tests.ledger.support import URL, Books, all_rows, at, fetch, make_job, make_row, make_rows
+from tests.ledger.support import (
+    MODEL,
+    URL,
+    Books,
+    all_rows,
+    at,
+    fetch,
+    make_job,
+    make_row,
+    make_rows,
+)
 
 E = PredictionEvent
 
@@ -70,6 +81,8 @@ def play(db: Database) -> None:
     books.do(KeepModel(KeptModel("old", "", "", {}, None, at(74).utc)))
     books.do(KeepModel(KeptModel("old", "Älter", "array", schema, Micros(10**11), at(75).utc)))
     books.end_run(ExitCode.TERMINATED, "SIGTERM")
+    picks = [RerollPick(make_job(1).job_id, 1, after=n) for n in (0, 1)]
+    books.do(AddRerolls(at(76), MODEL, books.manifest_seq, picks))
     books.import_rows("again", rows[:2])
     books.begin_import("m")
 

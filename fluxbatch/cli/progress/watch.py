@@ -56,11 +56,8 @@ def _shown(console: Console, folder: Folder) -> Iterator[Progress]:
 def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
     """What the run's own screen would show, but for a lane's health: that only it knows."""
     limits = shaped(run).limits
-    manifest = runs_and_failures.latest_manifest(db)
-    jobs, failures = totals.JobCounts({}, 0, 0, 0), list[runs_and_failures.FailedJob]()
-    if manifest is not None:
-        jobs = totals.count_jobs(db, manifest.seq)
-        failures = runs_and_failures.latest_failed(db, manifest.seq)
+    jobs = totals.count_jobs(db, run.manifest_seq)
+    failures = runs_and_failures.latest_failed(db, run.manifest_seq)
     lanes = tuple(
         LaneStatus(
             lane.label, lane.alive, limits.concurrent, lane.left_lately, limits.creates,

@@ -85,7 +85,8 @@ def history_lines(shown: ResultView) -> Iterator[str]:
     job = shown.job
     yield from heading_lines(shown)
     yield ""
-    yield f"{local_time(job.job.created_at)}  {'job':11} read from a manifest (→ pending)"
+    came = "read from a manifest" if shown.origin is None else "asked for by `reroll`"
+    yield f"{local_time(job.job.created_at)}  {'job':11} {came} (→ pending)"
     for entry in job.history:
         yield _line(job, entry)
     yield ""
@@ -175,6 +176,8 @@ def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
             yield from _after_failure(place, entry.failure)
         case JobState.GENERATED:
             yield "the same `fluxbatch run` again: fetches the images, for nothing"
+        case JobState.PENDING if shown.origin is not None:
+            yield f"fluxbatch reroll {place} … --budget USD: makes it; no run of the manifest does"
         case JobState.PENDING if entry.listed_in != shown.meant.manifest.seq:
             yield "nothing: the latest manifest does not name this job, so no run of it buys it"
         case JobState.PENDING:

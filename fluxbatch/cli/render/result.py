@@ -28,6 +28,7 @@ from fluxbatch.ledger.queries.job_history import (
     PredictionEntry,
     job_history,
 )
+from fluxbatch.ledger.queries.rerolled_jobs import RerollOrigin, reroll_origin
 from fluxbatch.sink import Images
 from fluxbatch.sink.metadata import has_credentials
 
@@ -49,6 +50,8 @@ class ResultView:
     row_count: int
     rows: tuple[lookup.NamedRow, ...]
     """The first ones."""
+    origin: RerollOrigin | None = None
+    """What it is a reroll of; then the rows are that job's."""
 
     @classmethod
     def read(cls, db: Database, folder: Folder, found: JobRef) -> ResultView:
@@ -56,8 +59,11 @@ class ResultView:
         if found.job_seq is None:
             assert found.row is not None
             return cls(folder, images, found, None, 1, (found.row,))
-        total, rows = lookup.rows_of_job(db, found.manifest.seq, found.job_seq, _ROWS_SHOWN)
-        return cls(folder, images, found, job_history(db, found.job_seq), total, tuple(rows))
+        origin = reroll_origin(db, found.job_seq)
+        named = origin.job_seq if origin is not None else found.job_seq
+        total, rows = lookup.rows_of_job(db, found.manifest.seq, named, _ROWS_SHOWN)
+        job = job_history(db, found.job_seq)
+        return cls(folder, images, found, job, total, tuple(rows), origin)
 
     @property
     def outputs(self) -> tuple[OutputEntry, ...]:
@@ -79,6 +85,8 @@ def heading_lines(shown: ResultView) -> Iterator[str]:
         yield label_line("job", f"{job.job_id}, {job.state}{failure}")
         if job.reason:
             yield label_line("", job.reason)
+    if (origin := shown.origin) is not None:
+        yield label_line("reroll", f"{origin.number} of job {origin.job_id.hex()}")
     manifest = Path(shown.meant.manifest.path).name if shown.meant.manifest.path else "the sweep"
     for number, row in enumerate(shown.rows):
         name = f" {row.user_id!r}" if row.user_id is not None else ""
@@ -229,6 +237,8 @@ def job_json(shown: ResultView) -> dict[str, Any]:
         "reason": job.reason,
         "rows": rows,
         "row_count": shown.row_count,
+        "reroll": shown.origin.number if shown.origin is not None else 0,
+        "reroll_of": shown.origin.job_id.hex() if shown.origin is not None else None,
         "cost_usd": as_usd(shown.job.cost),
         "cost_is_estimated": shown.job.is_estimated,
         "reserved_usd": as_usd(shown.job.reserved),

@@ -57,9 +57,10 @@ def _cells(row: RowResult) -> tuple[str, ...]:
 
 
 def _name(row: RowResult) -> str:
+    again = f" reroll {row.reroll}" if row.reroll else ""
     if row.user_id is not None:
-        return shortened(row.user_id, _ID_CHARS) or '""'
-    return row.job_id.hex()[:8] if row.job_id is not None else "-"
+        return (shortened(row.user_id, _ID_CHARS) or '""') + again
+    return row.job_id.hex()[:8] + again if row.job_id is not None else "-"
 
 
 def _cost(row: RowResult) -> str:
@@ -81,6 +82,7 @@ def json_line(row: RowResult) -> str:
         "number": row.number,
         "line": row.line or None,
         "id": row.user_id,
+        "reroll": row.reroll,
         "job": row.job_id.hex() if row.job_id is not None else None,
         "state": row.state.value if row.state is not None else INVALID,
         "failure": row.failure.value if row.failure is not None else None,

@@ -29,12 +29,19 @@ _SAYS_ITSELF = (
 )  # fmt: skip
 
 
-def tell_summary(console: Console, summary: RunSummary, folder: Folder, again: str) -> None:
-    """Say how the run ended; *again* is the command that goes on with it."""
+def tell_summary(
+    console: Console,
+    summary: RunSummary,
+    folder: Folder,
+    again: str,
+    manifest_seq: int | None = None,
+) -> None:
+    """Say how the run ended; *again* is the command that goes on with it, *manifest_seq* what it
+    was of, where that is not the latest manifest."""
     if console.quiet:
         return
     with folder.reader() as db:
-        now = dataset_status(db, folder)
+        now = dataset_status(db, folder, manifest_seq=manifest_seq)
     for line in summary_lines(summary, now, again):
         for part in folded(line, console.width(stderr=True), hang=2):
             console.info(part)

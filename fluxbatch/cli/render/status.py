@@ -6,7 +6,7 @@ so it is right while another process is at work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fluxbatch.cli.render.text import (
@@ -98,6 +98,13 @@ def _next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterat
             f"fluxbatch reconcile {now.folder.address}",
             f"asks the provider what became of {count(uncertain, 'prediction')}",
         )
+    if now.rerolls_waiting:
+        yield (
+            f'fluxbatch reroll {now.folder.address} --where "rating=reject" --budget USD',
+            f"makes {count(now.rerolls_waiting, 'reroll')} that waits first"
+            if now.rerolls_waiting == 1
+            else f"makes {count(now.rerolls_waiting, 'reroll')} that wait first",
+        )
     for note in (Quality.BLACK, Quality.FLAT):
         if images := now.quality.get(note, 0):
             yield (
@@ -137,6 +144,7 @@ def status_json(now: DatasetStatus) -> dict[str, Any]:
             "invalid": jobs.invalid,
             "unlisted": jobs.unlisted,
         },
+        "rerolls": {state.value: now.rerolls.get(state, 0) for state in JobState},
         "images": totals.images,
         "images_at": now.images_at,
         "quality": {note.value: now.quality.get(note, 0) for note in Quality},
@@ -218,6 +226,8 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     half = "" if now.manifest.imported else ", its import was cut short"
     yield overview_line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
     yield overview_line("jobs", _jobs(now))
+    if now.rerolls:
+        yield overview_line("rerolls", _states(now.rerolls))
     yield overview_line("images", f"{now.totals.images:,} in {now.images_at}")
     if now.quality:
         yield overview_line("quality", _quality(now))
@@ -257,6 +267,19 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
         else next_lines(now, "the same `fluxbatch run` again", last)
     )
     yield from _labelled("next", steps or ["nothing: every job has its end"])
+
+
+def _states(jobs: Mapping[JobState, int]) -> str:
+    waiting = jobs.get(JobState.PENDING, 0)
+    ended = (JobState.DONE, JobState.FAILED)
+    at_work = sum(number for state, number in jobs.items() if state not in ended) - waiting
+    kinds = [
+        (jobs.get(JobState.DONE, 0), "done"),
+        (jobs.get(JobState.FAILED, 0), "failed"),
+        (at_work, "running"),
+        (waiting, "waiting for `reroll`"),
+    ]
+    return ", ".join(f"{number:,} {kind}" for number, kind in kinds if number)
 
 
 def _quality(now: DatasetStatus) -> str:

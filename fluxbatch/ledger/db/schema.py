@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -153,6 +153,17 @@ jobs = Table(
     Column("created_at", Text, nullable=False),
     Column("ended_at", Text),
 )
+
+rerolls = Table(
+    "rerolls",
+    metadata,
+    _refers("job_seq", "jobs.seq", primary_key=True),
+    _refers("of_job_seq", "jobs.seq"),
+    Column("number", Integer, nullable=False),  # of this job's rerolls, from 1
+    Column("row_number", _Int, nullable=False),  # the first row that named the other when asked
+    UniqueConstraint("of_job_seq", "number"),
+)
+"""Jobs made of another with another seed, because somebody asked for another image of its rows."""
 
 predictions = Table(
     "predictions",

@@ -13,6 +13,7 @@ from fluxbatch.domain.job import OutputState
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant
+from fluxbatch.ledger.queries.rerolled_jobs import reroll_origin
 
 _r, _j, _o = schema.rows.c, schema.jobs.c, schema.outputs.c
 _p, _h = schema.predictions.c, schema.history.c
@@ -41,6 +42,8 @@ class LiveImage(NamedTuple):
     number: int | None
     user_id: str | None
     axes_json: str | None
+    reroll: int = 0
+    """Which of its row's rerolls its job is, from 1; 0: the row's own."""
 
 
 _IS_STORED = _o.state == constant(OutputState.STORED)
@@ -109,7 +112,13 @@ def newest_images(db: Database, after: int = 0, text: str = "") -> list[tuple[in
 def live_image(db: Database, seq: int) -> LiveImage | None:
     """None where no stored output has that number."""
     found = db.run(_ONE, {"seq": seq})
-    return LiveImage(*found[0]) if found else None
+    if not found:
+        return None
+    image = LiveImage(*found[0])
+    origin = reroll_origin(db, image.job_seq)
+    if origin is None:
+        return image
+    return image._replace(number=origin.row_number, reroll=origin.number)
 
 
 def images_of_job(db: Database, job_seq: int) -> list[tuple[int, str]]:

@@ -31,6 +31,7 @@ class WatchedRun:
     reason: str
     """Why it ended; empty while it goes on."""
     settings_json: str
+    manifest_seq: int
     exit_code: int | None = None
     """Of its latest invocation; None while that goes on, or where it was killed."""
 
@@ -39,7 +40,7 @@ _RUN = Statement(
     lambda _: (
         select(
             _u.seq, _u.id, func.coalesce(_u.continued_at, _u.started_at), _u.ended_at,
-            _u.exit_code, _u.reason, _u.settings_json,
+            _u.exit_code, _u.reason, _u.settings_json, _u.manifest_seq,
         )
         .order_by(_u.seq.desc()).limit(constant(1)).offset(constant(0))
     )
@@ -51,10 +52,10 @@ def watched_run(db: Database) -> WatchedRun | None:
     found = db.run(_RUN)
     if not found:
         return None
-    seq, run_id, began, ended_at, code, reason, settings = found[0]
+    seq, run_id, began, ended_at, code, reason, settings, manifest_seq = found[0]
     has_ended = ended_at is not None or code is not None
     words = (reason or "") if has_ended else ""
-    return WatchedRun(seq, run_id, parse_utc(began), words, settings, code)
+    return WatchedRun(seq, run_id, parse_utc(began), words, settings, manifest_seq, code)
 
 
 _LAST_LINE = Statement(

@@ -16,6 +16,7 @@ from fluxbatch.infra.redaction import strip_queries
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant
+from fluxbatch.ledger.queries.rerolled_jobs import reroll_origin
 
 _j, _p, _o, _r = schema.jobs.c, schema.predictions.c, schema.outputs.c, schema.rows.c
 _u = schema.runs.c
@@ -26,7 +27,7 @@ _MADE = Statement(
     lambda _: (
         select(
             _j.id, _j.model, _j.input_json, _j.repeat, _j.control_sha256, _p.provider_id, _p.seed,
-            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted,
+            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted, _j.seq,
         )
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
         .join(schema.runs, _u.seq == _p.run_seq)
@@ -69,6 +70,7 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
     """What is known of the prediction's outputs; *edition* as `want_outputs` answered it."""
     (record,) = db.run(_MADE, {"prediction_seq": prediction_seq})
     job, model, given, repeat, control, provider_id, seed, run, at, row, row_id, axes = record[:12]
+    origin = reroll_origin(db, record[13])
     return Provenance(
         bytes(job).hex(),
         edition,
@@ -80,10 +82,12 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         seed,
         run,
         at,
-        row,
+        row if origin is None else origin.row_number,
         row_id,
         strip_queries(json.loads(axes)) if axes else {},
         record[12],
+        0 if origin is None else origin.number,
+        None if origin is None else origin.job_id.hex(),
     )
 
 

@@ -12,15 +12,17 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import FromClause, and_, bindparam, func, select
 
 from fluxbatch.domain.job import FailureClass, JobId, JobState, OutputState
 from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant
+from fluxbatch.ledger.queries.rerolled_jobs import REROLLS_SINCE
 
 _r, _j, _p, _o = schema.rows.c, schema.jobs.c, schema.predictions.c, schema.outputs.c
+_rr = schema.rerolls.c
 _PAGE = 500
 
 
@@ -78,6 +80,12 @@ class RowResult(NamedTuple):
     control_path: str | None
     """Where that image lay when the manifest was read."""
     outputs: tuple[StoredOutput, ...]
+    outputs_wanted: int
+    """By its job; 0 where there is none."""
+    reroll: int = 0
+    """Which of its row's rerolls it is, from 1; 0: the row's own job."""
+    reroll_of: JobId | None = None
+    """The row's own job, where this is a reroll."""
 
 
 _OF_JOB = _p.job_seq == _j.seq
@@ -92,24 +100,30 @@ _OUTPUT = (
     _o.file_sha256, _o.dhash, _o.quality_json, _made.c.intended_at, _made.c.ended_at,
     _o.stored_at, _made.c.run_time_us,
 )  # fmt: skip
+_RESULT = (
+    _r.number, _r.line, _r.user_id, _r.error, _r.meta_json, _r.axes_json, _j.id, _j.state,
+    _j.failure, _j.reason, _j.model, _j.input_json,
+    _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(), _j.repeat, _j.control_sha256,
+    _j.control_path, _j.outputs_wanted,
+    *_OUTPUT,
+)  # fmt: skip
+
+
+def _with_outputs(rows_and_jobs: FromClause) -> FromClause:
+    return (
+        rows_and_jobs.outerjoin(
+            schema.outputs,
+            and_(_o.job_seq == _j.seq, _o.state == constant(OutputState.STORED)),
+        )
+        .outerjoin(_made, _made.c.seq == _o.prediction_seq)
+        .outerjoin(schema.runs, schema.runs.c.seq == _made.c.run_seq)
+    )
+
+
 _PAGES = Statement(
     lambda _: (
-        select(
-            _r.number, _r.line, _r.user_id, _r.error, _r.meta_json, _r.axes_json, _j.id, _j.state,
-            _j.failure, _j.reason, _j.model, _j.input_json,
-            _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(), _j.repeat, _j.control_sha256,
-            _j.control_path,
-            *_OUTPUT,
-        )
-        .select_from(
-            schema.rows.outerjoin(schema.jobs, _j.seq == _r.job_seq)
-            .outerjoin(
-                schema.outputs,
-                and_(_o.job_seq == _j.seq, _o.state == constant(OutputState.STORED)),
-            )
-            .outerjoin(_made, _made.c.seq == _o.prediction_seq)
-            .outerjoin(schema.runs, schema.runs.c.seq == _made.c.run_seq)
-        )
+        select(*_RESULT)
+        .select_from(_with_outputs(schema.rows.outerjoin(schema.jobs, _j.seq == _r.job_seq)))
         .where(
             _r.manifest_seq == bindparam("manifest_seq"),
             _r.number > bindparam("after"),
@@ -117,7 +131,35 @@ _PAGES = Statement(
         )
         .order_by(_r.number)  # as they lie; a row's few outputs are put in order afterwards
     )
-)  # fmt: skip
+)
+_origin = schema.jobs.alias("origin")
+_REROLL_PAGE = Statement(
+    lambda _: (
+        select(_rr.job_seq)
+        .where(_rr.job_seq > bindparam("after"))
+        .order_by(_rr.job_seq)
+        .limit(bindparam("most"))
+        .offset(constant(0))
+    )
+)
+_REROLLED = Statement(
+    lambda _: (
+        select(*_RESULT, _rr.number, _origin.c.id)
+        .select_from(
+            _with_outputs(
+                schema.rerolls.join(schema.rows, _r.job_seq == _rr.of_job_seq)
+                .join(schema.jobs, _j.seq == _rr.job_seq)
+                .join(_origin, _origin.c.seq == _rr.of_job_seq)
+            )
+        )
+        .where(
+            _r.manifest_seq == bindparam("manifest_seq"),
+            _rr.job_seq >= bindparam("first"),
+            _rr.job_seq <= bindparam("last"),
+        )
+        .order_by(_rr.job_seq, _r.number)
+    )
+)
 
 
 _LAST_ROW = Statement(
@@ -128,12 +170,27 @@ _LAST_ROW = Statement(
 
 
 def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
-    """Every row of a manifest, in its order, as it is when its page is read."""
+    """Every row of a manifest, in its order, as it is when its page is read; after the last one
+    the rerolls of their jobs, each as its row once more, in the order they were asked for."""
     ((last,),) = db.run(_LAST_ROW, {"manifest_seq": manifest_seq})
     for after in range(0, last, _PAGE):
         place = {"manifest_seq": manifest_seq, "after": after, "until": after + _PAGE}
         for _, of_row in groupby(db.run(_PAGES, place), key=_FIRST):
             yield _result(list(of_row))
+    if db.version >= REROLLS_SINCE:
+        yield from _rerolled(db, manifest_seq)
+
+
+def _rerolled(db: Database, manifest_seq: int) -> Iterator[RowResult]:
+    after = 0
+    while page := db.run(_REROLL_PAGE, {"after": after, "most": _PAGE}):
+        first, after = page[0][0], page[-1][0]
+        place = {"manifest_seq": manifest_seq, "first": first, "last": after}
+        for _, of_row in groupby(db.run(_REROLLED, place), key=_ROW_AND_JOB):
+            records = list(of_row)
+            *_, number, origin = records[0]
+            result = _result([record[:-2] for record in records])
+            yield result._replace(reroll=number, reroll_of=JobId(bytes(origin)))
 
 
 def _parsed(text: str | None) -> Any:
@@ -141,15 +198,16 @@ def _parsed(text: str | None) -> Any:
 
 
 _FIRST = itemgetter(0)
+_ROW_AND_JOB = itemgetter(0, 6)
 _MADE_BY_AND_NUMBER = itemgetter(0, 9)
 _STATES: Mapping[str, JobState] = {state.value: state for state in JobState}
-_ROW_COLUMNS = 17
+_ROW_COLUMNS = 18
 
 
 def _result(records: list[tuple[Any, ...]]) -> RowResult:
     (
         number, line, user_id, error, meta, axes, job, state, failure, reason, model, given, cost,
-        estimated, repeat, control_sha256, control_path, *_,
+        estimated, repeat, control_sha256, control_path, wanted, *_,
     ) = records[0]  # fmt: skip
     return RowResult(
         number,
@@ -169,6 +227,7 @@ def _result(records: list[tuple[Any, ...]]) -> RowResult:
         control_sha256,
         control_path,
         tuple(_outputs(records)),
+        wanted or 0,
     )
 
 

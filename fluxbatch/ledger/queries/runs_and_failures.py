@@ -27,6 +27,7 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
 from fluxbatch.ledger.db.timestamps import parse_utc
+from fluxbatch.ledger.queries.rerolled_jobs import REROLLS
 from fluxbatch.ledger.queries.totals import NEVER_MADE, MoneyLine
 
 _m, _r, _j = schema.manifests.c, schema.rows.c, schema.jobs.c
@@ -50,6 +51,7 @@ class ListedManifest:
 _LATEST = Statement(
     lambda _: (
         select(_m.seq, _m.path, _m.model, _m.rows, _m.invalid_rows, _m.imported_at)
+        .where(~_m.identity.like(literal_column(f"'{REROLLS}%'")))  # a file's own is a hash
         .order_by(_m.listed.desc(), _m.seq.desc())
         .limit(constant(1))
         .offset(constant(0))

@@ -16,6 +16,7 @@ from fluxbatch.domain.job import (
     canonical_json,
     derived_seed,
     job_id,
+    reroll_seed,
 )
 from fluxbatch.models import find_card
 
@@ -115,6 +116,17 @@ def test_what_json_cannot_carry_has_no_name(value: Scalar) -> None:
     """Better an error than an id that another machine computes differently."""
     with pytest.raises(ValueError, match=r".+"):
         job_id("m", {"a": value})
+
+
+def test_a_reroll_s_seed_is_what_it_always_was() -> None:
+    """
+    Golden value: a reroll's id is made of it. None is one that a `retry --quality` sends.
+    """
+    name = JobId(bytes(range(16)))
+    assert reroll_seed(name, 1) == 908903426
+    seeds = {reroll_seed(name, number) for number in range(1, 200)}
+    assert len(seeds | {derived_seed(name, number) for number in range(200)}) == 399
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_derived_seeds_are_31_bits_and_differ_by_reseed() -> None:

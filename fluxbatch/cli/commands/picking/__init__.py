@@ -1,1 +1,1 @@
-"""The verbs of looking and picking: serve, rate."""
+"""The verbs of looking and picking: serve, rate, reroll."""

@@ -16,13 +16,19 @@ from collections.abc import Callable, Mapping, Sequence
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
-from fluxbatch.ledger.db.migrations import to_version_2, to_version_3, to_version_4
+from fluxbatch.ledger.db.migrations import (
+    to_version_2,
+    to_version_3,
+    to_version_4,
+    to_version_5,
+)
 from fluxbatch.ledger.db.sql import SqlDialect
 
 _STEPS: Mapping[int, Callable[[Operations], None]] = {
     2: to_version_2.upgrade,
     3: to_version_3.upgrade,
     4: to_version_4.upgrade,
+    5: to_version_5.upgrade,
 }
 """By the version each leads to."""
 
