@@ -31,6 +31,7 @@ from fluxbatch.export.coverage import Combination, Coverage, CoveredValues, reco
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.infra.runtime import SystemClock, in_thread
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.operations.model_descriptions import observed_price
 from fluxbatch.ledger.operations.rerolls import AddRerolls, RerollPick
 from fluxbatch.ledger.queries.rerolled_jobs import reroll_manifest
 from fluxbatch.ledger.queries.results import RowResult, row_results
@@ -136,6 +137,7 @@ def plan_reroll(request: DatasetRequest, choice: RerollChoice) -> RerollPlan:
         for row in row_results(db, manifest.seq):
             rows.add(row)
         waiting, at_work = _unfinished(db, manifest.model)
+        highest_cost = observed_price(db, manifest.model)
     card = describe(request.settings, folder, next(iter(request.keys), None)).card
     if card.slug != manifest.model:
         raise ConfigError(
@@ -155,8 +157,13 @@ def plan_reroll(request: DatasetRequest, choice: RerollChoice) -> RerollPlan:
         at_work=at_work,
         remade=rows.remade,
         without_image=rows.without_image,
-        price=card.price,
+        price=_reserved(card.price, highest_cost),
     )
+
+
+def _reserved(price: Micros | None, highest_cost: Micros | None) -> Micros | None:
+    """What a run sets aside for each: what it says first must be no less."""
+    return max((one for one in (price, highest_cost) if one is not None), default=None)
 
 
 def add_rerolls(request: DatasetRequest, plan: RerollPlan) -> RunRequest | None:

@@ -136,6 +136,7 @@ def opened(scene: Scene, emulator: EmulatorProcess, verb: str) -> Ended:
     more = ("--base-url", emulator.base_url) if needs_provider else ()
     # Nobody listens there, so a push comes as far as what it would send.
     env = {"FLUXBATCH_SINK__MIN_FREE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_a"}
+    env["FLUXBATCH_LIMITS__WINDOW"] = "1"  # the lane's file is not there: one window is waited for
     return fluxbatch(*words, *more, cwd=scene.work, env=env)
 
 

@@ -14,6 +14,7 @@ from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.rerolls import AddedRerolls, AddRerolls, RerollPick
+from fluxbatch.ledger.operations.retry import Retried, Retry
 from fluxbatch.ledger.queries.rerolled_jobs import count_rerolls, reroll_manifest, reroll_origin
 from fluxbatch.ledger.queries.results import RowResult, row_results
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
@@ -137,6 +138,19 @@ def test_one_that_failed_is_left_and_the_next_number_stands_for_it(books: Books)
     assert count_rerolls(books.db) == {JobState.PENDING: 1}
     assert count_jobs(books.db, seq).by_state == {JobState.PENDING: 1}
     assert [row.reroll for row in rerolled(books)] == [1, 2]
+    assert books.do(Retry(books.now())) == Retried(0, {})
+    assert [row.state for row in rerolled(books)] == [JobState.FAILED, JobState.PENDING]
+
+
+def test_the_latest_that_failed_is_retried_as_any_job(books: Books) -> None:
+    """
+    No other stands for it yet; `reroll` makes it, for it is listed.
+    """
+    seq = reroll(books, RerollPick(ORIGIN, 1, 0)).manifest_seq
+    books.move(books.run_one(4), PredictionEvent.FAILED, failure=FailureClass.FILTERED)
+
+    assert books.do(Retry(books.now())) == Retried(1, {})
+    assert count_jobs(books.db, seq).by_state == {JobState.PENDING: 1}
 
 
 def test_a_job_that_is_there_already_is_not_made_again(books: Books) -> None:
@@ -154,6 +168,22 @@ def test_a_job_that_is_there_already_is_not_made_again(books: Books) -> None:
     assert len(all_rows(books.db, schema.jobs)) == jobs
     (again,) = rerolled(books)
     assert again.job_id == job_id(MODEL, given)
+
+
+def test_a_row_s_own_job_that_a_reroll_equals_stays_listed_when_it_failed(books: Books) -> None:
+    """
+    The next number stands for the reroll, and nothing for the row.
+    """
+    given = {**make_job(1).input, "seed": reroll_seed(ORIGIN, 1)}
+    row = make_row(4, make_job(1)._replace(job_id=job_id(MODEL, given), input=given))
+    books.manifest_seq = books.import_rows("by hand", [make_row(1, make_job(1)), row])
+    own = max(job["seq"] for job in all_rows(books.db, schema.jobs))
+    books.move(books.run_one(own), PredictionEvent.FAILED, failure=FailureClass.FILTERED)
+    reroll(books, RerollPick(ORIGIN, 1, 0))
+    reroll(books, RerollPick(ORIGIN, 1, 1))
+
+    assert count_jobs(books.db, books.manifest_seq).of(JobState.FAILED) == 1
+    assert books.do(Retry(books.now())) == Retried(1, {})
 
 
 def test_its_origin_is_told(books: Books) -> None:

@@ -85,6 +85,7 @@ _UNLIST_FAILED = Statement(
         update(schema.jobs)
         .where(
             _j.state == constant(JobState.FAILED),
+            _j.listed_in == bindparam("manifest_seq"),  # not a row's own job that a reroll equals
             _j.seq.in_(select(_rr.job_seq).where(_rr.of_job_seq == bindparam("of_job_seq"))),
         )
         .values(listed_in=null())
@@ -160,7 +161,7 @@ class AddRerolls:
         if highest != pick.after:
             return False
         # One that failed is done with: the next seed stands for it.
-        db.run(_UNLIST_FAILED, {"of_job_seq": of_job_seq})
+        db.run(_UNLIST_FAILED, {"of_job_seq": of_job_seq, "manifest_seq": listed_in})
         number, name, text = _next(pick.job_id, model, json.loads(given), repeat, highest + 1)
         found = db.run(_FIND, {"job_id": name})
         if found:

@@ -30,9 +30,10 @@ _UNSURE = and_(
     one_of(_p.state, (PredictionState.TIMED_OUT, PredictionState.LOST)), _p.read_again_at.is_(None)
 )
 _LIVES = exists().where(_p.job_seq == _j.seq, or_(one_of(_p.state, LIVE), _UNSURE))
-_RETRIED = and_(
-    _j.state == constant(JobState.FAILED), _j.failure == bindparam("failed_of"), ~_LIVES
-)
+_PASSED_OVER = _j.listed_in.is_(None) & exists().where(schema.rerolls.c.job_seq == _j.seq)
+"""A reroll that failed, where the next number stands for it."""
+_MAY_RETRY = (_j.state == constant(JobState.FAILED)) & ~_PASSED_OVER
+_RETRIED = and_(_MAY_RETRY, _j.failure == bindparam("failed_of"), ~_LIVES)
 _FAILED = Statement(
     lambda _: (
         select(
@@ -40,7 +41,7 @@ _FAILED = Statement(
             func.count(),
             func.count(case((_LIVES, constant(1)))),
         )
-        .where(_j.state == constant(JobState.FAILED))
+        .where(_MAY_RETRY)
         .group_by(_j.failure)
         .order_by(_j.failure)
     )
