@@ -127,12 +127,23 @@ class DatasetVerbs:
         with process_pool(processes) as pool:
             return write_export(request, pool)
 
-    def report(self, to: str | Path | None = None, *, most: int = _MOST_SHOWN) -> WrittenReport:
-        """A folder to look at in a browser, with *most* images; *to* None: `report` in it."""
+    def report(
+        self,
+        to: str | Path | None = None,
+        *,
+        most: int = _MOST_SHOWN,
+        processes: int | str = 1,
+    ) -> WrittenReport:
+        """A folder to look at in a browser, with *most* images; *to* None: `report` in it.
+
+        *processes*: the thumbnails are made by so many, or by one a core where it is `"auto"`.
+        """
+        pool = process_pool(processes)
         with self._folder.reader():
             pass  # no dataset, no folder
         place = ReportDir.of(self._folder, Path(to) if to is not None else None)
-        return write_report(place, most=most)
+        with pool:
+            return write_report(place, most=most, pool=pool)
 
 
 def _filter(where: str) -> Filter:

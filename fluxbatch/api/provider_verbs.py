@@ -37,6 +37,7 @@ from fluxbatch.maintenance.reroll import (
     reroll_dataset,
     reroll_settings,
 )
+from fluxbatch.shards.processes import process_pool
 
 _OnEvent = Callable[[Event], None]
 
@@ -61,9 +62,20 @@ class ProviderVerbs(DatasetVerbs):
         request = self._asking(base_url)
         return await reconcile_dataset(request, _heard(on_event), adopt=adopt)
 
-    async def repair(self, *, base_url: str = "", on_event: _OnEvent | None = None) -> RepairReport:
-        """Check every stored file and fetch again what is not whole; without a key, only check."""
-        return await repair_dataset(self._asking(base_url, needs_key=False), _heard(on_event))
+    async def repair(
+        self,
+        *,
+        base_url: str = "",
+        on_event: _OnEvent | None = None,
+        processes: int | str = 1,
+    ) -> RepairReport:
+        """Check every stored file and fetch again what is not whole; without a key, only check.
+
+        *processes*: the files are read by so many, or by one a core where it is `"auto"`.
+        """
+        with process_pool(processes) as pool:
+            asking = self._asking(base_url, needs_key=False)
+            return await repair_dataset(asking, _heard(on_event), pool=pool)
 
     async def recover(self, *, base_url: str = "") -> RecoverReport:
         """Write a lost ledger anew from sidecars and images; buys nothing.

@@ -25,13 +25,16 @@ from fluxbatch.ledger.queries.audit import (
     unnamed,
 )
 from fluxbatch.ledger.queries.recovery import dataset_id
-from fluxbatch.maintenance.file_check import Fault, faults
 from fluxbatch.maintenance.reports import RepairReport
 from fluxbatch.maintenance.session import follow_live, open_session
 from fluxbatch.maintenance.sidecars import without_sidecars, write_missing
+from fluxbatch.shards.pool import INLINE, ShardPool
+from fluxbatch.sink.file_check import Fault, FileCheck, KnownFile, check_files
 
 _READERS = 4
 _BATCH = 32
+_BATCH_ELSEWHERE = 250
+"""Files for another process: less is mostly talk."""
 _PATHS = 1_000
 
 
@@ -42,15 +45,18 @@ async def repair_dataset(
     runtime: Runtime | None = None,
     network: Network | None = None,
     handle_signals: bool = False,
+    pool: ShardPool = INLINE,
 ) -> RepairReport:
     """Check a dataset's files and fetch again what is not whole; without keys, only check.
+
+    The files are compared by *pool*.
 
     Raises `FluxbatchError` where it could not begin; everything else is in the report.
     """
     return await open_session(
         request,
         events,
-        _repair,
+        partial(_repair, pool),
         RepairReport(),
         runtime=runtime,
         network=network,
@@ -58,14 +64,14 @@ async def repair_dataset(
     )
 
 
-async def _repair(session: RunSession, report: RepairReport) -> None:
+async def _repair(pool: ShardPool, session: RunSession, report: RepairReport) -> None:
     context, to_thread = session.context, session.context.runtime.to_thread
     await session.context.read(budgets.audit)
     dataset = await session.context.read(dataset_id)
     images = session.context.images
     await to_thread(lambda: images.claim(dataset))
     await to_thread(images.sweep)
-    broken = await _broken(session, report)
+    broken = await _broken(pool, session, report)
     lost = await session.context.read(lost_outputs)
     report.lost = len(lost)
     _, wanted = await session.context.read(count_images)
@@ -73,7 +79,7 @@ async def _repair(session: RunSession, report: RepairReport) -> None:
         report.unfetched = len(broken) + wanted
         report.no_key = report.unfetched > 0
     elif context.stop.code is None:
-        again = [(one.file.output_seq, one.file.job_seq, one.words) for one in broken] + lost
+        again = [(file.output_seq, file.job_seq, fault.words) for file, fault in broken] + lost
         await _want_again(session, again)
         _, before = await session.context.read(count_images)
         await follow_live(session, adopting=(), patience_s=math.inf, sweeping=False)
@@ -86,23 +92,29 @@ async def _repair(session: RunSession, report: RepairReport) -> None:
         report.sidecars = await write_missing(session)
 
 
-async def _broken(session: RunSession, report: RepairReport) -> list[Fault]:
+async def _broken(
+    pool: ShardPool, session: RunSession, report: RepairReport
+) -> list[tuple[StoredFile, Fault]]:
     """Every stored output whose file is not whole."""
     context, images = session.context, session.context.images
-    broken: list[Fault] = []
+    broken: list[tuple[StoredFile, Fault]] = []
 
     async def check(files: Sequence[StoredFile]) -> None:
         if context.stop.code is None:
-            broken.extend(await context.runtime.to_thread(partial(faults, images, files)))
+            known = tuple(KnownFile(file.path, file.sha256, file.bytes) for file in files)
+            asked = partial(pool.ask, check_files, FileCheck(images, known))
+            faults = await context.runtime.to_thread(asked)
+            broken.extend((files[fault.number], fault) for fault in faults)
             report.checked += len(files)
 
+    size, at_once = (_BATCH, _READERS) if pool.is_inline else (_BATCH_ELSEWHERE, pool.at_once)
     async for page in _stored(session):
-        batches = [page[start : start + _BATCH] for start in range(0, len(page), _BATCH)]
-        await for_each(batches, check, at_once=_READERS)
-    broken.sort(key=lambda fault: fault.file.output_seq)
-    report.missing = [fault.file.path for fault in broken if fault.kind == "missing"]
-    report.refused = [fault.file.path for fault in broken if fault.kind == "refused"]
-    report.corrupt = [fault.file.path for fault in broken if fault.kind == "corrupt"]
+        batches = [page[start : start + size] for start in range(0, len(page), size)]
+        await for_each(batches, check, at_once=at_once)
+    broken.sort(key=lambda one: one[0].output_seq)
+    report.missing = [file.path for file, fault in broken if fault.kind == "missing"]
+    report.refused = [file.path for file, fault in broken if fault.kind == "refused"]
+    report.corrupt = [file.path for file, fault in broken if fault.kind == "corrupt"]
     return broken
 
 

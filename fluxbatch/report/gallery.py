@@ -11,7 +11,9 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,9 +57,8 @@ class Gallery:
     def lines(self, most: int) -> Iterator[str]:
         """At most *most* items, each a JSON object."""
         left = most
-        for page in shown_jobs(self._db):
-            self._thumbs.make(self._wanted(page))
-            for job, outputs in page:
+        with closing(self._thumbs.made_along(shown_jobs(self._db), self._wanted)) as pages:
+            for job, outputs in chain.from_iterable(pages):
                 for item in self._items(job, outputs):
                     if left == 0:
                         return

@@ -28,6 +28,7 @@ from fluxbatch.report.gallery import Gallery
 from fluxbatch.report.output_dir import ReportDir
 from fluxbatch.report.run_figures import RunFigures, run_figures
 from fluxbatch.report.thumbnails import Thumbnails
+from fluxbatch.shards.pool import INLINE, ShardPool
 
 _SCRIPTS = ("data", "filters", "tiles", "grid", "lightbox", "page")
 _RUNS = 30
@@ -46,12 +47,13 @@ class WrittenReport:
     """Items of the gallery beyond what was asked for: jobs whose images are not shown."""
 
 
-def write_report(place: ReportDir, *, most: int) -> WrittenReport:
+def write_report(place: ReportDir, *, most: int, pool: ShardPool = INLINE) -> WrittenReport:
     """Write *place*'s page and thumbnails; at most *most* items in its gallery.
 
-    Raises `ConfigError` where no dataset is, `SinkError` when the disk fails.
+    The thumbnails are made by *pool*. Raises `ConfigError` where no dataset is, `SinkError` when
+    the disk fails.
     """
-    with place.dataset.reader() as db, Thumbnails(place.thumbs) as thumbs:
+    with place.dataset.reader() as db, Thumbnails(place.thumbs, pool) as thumbs:
         place.make()
         runs = report_gallery.shown_runs(db)
         shown = Gallery(db, place, thumbs, {run.seq: i for i, run in enumerate(reversed(runs), 1)})

@@ -1,25 +1,29 @@
 """Thumbnails: small webp copies, made once, named by the content they show.
 
-Owns their size and their names. Made in a few threads (Pillow lets go of Python's lock while it
-works), as many at a time as one page of the ledger has. An image that cannot be read has no
-thumbnail, and the page says so.
+Owns their size and their names. Made in a few threads (Pillow lets go of Python's lock for a part
+of its work), as many at a time as one page of the ledger has, or by a pool of processes. An image
+that cannot be read has no thumbnail, and the page says so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple, Self, TypeVar
 
 from PIL import ImageOps
 
 from fluxbatch.errors import SinkError
 from fluxbatch.infra.atomic_file import atomic_file
+from fluxbatch.shards.pool import INLINE, ShardPool, map_shards
 from fluxbatch.sink.verify import InvalidImage, sniffed
 
 _SIDE = 384
@@ -28,6 +32,10 @@ _MOST_PIXELS = 100_000_000
 _HEAD_BYTES = 32
 _NAME_CHARS = 24
 _BLOCK_BYTES = 1024 * 1024
+_AT_ONCE = 100
+"""Of one shard: half a second's work."""
+
+_P = TypeVar("_P")
 
 
 class ThumbnailRequest(NamedTuple):
@@ -40,11 +48,19 @@ class ThumbnailRequest(NamedTuple):
     """Whether the file may have changed since it was hashed: a control image is the user's."""
 
 
+class _Drawing(NamedTuple):
+    """Thumbnails to be made below *root*."""
+
+    root: Path
+    wanted: tuple[ThumbnailRequest, ...]
+
+
 class Thumbnails:
     """The thumbnails of one report."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pool: ShardPool = INLINE) -> None:
         self._root = root
+        self._shards = pool
         self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "thumbs")
         self._known: dict[str, bool] = {}
         self.made = 0
@@ -63,9 +79,42 @@ class Thumbnails:
     def make(self, wanted: Iterable[ThumbnailRequest]) -> None:
         """Have them all, as far as they can be read. Raises `SinkError` when the disk fails."""
         new = {one.sha256: one for one in wanted if one.sha256 not in self._known}
-        for (sha256, _), made in zip(
-            new.items(), self._pool.map(self._one, new.values()), strict=True
-        ):
+        self._learn(new, self._pool.map(partial(_drawn, self._root), new.values()))
+
+    def made_along(
+        self, pages: Iterable[_P], wanted: Callable[[_P], Iterable[ThumbnailRequest]]
+    ) -> Generator[_P]:
+        """*pages* again, each once those that it wants are there, as far as they can be read.
+
+        Raises `SinkError` when the disk fails.
+        """
+        if self._shards.is_inline:
+            for page in pages:
+                self.make(wanted(page))
+                yield page
+            return
+        asked: deque[tuple[_Drawing, _P, bool]] = deque()
+
+        def drawings() -> Iterator[_Drawing]:
+            seen = set[str]()
+            for page in pages:
+                new = {one.sha256: one for one in wanted(page) if one.sha256 not in seen}
+                seen |= new.keys()
+                all_of_it = tuple(new.values())
+                for start in range(0, max(len(all_of_it), 1), _AT_ONCE):
+                    part = _Drawing(self._root, all_of_it[start : start + _AT_ONCE])
+                    asked.append((part, page, start + _AT_ONCE >= len(all_of_it)))
+                    yield part
+
+        with closing(map_shards(self._shards, _draw, drawings())) as outcomes:
+            for outcome in outcomes:
+                part, page, is_last = asked.popleft()
+                self._learn([one.sha256 for one in part.wanted], outcome)
+                if is_last:
+                    yield page
+
+    def _learn(self, names: Iterable[str], outcomes: Iterable[bool | None]) -> None:
+        for sha256, made in zip(names, outcomes, strict=True):
             self._known[sha256] = made is not None
             self.made += made is True
 
@@ -82,27 +131,33 @@ class Thumbnails:
             if file.relative_to(self._root).as_posix() not in named:
                 file.unlink(missing_ok=True)
 
-    def _one(self, wanted: ThumbnailRequest) -> bool | None:
-        """Whether it was made just now; None: it cannot be."""
-        path = self._root / _name(wanted.sha256)
-        if path.exists():
-            return False
-        try:
-            if wanted.must_match and _sha256(wanted.open) != wanted.sha256:
-                return None
-            content = wanted.open()
-        except OSError:
+
+def _draw(drawing: _Drawing) -> list[bool | None]:
+    """In whatever process."""
+    return [_drawn(drawing.root, one) for one in drawing.wanted]
+
+
+def _drawn(root: Path, wanted: ThumbnailRequest) -> bool | None:
+    """Whether it was made just now; None: it cannot be."""
+    path = root / _name(wanted.sha256)
+    if path.exists():
+        return False
+    try:
+        if wanted.must_match and _sha256(wanted.open) != wanted.sha256:
             return None
-        try:
-            path.parent.mkdir(exist_ok=True)
-            with content, atomic_file(path.parent) as file:
-                file.write(_shrunk(content))
-                file.commit(path, sync=False)
-        except OSError as exc:
-            raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
-        except InvalidImage:
-            return None
-        return True
+        content = wanted.open()
+    except OSError:
+        return None
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with content, atomic_file(path.parent) as file:
+            file.write(_shrunk(content))
+            file.commit(path, sync=False)
+    except OSError as exc:
+        raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
+    except InvalidImage:
+        return None
+    return True
 
 
 def _shrunk(content: IO[bytes]) -> bytes:

@@ -8,7 +8,7 @@ once. What the work is and where it is done, it does not know.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -76,7 +76,7 @@ class InlinePool:
 INLINE = InlinePool()
 
 
-def map_shards(pool: ShardPool, work: Callable[[_S], _R], shards: Iterable[_S]) -> Iterator[_R]:
+def map_shards(pool: ShardPool, work: Callable[[_S], _R], shards: Iterable[_S]) -> Generator[_R]:
     """*work* done with each of *shards*, the results in their order.
 
     *shards* is read a little ahead of the results. Closed or failed, nothing is worked on any more

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from fluxbatch import Dataset
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
+from fluxbatch.maintenance import RepairReport
 from tests.maintenance.support import PRICE, Ward
 from tests.support.pictures import picture
+from tests.support.running import KEY
 
 
 async def test_a_missing_a_cut_and_a_flipped_file_are_fetched_again_for_nothing(
@@ -33,6 +40,44 @@ async def test_a_missing_a_cut_and_a_flipped_file_are_fetched_again_for_nothing(
     assert ward.stats["billed_micro_usd"] == 4 * PRICE
     assert ward.stats["created"] == 4
     assert ward.jobs(JobState.DONE) == 4
+
+
+async def test_two_processes_find_and_mend_the_same_as_one(
+    ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A dataset and its copy, each damaged in every way: the same report, the same files.
+    """
+    await ward.run(rows=7)
+    whole = [path.read_bytes() for path in ward.bench.images()]
+    missing, cut, flipped, led_away, *_ = ward.bench.images()
+    missing.unlink()
+    cut.write_bytes(whole[1][:-9])
+    flipped.write_bytes(whole[2][:-1] + bytes([whole[2][-1] ^ 1]))
+    led_away.unlink()
+    led_away.symlink_to("/etc/hostname")
+    (ward.out / "images" / "stray.png").write_bytes(b"nobody's")
+    shutil.copytree(ward.out, copy := tmp_path / "copy", symlinks=True)
+
+    monkeypatch.delenv("EACHLABS_API_KEY", raising=False)
+    looked = [await Dataset(ward.out).repair(processes=processes) for processes in (1, 2)]
+    monkeypatch.setenv("EACHLABS_API_KEY", KEY)
+    one, two = await Dataset(ward.out).repair(), await Dataset(copy).repair(processes="2")
+
+    assert _but_time(looked[0]) == _but_time(looked[1])
+    assert (len(looked[1].missing), len(looked[1].corrupt), len(looked[1].refused)) == (1, 2, 1)
+    assert _but_time(one) == _but_time(two)
+    assert (two.checked, two.fetched, two.strays) == (7, 4, ["images/stray.png"])
+    assert [path.name for path in sorted(ward.out.glob("images/*"))] == [
+        path.name for path in sorted(copy.glob("images/*"))
+    ]
+    for place in (ward.out, copy):  # the sidecars say when each was stored
+        images = sorted(place.glob("images/*.webp"))
+        assert [path.read_bytes() for path in images] == whole
+
+
+def _but_time(report: RepairReport) -> RepairReport:
+    return replace(report, seconds=0.0)
 
 
 async def test_a_whole_dataset_is_only_looked_at(ward: Ward) -> None:

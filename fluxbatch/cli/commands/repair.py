@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
 
 from fluxbatch.cli.options import (
     BaseUrlOption,
     DatasetArgument,
     JsonFlag,
+    ProcessesOption,
     QuietFlag,
     VerboseFlag,
     console_for,
@@ -18,6 +21,7 @@ def repair_command(
     ctx: typer.Context,
     folder: DatasetArgument,
     base_url: BaseUrlOption = "",
+    processes: ProcessesOption = "1",
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
@@ -31,5 +35,8 @@ def repair_command(
     from fluxbatch.cli.maintenance_run import maintain
     from fluxbatch.cli.render.maintenance import repair_lines
     from fluxbatch.maintenance import repair_dataset
+    from fluxbatch.shards.processes import process_pool
 
-    return maintain(console, folder, base_url, repair_dataset, repair_lines, needs_key=False)
+    with process_pool(processes) as pool:
+        verb = partial(repair_dataset, pool=pool)
+        return maintain(console, folder, base_url, verb, repair_lines, needs_key=False)

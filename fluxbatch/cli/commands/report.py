@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import DatasetArgument, JsonFlag, QuietFlag, console_for
+from fluxbatch.cli.options import DatasetArgument, JsonFlag, ProcessesOption, QuietFlag, console_for
 
 _MOST = 50_000
 
@@ -22,6 +22,7 @@ def report_command(
     most: Annotated[
         int, typer.Option(metavar="N", min=0, help="Show at most so many images.")
     ] = _MOST,
+    processes: ProcessesOption = "1",
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
@@ -31,13 +32,15 @@ def report_command(
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.report import ReportDir, write_report
+    from fluxbatch.shards.processes import process_pool
 
+    pool = process_pool(processes)
     dataset = dataset_at(folder)
     with dataset.reader():
         pass  # no dataset, no folder
     place = ReportDir.of(dataset, to)
-    with process_of_its_own():
-        written = write_report(place, most=most)
+    with process_of_its_own(), pool:
+        written = write_report(place, most=most, pool=pool)
     made = count(written.thumbs_made, "new thumbnail")
     console.info(f"{count(written.images, 'image')}, {made}")
     if written.left_out:
