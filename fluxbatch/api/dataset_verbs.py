@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from fluxbatch.api.inputs import ManifestInput, ShapeOptions
 from fluxbatch.api.planning import plan
 from fluxbatch.api.results import Result, results_in
+from fluxbatch.cluster.pools import shard_pool
 from fluxbatch.dataset.find_job import find_job
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
@@ -29,7 +30,6 @@ from fluxbatch.ledger.queries.job_history import JobHistory, job_history
 from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
 from fluxbatch.planning.plan import Plan
 from fluxbatch.report import ReportDir, WrittenReport, write_report
-from fluxbatch.shards.processes import process_pool
 
 if TYPE_CHECKING:
     import polars
@@ -108,10 +108,12 @@ class DatasetVerbs:
         embed_images: bool = False,
         license_id: str | None = None,
         processes: int | str = 1,
+        on: str | None = None,
     ) -> Exported:
         """Images and rows in the format *form* of other tools; *to* None: into the dataset.
 
         *processes*: the shards are written by so many, or by one a core where it is `"auto"`.
+        *on*: `"ray"` for the cluster of RAY_ADDRESS.
         """
         request = ExportRequest(
             folder=self._folder,
@@ -124,7 +126,7 @@ class DatasetVerbs:
             embed_images=embed_images,
             license=license_id,
         )
-        with process_pool(processes) as pool:
+        with shard_pool(processes, on) as pool:
             return write_export(request, pool)
 
     def report(
@@ -133,16 +135,17 @@ class DatasetVerbs:
         *,
         most: int = _MOST_SHOWN,
         processes: int | str = 1,
+        on: str | None = None,
     ) -> WrittenReport:
         """A folder to look at in a browser, with *most* images; *to* None: `report` in it.
 
         *processes*: the thumbnails are made by so many, or by one a core where it is `"auto"`.
+        *on*: `"ray"` for the cluster of RAY_ADDRESS.
         """
-        pool = process_pool(processes)
         with self._folder.reader():
             pass  # no dataset, no folder
         place = ReportDir.of(self._folder, Path(to) if to is not None else None)
-        with pool:
+        with shard_pool(processes, on) as pool:
             return write_report(place, most=most, pool=pool)
 
 

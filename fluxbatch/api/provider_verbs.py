@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from fluxbatch.api.dataset_verbs import DatasetVerbs
 from fluxbatch.api.run_at_work import RunAtWork
+from fluxbatch.cluster.pools import shard_pool
 from fluxbatch.config.api_keys import ApiKey, keys_for
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.errors import ConfigError
@@ -37,7 +38,6 @@ from fluxbatch.maintenance.reroll import (
     reroll_dataset,
     reroll_settings,
 )
-from fluxbatch.shards.processes import process_pool
 
 _OnEvent = Callable[[Event], None]
 
@@ -68,12 +68,14 @@ class ProviderVerbs(DatasetVerbs):
         base_url: str = "",
         on_event: _OnEvent | None = None,
         processes: int | str = 1,
+        on: str | None = None,
     ) -> RepairReport:
         """Check every stored file and fetch again what is not whole; without a key, only check.
 
         *processes*: the files are read by so many, or by one a core where it is `"auto"`.
+        *on*: `"ray"` for the cluster of RAY_ADDRESS.
         """
-        with process_pool(processes) as pool:
+        with shard_pool(processes, on) as pool:
             asking = self._asking(base_url, needs_key=False)
             return await repair_dataset(asking, _heard(on_event), pool=pool)
 

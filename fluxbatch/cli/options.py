@@ -44,6 +44,10 @@ ProcessesOption = Annotated[
     str,
     typer.Option("--processes", metavar="N|auto", help="Work in so many processes; auto: a core."),
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option("--on", metavar="ray", help="Work on the Ray cluster of RAY_ADDRESS."),
+]
 SourceArgument = Annotated[
     Path,
     typer.Argument(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
+from fluxbatch.dataset.node_sight import refuse_blind_nodes
 from fluxbatch.dataset.ratings import ratings_of, with_rating
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError
@@ -121,6 +122,8 @@ def write_export(request: ExportRequest, pool: ShardPool = INLINE) -> Exported:
                 _to_file(made, samples, to, done)
             else:
                 with held_place(to, made.name) as place:
+                    read = images.store if made.holds_images else None
+                    refuse_blind_nodes(pool, db, read, place.root)
                     _Shards(request, made, images.store, place, done).write(samples, pool)
                     _tell(request, made, place, done, totals.totals(db))
     done.controls_missing = images.controls_missing

@@ -79,7 +79,8 @@ class SampleImages:
         data = _read(control.path)
         if data is None or hashlib.sha256(data).hexdigest() != control.sha256:
             raise ExportFailed(
-                f"the control image {control.path!r} changed during the export; run it again"
+                f"the control image {control.path!r} changed during the export, or is not seen by"
+                " every machine that works on it; run it again"
             )
         return data
 

@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
 
+from fluxbatch.dataset.node_sight import refuse_blind_nodes
 from fluxbatch.engine.session import DatasetRequest, Network, RunSession
 from fluxbatch.events import Events
 from fluxbatch.infra.concurrency import for_each
 from fluxbatch.infra.runtime import Runtime
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.maintenance import RequeueOutputs
 from fluxbatch.ledger.queries.audit import (
@@ -29,6 +31,7 @@ from fluxbatch.maintenance.reports import RepairReport
 from fluxbatch.maintenance.session import follow_live, open_session
 from fluxbatch.maintenance.sidecars import without_sidecars, write_missing
 from fluxbatch.shards.pool import INLINE, ShardPool
+from fluxbatch.sink import Images
 from fluxbatch.sink.file_check import Fault, FileCheck, KnownFile, check_files
 
 _READERS = 4
@@ -71,6 +74,7 @@ async def _repair(pool: ShardPool, session: RunSession, report: RepairReport) ->
     images = session.context.images
     await to_thread(lambda: images.claim(dataset))
     await to_thread(images.sweep)
+    await session.context.read(partial(_refuse_blind_nodes, pool, images))
     broken = await _broken(pool, session, report)
     lost = await session.context.read(lost_outputs)
     report.lost = len(lost)
@@ -90,6 +94,10 @@ async def _repair(pool: ShardPool, session: RunSession, report: RepairReport) ->
     report.strays = await without_sidecars(session, await _strays(session))
     if context.settings.sink.sidecar and context.stop.code is None:
         report.sidecars = await write_missing(session)
+
+
+def _refuse_blind_nodes(pool: ShardPool, images: Images, db: Database) -> None:
+    refuse_blind_nodes(pool, db, images, None)
 
 
 async def _broken(

@@ -18,6 +18,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
 from fluxbatch._version import __version__
+from fluxbatch.dataset.image_store import open_images
+from fluxbatch.dataset.node_sight import refuse_blind_nodes
 from fluxbatch.domain.formatting import dollars, duration, size
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import SinkError
@@ -55,6 +57,7 @@ def write_report(place: ReportDir, *, most: int, pool: ShardPool = INLINE) -> Wr
     """
     with place.dataset.reader() as db, Thumbnails(place.thumbs, pool) as thumbs:
         place.make()
+        refuse_blind_nodes(pool, db, open_images(place.dataset, db), place.thumbs)
         runs = report_gallery.shown_runs(db)
         shown = Gallery(db, place, thumbs, {run.seq: i for i, run in enumerate(reversed(runs), 1)})
         counted = _Counted(shown.lines(most))

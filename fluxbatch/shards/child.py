@@ -11,11 +11,11 @@ import pickle
 import queue
 import sys
 import threading
-import traceback
-from typing import IO, Any
+from typing import IO
 
 from fluxbatch.infra.runtime import process_of_its_own
 from fluxbatch.shards.processes import read_frame, write_frame
+from fluxbatch.shards.requests import answer_to
 
 
 def serve_shards(requests: IO[bytes], answers: IO[bytes]) -> None:
@@ -24,34 +24,13 @@ def serve_shards(requests: IO[bytes], answers: IO[bytes]) -> None:
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
     sys.path[:] = pickle.loads(waiting.get())
     while True:
-        write_frame(answers, _answer(waiting.get()))
+        write_frame(answers, answer_to(waiting.get()))
 
 
 def _listen(requests: IO[bytes], waiting: queue.SimpleQueue[bytes]) -> None:
     while (request := read_frame(requests)) is not None:
         waiting.put(request)
     os._exit(0)  # in the middle of whatever the other thread does: nobody wants it any more
-
-
-def _answer(request: bytes) -> bytes:
-    try:
-        work, shard = pickle.loads(request)
-        return pickle.dumps((work(shard), None))
-    except Exception as exc:  # noqa: BLE001  # whatever it is, it belongs to the one who asked
-        return _failure(exc)
-
-
-def _failure(exc: Exception) -> bytes:
-    """An error as it was, if it can be sent; where it was raised is in its notes."""
-    where = traceback.format_exc()
-    exc.add_note(where)
-    nothing: Any = None
-    try:
-        answer = pickle.dumps((nothing, exc))
-        pickle.loads(answer)
-    except Exception:  # noqa: BLE001  # whatever its class makes of being pickled
-        return pickle.dumps((nothing, RuntimeError(where)))
-    return answer
 
 
 if __name__ == "__main__":

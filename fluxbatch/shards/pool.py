@@ -13,8 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from fluxbatch.errors import FluxbatchError
+
 _S = TypeVar("_S")
 _R = TypeVar("_R")
+
+
+class ShardLost(FluxbatchError):
+    """A shard's work was ended from outside, each time that it was tried."""
 
 
 class ShardPool(Protocol):
@@ -22,12 +28,17 @@ class ShardPool(Protocol):
 
     @property
     def at_once(self) -> int:
-        """Shards that can be worked on side by side; 1 and *is_inline*: by the caller."""
+        """Shards that can be worked on side by side."""
         ...
 
     @property
     def is_inline(self) -> bool:
         """Whether the caller's own process does the work."""
+        ...
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether other machines do, which may see other disks."""
         ...
 
     def ask(self, work: Callable[[_S], _R], shard: _S) -> _R:
@@ -36,7 +47,7 @@ class ShardPool(Protocol):
 
     def everywhere(self, work: Callable[[_S], _R], shard: _S) -> list[tuple[str, _R]]:
         """*work* done once on each machine that shards may come to, with that machine's name; none
-        where that is this machine alone."""
+        where no other machine works."""
 
     def interrupt(self) -> None:
         """End what is being worked on: whoever asked has an error at once."""
@@ -56,6 +67,7 @@ class InlinePool:
 
     at_once = 1
     is_inline = True
+    is_elsewhere = False
 
     def ask(self, work: Callable[[_S], _R], shard: _S) -> _R:
         return work(shard)

@@ -16,19 +16,16 @@ import threading
 from collections.abc import Callable
 from typing import IO, Any, Self, TypeVar
 
-from fluxbatch.errors import ConfigError, FluxbatchError
+from fluxbatch.errors import ConfigError
 from fluxbatch.infra.child_process import end_child
-from fluxbatch.shards.pool import INLINE, ShardPool
+from fluxbatch.shards.pool import INLINE, ShardLost, ShardPool
+from fluxbatch.shards.requests import request_for, result_of
 
 _S = TypeVar("_S")
 _R = TypeVar("_R")
 _LENGTH = struct.Struct("!Q")
 _TRIES = 2
 _MOST = 256
-
-
-class ShardLost(FluxbatchError):
-    """A shard's work was ended from outside, each time that it was tried."""
 
 
 class _Ended(Exception):
@@ -78,6 +75,7 @@ class ProcessPool:
     """*count* processes at most, one for each thread that asks."""
 
     is_inline = False
+    is_elsewhere = False
 
     def __init__(self, count: int) -> None:
         self.at_once = count
@@ -88,7 +86,7 @@ class ProcessPool:
         self._interrupts = 0
 
     def ask(self, work: Callable[[_S], _R], shard: _S) -> _R:
-        request = pickle.dumps((work, shard))
+        request = request_for(work, shard)
         interrupts = self._interrupts
         how = ""
         with self._free:
@@ -140,10 +138,7 @@ class ProcessPool:
                     self._idle.append(child)
             if not is_whole:
                 child.end()
-        value, error = pickle.loads(answer)
-        if error is not None:
-            raise error
-        return value
+        return result_of(answer)
 
 
 class _Child:

@@ -10,6 +10,7 @@ import typer
 from fluxbatch.cli.options import (
     DatasetArgument,
     JsonFlag,
+    OnOption,
     ProcessesOption,
     QuietFlag,
     WhereOption,
@@ -64,6 +65,7 @@ def export_command(
     ] = False,
     license_id: LicenseOption = None,
     processes: ProcessesOption = "1",
+    on: OnOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
@@ -75,11 +77,11 @@ def export_command(
     """
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.export import export_json, export_lines
+    from fluxbatch.cluster.pools import shard_pool
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.export.export import ExportRequest, write_export
     from fluxbatch.export.filter import EVERYTHING, parse_filter
     from fluxbatch.infra.runtime import process_of_its_own
-    from fluxbatch.shards.processes import process_pool
 
     request = ExportRequest(
         folder=dataset_at(folder),
@@ -92,7 +94,7 @@ def export_command(
         embed_images=embed_images,
         license=license_id,
     )
-    with process_of_its_own(), process_pool(processes) as pool:
+    with process_of_its_own(), shard_pool(processes, on) as pool:
         done = write_export(request, pool)
     for line in export_lines(done):
         console.info(line)

@@ -10,6 +10,7 @@ from fluxbatch.cli.options import (
     BaseUrlOption,
     DatasetArgument,
     JsonFlag,
+    OnOption,
     ProcessesOption,
     QuietFlag,
     VerboseFlag,
@@ -22,6 +23,7 @@ def repair_command(
     folder: DatasetArgument,
     base_url: BaseUrlOption = "",
     processes: ProcessesOption = "1",
+    on: OnOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
@@ -34,9 +36,9 @@ def repair_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from fluxbatch.cli.maintenance_run import maintain
     from fluxbatch.cli.render.maintenance import repair_lines
+    from fluxbatch.cluster.pools import shard_pool
     from fluxbatch.maintenance import repair_dataset
-    from fluxbatch.shards.processes import process_pool
 
-    with process_pool(processes) as pool:
+    with shard_pool(processes, on) as pool:
         verb = partial(repair_dataset, pool=pool)
         return maintain(console, folder, base_url, verb, repair_lines, needs_key=False)

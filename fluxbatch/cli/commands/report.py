@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fluxbatch.cli.options import DatasetArgument, JsonFlag, ProcessesOption, QuietFlag, console_for
+from fluxbatch.cli.options import (
+    DatasetArgument,
+    JsonFlag,
+    OnOption,
+    ProcessesOption,
+    QuietFlag,
+    console_for,
+)
 
 _MOST = 50_000
 
@@ -23,30 +30,30 @@ def report_command(
         int, typer.Option(metavar="N", min=0, help="Show at most so many images.")
     ] = _MOST,
     processes: ProcessesOption = "1",
+    on: OnOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> int:
     """Write totals, charts and a gallery to look at in a browser; needs no network."""
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.text import count
+    from fluxbatch.cluster.pools import shard_pool
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.report import ReportDir, write_report
-    from fluxbatch.shards.processes import process_pool
 
-    pool = process_pool(processes)
     dataset = dataset_at(folder)
     with dataset.reader():
         pass  # no dataset, no folder
-    place = ReportDir.of(dataset, to)
-    with process_of_its_own(), pool:
+    with process_of_its_own(), shard_pool(processes, on) as pool:
+        place = ReportDir.of(dataset, to)
         written = write_report(place, most=most, pool=pool)
     made = count(written.thumbs_made, "new thumbnail")
     console.info(f"{count(written.images, 'image')}, {made}")
     if written.left_out:
         console.info(f"{count(written.left_out, 'job')} more than --most {most}: not shown")
     if as_json:
-        console.object({"exit": 0, "page": str(place.page), "images": written.images})
+        console.object({"exit": 0, "page": str(written.place.page), "images": written.images})
     else:
-        console.print(str(place.page))
+        console.print(str(written.place.page))
     return 0

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.shards.pool import INLINE, map_shards
-from fluxbatch.shards.processes import ProcessPool, ShardLost, process_count, process_pool
+from fluxbatch.shards.pool import INLINE, ShardLost, map_shards
+from fluxbatch.shards.processes import ProcessPool, process_count, process_pool
 from tests.unit.shards import work
 
 ENDS_S = 60.0
