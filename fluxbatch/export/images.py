@@ -15,9 +15,8 @@ from pathlib import Path
 
 from fluxbatch.export.columns import Control, Sample
 from fluxbatch.export.output_dir import ExportFailed
-from fluxbatch.infra.image_type import HEAD_BYTES, sniff
+from fluxbatch.infra.image_type import HEAD_BYTES, MAX_FETCHED_BYTES, sniff
 from fluxbatch.infra.regular_file import open_regular
-from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES
 from fluxbatch.sink import Images as Store
 from fluxbatch.sink import PathRefused, image_path
 

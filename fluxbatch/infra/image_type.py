@@ -9,6 +9,11 @@ from __future__ import annotations
 import io
 from typing import IO
 
+MAX_FETCHED_BYTES = 50_000_000
+"""A control image may have at most so many.
+
+Source: docs/design/provider-api.md "Uploads".
+"""
 HEAD_BYTES = 32
 """First bytes that any of the types here is known by."""
 

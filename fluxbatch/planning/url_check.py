@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import anyio
 
 from fluxbatch.config.settings import Settings
+from fluxbatch.infra.image_type import MAX_FETCHED_BYTES
 from fluxbatch.infra.loopback import is_loopback
 from fluxbatch.infra.runtime import in_thread
-from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES
 from fluxbatch.sink import DownloadFailed, Fetcher, UrlExpired, open_fetcher
 from fluxbatch.sink.verify import InvalidImage, verify
 

@@ -19,12 +19,12 @@ from typing import IO, Any
 
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import UPLOAD_PREFIX, Quality
+from fluxbatch.infra.image_type import MAX_FETCHED_BYTES
 from fluxbatch.infra.redaction import strip_query
 from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.quality_notes import noted_outputs
 from fluxbatch.ledger.queries.report_gallery import ShownJob, ShownOutput, shown_jobs
-from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES
 from fluxbatch.report.output_dir import ReportDir
 from fluxbatch.report.thumbnails import ThumbnailRequest, Thumbnails
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,16 @@ def test_a_number_that_cannot_be_meant_is_refused_before_anything_is_made(
     with pytest.raises(ConfigError, match="processes"):
         Dataset(dataset).export("webdataset", tmp_path / "to", processes=processes)
     assert not (tmp_path / "to").exists()
+
+
+def test_a_process_that_writes_shards_begins_with_little() -> None:
+    """
+    It needs neither ledger nor settings, whose imports take longer than a small shard.
+    """
+    program = (
+        "import sys, fluxbatch.shards.child, fluxbatch.export.shard_writer\n"
+        "print(*{'sqlalchemy', 'pydantic', 'aiohttp', 'jinja2'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert ended.stdout.split() == []

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from fluxbatch.errors import SinkError
 from fluxbatch.infra.atomic_file import atomic_file
+from fluxbatch.infra.image_type import MAX_FETCHED_BYTES
 from fluxbatch.infra.object_store import EXTRA, is_denied, open_store, refusal_of, store_error_text
 from fluxbatch.manifest.control_images.errors import CONTROL_BLOCK_BYTES, Unreadable
 
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
     from obstore.store import HTTPStore, ObjectStore
 
-MAX_FETCHED_BYTES = 50_000_000
-"""A control image may have at most so many.
-
-Source: docs/design/provider-api.md "Uploads".
-"""
 _AT_ONCE = 8
 _TIMEOUT_S = 180.0
 _PATIENCE_S = 20.0

@@ -28,10 +28,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fluxbatch.domain.job import UPLOAD_PREFIX, ControlFile
-from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
+from fluxbatch.infra.image_type import HEAD_BYTES, MAX_FETCHED_BYTES, is_complete, sniff
 from fluxbatch.infra.ssrf_guard import is_this_machine
 from fluxbatch.manifest.control_images.errors import Unreadable
-from fluxbatch.manifest.control_images.fetch import MAX_FETCHED_BYTES, RemoteImages, is_remote
+from fluxbatch.manifest.control_images.fetch import RemoteImages, is_remote
 from fluxbatch.models import quoted
 
 MOST_PIXELS = 89_478_485
