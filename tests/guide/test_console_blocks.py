@@ -148,7 +148,8 @@ def test_every_console_block_does_what_the_page_shows(
         (tmp_path / file).write_text(content)
     env = surroundings(installed, emulator, hub)
 
-    assert "\n".join(differences(commands_in(text), tmp_path, env)) == ""
+    if differing := "\n".join(differences(commands_in(text), tmp_path, env)):
+        pytest.fail(differing, pytrace=False)  # whole: an assertion would cut it short
 
 
 def test_the_python_blocks_of_the_guide_run(
