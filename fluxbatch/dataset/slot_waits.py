@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from fluxbatch.config.endpoints import Provider
 from fluxbatch.config.settings import Limits
+from fluxbatch.config.types import Cap
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import JobState
 from fluxbatch.ledger.queries.live_run import WatchedRun
@@ -23,6 +24,8 @@ class Shaped(BaseModel):
 
     limits: Limits = Limits()
     provider: Provider = Provider()
+    price: Cap = None
+    """Of one prediction, in micro-dollars, where the user has said it."""
 
 
 def shaped(run: WatchedRun) -> Shaped:

@@ -29,13 +29,14 @@ from fluxbatch.ledger.reader import LedgerReader
 from fluxbatch.live.access import COOKIE, QUERY, AccessGate, add_headers
 from fluxbatch.live.feed import LiveFeed
 from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
+from fluxbatch.live.grid_api import GridRoutes
 from fluxbatch.live.metrics import LiveMetrics
 from fluxbatch.live.pictures import LivePictures, thumbs_folder
 from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
 _PARTS = {"app.css": "text/css", "app.js": "text/javascript", "pick.js": "text/javascript",
-          "run.js": "text/javascript"}  # fmt: skip
+          "run.js": "text/javascript", "grid.js": "text/javascript"}  # fmt: skip
 _PING_S = 15.0
 _MOST_BODY = 256 * 1024
 _FOREVER = "private, max-age=86400"
@@ -67,6 +68,7 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
         page.folder.reader() as db,
         page.folder.reader() as summed,
         page.folder.reader() as scraped,
+        page.folder.reader() as gridded,
         Thumbnails(root) as thumbs,
     ):
         read = LedgerReader(db, in_thread)
@@ -84,6 +86,7 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
         app = web.Application(middlewares=[gate.middleware], client_max_size=_MOST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(routes.table())
+        app.add_routes(GridRoutes(LedgerReader(gridded, in_thread)).table())
         if page.has_buttons:
             app.add_routes(RunButtons(page.folder).table())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fluxbatch.cli.progress.watch import status_of
-from fluxbatch.cli.render.status import cap_lines
+from fluxbatch.cli.render.status import cap_lines, reroll_words
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.slot_waits import waits_of
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
@@ -56,6 +56,8 @@ def _figures(now: DatasetStatus) -> list[tuple[str, str]]:
         ("Reserved", dollars(money.reserved)),
         ("At risk", dollars(money.at_risk)),
     ]
+    if now.rerolls:
+        figures.append(("Rerolls", reroll_words(now.rerolls)))
     figures += [("Cap", line) for line in cap_lines(now.balances)]
     return figures
 

@@ -227,7 +227,7 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     yield overview_line("manifest", f"{name} ({count(now.manifest.rows, 'row')}{half})")
     yield overview_line("jobs", _jobs(now))
     if now.rerolls:
-        yield overview_line("rerolls", _states(now.rerolls))
+        yield overview_line("rerolls", reroll_words(now.rerolls))
     yield overview_line("images", f"{now.totals.images:,} in {now.images_at}")
     if now.quality:
         yield overview_line("quality", _quality(now))
@@ -269,7 +269,8 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     yield from _labelled("next", steps or ["nothing: every job has its end"])
 
 
-def _states(jobs: Mapping[JobState, int]) -> str:
+def reroll_words(jobs: Mapping[JobState, int]) -> str:
+    """How many rerolls there are in each state."""
     waiting = jobs.get(JobState.PENDING, 0)
     ended = (JobState.DONE, JobState.FAILED)
     at_work = sum(number for state, number in jobs.items() if state not in ended) - waiting

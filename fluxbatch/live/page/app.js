@@ -1,5 +1,6 @@
 // The live page: figures as they come, and a gallery that holds only the tiles in sight.
 // Everything of the dataset is set as text; nothing is ever parsed as HTML.
+import { grid } from "./grid.js";
 import { pick } from "./pick.js";
 import { refresh } from "./run.js";
 
@@ -20,7 +21,7 @@ export async function post(path, body = {}) {
   if (!answer.ok) $("live").textContent = (await answer.text()).slice(0, 200);
   return answer.ok ? answer.json() : null;
 }
-function made(name, text, kind) {
+export function made(name, text, kind) {
   const one = document.createElement(name);
   if (text !== undefined) one.textContent = text;
   if (kind) one.className = kind;
@@ -157,15 +158,27 @@ let typing;
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(load, 250); });
 $("rating").addEventListener("change", load);
 
+export async function openImage(seq) {
+  if (!gallery.seqs.includes(seq)) {
+    $("search").value = $("rating").value = "";
+    await load();
+  }
+  gallery.pick = seq;
+  location.hash = "pick";
+}
+
 // Views
+const VIEWS = ["now", "images", "grid", "pick"];
 function view() {
-  const name = ["now", "images", "pick"].includes(location.hash.slice(1)) ? location.hash.slice(1) : "now";
-  for (const one of ["now", "images", "pick"]) $(one).hidden = one !== name;
+  const [asked, words] = location.hash.slice(1).split("?");
+  const name = VIEWS.includes(asked) ? asked : "now";
+  for (const one of VIEWS) $(one).hidden = one !== name;
   for (const link of document.querySelectorAll("[data-view]")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   if (name === "images") draw();
+  if (name === "grid") grid.show(words);
   if (name === "pick") pick.show();
 }
 addEventListener("hashchange", view);
@@ -182,9 +195,10 @@ events.addEventListener("now", async (event) => {
     gallery.details.clear();
     if ($("rating").value) await load(); else draw();
     pick.progress();
+    grid.changed();
   }
   await refresh();
-  if (now.revision !== revision) { revision = now.revision; await loadNewer(); }
+  if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
 });
 events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
 load().then(view);
