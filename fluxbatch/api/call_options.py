@@ -162,6 +162,7 @@ _CHECKS: Mapping[str, Check] = {
     "skip_invalid": _truth,
     "no_wait": _truth,
     "limit": _count,
+    "progress": _truth,
     "on_event": _call,
     "on_status": _call,
 }

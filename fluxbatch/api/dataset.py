@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,9 @@ from fluxbatch.api.call_options import checked_options, checked_path, checked_so
 from fluxbatch.api.dataset_verbs import DatasetVerbs
 from fluxbatch.api.event_logging import logging_listener
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions, as_python_said
+from fluxbatch.api.notebook_html import dataset_html, summary_html
 from fluxbatch.api.planning import plan
+from fluxbatch.api.progress_bar import progress_bar
 from fluxbatch.api.provider_verbs import ProviderVerbs
 from fluxbatch.api.results import Image, Result
 from fluxbatch.api.run_at_work import RunAtWork, SyncRunAtWork
@@ -47,6 +50,8 @@ class Options(ShapeOptions, total=False):
     skip_invalid: bool
     no_wait: bool
     limit: int
+    progress: bool
+    """Whether to show a bar; not given: in a notebook only."""
     on_event: Listener
     on_status: Callable[[RunStatus], None]
 
@@ -87,6 +92,9 @@ class Dataset(ProviderVerbs):
     ) -> None:
         return None
 
+    def _repr_html_(self) -> str:
+        return dataset_html(self._folder)
+
     def __repr__(self) -> str:
         return f"Dataset({self._folder.address!r})"
 
@@ -113,15 +121,17 @@ class Dataset(ProviderVerbs):
         )
         events = Events(logging_listener(request.keys), *([listener] if listener else []))
         settings = given.settings
-        run = partial(execute_run, request, on_status=options.get("on_status"))
-        work = partial(with_hooks, settings.hooks, self._folder, events, run)
         local = is_loopback(settings.provider.base_url)
-        try:
-            return await with_notifications(
-                settings.notify, self._folder.address, events, work, anywhere=local
-            )
-        except ManifestError as exc:
-            raise as_python_said(exc, are_rows=given.rows is not None) from None
+        with progress_bar(options.get("progress"), options.get("on_status")) as on_status:
+            run = partial(execute_run, request, on_status=on_status)
+            work = partial(with_hooks, settings.hooks, self._folder, events, run)
+            try:
+                summary = await with_notifications(
+                    settings.notify, self._folder.address, events, work, anywhere=local
+                )
+            except ManifestError as exc:
+                raise as_python_said(exc, are_rows=given.rows is not None) from None
+        return replace(summary, html_view=partial(summary_html, self._folder))
 
 
 class SyncDataset(SyncTwin[Dataset], DatasetVerbs):

@@ -8,6 +8,7 @@ from typing import Unpack, cast
 
 from fluxbatch.api.call_options import checked_options, checked_path
 from fluxbatch.api.inputs import ManifestInput, PythonInputs, ShapeOptions
+from fluxbatch.api.notebook_html import plan_html
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.planning.plan import Plan, make_plan
@@ -28,4 +29,5 @@ def plan(
         made = make_plan(
             given.settings, manifest, folder, accounts=given.accounts(), key=given.any_key()
         )
-    return made if given.rows is None else replace(made, source="the rows given")
+    name = made.source if given.rows is None else "the rows given"
+    return replace(made, source=name, html_view=plan_html)

@@ -6,7 +6,8 @@ a run goes on, from its lanes; never counted along the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from fluxbatch.domain.job import JobState
@@ -82,6 +83,11 @@ class RunSummary:
     seconds: float
     is_last: bool = True
     """This process ended the run; others that shared it tell nobody else of it."""
+    html_view: Callable[[RunSummary], str] | None = field(default=None, repr=False, compare=False)
+    """How a notebook shows it."""
+
+    def _repr_html_(self) -> str | None:
+        return self.html_view(self) if self.html_view is not None else None
 
     def told_by_another(self) -> Self:
         """The same, where another process is the last."""

@@ -68,6 +68,8 @@ class PlannedRow:
 
     name: runs_and_failures.RowName
     input: Input
+    control_path: str | None = None
+    """Of a control image that is a file of this machine."""
 
 
 class JobCounter:
@@ -171,7 +173,8 @@ class JobCounter:
             self.upload_bytes += row.control.bytes
         if len(self.first_rows) < _FIRST_ROWS:
             name = runs_and_failures.RowName(row.number, row.line, row.user_id)
-            self.first_rows.append(PlannedRow(name, self._as_sent(row)))
+            control = row.control.path if row.control is not None else None
+            self.first_rows.append(PlannedRow(name, self._as_sent(row), control))
 
     def _look_for_siblings(self, given: Input) -> None:
         if "seed" in given and "num_outputs" in self._card.inputs:

@@ -9,7 +9,7 @@ Prices are the model card's: the provider's own figures come with the results.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -99,9 +99,14 @@ class Plan:
     """Of rows whose `split` no export could have."""
     is_only_counted: bool = False
     """More jobs than `MOST_EXPANDED`: the first of them were looked at, nothing was compared."""
+    html_view: Callable[[Plan], str] | None = field(default=None, repr=False, compare=False)
+    """How a notebook shows it."""
 
     price_usd = DollarsOrNone("price")
     cost_usd = DollarsOrNone("cost")
+
+    def _repr_html_(self) -> str | None:
+        return self.html_view(self) if self.html_view is not None else None
 
     def as_json(self) -> dict[str, object]:
         """The last line of `plan --json`. Source: docs/design/decisions.md "Command line"."""

@@ -151,7 +151,7 @@ def _drawn(root: Path, wanted: ThumbnailRequest) -> bool | None:
     try:
         path.parent.mkdir(exist_ok=True)
         with content, atomic_file(path.parent) as file:
-            file.write(_shrunk(content))
+            file.write(small_copy(content))
             file.commit(path, sync=False)
     except OSError as exc:
         raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
@@ -160,18 +160,19 @@ def _drawn(root: Path, wanted: ThumbnailRequest) -> bool | None:
     return True
 
 
-def _shrunk(content: IO[bytes]) -> bytes:
+def small_copy(content: IO[bytes], side: int = _SIDE) -> bytes:
+    """A webp of at most *side* pixels either way; raises `InvalidImage` where it cannot be read."""
     kind = sniffed(content.read(_HEAD_BYTES))
     content.seek(0)
     try:
         with kind.reader(content) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise InvalidImage("too large")
-            image.draft("RGB", (_SIDE, _SIDE))
+            image.draft("RGB", (side, side))
             upright = ImageOps.exif_transpose(image)
             mode = "RGBA" if upright.has_transparency_data else "RGB"
             upright = upright.convert(mode)
-            upright.thumbnail((_SIDE, _SIDE), reducing_gap=2.0)
+            upright.thumbnail((side, side), reducing_gap=2.0)
     except InvalidImage:
         raise
     except Exception as exc:  # Pillow raises whatever a format's parser raises

@@ -5,6 +5,7 @@ Owns no state and changes none; runs on a reader's own connection. Money is micr
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, exists, func, or_, select
@@ -95,6 +96,22 @@ _OF_JOB = Statement(
         .order_by(_o.seq)
     )
 )
+_LATEST = (
+    select(_o.path, _j.input_json)
+    .join_from(schema.outputs, schema.jobs, _j.seq == _o.job_seq)
+    .where(_IS_STORED)
+    .order_by(_o.seq.desc())
+    .limit(bindparam("most"))
+    .offset(constant(0))
+)
+_LATEST_IMAGES = Statement(lambda _: _LATEST)
+_LATEST_OF_RUN = Statement(
+    lambda _: (
+        _LATEST.join(schema.predictions, _p.seq == _o.prediction_seq)
+        .join(schema.runs, schema.runs.c.seq == _p.run_seq)
+        .where(schema.runs.c.id == bindparam("run_id"))
+    )
+)
 _REVISION = Statement(lambda _: select(func.coalesce(func.max(_h.seq), constant(0))))
 
 
@@ -119,6 +136,16 @@ def live_image(db: Database, seq: int) -> LiveImage | None:
     if origin is None:
         return image
     return image._replace(number=origin.row_number, reroll=origin.number)
+
+
+def latest_pictures(db: Database, most: int, run_id: str | None = None) -> list[tuple[str, str]]:
+    """(path, prompt) of what was wanted last and is stored, newest first; of one run or of all."""
+    found = (
+        db.run(_LATEST_IMAGES, {"most": most})
+        if run_id is None
+        else db.run(_LATEST_OF_RUN, {"most": most, "run_id": run_id})
+    )
+    return [(path, str(json.loads(given).get("prompt", ""))) for path, given in found]
 
 
 def images_of_job(db: Database, job_seq: int) -> list[tuple[int, str]]:
