@@ -11,6 +11,7 @@ import random
 import re
 import shlex
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,8 @@ from typing import IO, ClassVar
 from fluxbatch.domain.filenames import output_of_name
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
 from fluxbatch.infra import file_lock
-from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sqlite import SqliteDatabase
+from fluxbatch.ledger.db.sqlite import SqliteDatabase, stored_version
 from fluxbatch.sink import refuse_link
 
 RUN_LOG = "run.log"
@@ -35,7 +35,6 @@ _OURS = (
     *("ratings.sqlite", "ratings.sqlite-journal", RUN_LOG),
 )
 """What a run writes, or writes in; the folder may be a stranger's, so none of it may be a link."""
-_HEAD_BYTES = 100
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """What a `Path` has made of a URL; a drive has one letter."""
 LOOKERS_WAIT_S = 10.0
@@ -144,20 +143,20 @@ class Folder:
         )
 
     def lost_ledger(self) -> str | None:
-        """How the ledger is not there: `gone`, `empty`; None where it is."""
+        """How the ledger is not there: `gone`, `empty`; None where it is.
+
+        Only SQLite opens it: a handle of ours that is closed would drop every lock that this
+        process has on it. Source: docs/design/protocol.md 7.
+        """
         try:
-            with open_regular(self.ledger, follows_links=False) as file:
-                head = file.read(_HEAD_BYTES)
-            wal = self.root / f"{_LEDGER}-wal"
-            is_logged = wal.is_file() and wal.stat().st_size > 0
+            found = os.lstat(self.ledger)
         except FileNotFoundError:
             return "gone"
         except OSError:
             return None  # whoever opens it says why
-        if not head:
-            return "empty"
-        is_new = head.startswith(b"SQLite format 3\0") and head[60:64] == bytes(4)
-        return "empty" if is_new and not is_logged else None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return "empty" if not found.st_size or stored_version(self.ledger) == 0 else None
 
     def was_in_use(self) -> bool:
         """Whether a process has held the lock here, ever."""

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Self
@@ -198,6 +198,17 @@ class SqliteDatabase:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
             return DatabaseFailed(lock_failure(path, self._busy_ms))
         return DatabaseFailed(f"the ledger {path} failed: {exc}")
+
+
+def stored_version(path: Path) -> int | None:
+    """The version of the schema in a file, its log included: 0 where nothing was ever written;
+    None where nobody can tell."""
+    try:
+        with closing(_connected(path, BUSY_MS, "mode=ro")) as connection:
+            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error:
+        return None
+    return version
 
 
 def _connect(path: Path, busy_ms: int, *, read_only: bool) -> sqlite3.Connection:

@@ -1,0 +1,75 @@
+"""A ledger that several connections and processes have open: none of them takes it from another.
+
+POSIX drops all locks that a process has on a file as soon as it closes any handle of it. Who takes
+a connection for gone folds the write-ahead log into the file and removes it: what is committed
+after that is nowhere. Source: docs/design/protocol.md 7.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from fluxbatch.dataset.folder import Folder
+from tests.ledger.support import Books, fetch, make_rows
+
+_LOOK = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+print(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
+db.close()
+"""
+
+
+def seen_by_another_program(ledger: Path) -> int:
+    """It opens the file as `sqlite3 ledger.sqlite` does, and closes it."""
+    command = [sys.executable, "-c", _LOOK, str(ledger)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_what_is_committed_after_another_program_looked_is_there(tmp_path: Path) -> None:
+    """
+    Also where the run itself has read its ledger on a second connection before.
+    """
+    folder = Folder(tmp_path)
+    with closing(folder.make_ledger()) as db:
+        books = Books.opened(db, jobs=2)
+        with folder.reader() as reading:
+            assert len(fetch(reading, "SELECT seq FROM jobs")) == 2
+        assert folder.lost_ledger() is None
+        assert seen_by_another_program(folder.ledger) == 2
+        books.import_rows("more", make_rows(5))
+
+        assert seen_by_another_program(folder.ledger) == 5
+
+
+def test_a_reader_sees_what_runs_write_that_begin_and_end_after_it(tmp_path: Path) -> None:
+    """
+    As a live page does, with several connections that were opened one after the other.
+    """
+    folder = Folder(tmp_path)
+    with closing(folder.make_ledger()) as db:
+        Books.opened(db, jobs=2)
+        db.checkpoint()
+    with folder.reader() as first, folder.reader() as second:
+        for jobs in range(3, 9):
+            subprocess.run(
+                [sys.executable, "-c", _WRITE, str(tmp_path), str(jobs)], check=True, timeout=60
+            )
+            for reading in (first, second):
+                assert len(fetch(reading, "SELECT seq FROM jobs")) == jobs
+
+
+_WRITE = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from fluxbatch.dataset.folder import Folder
+from tests.ledger.support import Books, make_rows
+with closing(Folder(Path(sys.argv[1])).writer()) as db:
+    jobs = int(sys.argv[2])
+    Books(db).import_rows(f"{jobs} rows", make_rows(jobs))
+    db.checkpoint()
+"""
