@@ -7,10 +7,12 @@ dataset, which its owner alone can read.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fluxbatch.cli.console import Console
 from fluxbatch.dataset.control_client import control
@@ -18,6 +20,8 @@ from fluxbatch.dataset.folder import RUN_LOG, Folder
 from fluxbatch.errors import FluxbatchError
 
 _LOOK_EVERY_S = 0.1
+_ASK_EVERY_S = 0.5
+"""The same, where each look is a connection to a server."""
 
 
 def run_detached(console: Console, folder: Folder, words: Sequence[str]) -> int:
@@ -40,7 +44,7 @@ def run_detached(console: Console, folder: Folder, words: Sequence[str]) -> int:
         if code:
             log.seek(begun_at)
             console.warn(log.read().decode(errors="replace").rstrip())
-    line = f"run {run_id} is at work (pid {process.pid}):  fluxbatch watch {folder.root}"
+    line = f"run {run_id} is at work (pid {process.pid}):  fluxbatch watch {folder.address}"
     answer = {"run_id": run_id, "pid": process.pid, "log": str(path), "exit": code}
     console.answer(lambda: answer, [line if run_id else f"the run has ended: exit {code}"])
     return code or 0
@@ -53,7 +57,15 @@ def _at_work(folder: Folder, process: subprocess.Popen[bytes]) -> str | None:
             told = control(folder, "show")
         except FluxbatchError:
             told = {}
-        if told.get("pid") == process.pid:
+        if _is_among(told, process.pid):
             return str(told["run_id"])
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_ASK_EVERY_S if folder.is_shared else _LOOK_EVERY_S)
     return None
+
+
+def _is_among(told: Mapping[str, Any], pid: int) -> bool:
+    """Whether that process of this machine is at work, perhaps beside others."""
+    if told.get("pid") == pid:
+        return True
+    here = {"host": socket.gethostname(), "pid": pid}
+    return any(here.items() <= worker.items() for worker in told.get("workers", ()))

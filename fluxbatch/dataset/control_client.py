@@ -1,4 +1,7 @@
-"""The client of a run's control: one command, one answer, over the dataset's own socket."""
+"""The client of a run's control: one command, one answer, over the dataset's own socket.
+
+Where the ledger is in PostgreSQL, it is the ledger that carries the command.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,11 @@ def control(
     where it does not answer.
     """
     if folder.is_shared:
-        raise ConfigError(
-            "a run that machines share is not controlled with ctl yet: stop its processes, or"
-            " start the next run with another --budget"
-        )
+        from fluxbatch.dataset.shared_control import control_shared_run
+        from fluxbatch.dataset.shared_dataset import SharedDataset  # most datasets are folders
+
+        assert isinstance(folder, SharedDataset)
+        return control_shared_run(folder, command, value, reason=reason, dry_run=dry_run)
     folder.refuse_links()  # a stranger's socket may be a link to another program's
     request = {"command": command, "value": value, "reason": reason, "dry_run": dry_run}
     try:

@@ -14,8 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.image_comparison import compare_the_rest
@@ -24,7 +22,14 @@ from fluxbatch.engine.metrics.textfile import with_textfile
 from fluxbatch.engine.preparation import prepare
 from fluxbatch.engine.request import Canary, RunRequest
 from fluxbatch.engine.run_status import RunSummary
-from fluxbatch.engine.service import OnStatus, fetching_outputs, open_ledger, open_network, serve
+from fluxbatch.engine.service import (
+    OnStatus,
+    fetching_outputs,
+    fill_slots,
+    open_ledger,
+    open_network,
+    serve,
+)
 from fluxbatch.engine.session import Network, RunSession, opening
 from fluxbatch.engine.shutdown import (
     leaf_errors,
@@ -39,7 +44,6 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations import budgets
 from fluxbatch.ledger.operations.runs import EndRun
 from fluxbatch.ledger.writer import commit
-from fluxbatch.worker.context import OutputsToFetch
 from fluxbatch.worker.run_control import taking_commands
 
 
@@ -187,31 +191,7 @@ async def _work_off(session: RunSession, *, recovering: bool = False) -> None:
         if recovering:
             await session.recovery.take_up(work, deliver)
         work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
-        work.start_soon(_staff, session, work, deliver.clone(), name="staff")
-
-
-async def _staff(
-    session: RunSession, work: TaskGroup, deliver: MemoryObjectSendStream[OutputsToFetch]
-) -> None:
-    """As many buyers as there are slots, and more where `fluxbatch ctl` raises those."""
-    at_work, queue = 0, session.context.queue
-    with deliver:
-        while True:
-            grown = anyio.Event()
-            session.context.grow = grown.set
-            for number in range(at_work, session.submitters_wanted()):
-                work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
-            at_work = max(at_work, session.submitters_wanted())
-            if queue.is_closed:
-                return
-            async with anyio.create_task_group() as either:
-                for event in (grown, queue.closed):
-                    either.start_soon(_then_cancel, event, either.cancel_scope)
-
-
-async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
+        work.start_soon(fill_slots, session, work, deliver.clone(), name="staff")
 
 
 async def _passes(session: RunSession, canary: Canary, failed_before: int) -> bool:

@@ -84,6 +84,30 @@ async def fetching_outputs(
             yield work, deliver
 
 
+async def fill_slots(
+    session: RunSession, work: TaskGroup, deliver: MemoryObjectSendStream[OutputsToFetch]
+) -> None:
+    """As many buyers as there are slots, and more where `fluxbatch ctl` raises those."""
+    at_work, queue = 0, session.context.queue
+    with deliver:
+        while True:
+            grown = anyio.Event()
+            session.context.grow = grown.set
+            for number in range(at_work, session.submitters_wanted()):
+                work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
+            at_work = max(at_work, session.submitters_wanted())
+            if queue.is_closed:
+                return
+            async with anyio.create_task_group() as either:
+                for event in (grown, queue.closed):
+                    either.start_soon(_then_cancel, event, either.cancel_scope)
+
+
+async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
 async def _report_status(session: RunSession, on_status: OnStatus) -> None:
     with anyio.move_on_after(STATUS_S):  # what was bought before holds its slots again
         await session.recovery.done.wait()

@@ -15,13 +15,21 @@ import anyio
 
 from fluxbatch.dataset.lane_record import LaneRecord, kept_in_database
 from fluxbatch.dataset.shared_dataset import SharedDataset
+from fluxbatch.engine.control.follower import ControlFollower
 from fluxbatch.engine.held_lanes import HeldLanes
 from fluxbatch.engine.image_comparison import compare_the_rest
 from fluxbatch.engine.membership import Membership
 from fluxbatch.engine.preparation import prepare
 from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run_status import RunSummary
-from fluxbatch.engine.service import OnStatus, fetching_outputs, open_ledger, open_network, serve
+from fluxbatch.engine.service import (
+    OnStatus,
+    fetching_outputs,
+    fill_slots,
+    open_ledger,
+    open_network,
+    serve,
+)
 from fluxbatch.engine.session import Network, RunSession, opening
 from fluxbatch.engine.shutdown import leaf_errors, unwrap_errors
 from fluxbatch.engine.webhook_service import webhook_service
@@ -159,7 +167,9 @@ class _Part:
                     await self._warn_of_standbys(member)
                     async with anyio.create_task_group() as beating:
                         beating.start_soon(member.beat, name="heartbeat")
-                        run, summary = await self._run(member, db, runtime)
+                        control = ControlFollower(member)
+                        beating.start_soon(control.follow, name="control")
+                        run, summary = await self._run(member, control, db, runtime)
                         beating.cancel_scope.cancel()
                     # Without a heartbeat: who has left is at work no more, and no one else's.
                     summary = await self._leave(member, db, runtime, run.seq, summary)
@@ -173,7 +183,7 @@ class _Part:
         return summary
 
     async def _run(
-        self, member: Membership, db: Database, runtime: Runtime
+        self, member: Membership, control: ControlFollower, db: Database, runtime: Runtime
     ) -> tuple[OpenedRun, RunSummary]:
         request, events = self._request, self._events
         importing = partial(self._importing, member)
@@ -203,6 +213,7 @@ class _Part:
             )  # fmt: skip
             session.context.guard = CircuitBreaker(session.context.stop, None, None)
             member.works_in(session.context)
+            await control.look()
             events.emit(await session.reader.started(self._began_s))
             await serve(
                 session,
@@ -233,8 +244,7 @@ class _Part:
             hold = partial(lanes.hold, no_wait=self._request.no_wait)
             work.start_soon(hold, name="lanes-held")
             work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
-            for number in range(session.submitters_wanted()):
-                work.start_soon(session.submitter.serve, deliver.clone(), name=f"buyer-{number}")
+            work.start_soon(fill_slots, session, work, deliver.clone(), name="staff")
 
     async def _leave(
         self, member: Membership, db: Database, runtime: Runtime, run_seq: int, summary: RunSummary

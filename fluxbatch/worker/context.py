@@ -27,6 +27,7 @@ from fluxbatch.ledger.operations.runs import OpenedRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
 from fluxbatch.ledger.reader import LedgerReader
 from fluxbatch.ledger.sharing.lanes import Lease
+from fluxbatch.ledger.sharing.run_controls import RunControls
 from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import Prediction, ProviderClient
@@ -158,6 +159,8 @@ class WorkerContext:
     """Whether what one process does for all is this one's."""
     changed_cap: Micros | None = None
     """Of the run, where somebody changed it while it was at work (`fluxbatch ctl`)."""
+    controls: RunControls | None = None
+    """Of a run that processes share: what this one does as it was asked; None: nobody has read."""
     grow: Callable[[], None] = lambda: None
     """More workers are wanted: there are more slots."""
     standing_by: str = ""

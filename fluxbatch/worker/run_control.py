@@ -18,13 +18,14 @@ import anyio
 from aiolimiter import AsyncLimiter
 from anyio.abc import ByteStream
 
-from fluxbatch.config.types import MOST_COUNT
+from fluxbatch.domain.control import asked_budget, asked_lane, asked_limit, because
 from fluxbatch.domain.formatting import dollars
-from fluxbatch.domain.money import Micros, as_usd, usd
+from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import ConfigError, ExitCode
 from fluxbatch.events import Noticed
 from fluxbatch.infra.unix_socket import reachable
 from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
+from fluxbatch.ledger.sharing.run_controls import RunControls
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.worker.context import WorkerContext
 
@@ -74,35 +75,23 @@ class RunControl:
             "stopping": context.stop.reason,
             "budget_usd": as_usd(self._cap) if self._cap is not None else None,
             "pid": os.getpid(),
-            "lanes": [self._lane_state(lane) for lane in context.lanes.all],
-        }
-
-    def _lane_state(self, lane: Lane) -> dict[str, Any]:
-        now = self._context.now_s()
-        return {
-            "label": lane.label,
-            "health": lane.health(now),
-            "slots_held": lane.held,
-            "slots": lane.slots.limit,
-            "creates_in_window": lane.window.in_use(now),
-            "creates": lane.creates.limit,
+            "lanes": [lane_state(lane, context.now_s()) for lane in context.lanes.all],
         }
 
     async def _creates(self, value: str, reason: str, dry_run: bool) -> bool:
         """The window counts on: a lower limit waits until so many have left it."""
-        most, lanes = _whole("limits.creates", value), self._context.lanes.all
+        most, lanes = asked_limit("limits.creates", value), self._context.lanes.all
         changed = any(lane.creates.limit != most for lane in lanes)
         if changed and not dry_run:
             await self._record(f"limits.creates {most}", reason)
             for lane in lanes:
-                lane.creates.limit = most
-                lane.bucket = AsyncLimiter(most, lane.window.window_s)
+                _limit_creates(lane, most)
             self._context.lanes.changed()
         return changed
 
     async def _slots(self, value: str, reason: str, dry_run: bool) -> bool:
         """What runs keeps its slot; where there are fewer, none is given until they are free."""
-        most, lanes = _whole("limits.slots", value), self._context.lanes.all
+        most, lanes = asked_limit("limits.slots", value), self._context.lanes.all
         changed = any(lane.slots.limit != most for lane in lanes)
         if changed and not dry_run:
             await self._record(f"limits.slots {most}", reason)
@@ -113,18 +102,15 @@ class RunControl:
         return changed
 
     async def _lane(self, value: str, reason: str, dry_run: bool) -> bool:
-        label, _, word = value.rpartition(" ")
+        label, is_off = asked_lane(value, {lane.label for lane in self._context.lanes.all})
         lanes = [lane for lane in self._context.lanes.all if lane.label == label]
-        if not lanes or word not in {"on", "off"}:
-            labels = ", ".join(repr(lane.label) for lane in self._context.lanes.all)
-            raise ConfigError(f"lane {value!r}: name a lane ({labels}) and on or off")
-        changed = any(lane.is_off != (word == "off") for lane in lanes)
+        changed = any(lane.is_off != is_off for lane in lanes)
         if changed and not dry_run:
             for lane in lanes:  # off before it is written down: nothing leaves meanwhile
-                lane.is_off = lane.is_off or word == "off"
+                lane.is_off = lane.is_off or is_off
             await self._record(f"lane {value}", reason)
             for lane in lanes:
-                lane.is_off = word == "off"
+                lane.is_off = is_off
             self._context.lanes.changed()
         return changed
 
@@ -157,10 +143,7 @@ class RunControl:
 
     async def _budget(self, value: str, reason: str, dry_run: bool) -> bool:
         """In one transaction with the books: the next intent is checked with the new cap."""
-        try:
-            cap = usd(value)
-        except ValueError as exc:
-            raise ConfigError(f"budget {value!r}: {exc}") from None
+        cap = asked_budget(value)
         if cap == self._cap or dry_run:
             return cap != self._cap
         context = self._context
@@ -171,13 +154,9 @@ class RunControl:
         # First: an intent that opens a new day's line writes the caps that it was made with.
         self._cap, context.changed_cap = cap, cap
         spent = await context.ledger.apply(change)
-        context.events.emit(Noticed(f"{words} by fluxbatch ctl{_because(reason)}"))
+        context.events.emit(Noticed(f"{words} by fluxbatch ctl{because(reason)}"))
         if spent + context.reserve > cap:  # nothing that runs can make room: also while paused
-            context.stop(
-                ExitCode.STOPPED,
-                f"the budget of ${as_usd(cap)} per run has no room for another"
-                f" ${as_usd(context.reserve)}",
-            )
+            context.stop(ExitCode.STOPPED, no_room_words(cap, context.reserve))
         context.queue.unblock()
         return True
 
@@ -185,17 +164,52 @@ class RunControl:
         context = self._context
         at = context.runtime.clock.now()
         await context.ledger.apply(RecordChange(at, context.run.seq, change, reason))
-        context.events.emit(Noticed(f"{change} by fluxbatch ctl{_because(reason)}"))
+        context.events.emit(Noticed(f"{change} by fluxbatch ctl{because(reason)}"))
 
 
-def _whole(name: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_COUNT:
-        return int(text)
-    raise ConfigError(f"{name} {text!r}: write a whole number from 1 to {MOST_COUNT:,}")
+def lane_state(lane: Lane, now_s: float) -> dict[str, Any]:
+    """A lane as `ctl show` has it."""
+    return {
+        "label": lane.label,
+        "health": lane.health(now_s),
+        "slots_held": lane.held,
+        "slots": lane.slots.limit,
+        "creates_in_window": lane.window.in_use(now_s),
+        "creates": lane.creates.limit,
+    }
 
 
-def _because(reason: str) -> str:
-    return f": {reason}" if reason else ""
+def no_room_words(cap: Micros, reserve: Micros) -> str:
+    """Why a run stops whose cap was lowered."""
+    return f"the budget of ${as_usd(cap)} per run has no room for another ${as_usd(reserve)}"
+
+
+def obey(context: WorkerContext, controls: RunControls) -> None:
+    """Do what was asked of a run that processes share; what is older than the last changes nothing.
+
+    Source: docs/design/protocol.md 10.
+    """
+    before, limits = context.controls, context.settings.limits
+    if before is not None and controls.number <= before.number:
+        return
+    context.controls, context.changed_cap = controls, controls.cap
+    for lane in context.lanes.all:
+        lane.is_off = lane.account in controls.lanes_off
+        lane.slots.limit = controls.slots or limits.concurrent
+        if lane.creates.limit != (most := controls.creates or limits.creates):
+            _limit_creates(lane, most)
+    context.lanes.suspend(controls.paused)
+    context.grow()
+    context.queue.unblock()
+    if before is not None:
+        context.events.emit(Noticed(controls.latest))
+    elif controls.in_force:
+        context.events.emit(Noticed(f"fluxbatch ctl has changed this run: {controls.in_force}"))
+
+
+def _limit_creates(lane: Lane, most: int) -> None:
+    lane.creates.limit = most
+    lane.bucket = AsyncLimiter(most, lane.window.window_s)
 
 
 AnswerCommand = Callable[[bytes], Awaitable[dict[str, Any]]]

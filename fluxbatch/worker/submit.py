@@ -33,6 +33,7 @@ from fluxbatch.ledger.operations.retry import RefuseJob
 from fluxbatch.ledger.operations.transitions import TransitionResult
 from fluxbatch.ledger.queries.queue import QueuedJob
 from fluxbatch.ledger.sharing.lanes import LaneLost, RunStopped
+from fluxbatch.ledger.sharing.run_controls import RunControls
 from fluxbatch.ledger.writer import Beside
 from fluxbatch.provider import not_after
 from fluxbatch.queue import Claim
@@ -52,6 +53,7 @@ from fluxbatch.worker.create_outcome import PAUSE_UNREACHABLE_S, accepted, note_
 from fluxbatch.worker.inputs import sent_input, sent_seed
 from fluxbatch.worker.job_backoff import backoff_s
 from fluxbatch.worker.poll_schedule import kind_of
+from fluxbatch.worker.run_control import obey
 from fluxbatch.worker.unknown.create import UnknownCreate
 from fluxbatch.worker.unknown.resolve import UnknownResolver
 from fluxbatch.worker.upload_cache import UploadCache
@@ -136,13 +138,10 @@ class Submitter:
                 claim.release()
                 self._context.stop(ExitCode.ERROR, LEDGER_GONE)
                 return None
-            if isinstance(intent, LaneLost | RunStopped):
+            if isinstance(intent, LaneLost | RunStopped | RunControls):
                 self._context.creates_left += 1
                 claim.release()
-                if isinstance(intent, RunStopped):
-                    self._context.stop(intent.code, intent.reason)
-                else:
-                    self._lane_lost(permit)
+                self._forbidden(permit, intent)
                 return None
             if not isinstance(intent, Intent):
                 self._context.creates_left += 1
@@ -294,9 +293,14 @@ class Submitter:
             moved, tracked if is_running else None, evidence.left, evidence.given_up, repeats_id
         )
 
-    def _lane_lost(self, permit: Permit) -> None:
-        """Whoever keeps the leases learns it as well, within seconds."""
-        permit.lane.is_open = False
+    def _forbidden(self, permit: Permit, why: LaneLost | RunStopped | RunControls) -> None:
+        """Another process has said so: what keeps in touch with them learns it within seconds."""
+        if isinstance(why, RunStopped):
+            self._context.stop(why.code, why.reason)
+        elif isinstance(why, RunControls):
+            obey(self._context, why)
+        else:
+            permit.lane.is_open = False
 
     def _is_paused(self, lane: Lane) -> bool:
         return self._context.lanes.suspended is not None or lane.is_off

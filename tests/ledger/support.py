@@ -47,6 +47,7 @@ from fluxbatch.ledger.operations.outputs import LoseOutput, StoreOutput
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
 from fluxbatch.ledger.sharing.lanes import LaneLost, RunStopped
+from fluxbatch.ledger.sharing.run_controls import RunControls
 from fluxbatch.ledger.writer import Operation, R, commit
 
 E = PredictionEvent
@@ -175,7 +176,7 @@ class Books:
 
     def try_buy(
         self, job_seq: int, *, price: Micros = PRICE, day: str = DAY
-    ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped:
+    ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped | RunControls:
         return self.do(self.intent(job_seq, price=price, day=day))
 
     def buy(self, job_seq: int = 1, *, price: Micros = PRICE, day: str = DAY) -> int:

@@ -119,8 +119,8 @@ def run_command(
     if detach:
         from fluxbatch.cli.detached_run import run_detached
 
-        if str(source) == "-" or folder.is_shared:
-            raise ConfigError("--detach: not with a manifest from stdin, or a shared dataset")
+        if str(source) == "-":
+            raise ConfigError("--detach: not with a manifest from stdin")
         return run_detached(console, folder, [w for w in console.argv if w != "--detach"])
     request = RunRequest(
         settings=asked.settings,

@@ -90,6 +90,11 @@ def ctl_command(
     cap = f", budget ${told['budget_usd']}" if told["budget_usd"] is not None else ""
     standing = "paused" if told["paused"] else "at work"
     console.print(f"run {told['run_id']}: {told['stopping'] or standing}{cap}")
+    for worker in told.get("workers", ()):
+        place = f"worker on {worker['host']} (pid {worker['pid']})"
+        console.print(f"  {place}")
+        if not worker["obeys"]:
+            console.warn(f"{place} does not answer; what it does is known once it is back, or gone")
     for lane in told["lanes"]:
         console.print(
             f"  lane {lane['label']}: {lane['health']}, {lane['slots_held']} of {lane['slots']}"

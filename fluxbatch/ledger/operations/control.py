@@ -86,10 +86,15 @@ class ChangeCap:
 
     def apply(self, db: Database) -> Micros:
         """What the run has spent by now: no end of a prediction makes that less than it is."""
-        db.run(_CAP, {"run_id": self.run_id, "to_cap": self.cap})
+        set_run_cap(db, self.run_id, self.cap)
         RecordChange(self.at, self.run_seq, self.words, self.reason).apply(db)
         ((spent,),) = db.run(_SPENT, {"run_id": self.run_id})
         return Micros(int(spent))
+
+
+def set_run_cap(db: Database, run_id: str, cap: Micros) -> None:
+    """The run's line of the books has that cap from now on."""
+    db.run(_CAP, {"run_id": run_id, "to_cap": cap})
 
 
 def changes_of(db: Database, run_id: str) -> list[tuple[str, str, str]]:

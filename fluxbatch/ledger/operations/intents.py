@@ -23,6 +23,7 @@ from fluxbatch.ledger.db.sql import Statement, insert_numbered
 from fluxbatch.ledger.db.timestamps import boot_us, later, utc_text
 from fluxbatch.ledger.operations import budgets, history
 from fluxbatch.ledger.sharing.lanes import LaneLost, Lease, RunStopped, refusal_of_intent
+from fluxbatch.ledger.sharing.run_controls import RunControls
 
 Admit = Callable[[Sequence[Balance], Micros], Balance | None]
 """The cap that forbids one more create of this price, or None. Pure: `scheduler` owns it."""
@@ -113,7 +114,7 @@ class Intend:
 
     def apply(
         self, db: Database
-    ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped:
+    ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped | RunControls:
         if not db.is_in_place():
             return LedgerLost()
         if (lease := self.key_use.lease) is not None:

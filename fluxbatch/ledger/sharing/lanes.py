@@ -18,6 +18,7 @@ from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, postgres_statement
 from fluxbatch.ledger.db.timestamps import parse_utc
+from fluxbatch.ledger.sharing.run_controls import RunControls, controls_from
 
 LEASE_S = 10
 """How long a lane stays its holder's without being renewed."""
@@ -100,6 +101,7 @@ _GATE = postgres_statement(
         FOR KEY SHARE
     )
     SELECT (SELECT count(*) FROM lane), stop_code, stop_reason, most_creates,
+        control_number, controls,
         CASE WHEN most_creates IS NOT NULL THEN (
             SELECT count(*) FROM predictions
             WHERE run_seq = :run_seq AND state NOT IN ('unsent', 'refused')
@@ -137,7 +139,7 @@ def lanes_of(db: Database, accounts: Collection[str]) -> list[HeldLane]:
 
 def refusal_of_intent(
     db: Database, account: str, lease: Lease, run_seq: int
-) -> LaneLost | RunStopped | None:
+) -> LaneLost | RunStopped | RunControls | None:
     """Why no intent may be written on this lane now; None where one may.
 
     Within the intent's own transaction: the lane stays its holder's until that ends.
@@ -146,14 +148,15 @@ def refusal_of_intent(
         _GATE,
         {"account": account, "worker": lease.holder, "epoch": lease.epoch, "run_seq": run_seq},
     )
-    ((is_held, code, reason, most, made),) = found
+    ((is_held, code, reason, most, number, asked, made),) = found
     if not is_held:
         return LaneLost()
     if code is not None:
         return RunStopped(ExitCode(code), reason or "")
     if most is not None and made >= most:
         return RunStopped(ExitCode.STOPPED, LIMIT_REACHED)
-    return None
+    controls = controls_from(number, asked)
+    return controls if controls.forbids(account) else None
 
 
 def _json(names: Collection[str]) -> str:

@@ -16,7 +16,9 @@ from fluxbatch.domain.money import SCOPES, as_usd
 from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError, HeldElsewhere
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import clean, postgres_statement
+from fluxbatch.ledger.operations.control import set_run_cap
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
+from fluxbatch.ledger.sharing.run_controls import read_controls, write_controls
 from fluxbatch.ledger.sharing.workers import described, leave, work_on, workers
 
 
@@ -118,16 +120,27 @@ class OpenSharedRun:
                 )
         opened = self.run.apply(db)
         caps = self._caps()
-        for (before,), other in zip(db.run(_GATE, {"run_seq": opened.seq}), others, strict=False):
-            if before != caps:
-                raise HeldElsewhere(
-                    f"{described(other)} is at work on this run with {_told(before)}, and this asks"
-                    f" for {_told(caps)}: give all its workers the same"
-                )
+        before = [asked for (asked,) in db.run(_GATE, {"run_seq": opened.seq})]
+        if others and before not in ([], [caps]):
+            raise HeldElsewhere(
+                f"{described(others[0])} is at work on this run with {_told(before[0])}, and this"
+                f" asks for {_told(caps)}: give all its workers the same"
+            )
         if not others:
             db.run(_OPEN_GATE, self._gate(opened.seq, caps))
+        self._keep_cap(db, opened, is_same=before == [caps])
         work_on(db, self.worker, opened.seq)
         return opened
+
+    def _keep_cap(self, db: Database, opened: OpenedRun, *, is_same: bool) -> None:
+        """A cap that was changed at work holds until the run is begun again with another one."""
+        controls = read_controls(db, opened.seq)
+        if controls.cap is None:
+            return
+        if is_same:
+            set_run_cap(db, opened.run_id, controls.cap)
+        else:
+            write_controls(db, opened.seq, controls._replace(cap=None))
 
     def _gate(self, run_seq: int, caps: str) -> dict[str, object]:
         cap = self.failure_cap

@@ -30,6 +30,8 @@ OF_THE_DATASET = (
         run_seq bigint,
         accounts text NOT NULL,
         waits text,
+        lanes text NOT NULL DEFAULT '[]',
+        obeys bigint,
         joined_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )
@@ -54,6 +56,8 @@ OF_THE_DATASET = (
         failures bigint NOT NULL DEFAULT 0,
         latest_failure text,
         alike bigint NOT NULL DEFAULT 0,
+        control_number bigint NOT NULL DEFAULT 0,
+        controls text,
         stop_code integer,
         stop_reason text
     )
