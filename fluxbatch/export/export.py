@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.node_sight import refuse_blind_nodes
@@ -38,7 +39,6 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.results import row_results
 from fluxbatch.shards.pool import INLINE, ShardPool, map_shards
-from fluxbatch.sink import Images
 
 FAILED_ROWS = "failed.jsonl"
 """Where failed rows go if the format cannot hold a row without an image."""
@@ -107,7 +107,8 @@ def write_export(request: ExportRequest, pool: ShardPool = INLINE) -> Exported:
     where an image is not what the ledger says or the disk fails; what is finished stays.
     """
     with request.folder.reader() as db:
-        images = SampleImages(open_images(request.folder, db), request.folder.root)
+        folder = request.folder
+        images = SampleImages(ControlFiles(open_images(folder, db), folder.is_shared), folder.root)
         made = _format(request, images)
         split = parse_splits(request.splits)
         in_parts = bool(request.splits or request.shard_size)
@@ -124,7 +125,7 @@ def write_export(request: ExportRequest, pool: ShardPool = INLINE) -> Exported:
                 with held_place(to, made.name) as place:
                     read = images.store if made.holds_images else None
                     refuse_blind_nodes(pool, db, read, place.root)
-                    _Shards(request, made, images.store, place, done).write(samples, pool)
+                    _Shards(request, made, images.controls, place, done).write(samples, pool)
                     _tell(request, made, place, done, totals.totals(db))
     done.controls_missing = images.controls_missing
     return done
@@ -258,13 +259,13 @@ class _Shards:
         self,
         request: ExportRequest,
         made: ExportFormat,
-        store: Images,
+        controls: ControlFiles,
         place: OutputDir,
         done: Exported,
     ) -> None:
         self._request = request
         self._made = made
-        self._store = store
+        self._controls = controls
         self._place = place
         self._done = done
         self._size = request.shard_size or made.shard_size
@@ -318,7 +319,7 @@ class _Shards:
             spool.sealed(),
             request.format,
             request.embed_images,
-            self._store,
+            self._controls,
             request.folder.root,
             self._place.root,
             self._made.mark(spool.stem),

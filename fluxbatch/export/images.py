@@ -1,8 +1,8 @@
 """The files of a sample, read wherever they are and proven to be what the ledger says.
 
 Owns reading: an image that is missing or another than the ledger's ends the export, because a
-dataset with a silent hole is worse than none. A control image is the user's own file; where it
-has changed or gone since, it is left out and counted.
+dataset with a silent hole is worse than none. A control image is the user's own file, or its copy
+where machines share the dataset; where neither is there any more, it is left out and counted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.export.columns import Control, Sample
 from fluxbatch.export.output_dir import ExportFailed
-from fluxbatch.infra.image_type import HEAD_BYTES, MAX_FETCHED_BYTES, sniff
-from fluxbatch.infra.regular_file import open_regular
+from fluxbatch.infra.image_type import HEAD_BYTES, sniff
 from fluxbatch.sink import Images as Store
 from fluxbatch.sink import PathRefused, image_path
 
@@ -28,12 +28,13 @@ _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
 class SampleImages:
-    """Reads from one dataset, whose images are in *store*."""
+    """Reads from one dataset, whose control images are *controls*, its images in their store."""
 
-    def __init__(self, store: Store, root: Path) -> None:
-        self.store = store
+    def __init__(self, controls: ControlFiles, root: Path) -> None:
+        self.controls = controls
+        self.store: Store = controls.store
         self._root = root
-        self._is_whole = lru_cache(_CONTROLS_KNOWN)(_is_whole)
+        self._ending_of = lru_cache(_CONTROLS_KNOWN)(self._ending)
         self.controls_missing = 0
 
     def refuse(self, sample: Sample) -> None:
@@ -67,7 +68,7 @@ class SampleImages:
         """*control* with its ending; None where the file is no more what it was."""
         if control is None:
             return None
-        ending = self._is_whole(control.path, control.sha256)
+        ending = self._ending_of(control.path, control.sha256)
         if ending is None:
             self.controls_missing += 1
             return None
@@ -75,31 +76,18 @@ class SampleImages:
 
     def control(self, control: Control) -> bytes:
         """Its bytes; raise `ExportFailed` where they have changed since they were `seen`."""
-        data = _read(control.path)
-        if data is None or hashlib.sha256(data).hexdigest() != control.sha256:
+        try:
+            return self.controls.read(control.path, control.sha256)
+        except OSError as exc:
             raise ExportFailed(
                 f"the control image {control.path!r} changed during the export, or is not seen by"
                 " every machine that works on it; run it again"
-            )
-        return data
+            ) from exc
 
-
-def _is_whole(path: str, sha256: str) -> str | None:
-    data = _read(path)
-    if data is None or hashlib.sha256(data).hexdigest() != sha256:
-        return None
-    return _ending(data[:HEAD_BYTES])
-
-
-def _ending(head: bytes) -> str | None:
-    """By the first bytes; a name may lie."""
-    return _ENDINGS.get(sniff(head) or "")
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open_regular(path) as file:
-            data = file.read(MAX_FETCHED_BYTES + 1)
-    except OSError:
-        return None
-    return data if len(data) <= MAX_FETCHED_BYTES else None
+    def _ending(self, path: str, sha256: str) -> str | None:
+        """By the first bytes, for a name may lie; None where it is not there as it was."""
+        try:
+            head = self.controls.read(path, sha256)[:HEAD_BYTES]
+        except OSError:
+            return None
+        return _ENDINGS.get(sniff(head) or "")

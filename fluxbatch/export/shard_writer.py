@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.export.formats import open_format, writing
 from fluxbatch.export.formats.base import SpooledShard
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, OutputDir
-from fluxbatch.sink import Images as Store
 
 
 class ShardTask(NamedTuple):
@@ -22,7 +22,8 @@ class ShardTask(NamedTuple):
     spooled: SpooledShard
     format: str
     embed_images: bool
-    store: Store
+    controls: ControlFiles
+    """With the store of the images."""
     dataset: Path
     """Its folder, for people."""
     place: Path
@@ -38,7 +39,7 @@ def write_shard(task: ShardTask) -> Draft | None:
     place = OutputDir(task.place)
     if place.is_done(task.mark, task.spooled.made_of):
         return None
-    images = SampleImages(task.store, task.dataset)
+    images = SampleImages(task.controls, task.dataset)
     made = open_format(task.format, images, embed=task.embed_images)
     with writing(made.name), place.draft() as draft:
         task.spooled.write(made, draft)

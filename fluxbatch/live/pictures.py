@@ -6,19 +6,16 @@ nothing into a dataset.
 
 from __future__ import annotations
 
-import errno
-import os
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import anyio
 import anyio.to_thread
 import platformdirs
 
+from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
-from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import LiveImage
 from fluxbatch.report.thumbnails import ThumbnailRequest, Thumbnails
@@ -33,6 +30,7 @@ class LivePictures:
 
     def __init__(self, folder: Folder, db: Database, thumbs: Thumbnails, root: Path) -> None:
         self._stored = open_images(folder, db)
+        self._controls = ControlFiles(self._stored, folder.is_shared)
         self._thumbs = thumbs
         self._root = root
         self._making = anyio.CapacityLimiter(_AT_ONCE)
@@ -43,11 +41,12 @@ class LivePictures:
         return await self._made(ThumbnailRequest(opened, image.sha256))
 
     async def control(self, image: LiveImage) -> Path | None:
-        """The small copy of its control image; None where that is no local file, or another."""
+        """The small copy of its control image; None where there is none, or it is another now."""
         path, sha256 = image.control_path, image.control_sha256
         if path is None or sha256 is None:
             return None
-        return await self._made(ThumbnailRequest(partial(_opened, path), sha256, must_match=True))
+        opened = partial(self._controls.open, path, sha256)
+        return await self._made(ThumbnailRequest(opened, sha256, must_match=True))
 
     async def whole(self, image: LiveImage) -> bytes | None:
         """The image as it is stored; None where it cannot be read."""
@@ -72,11 +71,3 @@ def thumbs_folder() -> Path:
     root = platformdirs.user_cache_path("fluxbatch") / "thumbs"
     root.mkdir(parents=True, exist_ok=True)
     return root
-
-
-def _opened(path: str) -> IO[bytes]:
-    file = open_regular(path)
-    if os.fstat(file.fileno()).st_size > _MOST_BYTES:
-        file.close()
-        raise OSError(errno.EFBIG, "it is too large for a control image", path)
-    return file

@@ -7,21 +7,18 @@ stands in.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import UPLOAD_PREFIX, Quality
-from fluxbatch.infra.image_type import MAX_FETCHED_BYTES
 from fluxbatch.infra.redaction import strip_query
-from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.quality_notes import noted_outputs
 from fluxbatch.ledger.queries.report_gallery import ShownJob, ShownOutput, shown_jobs
@@ -46,6 +43,7 @@ class Gallery:
         self._db = db
         self._place = place
         self._stored = open_images(place.dataset, db)
+        self._controls_at = ControlFiles(self._stored, place.dataset.is_shared)
         self._thumbs = thumbs
         self._runs = runs
         self._twins = {one.output_seq: one.twin for one in noted_outputs(db) if one.twin}
@@ -72,7 +70,7 @@ class Gallery:
     def _wanted(self, page: list[tuple[ShownJob, list[ShownOutput]]]) -> Iterator[ThumbnailRequest]:
         for job, outputs in page:
             if job.control_path is not None and job.control_sha256 is not None:
-                opened = partial(_opened, job.control_path)
+                opened = partial(self._controls_at.open, job.control_path, job.control_sha256)
                 yield ThumbnailRequest(opened, job.control_sha256, must_match=True)
             for output in outputs:
                 if output.path is not None and output.sha256 is not None:
@@ -148,14 +146,6 @@ class Gallery:
             thumb = self._thumbs.url(job.control_sha256)
             self._control_list.append(_without_nothing({"label": label, "thumb": thumb}))
         return number
-
-
-def _opened(path: str) -> IO[bytes]:
-    file = open_regular(path)
-    if os.fstat(file.fileno()).st_size > MAX_FETCHED_BYTES:
-        file.close()
-        raise OSError(errno.EFBIG, "it is too large for a control image", path)
-    return file
 
 
 def _without_nothing(item: Mapping[str, Any]) -> dict[str, Any]:

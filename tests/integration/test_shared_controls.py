@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -74,6 +76,20 @@ def test_a_machine_without_the_control_images_makes_the_jobs(shared: SharedRun) 
     assert shared.check(_JOBS)["billed"] == _JOBS
     sent = {digest for (digest,) in shared.rows("SELECT sha256 FROM uploads")}
     assert sent == hashes
+
+    exported, reported = shared.folder / "exported", shared.folder / "reported"
+    _ask(shared, "export", "--format", "imagefolder", "--to", str(exported))
+    _ask(shared, "report", "--to", str(reported))
+    controls = exported.rglob("control/*.png")
+    assert {sha256(path.read_bytes()).hexdigest() for path in controls} == hashes
+    thumbs = {path.stem for path in reported.rglob("thumbs/*/*.webp")}
+    assert thumbs >= {digest[:24] for digest in hashes}
+
+
+def _ask(run: SharedRun, verb: str, *words: str) -> None:
+    """A verb on a machine that has none of the control images' files."""
+    command = [sys.executable, "-m", "fluxbatch", verb, run.address, *words]
+    subprocess.run(command, check=True, env=run.environment(9), capture_output=True)
 
 
 def test_a_control_image_that_has_changed_is_not_sent(shared: SharedRun) -> None:
