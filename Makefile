@@ -4,8 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
-# One a core, so that tests that measure time hold on a busy machine; WORKERS=4 is a third quicker.
-WORKERS ?= auto
+# Tests wait more than they compute, those of `proof` most.
+CORES   := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+WORKERS ?= $(shell expr $(CORES) + 1)
+PROVERS ?= $(shell expr $(CORES) \* 2)
 
 .PHONY: demo test proof simulate bench docs docs-links man lint types layers check clean
 
@@ -16,7 +18,7 @@ test: $(VENV)/.dev ## what a change is tried with: some fifteen minutes on two c
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not proof" --durations=10
 
 proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
-	$(BIN)/python -m pytest -n $(WORKERS) -m proof --durations=10
+	$(BIN)/python -m pytest -n $(PROVERS) -m proof --durations=10
 
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
