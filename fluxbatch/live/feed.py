@@ -1,8 +1,10 @@
 """The feed of a live page: one look at the ledger for all who watch.
 
 Owns when the ledger is looked at. Its revision (one read from the end of an index) is compared
-twice a second while anybody watches; the figures are summed only where it has grown, and then not
-again for twenty times as long as that took, so that watching stays under a twentieth of a core.
+twice a second while anybody watches, and told where it has grown: the page then asks for what it
+shows. The figures are summed only then, and every few seconds of a run at work (its time left and
+its end are no line of history). Then they rest for twenty times as long as that took, so that
+watching stays under a twentieth of a core.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from fluxbatch.ledger.queries.live_images import ledger_revision
 from fluxbatch.ledger.reader import LedgerReader
 
 _LOOK_S = 0.5
+_AT_WORK_S = 3.0
 _SHARE = 20
 
 
 class LiveFeed:
-    """The latest figures as a text of JSON, and a way to wait for newer ones."""
+    """The latest figures and revision, each as a text of JSON, and a way to wait for newer ones."""
 
     def __init__(
         self,
@@ -39,8 +42,9 @@ class LiveFeed:
         self._wanted = anyio.Event()
         self._watchers = 0
         self.version = 0
-        """Grows with every change; 0: nothing was read yet."""
-        self.text = ""
+        """Grows with every text; 0: nothing was read yet."""
+        self._texts: dict[str, tuple[int, str]] = {}
+        """The latest of each event, with its version."""
 
     def __enter__(self) -> LiveFeed:
         """Watch: it is read only while somebody does."""
@@ -51,32 +55,41 @@ class LiveFeed:
     def __exit__(self, *_: object) -> None:
         self._watchers -= 1
 
-    async def newer(self, version: int) -> int:
-        """Return once there is something newer than *version*."""
+    async def newer(self, version: int) -> tuple[int, list[tuple[str, str]]]:
+        """The version of now, and (event, text) of what is newer than *version*, once there is."""
         while self.version <= version:
             await self._changed.wait()
-        return self.version
+        newer = [(name, text) for name, (since, text) in self._texts.items() if since > version]
+        return self.version, newer
 
     async def run(self) -> None:
         """Look until cancelled."""
-        seen: tuple[int, int] | None = None
+        told: tuple[int, int] | None = None
+        summed: tuple[int, int] | None = None
+        is_at_work = False
+        rests_until_s = looks_again_s = 0.0
         while True:
             if not self._watchers:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
             rated = self._ratings.revision if self._ratings is not None else 0
             now = (await self._read(ledger_revision), rated)
-            took_s = 0.0
-            if now != seen:
-                began_s = time.monotonic()
+            if now != told:
+                self._tell("changed", {"revision": now[0], "ratings": now[1]})
+                told = now
+            began_s = time.monotonic()
+            is_due = now != summed or (is_at_work and began_s >= looks_again_s)
+            if is_due and began_s >= rests_until_s:
                 figures = await self._read(self._figures)
-                took_s = time.monotonic() - began_s
-                self._tell({**figures, "revision": now[0], "ratings": now[1]})
-                seen = now
-            await anyio.sleep(max(_LOOK_S, took_s * _SHARE))
+                self._tell("now", figures)
+                summed, is_at_work, ended_s = now, figures["at_work"], time.monotonic()
+                rests_until_s = ended_s + _SHARE * (ended_s - began_s)
+                looks_again_s = ended_s + _AT_WORK_S
+            await anyio.sleep(_LOOK_S)
 
-    def _tell(self, figures: dict[str, Any]) -> None:
-        self.text = json.dumps(figures, ensure_ascii=True, separators=(",", ":"))
+    def _tell(self, event: str, told: dict[str, Any]) -> None:
         self.version += 1
-        told, self._changed = self._changed, anyio.Event()
-        told.set()
+        text = json.dumps(told, ensure_ascii=True, separators=(",", ":"))
+        self._texts[event] = self.version, text
+        waiting, self._changed = self._changed, anyio.Event()
+        waiting.set()

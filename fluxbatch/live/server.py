@@ -48,7 +48,7 @@ class LivePage:
 
     folder: Folder
     figures: Callable[[Database], dict[str, Any]]
-    """What is shown of the dataset as a whole."""
+    """What is shown of the dataset as a whole; `at_work` says whether a run goes on."""
     host: str = "127.0.0.1"
     port: int = 0
     """0: any that is free."""
@@ -176,8 +176,9 @@ class _Routes:
             with self._feed as feed:
                 while True:
                     with anyio.move_on_after(_PING_S):
-                        version = await feed.newer(version)
-                        await response.write(f"event: now\ndata: {feed.text}\n\n".encode())
+                        version, newer = await feed.newer(version)
+                        for event, text in newer:
+                            await response.write(f"event: {event}\ndata: {text}\n\n".encode())
                         continue
                     await response.write(b": still here\n\n")
         except ConnectionError:

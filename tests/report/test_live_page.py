@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import RatingFile, Verdict
 from tests.report.datasets import large_dataset
 from tests.report.live_server import serving
+from tests.report.test_grid import swept
 from tests.report.test_live_server import SCRIPT, four_images
-from tests.support.commands import started
+from tests.support.commands import fluxbatch, started
 from tests.support.emulator import emulator_process
 
 pytestmark = pytest.mark.proof
 RUN_JOBS = 200
+expect.set_options(timeout=20_000)  # figures rest for twenty times as long as they took
 
 
 @contextmanager
@@ -89,6 +93,62 @@ def test_twenty_images_are_judged_by_keyboard_alone_and_one_judgement_is_undone(
 
     assert verdicts.count(Verdict.KEEP) == 15
     assert verdicts.count(Verdict.REJECT) == 4
+
+
+def test_judged_images_are_exported_and_made_anew_within_a_budget(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    Twenty judged by keyboard, one undone; what is kept is exported, what is rejected is made once
+    more, and the page shows it without a reload.
+    """
+    manifest = tmp_path / "rows.csv"
+    lines = [f"a lighthouse number {n},https://photos.example/a.png" for n in range(20)]
+    manifest.write_text("prompt,control_image\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    out, exported = tmp_path / "ds", tmp_path / "kept.jsonl"
+    with emulator_process() as emulator:
+        words = ("run", manifest, "--out", out, "--base-url", emulator.base_url, "--quiet")
+        assert fluxbatch(*words).code == 0
+        with serving(out) as url, visiting(browser, f"{url}#pick") as page:
+            expect(page.locator("#caption")).to_contain_text("not judged")
+            for number in range(20):
+                page.keyboard.press("x" if number % 4 == 3 else "k")
+            expect(page.locator("#judged-words")).to_contain_text("15 kept, 5 rejected")
+            page.keyboard.press("u")
+            expect(page.locator("#judged-words")).to_contain_text("15 kept, 4 rejected")
+            kept = ("export", out, "-f", "jsonl", "--to", exported, "--where", "rating=keep")
+            assert fluxbatch(*kept).code == 0
+            told = fluxbatch("reroll", out, "--where", "rating=reject", "--budget", "0.05")
+            page.get_by_role("link", name="Images").click()
+            expect(page.locator("#count")).to_have_text("22 images")
+            page.get_by_role("link", name="Now").click()
+            expect(page.locator("#figures")).to_contain_text("2 done, 2 waiting for `reroll`")
+            expect(page.locator("#next")).to_contain_text("makes 2 rerolls that wait first")
+        billed = emulator.stats()["billed"]
+
+    assert len(exported.read_text(encoding="utf-8").splitlines()) == 15
+    assert (told.code, billed) == (4, 22)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_passes_the_checks_for_who_reads_by_a_screen_reader(
+    browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    """
+    Names, roles and contrast, as axe-core knows them.
+    """
+    folder = swept(tmp_path / "ds")
+    found: dict[str, list[str]] = {}
+    with serving(folder.root) as url, visiting(browser, url) as page:
+        page.emulate_media(color_scheme=scheme)
+        views = {"Now": "#figures dd", "Images": ".tile", "Grid": ".cell", "Pick": "#caption"}
+        for view, ready in views.items():
+            page.get_by_role("link", name=view).click()
+            expect(page.locator(ready).first).to_be_visible()
+            told = Axe().run(page).response["violations"]
+            found[view] = [f"{one['id']}: {one['help']}" for one in told]
+
+    assert found == {"Now": [], "Images": [], "Grid": [], "Pick": []}
 
 
 def test_a_prompt_that_is_a_script_stays_text(browser: Browser, tmp_path: Path) -> None:

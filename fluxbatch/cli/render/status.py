@@ -70,12 +70,13 @@ def money_words(totals: totals.Totals) -> str:
 def next_lines(now: DatasetStatus, again: str, exit_code: int | None) -> list[str]:
     """What to run next, the most useful first; below each command what it does."""
     lines: list[str] = []
-    for command, what in _next_steps(now, again, exit_code):
+    for command, what in next_steps(now, again, exit_code):
         lines += [command, f"  {what}"]
     return lines
 
 
-def _next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
+def next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
+    """(command, what it does), the most useful first."""
     retry = f"fluxbatch retry {now.folder.address}"
     kept = {group.failure: group.jobs for group in now.failures}
     if now.left:

@@ -55,6 +55,12 @@ function showNow(now) {
     pair.append(made("dt", label), made("dd", value));
     list.append(pair);
   }
+  $("steps").hidden = !now.next.length;
+  $("next").replaceChildren(...now.next.map(([command, what]) => {
+    const step = made("li");
+    step.append(made("code", command), ` ${what}`);
+    return step;
+  }));
   for (const name of ["failures", "runs"]) {
     $(name).replaceChildren(...now[name].map((text) => made("li", text)));
     if (!now[name].length) $(name).append(made("li", "none"));
@@ -186,10 +192,13 @@ addEventListener("hashchange", view);
 let revision = 0;
 let ratings = 0;
 const events = new EventSource("/events");
-events.addEventListener("now", async (event) => {
+events.addEventListener("now", (event) => {
   const now = JSON.parse(event.data);
   $("live").textContent = now.live;
   showNow(now);
+});
+events.addEventListener("changed", async (event) => {
+  const now = JSON.parse(event.data);
   if (now.ratings !== ratings) {
     ratings = now.ratings;
     gallery.details.clear();

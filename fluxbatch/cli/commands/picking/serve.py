@@ -31,11 +31,9 @@ def serve_command(
     the page steers a run at work, and its address has a token.
     """
     console = console_for(ctx, as_json=as_json, quiet=quiet)
-    from functools import partial
-
     import anyio
 
-    from fluxbatch.cli.render.live_figures import live_figures
+    from fluxbatch.cli.render.live_figures import LiveFigures
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.live import LivePage, serve_page
 
@@ -48,8 +46,7 @@ def serve_command(
             console.print(address)
             console.info("Ctrl-C ends the page; a run goes on without it")
 
-    figures = partial(live_figures, folder=dataset)
-    page = LivePage(dataset, figures, host, port, has_buttons=has_buttons)
+    page = LivePage(dataset, LiveFigures(dataset), host, port, has_buttons=has_buttons)
     try:
         anyio.run(serve_page, page, listening)
     except KeyboardInterrupt:
