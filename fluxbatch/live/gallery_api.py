@@ -17,12 +17,17 @@ from fluxbatch.domain.job import UPLOAD_PREFIX
 from fluxbatch.errors import ConfigError
 from fluxbatch.infra.redaction import strip_query
 from fluxbatch.infra.runtime import in_thread
-from fluxbatch.ledger.queries.live_images import LiveImage, live_image, newest_images
+from fluxbatch.ledger.queries.live_images import (
+    LiveImage,
+    image_hashes,
+    live_image,
+    newest_images,
+)
 from fluxbatch.ledger.reader import LedgerReader
 
 MOST_ITEMS = 300
 """Details given at once."""
-_MOST_RATED = 10_000
+_MOST_RATED = 100_000
 CHOICES = ("", "keep", "reject", "unrated")
 
 
@@ -74,8 +79,7 @@ class LiveGallery:
         if not isinstance(seqs, list) or len(seqs) > _MOST_RATED or not all(map(_is_int, seqs)):
             raise ConfigError(f"seqs: at most {_MOST_RATED:,} numbers of images")
         change = _change(asked)
-        found = [await self._read(partial(live_image, seq=seq)) for seq in seqs]
-        images = [one.sha256 for one in found if one is not None]
+        images = await self._read(partial(image_hashes, seqs=seqs))
         return await in_thread(partial(self._ratings.rate, images, change))
 
     async def undo(self) -> int:

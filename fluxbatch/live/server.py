@@ -36,9 +36,10 @@ from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
 _PARTS = {"app.css": "text/css", "app.js": "text/javascript", "pick.js": "text/javascript",
-          "run.js": "text/javascript", "grid.js": "text/javascript"}  # fmt: skip
+          "run.js": "text/javascript", "grid.js": "text/javascript",
+          "choose.js": "text/javascript"}  # fmt: skip
 _PING_S = 15.0
-_MOST_BODY = 256 * 1024
+_MOST_BODY = 2 * 1024 * 1024
 _FOREVER = "private, max-age=86400"
 
 

@@ -6,6 +6,7 @@ Owns no state and changes none; runs on a reader's own connection. Money is micr
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, exists, func, or_, select
@@ -89,6 +90,7 @@ _ONE = Statement(
         .offset(constant(0))
     )
 )  # fmt: skip
+_HASH = Statement(lambda _: select(_o.sha256).where(_o.seq == bindparam("seq"), _IS_STORED))
 _OF_JOB = Statement(
     lambda _: (
         select(_o.seq, _o.sha256)
@@ -146,6 +148,11 @@ def latest_pictures(db: Database, most: int, run_id: str | None = None) -> list[
         else db.run(_LATEST_OF_RUN, {"most": most, "run_id": run_id})
     )
     return [(path, str(json.loads(given).get("prompt", ""))) for path, given in found]
+
+
+def image_hashes(db: Database, seqs: Sequence[int]) -> list[str]:
+    """The sha256 of each stored output of *seqs* that there is."""
+    return [sha256 for seq in seqs for (sha256,) in db.run(_HASH, {"seq": seq})]
 
 
 def images_of_job(db: Database, job_seq: int) -> list[tuple[int, str]]:

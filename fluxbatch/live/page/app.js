@@ -1,5 +1,6 @@
 // The live page: figures as they come, and a gallery that holds only the tiles in sight.
 // Everything of the dataset is set as text; nothing is ever parsed as HTML.
+import { choose, isChoosing } from "./choose.js";
 import { grid } from "./grid.js";
 import { pick } from "./pick.js";
 import { refresh } from "./run.js";
@@ -68,7 +69,7 @@ function showNow(now) {
 }
 
 // Images: one list of numbers, newest first; details are asked for what is in sight.
-export const gallery = { seqs: [], details: new Map(), pick: null };
+export const gallery = { seqs: [], details: new Map(), pick: null, chosen: new Set() };
 const CELL = 190;
 const HELD = 3000;
 
@@ -148,7 +149,10 @@ export function fill(seq) {
   const item = gallery.details.get(seq);
   if (!tile || !item) return;
   const said = [item.rating, item.stars ? `${item.stars}★` : "", item.notes.join(" ")].filter(Boolean).join(" ");
-  tile.className = `tile ${item.rating || ""}`;
+  const isChosen = gallery.chosen.has(seq);
+  tile.className = `tile ${item.rating || ""} ${isChosen ? "chosen" : ""}`;
+  if (isChoosing()) tile.setAttribute("aria-pressed", isChosen);
+  else tile.removeAttribute("aria-pressed");
   tile.lastChild.textContent = `${item.id} ${said} ${item.prompt}`;
   tile.title = item.prompt;
   tile.setAttribute("aria-label", `${item.id}: ${item.prompt} ${said}`.trim());
@@ -157,7 +161,11 @@ $("gallery").addEventListener("scroll", draw, { passive: true });
 addEventListener("resize", draw);
 $("gallery").addEventListener("click", (event) => {
   const tile = event.target.closest(".tile");
-  if (tile) { gallery.pick = Number(tile.dataset.seq); location.hash = "pick"; }
+  if (!tile) return;
+  const seq = Number(tile.dataset.seq);
+  if (isChoosing()) { choose(seq, { isRow: event.shiftKey }); return; }
+  gallery.pick = seq;
+  location.hash = "pick";
 });
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 let typing;

@@ -32,6 +32,27 @@ async function show() {
 function slide() {
   $("control").style.clipPath = `inset(0 ${100 - Number($("slider").value)}% 0 0)`;
 }
+// Zoom: the image as large as it is, or twice as large as it fits; both images in the same place.
+function zoom(on) {
+  const frame = $("frame");
+  const whole = $("whole");
+  frame.classList.toggle("zoomed", on);
+  document.querySelector('[data-key="z"]').setAttribute("aria-pressed", on);
+  const fits = Math.min(frame.clientWidth / whole.naturalWidth, frame.clientHeight / whole.naturalHeight);
+  const times = Math.max(1, 2 * fits);
+  for (const image of [whole, $("control")]) {
+    image.style.width = on ? `${Math.round(whole.naturalWidth * times)}px` : "";
+    image.style.height = on ? `${Math.round(whole.naturalHeight * times)}px` : "";
+    image.style.left = on ? `${Math.max(0, Math.round((frame.clientWidth - whole.naturalWidth * times) / 2))}px` : "";
+  }
+  if (!on) return;
+  frame.focus({ preventScroll: true });
+  frame.scrollTo((frame.scrollWidth - frame.clientWidth) / 2, (frame.scrollHeight - frame.clientHeight) / 2);
+}
+function isZoomed() {
+  return $("frame").classList.contains("zoomed");
+}
+const PANS = { ArrowLeft: [-80, 0], ArrowRight: [80, 0], ArrowUp: [0, -80], ArrowDown: [0, 80] };
 function words(judged) {
   const done = judged.keep + judged.reject;
   $("judged").max = judged.all || 1;
@@ -66,6 +87,7 @@ function step(by) {
   return show();
 }
 function press(key) {
+  if (key === "z") return zoom(!isZoomed() && $("whole").naturalWidth > 0);
   if (key === "k") return rate({ rating: "keep" }, { moves: true });
   if (key === "x") return rate({ rating: "reject" }, { moves: true });
   if (key >= "1" && key <= "5" && key.length === 1) return rate({ stars: Number(key) }, { moves: false });
@@ -81,13 +103,30 @@ function inTurn(key) {
 addEventListener("keydown", (event) => {
   if ($("pick").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input, select")) return;
-  if (/^([kxuj1-5]|ArrowLeft|ArrowRight)$/.test(event.key)) { event.preventDefault(); inTurn(event.key); }
+  if (isZoomed() && event.key === "Escape") zoom(false);
+  if (isZoomed() && PANS[event.key]) { event.preventDefault(); $("frame").scrollBy(...PANS[event.key]); return; }
+  if (/^([kxujz1-5]|ArrowLeft|ArrowRight)$/.test(event.key)) { event.preventDefault(); inTurn(event.key); }
 });
 $("keys").addEventListener("click", (event) => {
   const key = event.target.closest("[data-key]");
   if (key) inTurn(key.dataset.key);
 });
 $("slider").addEventListener("input", slide);
+$("whole").addEventListener("load", () => { if (isZoomed()) zoom(true); });
+let held = null;
+$("frame").addEventListener("pointerdown", (event) => {
+  if (!isZoomed() || event.pointerType !== "mouse") return; // fingers scroll by themselves
+  event.preventDefault();
+  held = [event.clientX, event.clientY];
+  $("frame").setPointerCapture(event.pointerId);
+});
+$("frame").addEventListener("pointermove", (event) => {
+  if (!held) return;
+  $("frame").scrollBy(held[0] - event.clientX, held[1] - event.clientY);
+  held = [event.clientX, event.clientY];
+});
+for (const end of ["pointerup", "pointercancel"]) $("frame").addEventListener(end, () => { held = null; });
+$("frame").addEventListener("dblclick", () => inTurn("z"));
 $("note").addEventListener("change", () => rate({ rating_note: $("note").value }, { moves: false }));
 
-export const pick = { show: async () => { await show(); await progress(); }, progress };
+export const pick = { show: async () => { await show(); await progress(); }, progress, words };
