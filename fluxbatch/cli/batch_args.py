@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,11 +83,12 @@ class BatchArgs:
         )
         saved.write(path, planned)
 
-    def run_again(self, *, yes: bool, run_name: str = "") -> str:
-        """The command that goes on with it."""
+    def run_again(self, *, yes: bool, run_name: str = "", placed: Sequence[str] = ()) -> str:
+        """The command that goes on with it; *placed* are the flags of where."""
         out = dataset_at(self.out).address if self.out is not None else ""
         words = ["fluxbatch", "run", str(self.given), "--out", out]
         words += ["--run", run_name] if run_name else []
+        words += placed
         words += ["--base-url", self.base_url] if self.base_url else []
         words += ["--format", self.kind] if self.kind else []
         words += ["--budget", self.budget] if self.budget else []  # copied, it stays capped

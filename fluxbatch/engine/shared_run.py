@@ -272,11 +272,14 @@ class _Part:
             await member.gives_import_back()
 
     def _told(self, db: Database, ended: EndedRun) -> RunSummary:
-        """The summary of a run that is over."""
-        totals_run, totals_all = totals_of_run(db, ended.seq)
-        jobs = count_jobs(db, ended.manifest_seq)
-        seconds = self._local.clock.monotonic() - self._began_s
-        return RunSummary(
-            ended.run_id, ended.exit_code, ended.reason, True, jobs, totals_run, totals_all,
-            seconds, is_last=False,
-        )  # fmt: skip
+        return summary_of_ended(db, ended, self._local.clock.monotonic() - self._began_s)
+
+
+def summary_of_ended(db: Database, ended: EndedRun, seconds: float) -> RunSummary:
+    """The summary of a run that is over, for who did not end it; *seconds*: how long it waited."""
+    totals_run, totals_all = totals_of_run(db, ended.seq)
+    jobs = count_jobs(db, ended.manifest_seq)
+    return RunSummary(
+        ended.run_id, ended.exit_code, ended.reason, True, jobs, totals_run, totals_all, seconds,
+        is_last=False,
+    )  # fmt: skip

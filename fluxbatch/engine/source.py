@@ -30,6 +30,7 @@ class BatchSource:
 
         Raises `ConfigError` naming every bad setting.
         """
+        self.flags = flags
         config = path if path is not None and _is_config(path) else None
         self.environ = environment()
         self.settings = load_settings(config, flags, self.environ)

@@ -6,6 +6,7 @@ that its first line of input describes, says its address, and obeys a line at a 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -39,8 +40,9 @@ class RayProcess:
         """The node is gone at once, with every process on it."""
         self._tell("remove", node)
 
-    def add(self, environment: Mapping[str, str]) -> None:
-        self._tell("add", dict(environment))
+    def add(self, environment: Mapping[str, str], *, another: Path | None = None) -> None:
+        """A node more; where the others see the folder *another*, it sees an empty one."""
+        self._tell("add", dict(environment), str(another or ""))
 
     def _tell(self, *words: object) -> None:
         assert self.process.stdin is not None
@@ -106,7 +108,9 @@ def _main(asked: dict[str, Any]) -> None:
         match json.loads(line):
             case ["remove", int(number)]:
                 _end_at_once(cluster, nodes[number])
-            case ["add", env]:
+            case ["add", env, another]:
+                if another:
+                    _mount_another(another)
                 nodes.append(cluster.add_node(num_cpus=1, env_vars=env, **common))
         print("done", flush=True)  # noqa: T201
     cluster.shutdown()
@@ -120,6 +124,15 @@ def _end_at_once(cluster: Any, node: Any) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     cluster.remove_node(node, allow_graceful=False)
+
+
+def _mount_another(place: str) -> None:
+    """From here on this process, and what it starts, sees an empty folder at *place*."""
+    new_mounts = 0x00020000
+    if ctypes.CDLL(None, use_errno=True).unshare(new_mounts):
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "--bind", tempfile.mkdtemp(), place], check=True)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -80,6 +80,13 @@ def run_command(
             autocompletion=run_names,
         ),
     ] = "",
+    on: Annotated[
+        str, typer.Option(metavar="ray", help="Place workers on the nodes of a Ray cluster.")
+    ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="With --on: how many; 0 has those at work leave."),
+    ] = None,
     kind: FormatOption = "",
     base_url: BaseUrlOption = "",
     as_json: JsonFlag = False,
@@ -109,6 +116,11 @@ def run_command(
         raise ConfigError("--out DIR is missing: the folder of images and ledger")
     asked = typed.asked(console, log_file=log_file, log_format=log_format, give_up=give_up)
     asked.name_provider()
+    if on or workers is not None:
+        from fluxbatch.cli.cluster_run import ClusterRun, run_on_cluster
+
+        wanted = ClusterRun(on, workers, run_name, canary=canary, detach=detach, yes=yes)
+        return run_on_cluster(console, typed, asked, wanted)
     keys = asked.keys()
     folder = dataset_at(typed.out)
     folder.refuse_links()

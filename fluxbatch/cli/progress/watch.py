@@ -34,10 +34,7 @@ def watch_folder(
         with _shown(console, folder) as shown:
             while folder.is_locked():
                 with folder.reader() as db:
-                    run = watched_run(db)
-                    if run is not None:
-                        status = status_of(db, run, datetime.now(UTC))
-                        shown.show(replace(status, waits=waits_of(folder, run, status.jobs)))
+                    show_run(shown, folder, db)
                 sleep(_EVERY_S)
     else:
         console.info("no run is at work here; where it stands:")
@@ -45,6 +42,14 @@ def watch_folder(
         now = dataset_status(db, folder)
     for line in status_lines(now, console.width()):
         console.print(line)
+
+
+def show_run(shown: Progress, folder: Folder, db: Database) -> None:
+    """Show where the latest run stands; nothing of a dataset that never ran."""
+    run = watched_run(db)
+    if run is not None:
+        status = status_of(db, run, datetime.now(UTC))
+        shown.show(replace(status, waits=waits_of(folder, run, status.jobs)))
 
 
 @contextmanager

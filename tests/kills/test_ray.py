@@ -1,0 +1,219 @@
+"""A run on a Ray cluster whose nodes and driver vanish: nothing is paid twice, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.kills.killing import SCALED, spoken, wait_for_creates
+from tests.kills.sharing import PROJECT, SharedRun, provider_of_machines
+from tests.support.emulator import EmulatorProcess
+from tests.support.postgres_server import PostgresServer
+from tests.support.ray_cluster import RayProcess, ray_process
+
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+]
+_PASSWORD = "pw-of-the-database-8c1f"
+_BEGINS_S = 90.0
+"""Ray starts a process for each worker first."""
+_DASHBOARD = (
+    "api/v0/actors?detail=true",
+    "api/v0/tasks?detail=true",
+    "api/v0/workers?detail=true",
+    "api/v0/nodes?detail=true",
+    "api/v0/runtime_envs?detail=true",
+    "api/v0/jobs?detail=true",
+    "api/jobs/",
+    "api/v0/tasks/summarize",
+    "api/cluster_status",
+    "events",
+    "logical/actors",
+    "nodes?view=summary",
+)
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with provider_of_machines() as running:
+        yield running
+
+
+@pytest.fixture
+def shared(server: PostgresServer, emulator: EmulatorProcess, tmp_path: Path) -> SharedRun:
+    """A run of a dataset of its own."""
+    return SharedRun(tmp_path, server, emulator, dataset=tmp_path.name[:50])
+
+
+def of_a_node(run: SharedRun, number: int) -> dict[str, str]:
+    """What a node has of its own: keys by environment, or by file as every other node."""
+    mine = run.environment(number)
+    own = {name: text for name, text in mine.items() if os.environ.get(name) != text}
+    if number % 2:
+        path = run.folder / f"keys-{number}"
+        path.write_text(own.pop("EACHLABS_API_KEYS").replace(",", "\n"))
+        path.chmod(0o600)
+        own["EACHLABS_API_KEY_FILE"] = str(path)
+    return own | {"PGPASSWORD": _PASSWORD}
+
+
+@contextmanager
+def driver(
+    run: SharedRun, cluster: RayProcess, workers: int = 3
+) -> Iterator[subprocess.Popen[str]]:
+    """The command that a user types: it has no key, for the nodes have theirs."""
+    command = [
+        sys.executable, "-m", "fluxbatch", "run", str(run.folder / f"{run.dataset}.jsonl"),
+        "--out", run.address, "--run", run.name, "--base-url", run.emulator.base_url, "--json",
+        "--on", "ray", "--workers", str(workers),
+    ]  # fmt: skip
+    env = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("EACHLABS_")},
+        **SCALED,
+        **spoken(run.emulator.dialect),
+        "FLUXBATCH_SINK__STORE": f"file://{run.images}",
+        "RAY_ADDRESS": cluster.address,
+        "PGPASSWORD": _PASSWORD,
+        "XDG_STATE_HOME": str(run.folder / "state-of-the-driver"),
+    }
+    with subprocess.Popen(
+        command, env=env, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str], code: int) -> str:
+    """What it said, once it has ended with *code*."""
+    try:
+        text, _ = process.communicate(timeout=200)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        text, _ = process.communicate()
+        raise AssertionError(f"it does not end: {text}") from None
+    assert process.returncode == code, text
+    return text
+
+
+def hosts_at_work(run: SharedRun) -> int:
+    ((count,),) = run.rows("SELECT count(*) FROM workers")
+    return int(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What Ray shows to whoever looks: its files and its dashboard."""
+
+    texts: Mapping[str, bytes]
+
+    @classmethod
+    def by(cls, cluster: RayProcess) -> Shown:
+        files = {
+            str(path): path.read_bytes() for path in cluster.folder.rglob("*") if path.is_file()
+        }
+        answers = {}
+        for path in _DASHBOARD:
+            with urllib.request.urlopen(f"{cluster.dashboard}/{path}", timeout=30) as answer:
+                answers[path] = answer.read()
+        return cls(files | answers)
+
+    def where(self, text: str) -> list[str]:
+        return [place for place, content in self.texts.items() if text.encode() in content]
+
+
+def test_a_node_and_the_driver_vanish_and_every_job_is_paid_once(shared: SharedRun) -> None:
+    """
+    One node goes without a word, then the driver; the same command attaches, and ends with 0. No
+    key and no password has come to Ray meanwhile.
+    """
+    shared.write(600)
+    nodes = [of_a_node(shared, number) for number in range(3)]
+    with ray_process(nodes, dashboard=True) as cluster:
+        with driver(shared, cluster) as first:
+            wait_for_creates(shared.emulator, 120, _BEGINS_S)
+            assert hosts_at_work(shared) == 3
+            cluster.remove(1)
+            wait_for_creates(shared.emulator, 300, _BEGINS_S)
+            first.kill()
+            first.wait()
+        wait_for_creates(shared.emulator, 350, _BEGINS_S)  # nobody watches, and they go on
+        with driver(shared, cluster) as second:
+            text = said(second, 0)
+        shown = Shown.by(cluster)
+    assert "3 workers of this run found; 1 of them lost, until a node has room" in text
+    told = shared.check(600)
+    assert told["billed"] == 600
+    assert shown.where(shared.name)
+    assert "logical/actors" in shown.where("PlacedWorker")
+    assert shown.where("secret-") == []
+    assert shown.where(_PASSWORD) == []
+
+
+def test_workers_leave_when_they_are_told_to_and_others_go_on(shared: SharedRun) -> None:
+    """
+    Nothing is bought twice, and the end is 0.
+    """
+    shared.accounts = 2
+    shared.write(250)
+    with ray_process([of_a_node(shared, 0)]) as cluster:
+        with driver(shared, cluster, workers=1) as first:
+            wait_for_creates(shared.emulator, 20, _BEGINS_S)
+            first.send_signal(signal.SIGINT)
+            assert "the run goes on" in said(first, 130)
+        with driver(shared, cluster, workers=0) as none:
+            text = said(none, 0)
+        assert "1 worker of this run told to leave" in text
+        assert "the workers have left" in text
+        assert hosts_at_work(shared) == 0
+        assert shared.emulator.stats()["created"] < 250
+        with driver(shared, cluster, workers=1) as last:
+            assert "1 worker placed" in said(last, 0)
+    assert shared.check(250)["billed"] == 250
+
+
+def test_what_a_node_lacks_is_named_and_nothing_is_bought(shared: SharedRun) -> None:
+    """
+    A node too few; a node without a key; a node where another disk is mounted.
+    """
+    shared.write(3)
+    keyless = of_a_node(shared, 0) | {"EACHLABS_API_KEYS": ""}
+    with ray_process([of_a_node(shared, 0), keyless]) as cluster:
+        with driver(shared, cluster, workers=3) as process:
+            too_few = said(process, 2)
+        with driver(shared, cluster, workers=2) as process:
+            no_key = said(process, 2)
+        cluster.remove(1)
+        cluster.add(of_a_node(shared, 2), another=shared.images)
+        with driver(shared, cluster, workers=2) as process:
+            blind = said(process, 2)
+    assert "more workers than the Ray cluster has nodes with a CPU (2:" in too_few
+    assert "nothing was spent" in no_key
+    assert "EACHLABS_API_KEY" in no_key
+    assert len(set(re.findall(r"node [0-9a-f]{8}", no_key))) == 1
+    assert "mount the same one on every node" in blind
+    assert shared.emulator.stats()["created"] == 0
+
+
+def test_a_cluster_of_another_ray_is_refused_with_the_remedy(shared: SharedRun) -> None:
+    shared.write(3)
+    with (
+        ray_process([], version="2.41.0") as cluster,
+        driver(shared, cluster, workers=1) as process,
+    ):
+        assert "use the same Ray and the same Python on all nodes and here" in said(process, 2)
