@@ -14,7 +14,8 @@ from typing import IO, Any
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
-from fluxbatch.dataset.ratings import ImageRating, ratings_of, with_rating
+from fluxbatch.dataset.rating_store import ratings_of
+from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.domain.money import DollarsOf, Micros
 from fluxbatch.export.columns import INVALID, samples_of
 from fluxbatch.export.filter import EVERYTHING, Filter

@@ -1,9 +1,10 @@
 """The ratings of a dataset's images: keep, reject, stars and a note, with who gave them and when.
 
-Owns `ratings.sqlite` beside the ledger, a file of its own: people judge while a run is at work, and
-the ledger has one writer. A rating belongs to an image's bytes (`outputs.sha256`, as delivered), so
-it outlives a move of the files and a ledger that is written anew. Nothing is overwritten: each
-change is a line, an undone change stays with the moment of its undoing.
+Owns what a rating is, and `ratings.sqlite` beside the ledger, a file of its own: people judge while
+a run is at work, and the ledger has one writer. A rating belongs to an image's bytes
+(`outputs.sha256`, as delivered), so it outlives a move of the files and a ledger that is written
+anew. Nothing is overwritten: each change is a line, an undone change stays with the moment of its
+undoing.
 Source: docs/guide/live-page.md.
 """
 
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.infra.runtime import SystemClock
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.timestamps import utc_text
 from fluxbatch.sink import refuse_link
 
@@ -99,19 +101,12 @@ def parse_rating(said: str, note: str = "") -> RatingChange:
 
 
 class RatingFile:
-    """The ratings of one dataset; each call opens the file and leaves it closed."""
+    """The ratings of one dataset in a folder; each call opens the file and leaves it closed."""
 
     def __init__(self, folder: Folder) -> None:
-        """Raise `ConfigError` for a dataset in PostgreSQL: it has no place for a file."""
-        if folder.is_shared:
-            raise ConfigError(
-                f"{folder.address!r} is in PostgreSQL, and ratings lie in a dataset's folder;"
-                " rate a dataset in a folder"
-            )
         self.path = Path(folder.root) / "ratings.sqlite"
 
-    @property
-    def revision(self) -> int:
+    def revision(self, _: Database, /) -> int:
         """Changes with every change, from whatever process."""
         try:
             return self.path.stat().st_mtime_ns
@@ -199,11 +194,6 @@ def _last(db: sqlite3.Connection, sha256: str) -> ImageRating:
         return ImageRating()
     verdict, stars, note = found
     return ImageRating(Verdict(verdict) if verdict else None, stars, note)
-
-
-def ratings_of(folder: Folder) -> Mapping[str, ImageRating]:
-    """By the sha256 of an image; empty for a dataset that has no place for ratings."""
-    return {} if folder.is_shared else RatingFile(folder).read()
 
 
 def with_rating(record: Mapping[str, Any], ratings: Mapping[str, ImageRating]) -> Mapping[str, Any]:

@@ -17,7 +17,8 @@ from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.node_sight import refuse_blind_nodes
-from fluxbatch.dataset.ratings import ratings_of, with_rating
+from fluxbatch.dataset.rating_store import ratings_of
+from fluxbatch.dataset.ratings import with_rating
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import ExportRecord, Sample, samples_of

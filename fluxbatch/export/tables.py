@@ -15,7 +15,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.ratings import ImageRating, ratings_of, with_rating
+from fluxbatch.dataset.rating_store import ratings_of
+from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import COLUMNS, EXPORT_COLUMNS, ColumnType, samples_of
 from fluxbatch.export.filter import RATING_FIELDS, Filter

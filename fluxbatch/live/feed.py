@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from fluxbatch.dataset.ratings import RatingFile
+from fluxbatch.dataset.rating_store import Ratings
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import ledger_revision
 from fluxbatch.ledger.reader import LedgerReader
@@ -33,7 +33,7 @@ class LiveFeed:
         self,
         read: LedgerReader,
         figures: Callable[[Database], dict[str, Any]],
-        ratings: RatingFile | None,
+        ratings: Ratings,
     ) -> None:
         self._read = read
         self._figures = figures
@@ -72,8 +72,7 @@ class LiveFeed:
             if not self._watchers:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
-            rated = self._ratings.revision if self._ratings is not None else 0
-            now = (await self._read(ledger_revision), rated)
+            now = (await self._read(ledger_revision), await self._read(self._ratings.revision))
             if now != told:
                 self._tell("changed", {"revision": now[0], "ratings": now[1]})
                 told = now

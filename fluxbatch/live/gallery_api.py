@@ -1,7 +1,7 @@
 """The images of the live page as JSON: which fit, what each is, and what is said of it.
 
 Owns the short names that the page's script reads. Texts are the ledger's own; the page shows them
-as text. Ratings are held in memory and read anew when their file has changed.
+as text. Ratings are held in memory and read anew when they have changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from fluxbatch.dataset.ratings import ImageRating, RatingChange, RatingFile, Verdict
+from fluxbatch.dataset.rating_store import Ratings
+from fluxbatch.dataset.ratings import ImageRating, RatingChange, Verdict
 from fluxbatch.domain.job import UPLOAD_PREFIX
 from fluxbatch.errors import ConfigError
 from fluxbatch.infra.redaction import strip_query
@@ -34,7 +35,7 @@ CHOICES = ("", "keep", "reject", "unrated")
 class LiveGallery:
     """What the page asks of images and ratings."""
 
-    def __init__(self, read: LedgerReader, ratings: RatingFile | None) -> None:
+    def __init__(self, read: LedgerReader, ratings: Ratings) -> None:
         self._read = read
         self._ratings = ratings
         self._known: Mapping[str, ImageRating] = {}
@@ -42,9 +43,7 @@ class LiveGallery:
 
     async def known(self) -> Mapping[str, ImageRating]:
         """Ratings by an image's sha256."""
-        if self._ratings is None:
-            return {}
-        revision = self._ratings.revision
+        revision = await self._read(self._ratings.revision)
         if revision != self._revision:
             self._known = await in_thread(self._ratings.read)
             self._revision = revision
@@ -73,8 +72,8 @@ class LiveGallery:
 
     async def rate(self, asked: Any) -> int:
         """Apply what the page has sent; raise `ConfigError` for what is no rating."""
-        if not isinstance(asked, dict) or self._ratings is None:
-            raise ConfigError("ratings lie in a dataset's folder, and this one has none")
+        if not isinstance(asked, dict):
+            raise ConfigError("a rating is an object of seqs and what is said of them")
         seqs = asked.get("seqs")
         if not isinstance(seqs, list) or len(seqs) > _MOST_RATED or not all(map(_is_int, seqs)):
             raise ConfigError(f"seqs: at most {_MOST_RATED:,} numbers of images")
@@ -84,7 +83,7 @@ class LiveGallery:
 
     async def undo(self) -> int:
         """Take the latest change back; answers of how many images."""
-        return len(await in_thread(self._ratings.undo)) if self._ratings is not None else 0
+        return len(await in_thread(self._ratings.undo))
 
 
 def _is_int(value: object) -> bool:

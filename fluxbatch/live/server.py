@@ -19,7 +19,7 @@ import anyio
 from aiohttp import web
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.ratings import RatingFile
+from fluxbatch.dataset.rating_store import ratings_in
 from fluxbatch.engine.metrics.exposition import METRICS_TYPE
 from fluxbatch.errors import ConfigError, FluxbatchError
 from fluxbatch.infra.runtime import in_thread
@@ -73,7 +73,7 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
         Thumbnails(root) as thumbs,
     ):
         read = LedgerReader(db, in_thread)
-        ratings = None if page.folder.is_shared else RatingFile(page.folder)
+        ratings = ratings_in(page.folder)
         feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings)
         routes = _Routes(
             read,

@@ -17,7 +17,8 @@ from typing import Any
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.model_card import describe
-from fluxbatch.dataset.ratings import ImageRating, RatingFile, with_rating
+from fluxbatch.dataset.rating_store import ratings_of
+from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.domain.job import JobId, JobState
 from fluxbatch.domain.money import DollarsOrNone, Micros
 from fluxbatch.engine.request import RunRequest
@@ -109,13 +110,8 @@ def reroll_settings(
 ) -> Settings:
     """Those of the latest run, but for its own cap; *budget* (dollars) is this run's.
 
-    Raises `ConfigError` for a bad one, and for a dataset in PostgreSQL.
+    Raises `ConfigError` for a bad one.
     """
-    if folder.is_shared:
-        raise ConfigError(
-            f"{folder.address!r} is in PostgreSQL, and `reroll` goes by ratings, which lie in a"
-            " dataset's folder; nothing was bought"
-        )
     flags: dict[str, Any] = {"provider": {"base_url": base_url}} if base_url else {}
     if budget:
         flags["budget"] = {"per_run": budget}
@@ -128,7 +124,7 @@ def plan_reroll(request: DatasetRequest, choice: RerollChoice) -> RerollPlan:
     Raises `ConfigError` for a dataset that never ran, and for a model without seeds.
     """
     folder = request.folder
-    ratings = RatingFile(folder).read()
+    ratings = ratings_of(folder)
     with folder.reader() as db:
         manifest = latest_manifest(db)
         if manifest is None:
@@ -196,7 +192,7 @@ def still_short(request: DatasetRequest, choice: RerollChoice) -> dict[CoveredVa
     """The combinations that a choice with *until* has not reached; empty without it."""
     if choice.per is None or choice.until is None:
         return {}
-    rows = _Families(choice, RatingFile(request.folder).read())
+    rows = _Families(choice, ratings_of(request.folder))
     with request.folder.reader() as db:
         manifest = latest_manifest(db)
         for row in row_results(db, manifest.seq) if manifest is not None else ():

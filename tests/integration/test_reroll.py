@@ -279,16 +279,6 @@ def test_half_a_choice_is_refused(rejected: Path) -> None:
         assert why in told.err
 
 
-def test_a_dataset_in_postgresql_is_refused_in_words() -> None:
-    """
-    It has no ratings; nobody is asked for its server.
-    """
-    told = fluxbatch("reroll", "postgresql://127.0.0.1:1/db/night", "--where", "prompt", "--yes")
-
-    assert told.code == 2
-    assert "is in PostgreSQL, and `reroll` goes by ratings" in told.err
-
-
 async def test_rows_are_made_anew_from_python(
     emulator: EmulatorProcess, rejected: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.control_client import control
 from fluxbatch.errors import ConfigError
-from tests.kills.killing import wait_for_creates
 from tests.kills.sharing import SharedRun, provider_of_machines
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
@@ -45,22 +43,14 @@ def ctl(run: SharedRun, command: str, value: str = "", **how: Any) -> dict[str, 
     return control(dataset_at(run.address), command, value, **how)
 
 
-def until(run: SharedRun, holds: Callable[[], bool]) -> None:
-    """Wait for it, for as long as a lease and more may take."""
-    give_up = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < give_up, run.logs()
-        time.sleep(0.1)
-
-
 def at_work(run: SharedRun, workers: int, jobs: int, *flags: str) -> None:
     """Each of them listens, and one at least creates."""
     run.flags = flags
     run.write(jobs)
     for worker in range(workers):
         run.start(worker)
-    wait_for_creates(run.emulator, 1)
-    until(run, lambda: listeners(run) == workers)
+    run.until(lambda: created(run) > 0)
+    run.until(lambda: listeners(run) == workers)
 
 
 def listeners(run: SharedRun) -> int:
@@ -102,12 +92,12 @@ def test_a_pause_holds_for_all_workers_whoever_dies_or_joins(shared: SharedRun) 
     before = created(shared)
     assert (paused["changed"], paused["paused"]) == (True, True)
     assert [worker["obeys"] for worker in paused["workers"]] == [True, True]
-    until(shared, lambda: holders(shared) == 2)
+    shared.until(lambda: holders(shared) == 2)
     assert not ctl(shared, "pause")["changed"]
     shared.kill(0)
     shared.start(2)
-    until(shared, lambda: listeners(shared) == 2)
-    until(shared, lambda: len(shared.rows("SELECT 1 FROM workers")) == holders(shared) == 2)
+    shared.until(lambda: listeners(shared) == 2)
+    shared.until(lambda: len(shared.rows("SELECT 1 FROM workers")) == holders(shared) == 2)
     assert ctl(shared, "show")["paused"]
     assert "has changed this run: paused: lunch" in shared.log(2).read_text()
     assert created(shared) == before < 120
@@ -146,7 +136,7 @@ def test_a_pause_outlives_every_worker(shared: SharedRun) -> None:
     with pytest.raises(ConfigError, match="no run is at work"):
         ctl(shared, "resume")
     shared.start(1)
-    until(shared, lambda: holders(shared) == 1)
+    shared.until(lambda: holders(shared) == 1)
     assert created(shared) == before
     assert "fluxbatch ctl has changed this run: paused: the power is off" in (
         shared.log(1).read_text()
@@ -166,11 +156,11 @@ def test_who_joins_later_keeps_a_changed_cap(shared: SharedRun) -> None:
     assert (lowered["changed"], lowered["budget_usd"]) == (True, "1.00")
     assert not ctl(shared, "budget", "1.00")["changed"]
     shared.start(1)
-    until(shared, lambda: listeners(shared) == 2)
+    shared.until(lambda: listeners(shared) == 2)
     assert ctl(shared, "show")["budget_usd"] == "1.00"
     assert ctl(shared, "budget", "1.50")["changed"]
     shared.start(2)
-    until(shared, lambda: listeners(shared) == 3)
+    shared.until(lambda: listeners(shared) == 3)
     ctl(shared, "resume")
     assert shared.finish() == [4, 4, 4], shared.logs()
     assert shared.emulator.stats()["billed"] == 60
@@ -181,7 +171,7 @@ def test_who_joins_later_keeps_a_changed_cap(shared: SharedRun) -> None:
 
 def test_a_budget_below_what_is_spent_stops_all_also_in_a_pause(shared: SharedRun) -> None:
     at_work(shared, 2, _MANY)
-    until(shared, lambda: shared.emulator.stats()["billed"] > 1)
+    shared.until(lambda: shared.emulator.stats()["billed"] > 1)
     ctl(shared, "pause")
     lowered = ctl(shared, "budget", "0.01")
     assert "the budget of $0.01 per run has no room" in lowered["stopping"]
@@ -214,7 +204,7 @@ def test_limits_and_lanes_are_changed_for_whoever_has_the_lane(shared: SharedRun
     off = ctl(shared, "lane", f"{label} off", reason="too fast")
     assert {lane["health"] for lane in off["lanes"] if lane["label"] == label} == {"off"}
     shared.start(1)
-    until(shared, lambda: holders(shared) == 2)
+    shared.until(lambda: holders(shared) == 2)
     show = ctl(shared, "show")
     assert [lane["slots"] for lane in show["lanes"]] == [3, 3, 3, 3]
     assert shared.rows(

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +140,13 @@ class SharedRun:
         for process in self.workers.values():
             process.kill()
             process.wait()
+
+    def until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Wait for it, for as long as a lease and more may take."""
+        give_up = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < give_up, self.logs()
+            time.sleep(0.1)
 
     def rows(self, statement: str) -> list[Any]:
         """What the dataset's ledger answers."""

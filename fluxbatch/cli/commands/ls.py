@@ -29,7 +29,7 @@ def ls_command(
 
     from fluxbatch.cli.render.rows import json_line, matching_rows, table_lines
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.dataset.ratings import ratings_of
+    from fluxbatch.dataset.rating_store import ratings_of
     from fluxbatch.export.filter import EVERYTHING, parse_filter
 
     chosen = parse_filter(where) if where else EVERYTHING

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.ratings import ratings_of
+from fluxbatch.dataset.rating_store import ratings_of
 from fluxbatch.domain.formatting import shortened
 from fluxbatch.export.coverage import (
     Combination,

@@ -176,7 +176,10 @@ def refuse_workers(connection: Connection, dataset: str) -> None:
 
 def make_shared_tables(connection: Connection) -> None:
     """Within the transaction that opens a ledger: what several processes share it by."""
-    rows = connection.execute("SELECT to_regclass('run_gates'), to_regclass('fluxbatch.clock')")
+    rows = connection.execute(
+        "SELECT to_regclass('run_gates'), to_regclass('rating_changes'),"
+        " to_regclass('fluxbatch.clock')"
+    )
     if (found := rows.fetchone()) is None or None not in found:
         return
     for text in OF_THE_DATASET:

@@ -1,10 +1,10 @@
 """The tables by which several processes share one PostgreSQL ledger.
 
 Owns their names and columns. In the dataset's schema: who is at work, which jobs they have
-claimed, what holds for a run as a whole. In the schema `fluxbatch`, which all datasets of the
-database have in common: who holds each account's lane, which datasets have used it, and the
-generation of the server's clock. None of them holds money or results: those are in `schema`,
-and are the same as in a file. Source: docs/design/protocol.md 10.
+claimed, what holds for a run as a whole, what people say of the images. In the schema `fluxbatch`,
+which all datasets of the database have in common: who holds each account's lane, which datasets
+have used it, and the generation of the server's clock. None of them holds money or results: those
+are in `schema`, and are the same as in a file. Source: docs/design/protocol.md 10.
 """
 
 from __future__ import annotations
@@ -62,6 +62,23 @@ OF_THE_DATASET = (
         stop_reason text
     )
     """,
+    """
+    CREATE TABLE IF NOT EXISTS rating_changes (
+        seq bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        batch bigint NOT NULL,
+        at text NOT NULL,
+        who text NOT NULL,
+        sha256 text NOT NULL,
+        rating text,
+        stars integer,
+        note text,
+        undone_at text,
+        undone_seq bigint
+    )
+    """,
+    "CREATE INDEX IF NOT EXISTS rating_changes_sha256 ON rating_changes (sha256, seq)",
+    "CREATE INDEX IF NOT EXISTS rating_changes_batch ON rating_changes (batch)",
+    "CREATE INDEX IF NOT EXISTS rating_changes_undone ON rating_changes (undone_seq)",
     "CREATE INDEX IF NOT EXISTS predictions_of_account ON predictions (account, seq DESC)",
 )
 

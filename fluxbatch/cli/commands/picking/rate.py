@@ -34,7 +34,8 @@ def rate_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.text import count
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.dataset.ratings import RatingFile, parse_rating
+    from fluxbatch.dataset.rating_store import ratings_in
+    from fluxbatch.dataset.ratings import parse_rating
     from fluxbatch.errors import ConfigError
     from fluxbatch.export.filter import parse_filter
     from fluxbatch.export.rated import filtered_images, named_images
@@ -44,7 +45,7 @@ def rate_command(
     if bool(targets) == bool(where):
         raise ConfigError("name images or jobs, or give --where: one of them")
     dataset = dataset_at(folder)
-    ratings = RatingFile(dataset)
+    ratings = ratings_in(dataset)
     with dataset.reader() as db:
         if where:
             images = filtered_images(db, parse_filter(where), ratings.read())
