@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,8 @@ from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.control_client import control
 from fluxbatch.errors import ConfigError
 from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.report.live_server import serving
+from tests.report.test_run_buttons import pressed
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
@@ -122,6 +125,39 @@ def test_a_create_that_is_ready_when_the_run_is_paused_does_not_leave(shared: Sh
         ctl(shared, "resume")
     assert shared.finish() == [0, 0], shared.logs()
     assert shared.check(150)["billed"] == 150
+
+
+def test_a_pause_holds_for_a_worker_that_stands_still(shared: SharedRun) -> None:
+    """
+    It cannot answer, and is named; once it goes on, what it was about to send is too old to leave.
+    """
+    at_work(shared, 1, 200)
+    shared.signal(0, signal.SIGSTOP)
+    paused = ctl(shared, "pause")
+    assert [worker["obeys"] for worker in paused["workers"]] == [False]
+    before = created(shared)
+    shared.signal(0, signal.SIGCONT)
+    # The server may have ended its transaction: then it joins anew.
+    shared.until(lambda: shared.rows("SELECT obeys FROM workers") == [(1,)])
+    assert created(shared) == before < 200
+    assert ctl(shared, "resume")["changed"]
+    assert shared.finish() == [0], shared.logs()
+    assert shared.check(200)["billed"] == 200
+
+
+def test_the_page_steers_all_workers(shared: SharedRun) -> None:
+    """
+    By the same buttons as where one process works on a folder.
+    """
+    at_work(shared, 2, _MANY)
+    with serving(shared.address, "--control", cache=shared.folder) as page:
+        assert pressed(page, "pause")[1]["paused"]
+        before = created(shared)
+        assert ctl(shared, "show")["paused"]
+        assert pressed(page, "budget", "9.5")[1]["budget_usd"] == "9.50"
+        assert pressed(page, "stop")[1]["stopping"]
+    assert shared.finish() == [4, 4], shared.logs()
+    assert created(shared) == before
 
 
 def test_a_pause_outlives_every_worker(shared: SharedRun) -> None:
