@@ -3,8 +3,8 @@
 Owns when the ledger is looked at. Its revision (one read from the end of an index) is compared
 twice a second while anybody watches, and told where it has grown: the page then asks for what it
 shows. The figures are summed only then, and every few seconds of a run at work (its time left and
-its end are no line of history). Then they rest for twenty times as long as that took, so that
-watching stays under a twentieth of a core.
+its end are no line of history). Then they rest for forty times as long as that took, so that
+watching stays under a twentieth of a core, with all else that a page asks for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fluxbatch.ledger.reader import LedgerReader
 
 _LOOK_S = 0.5
 _AT_WORK_S = 3.0
-_SHARE = 20
+_SHARE = 40
 
 
 class LiveFeed:

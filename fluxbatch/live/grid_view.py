@@ -1,8 +1,8 @@
 """The view of a live grid: the jobs of a sweep along up to four of its axes.
 
 Owns which cell a job is in and what a cell says: its jobs by state, what they have cost and what
-those that are missing would. A cell is added up when it is looked at, and anew once a job of it has
-changed. Money is micro-dollars.
+those that are missing would. A cell is added up when it is first looked at, and follows its jobs
+from then on. Money is micro-dollars.
 """
 
 from __future__ import annotations
@@ -153,8 +153,13 @@ class GridView:
     def change(self, before: GridJob | None, job: GridJob) -> None:
         """Take note that *job* stands elsewhere now."""
         cells = self._cells_of(job.seq)
+        has_lost_image = before is not None and job.newest < before.newest
         for cell in cells:
-            self._tallies.pop(cell, None)
+            if has_lost_image or before is None:
+                self._tallies.pop(cell, None)
+            elif (tally := self._tallies.get(cell)) is not None:
+                tally.add(before, -1)
+                tally.add(job)
         if cells:
             if before is not None:
                 self.total.add(before, -1)

@@ -111,6 +111,7 @@ class LiveGrid:
         rerolls = count_rerolled(db)
         began = (run.seq, run.began) if run is not None else None
         if (made_of := (manifest, began, rerolls)) != self._made_of:
+            self._made_of = None  # half read is not read
             self._read(db, manifest, run)
             self._made_of = made_of
         elif revision > self._revision:

@@ -13,15 +13,16 @@ from urllib.parse import urlencode
 import pytest
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.domain.job import FailureClass, Row
+from fluxbatch.domain.job import FailureClass, JobState, Row
+from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.outputs import StoreOutput
 from fluxbatch.ledger.operations.rerolls import AddRerolls, RerollPick
-from fluxbatch.ledger.queries.grid_jobs import GridRow
+from fluxbatch.ledger.queries.grid_jobs import GridJob, GridRow
 from fluxbatch.live.grid_axes import GridAxes
 from fluxbatch.live.grid_view import GridChoice, GridView
 from fluxbatch.live.live_grid import GridQuestion, LiveGrid
-from tests.ledger.support import MODEL
+from tests.ledger.support import MODEL, PRICE
 from tests.report.datasets import Bulk, making, row, small_images
 from tests.report.live_server import serving
 from tests.report.test_live_server import SCRIPT, ask
@@ -203,6 +204,28 @@ def test_cells_beyond_what_can_be_scrolled_are_counted() -> None:
     view = GridView(GridAxes(rows, ()), GridChoice(across="style", down="seed"), {}, 4)
 
     assert (len(view.columns), len(view.lines), view.left_out) == (2, 4, 6)
+
+
+def test_a_cell_follows_its_jobs_also_where_an_image_is_lost() -> None:
+    """
+    `repair` sends one back; the newest of the others stands for the cell then.
+    """
+    axes = GridAxes([GridRow(n, n, '{"style": "ink"}') for n in (1, 2)], ())
+    jobs = {n: _done(n, newest=10 * n) for n in (1, 2)}
+    view = GridView(axes, GridChoice(down="style"), jobs, 9)
+    (before,) = view.cells([0], [0])
+    lost = jobs[2]._replace(state=JobState.GENERATED, images=0, newest=0)
+    was, jobs[2] = jobs[2], lost
+    view.change(was, lost)
+    (after,) = view.cells([0], [0])
+
+    assert (before.tally.newest, before.tally.images) == (20, 2)
+    assert (after.tally.newest, after.tally.images) == (10, 1)
+    assert after.tally.words(None) == view.total.words(None) == "1 done, 1 running, $0.05 spent"
+
+
+def _done(seq: int, newest: int) -> GridJob:
+    return GridJob(seq, JobState.DONE, None, False, PRICE, Micros(0), PRICE, 1, newest)
 
 
 def test_a_dataset_without_a_sweep_has_no_axes(tmp_path: Path) -> None:

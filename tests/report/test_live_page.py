@@ -22,7 +22,7 @@ from tests.support.emulator import emulator_process
 
 pytestmark = pytest.mark.proof
 RUN_JOBS = 200
-expect.set_options(timeout=20_000)  # figures rest for twenty times as long as they took
+expect.set_options(timeout=30_000)  # figures rest for forty times as long as they took
 
 
 @contextmanager
