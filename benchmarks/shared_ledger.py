@@ -72,7 +72,7 @@ def _measure(writers: int, seconds: float, delay_ms: float) -> None:
             run = books.open_run("run-1")
         with psycopg.connect(server.url) as connection:
             connection.execute(
-                f'INSERT INTO "{_DATASET}".run_gates (run_seq, caps) VALUES ({run.seq}, \'{{}}\')'
+                f"INSERT INTO \"{_DATASET}\".run_gates (run_seq, caps) VALUES ({run.seq}, '{{}}')"
             )
         processes = []
         for number in range(writers):
