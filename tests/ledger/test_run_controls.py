@@ -60,7 +60,7 @@ def begun(books: Books, worker: str, cap: Micros | None = None) -> OpenedRun:
 def intend(books: Books, job: int) -> object:
     """What came of an intent of the lane's holder."""
     fetch(books.db, f"DELETE FROM fluxbatch.lanes WHERE account = '{BUYER.account}' RETURNING 1")
-    lease = Lease("one", take_lanes(books.db, "one", [BUYER.account], 1)[BUYER.account])
+    lease = Lease("buyer", take_lanes(books.db, "buyer", [BUYER.account], 1)[BUYER.account])
     key = KeyUse(BUYER.account, BUYER.key_fingerprint, BUYER.key_label, lease)
     return commit(books.db, replace(books.intent(job), key_use=key))
 

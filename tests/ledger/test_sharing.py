@@ -95,7 +95,7 @@ def test_a_lane_has_one_holder_until_its_lease_runs_out(
     lane = account()
     assert take_lanes(db, "one", [lane], 5) == {lane: 1}
     assert take_lanes(other, "two", [lane], 5) == {}
-    assert renew_lanes(db, "one") == {lane}
+    assert lane in renew_lanes(db, "one")  # other tests' datasets lie in the same database
     _pass_time(db, lane)
     assert take_lanes(other, "two", [lane], 5) == {lane: 2}
     assert lane not in renew_lanes(db, "one")
