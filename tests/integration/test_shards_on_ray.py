@@ -90,36 +90,21 @@ def test_a_cluster_writes_the_same_bytes_also_when_a_node_is_lost_in_the_middle(
     dataset: Path, cluster: RayProcess, tmp_path: Path
 ) -> None:
     """
-    Every file of the export; the node goes with what it was writing, and nothing of it stays.
+    Every file of every split, by a relative path; the node goes with what it was writing.
     """
+    splits = ("train=70%", "test=30%")
     words = ("export", dataset, "--format", "webdataset", "--shard-size", SHARD)
-    one = Dataset(dataset).export("webdataset", tmp_path / "here" / "to", shard_size=SHARD)
+    flags = [word for split in splits for word in ("--split", split)]
+    one = Dataset(dataset).export(
+        "webdataset", tmp_path / "here" / "to", shard_size=SHARD, splits=splits
+    )
     to = tmp_path / "there" / "to"
-    with command(cluster, *words, "--to", to) as process:
-        assert in_the_middle(process, to) < one.written // 2
+    with command(cluster, *words, *flags, "--to", os.path.relpath(to, PROJECT)) as process:
+        assert in_the_middle(process, to) < one.written // SHARD // 2
         cluster.remove(1)
         said(process, 0)
 
     assert files_of(one.path) == files_of(to)
-
-
-@proven
-def test_a_cluster_writes_splits_and_images_in_tables_as_this_machine_does(
-    dataset: Path, cluster: RayProcess, tmp_path: Path
-) -> None:
-    """
-    To a relative path, which is that of the one who asks.
-    """
-    words = ("export", dataset, "--format", "parquet", "--embed-images", "--shard-size", "50")
-    to = os.path.relpath(tmp_path / "there" / "to", PROJECT)
-    splits = ("train=70%", "test=30%")
-    flags = [word for split in splits for word in ("--split", split)]
-    said(command(cluster, *words, *flags, "--to", to), 0)
-    one = Dataset(dataset).export(
-        "parquet", tmp_path / "here" / "to", shard_size=50, splits=splits, embed_images=True
-    )
-
-    assert files_of(one.path) == files_of(tmp_path / "there" / "to")
 
 
 @proven

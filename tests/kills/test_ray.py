@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.killing import SCALED, spoken, wait_for_creates
+from tests.kills.killing import SCALED, spoken
 from tests.kills.sharing import PROJECT, SharedRun, provider_of_machines
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
@@ -111,6 +112,14 @@ def said(process: subprocess.Popen[str], code: int) -> str:
     return text
 
 
+def until_created(run: SharedRun, count: int) -> None:
+    """Until the provider has accepted so many; asked now and then, for Ray needs the processor."""
+    end = time.monotonic() + _BEGINS_S
+    while run.emulator.stats()["created"] < count:
+        assert time.monotonic() < end, "too slow"
+        time.sleep(0.1)
+
+
 def hosts_at_work(run: SharedRun) -> int:
     ((count,),) = run.rows("SELECT count(*) FROM workers")
     return int(count)
@@ -146,13 +155,13 @@ def test_a_node_and_the_driver_vanish_and_every_job_is_paid_once(shared: SharedR
     nodes = [of_a_node(shared, number) for number in range(3)]
     with ray_process(nodes, dashboard=True) as cluster:
         with driver(shared, cluster) as first:
-            wait_for_creates(shared.emulator, 120, _BEGINS_S)
+            until_created(shared, 120)
             assert hosts_at_work(shared) == 3
             cluster.remove(1)
-            wait_for_creates(shared.emulator, 300, _BEGINS_S)
+            until_created(shared, 300)
             first.kill()
             first.wait()
-        wait_for_creates(shared.emulator, 350, _BEGINS_S)  # nobody watches, and they go on
+        until_created(shared, 350)  # nobody watches, and they go on
         with driver(shared, cluster) as second:
             text = said(second, 0)
         shown = Shown.by(cluster)
@@ -165,26 +174,25 @@ def test_a_node_and_the_driver_vanish_and_every_job_is_paid_once(shared: SharedR
     assert shown.where(_PASSWORD) == []
 
 
-def test_workers_leave_when_they_are_told_to_and_others_go_on(shared: SharedRun) -> None:
+def test_workers_leave_when_they_are_told_to(shared: SharedRun) -> None:
     """
-    Nothing is bought twice, and the end is 0.
+    Whoever watched went away before; what was bought by then is fetched.
     """
     shared.accounts = 2
-    shared.write(250)
+    shared.write(400)
     with ray_process([of_a_node(shared, 0)]) as cluster:
         with driver(shared, cluster, workers=1) as first:
-            wait_for_creates(shared.emulator, 20, _BEGINS_S)
+            until_created(shared, 20)
             first.send_signal(signal.SIGINT)
             assert "the run goes on" in said(first, 130)
         with driver(shared, cluster, workers=0) as none:
             text = said(none, 0)
-        assert "1 worker of this run told to leave" in text
-        assert "the workers have left" in text
-        assert hosts_at_work(shared) == 0
-        assert shared.emulator.stats()["created"] < 250
-        with driver(shared, cluster, workers=1) as last:
-            assert "1 worker placed" in said(last, 0)
-    assert shared.check(250)["billed"] == 250
+    assert "1 worker of this run told to leave" in text
+    assert "the workers have left" in text
+    assert hosts_at_work(shared) == 0
+    ((done,),) = shared.rows("SELECT count(*) FROM jobs WHERE state = 'done'")
+    stats = shared.emulator.stats()
+    assert 20 <= done == stats["created"] == stats["billed"] < 400
 
 
 def test_what_a_node_lacks_is_named_and_nothing_is_bought(shared: SharedRun) -> None:

@@ -22,6 +22,13 @@ from pathlib import Path
 from typing import Any
 
 _STORE_BYTES = 80 << 20
+_FRUGAL = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""What nobody here looks at is not made: it would take longer than the tests' own work."""
 PROJECT = Path(__file__).parents[2]
 
 
@@ -88,7 +95,7 @@ def ray_process(
 
 
 def _main(asked: dict[str, Any]) -> None:
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": asked["folder"]}
+    os.environ |= _FRUGAL | {"RAY_TMPDIR": asked["folder"]}
     Path(asked["folder"], "ray").mkdir()
     import ray
     from ray.cluster_utils import Cluster
