@@ -200,6 +200,7 @@ WRONG: dict[str, tuple[object, ...]] = {
     "skip_invalid": ("false", 2),
     "no_wait": ("no", 0.0),
     "limit": ("1", 0, -1, True, 1.5, float("nan"), 10**30),
+    "progress": ("yes", 2),
     "on_event": (5, "print"),
     "on_status": (5, "print"),
 }
