@@ -218,4 +218,4 @@ events.addEventListener("changed", async (event) => {
   if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
 });
 events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
-load().then(view);
+if (location.hash.startsWith("#grid")) { view(); load(); } else load().then(view); // a grid needs no list of images
