@@ -82,9 +82,9 @@ def control_shared_run(
     """What came of it; blocks. Raises `ConfigError` where no run is at work there, or it is not
     understood."""
     request = _Request(command, value, reason)
-    if command == "show" or dry_run:
-        with dataset.reader() as db:
-            run = db.at_one_moment(lambda db: _at_work(db, dataset))
+    with dataset.reader() as db:  # first: who writes may migrate a ledger that nobody works on
+        run = db.at_one_moment(lambda db: _at_work(db, dataset))
+        if command == "show" or dry_run:
             changed = command != "show" and _change(run, request) is not None
             return {"changed": changed, **_shown(run)}
     with closing(dataset.writer()) as db:

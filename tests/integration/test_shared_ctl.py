@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from fluxbatch import Dataset
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.control_client import control
 from fluxbatch.errors import ConfigError
@@ -66,7 +67,8 @@ def holders(run: SharedRun) -> int:
     """How many workers that live hold a lane."""
     rows = run.rows(
         "SELECT count(DISTINCT holder) FROM fluxbatch.lanes JOIN workers ON id = holder"
-        " WHERE dataset = current_schema() AND expires_at > clock_timestamp()"
+        " WHERE dataset = current_schema() AND account NOT LIKE 'import of %'"
+        " AND expires_at > clock_timestamp()"
         " AND seen_at > clock_timestamp() - interval '15 s'"
     )
     return int(rows[0][0])
@@ -134,7 +136,7 @@ def test_a_pause_holds_for_a_worker_that_stands_still(shared: SharedRun) -> None
     at_work(shared, 1, 200)
     shared.signal(0, signal.SIGSTOP)
     paused = ctl(shared, "pause")
-    assert [worker["obeys"] for worker in paused["workers"]] == [False]
+    assert not any(worker["obeys"] for worker in paused["workers"])
     before = created(shared)
     shared.signal(0, signal.SIGCONT)
     # The server may have ended its transaction: then it joins anew.
@@ -219,6 +221,10 @@ def test_a_stop_is_everybodys_with_its_reason(shared: SharedRun) -> None:
     at_work(shared, 2, _MANY)
     dry = ctl(shared, "stop", dry_run=True)
     assert (dry["changed"], dry["stopping"]) == (True, "")
+    with Dataset.open(shared.address).sync.running() as run:
+        assert run.pause("a look at it")["paused"]
+        assert run.limits(slots=7)[0]["changed"]
+        assert not run.resume()["paused"]
     ended = fluxbatch("ctl", shared.address, "stop", "--reason", "they are too dark", "--json")
     assert (ended.code, ended.object["changed"]) == (0, True), ended.err
     assert intents_since(shared, "stopped") == 0
@@ -259,7 +265,7 @@ def test_two_who_ask_at_once_follow_each_other(shared: SharedRun) -> None:
     Each change is made on top of the one before, and each is a line of the ledger.
     """
     at_work(shared, 2, _MANY)
-    asked = [("pause", ""), *(("limits.slots", str(5 + n)) for n in range(6)), ("budget", "9.00")]
+    asked = [("pause", ""), *(("limits.slots", str(2 + n)) for n in range(6)), ("budget", "9.00")]
     with ThreadPoolExecutor(len(asked)) as people:
         answers = list(people.map(lambda words: ctl(shared, *words), asked))
     assert all(answer["changed"] for answer in answers)

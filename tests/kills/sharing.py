@@ -141,7 +141,7 @@ class SharedRun:
             process.kill()
             process.wait()
 
-    def until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
+    def until(self, holds: Callable[[], bool], timeout_s: float = 120) -> None:
         """Wait for it, for as long as a lease and more may take."""
         give_up = time.monotonic() + timeout_s
         while not holds():

@@ -17,11 +17,12 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.sharing.run_controls import RunControls, read_controls, tell_lanes
 from fluxbatch.ledger.sharing.shared_runs import stop_run, stopped
+from fluxbatch.ledger.sharing.workers import BEAT_S
 from fluxbatch.worker.context import WorkerContext
 from fluxbatch.worker.run_control import lane_state, no_room_words, obey
 
-_TELL_EVERY_S = 1.0
-"""How old the figures of a lane may be that others see."""
+_TELL_EVERY_S = BEAT_S
+"""How old the figures of a lane may be that others see: each telling is a commit."""
 
 
 class ControlFollower:
