@@ -118,6 +118,8 @@ class RatingFile:
         if not self.path.exists():
             return {}
         with self._open("ro") as db:
+            if not _has_any(db):
+                return {}
             return {
                 sha256: ImageRating(Verdict(verdict) if verdict else None, stars, note, who, at)
                 for sha256, verdict, stars, note, who, at, _ in db.execute(_NOW)
@@ -154,6 +156,8 @@ class RatingFile:
         at = utc_text(SystemClock().now())
         with self._open("rw") as db:
             db.execute("BEGIN IMMEDIATE")
+            if not _has_any(db):
+                return []
             undone = [
                 sha256
                 for (sha256,) in db.execute(
@@ -182,6 +186,12 @@ class RatingFile:
                 db.close()
         except sqlite3.Error as exc:
             raise SinkError(f"the ratings {str(self.path)!r} failed: {exc}") from exc
+
+
+def _has_any(db: sqlite3.Connection) -> bool:
+    """Whether anything was ever committed: the file is there a moment before its table is."""
+    found = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'rating_changes'")
+    return bool(found.fetchone()[0])
 
 
 def _last(db: sqlite3.Connection, sha256: str) -> ImageRating:

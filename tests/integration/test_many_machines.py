@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -222,6 +223,27 @@ def test_a_database_that_comes_back_is_waited_for(shared: SharedRun) -> None:
             )
     assert shared.finish() == [0], shared.logs()
     assert shared.check(120)["billed"] == 120
+
+
+def test_a_server_that_is_down_for_a_while_is_waited_for(shared: SharedRun) -> None:
+    """
+    Nobody answers at its port: each try is told, and the run goes on once somebody does.
+    """
+    shared.write(60)
+    shared.start(0)
+    wait_for_creates(shared.emulator, 10)
+    shared.server.stop("immediate")
+    _wait_until_told(shared.log(0), "connection refused", times=2)
+    shared.server.start()
+    assert shared.finish() == [0], shared.logs()
+    assert shared.check(60)["billed"] == 60
+
+
+def _wait_until_told(log: Path, words: str, *, times: int, timeout_s: float = 30.0) -> None:
+    end = time.monotonic() + timeout_s
+    while log.read_text().lower().count(words) < times:
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
 
 
 def test_a_run_can_be_watched_from_anywhere(shared: SharedRun) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def said(dataset: Folder) -> dict[str, tuple[Verdict | None, int | None, str | N
 def test_nobody_has_said_anything_of_a_new_dataset(dataset: Folder) -> None:
     assert ratings_in(dataset).read() == {}
     assert ratings_in(dataset).undo() == []
+
+
+def test_a_file_whose_first_change_is_not_committed_yet_says_nothing(tmp_path: Path) -> None:
+    """
+    It is there a moment before its table is.
+    """
+    folder = Folder(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ratings.sqlite")) as db:
+        db.execute("PRAGMA user_version = 0")
+        db.execute("CREATE TABLE something_else (a)")
+    assert ratings_in(folder).read() == {}
+    assert ratings_in(folder).undo() == []
 
 
 def test_what_is_said_last_holds_and_keeps_what_it_does_not_name(dataset: Folder) -> None:

@@ -53,7 +53,9 @@ class PostgresDatabase:
         except BaseException as exc:
             self._connection.close()
             if isinstance(exc, psycopg.Error):
-                raise LedgerError(f"cannot open the ledger {dataset!r}: {exc}") from exc
+                is_down = isinstance(exc, psycopg.OperationalError)
+                kind = DatabaseFailed if is_down else LedgerError
+                raise kind(f"cannot open the ledger {dataset!r}: {exc}") from exc
             raise
 
     def _open(self, *, read_only: bool, create: bool) -> None:

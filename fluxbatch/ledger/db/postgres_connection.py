@@ -12,7 +12,13 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere, LedgerError
+from fluxbatch.errors import (
+    ConfigError,
+    DatabaseFailed,
+    FluxbatchError,
+    HeldElsewhere,
+    LedgerError,
+)
 from fluxbatch.ledger.sharing.tables import ALIVE, OF_ALL_DATASETS, OF_THE_DATASET, SHARED
 
 if TYPE_CHECKING:
@@ -66,7 +72,8 @@ def schema_of(dataset: str) -> str:
 
 
 def connected(url: str, dataset: str) -> Connection:
-    """A connection in autocommit mode; raise `LedgerError` without the password.
+    """A connection in autocommit mode; raise `DatabaseFailed` where there is none, `LedgerError`
+    where there cannot be one, both without the password.
 
     A URL that is not well formed is not repeated at all: nobody can say which part of it is the
     password. Nor is the driver's own error kept as the cause, whose text has it too.
@@ -92,7 +99,10 @@ def connected(url: str, dataset: str) -> Connection:
             tcp_user_timeout=_SILENT_MS,
         )
     except (psycopg.Error, ValueError) as exc:
-        _refuse(dataset, str(exc).replace(password, "***") if password else str(exc))
+        why = str(exc).replace(password, "***") if password else str(exc)
+        # Who was at work waits for a server that is down (`ledger.patience`).
+        is_down = isinstance(exc, psycopg.OperationalError)
+        _refuse(dataset, why, DatabaseFailed if is_down else LedgerError)
     return connection
 
 
