@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
-# Tests wait more than they compute, those of `proof` most.
+# Tests wait more than they compute; each process takes tests that lie together, so what they share is made once.
 CORES   := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS ?= $(shell expr $(CORES) + 1)
-PROVERS ?= $(shell expr $(CORES) \* 2)
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10
 
 .PHONY: demo test proof simulate bench docs docs-links man lint types layers check clean
 
@@ -15,10 +15,10 @@ demo: $(VENV)/.core ## a whole run against the local emulator, from four real ph
 	$(BIN)/fluxbatch demo
 
 test: $(VENV)/.dev ## what a change is tried with: some fifteen minutes on two cores
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not proof" --durations=10
+	$(PYTEST) -m "not proof"
 
 proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
-	$(BIN)/python -m pytest -n $(PROVERS) -m proof --durations=10
+	$(PYTEST) -m proof
 
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
