@@ -4,21 +4,23 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
-# Tests wait more than they compute; each process takes tests that lie together, so what they share is made once.
-CORES   := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-WORKERS ?= $(shell expr $(CORES) + 1)
+# One a core, so that tests that measure time hold on a busy machine; each takes tests that lie together.
+WORKERS ?= auto
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10
 
-.PHONY: demo test proof simulate bench docs docs-links man lint types layers check clean
+.PHONY: demo test proof machines simulate bench docs docs-links man lint types layers check clean
 
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
 
-test: $(VENV)/.dev ## what a change is tried with: some fifteen minutes on two cores
-	$(PYTEST) -m "not proof"
+test: $(VENV)/.dev ## what a change is tried with: under twenty minutes on two cores
+	$(PYTEST) -m "not proof and not machines"
 
 proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
 	$(PYTEST) -m proof
+
+machines: $(VENV)/.dev ## several machines: Ray, a pooler, control and rerolls of a shared dataset
+	$(PYTEST) -m machines
 
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
@@ -47,7 +49,7 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-check: test proof lint types layers ## what has to pass before a commit
+check: test proof machines lint types layers ## what has to pass before a commit
 
 clean:
 	rm -rf $(VENV) demo

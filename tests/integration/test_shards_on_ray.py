@@ -81,7 +81,7 @@ _NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not ins
 
 def proven(test: Callable[..., None]) -> Callable[..., None]:
     """Against a real cluster, where Ray is installed."""
-    marked: Callable[..., None] = pytest.mark.proof(pytest.mark.timeout(400)(_NEEDS_RAY(test)))
+    marked: Callable[..., None] = pytest.mark.machines(pytest.mark.timeout(400)(_NEEDS_RAY(test)))
     return marked
 
 

@@ -18,6 +18,8 @@ from tests.kills.sharing import SharedRun, provider_of_machines
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.machines
+
 _JOBS = 80
 """More than one process uploads for before its first create."""
 

@@ -22,6 +22,8 @@ from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.machines
+
 _MANY = 600
 """More jobs than are made while a run is told something."""
 

@@ -17,6 +17,8 @@ from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.machines
+
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:

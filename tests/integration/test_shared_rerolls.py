@@ -12,6 +12,8 @@ from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.machines
+
 PRICE = 25_000
 JOBS = 20
 

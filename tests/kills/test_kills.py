@@ -126,19 +126,16 @@ def test_a_kill_right_after_a_change_that_went_wrong(
     process = victim.start(die_at=moment)
     process.wait(60)
     assert process.returncode == -signal.SIGKILL, victim.log()
-    ended = victim.finish(good={0, 7} if emulator.dialect == "card" else {0})
-
-    if ended == 7:
-        assert hidden(victim), victim.log()
-        assert held(victim)["held"] <= 3
-    else:
-        check(victim, 16)
+    _ends_well(victim, 16)
 
 
 @pytest.mark.proof
 def test_kills_between_webhooks(tmp_path: Path, emulator: EmulatorProcess) -> None:
     """
     Deliveries to nobody, to the next process, early and twice; in the end all is as without them.
+
+    But for lost creates that cannot be told from one that a kill hid, where no webhook came and
+    answers give no input back: their money is held.
     """
     emulator.faults(webhook_early=0.2, webhook_repeat=0.2, webhook_lost=0.1, create_reset_after=0.1)
     victim = _victim(tmp_path, emulator, 60)
@@ -148,10 +145,17 @@ def test_kills_between_webhooks(tmp_path: Path, emulator: EmulatorProcess) -> No
         process = victim.start(die_at=moment)
         process.wait(60)
         assert process.returncode in {-signal.SIGKILL, 0}, victim.log()
-    victim.finish()
-
-    check(victim, 60)
+    _ends_well(victim, 60)
     assert emulator.stats()["webhooks_delivered"] > 20
+
+
+def _ends_well(victim: Victim, jobs: int) -> None:
+    """Every job is done; or what is not is held, and a create that a kill hid is among it."""
+    if victim.finish(good={0, 7} if victim.emulator.dialect == "card" else {0}) == 0:
+        check(victim, jobs)
+        return
+    assert hidden(victim), victim.log()
+    assert held(victim)["held"] <= 5, victim.log()
 
 
 def _free_port() -> int:

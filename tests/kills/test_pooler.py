@@ -15,7 +15,7 @@ from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
 pytestmark = [
-    pytest.mark.proof,
+    pytest.mark.machines,
     pytest.mark.skipif(pgbouncer.program() is None, reason=pgbouncer.ABSENT),
 ]
 

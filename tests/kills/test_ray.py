@@ -24,7 +24,7 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.ray_cluster import RayProcess, ray_process
 
 pytestmark = [
-    pytest.mark.proof,
+    pytest.mark.machines,
     pytest.mark.timeout(400),
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
 ]
