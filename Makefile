@@ -4,9 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 SEEDS  ?= 2000
-# One a core, so that tests that measure time hold on a busy machine; each takes tests that lie together.
+# One a core, so that tests that measure time hold on a busy machine; more are no quicker.
 WORKERS ?= auto
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=10
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --durations=10
 
 .PHONY: demo test proof machines simulate bench docs docs-links man lint types layers check clean
 
