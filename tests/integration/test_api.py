@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,10 @@ from fluxbatch.domain.job import JobState
 from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.errors import ConfigError, ExitCode, ManifestError
 from fluxbatch.events import Event, OutputStored
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 
 PHOTO = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos" / "coffee.webp"
 KEYS = ["main=sk-api-test-1"]
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 def make_rows(count: int) -> list[dict[str, Any]]:

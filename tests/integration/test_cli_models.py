@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.commands import KEY, fluxbatch
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 
 _PHOTO = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos" / "coffee.webp"
 _NO_KEY = {"EACHLABS_API_KEY": ""}
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 def config(folder: Path, **settings: object) -> Path:

@@ -5,27 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.commands import KEY, Ended, fluxbatch, started
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 
 PHOTOS = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos"
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 def write_manifest(path: Path, count: int, **more: object) -> Path:

@@ -7,27 +7,12 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import fluxbatch as package
 from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import KEY, fluxbatch, started
-from tests.support.emulator import EmulatorProcess, emulator_process
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
+from tests.support.emulator import EmulatorProcess
 
 
 def test_version_and_an_unknown_verb() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fluxbatch.config.loading import load_settings
 from tests.support.commands import Ended, fluxbatch
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 _SCALED = {
@@ -20,18 +19,6 @@ _SCALED = {
     "FLUXBATCH_RECONCILE__PATIENCE": "5s",
     "NIGHTLY_KEY": "sk-nightly-1234",
 }
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 def run(name: str, emulator: EmulatorProcess, out: Path) -> Ended:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,19 +13,7 @@ import pytest
 
 from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import fluxbatch, started
-from tests.support.emulator import EmulatorProcess, emulator_process
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
+from tests.support.emulator import EmulatorProcess
 
 
 def created(emulator: EmulatorProcess) -> int:

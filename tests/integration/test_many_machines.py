@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,27 +10,13 @@ import pytest
 from fluxbatch import Dataset
 from tests.integration.test_images_elsewhere import manifest
 from tests.kills.killing import wait_for_creates
-from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.kills.sharing import SharedRun, shared_run
+from tests.kills.sharing import emulator as emulator
 from tests.support.commands import Ended, fluxbatch, started
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
-
-
-@pytest.fixture
-def shared(
-    request: pytest.FixtureRequest,
-    server: PostgresServer,
-    emulator: EmulatorProcess,
-    tmp_path: Path,
-) -> Iterator[SharedRun]:
-    with SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50]) as run:
-        yield run
+shared = shared_run(accounts=2)
 
 
 def again(run: SharedRun, *flags: str, name: str = "NIGHT", **env: str) -> Ended:
@@ -233,17 +217,10 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(shared: SharedRun) -> N
     shared.start(0)
     wait_for_creates(shared.emulator, 10)
     shared.server.stop("immediate")
-    _wait_until_told(shared.log(0), "connection refused", times=2)
+    shared.until(lambda: shared.log(0).read_text().lower().count("connection refused") >= 2)
     shared.server.start()
     assert shared.finish() == [0], shared.logs()
     assert shared.check(60)["billed"] == 60
-
-
-def _wait_until_told(log: Path, words: str, *, times: int, timeout_s: float = 30.0) -> None:
-    end = time.monotonic() + timeout_s
-    while log.read_text().lower().count(words) < times:
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.05)
 
 
 def test_a_run_can_be_watched_from_anywhere(shared: SharedRun) -> None:

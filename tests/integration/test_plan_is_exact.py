@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from PIL import Image
 
 from tests.support.commands import fluxbatch
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 
 _shown = re.compile(r"^  .*?: (\{.*\})$", re.MULTILINE).findall
 
@@ -23,18 +22,6 @@ _EVERY_INPUT = (
     "id,prompt,control_image,num_outputs,num_inference_steps,guidance,seed,output_format,"
     "output_quality,disable_safety_checker,megapixels,priority,meta.shop\n"
 )
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 @pytest.fixture

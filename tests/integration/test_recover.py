@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,7 @@ import pytest
 
 from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import Ended, fluxbatch
-from tests.support.emulator import EmulatorProcess, emulator_process
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
+from tests.support.emulator import EmulatorProcess
 
 
 def created(emulator: EmulatorProcess) -> int:

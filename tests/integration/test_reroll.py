@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,12 @@ from fluxbatch.emulator.models import MODELS, Model
 from fluxbatch.errors import ConfigError, ExitCode
 from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import KEY, Ended, fluxbatch, started
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 from tests.support.running import Bench
 from tests.support.running import provider as provider_in_process
 
 JOBS = 20
 PRICE = 25_000
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,9 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.kills.killing import wait_for_creates
-from tests.kills.sharing import SharedRun, provider_of_machines
-from tests.support.emulator import EmulatorProcess
-from tests.support.postgres_server import PostgresServer
+from tests.kills.sharing import SharedRun, shared_run
+from tests.kills.sharing import emulator as emulator
+from tests.support.commands import fluxbatch
 
 pytestmark = pytest.mark.machines
 
@@ -24,26 +21,12 @@ _JOBS = 80
 """More than one process uploads for before its first create."""
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
-
-
-@pytest.fixture
-def shared(
-    request: pytest.FixtureRequest,
-    server: PostgresServer,
-    emulator: EmulatorProcess,
-    tmp_path: Path,
-) -> Iterator[SharedRun]:
-    with SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50]) as run:
-        run.images.mkdir()
-        yield run
+shared = shared_run(accounts=2)
 
 
 def _machine(run: SharedRun, name: str) -> Path:
     """A folder with the manifest, as one machine has it, and no image in it."""
+    run.images.mkdir(exist_ok=True)
     folder = run.folder / name
     folder.mkdir()
     rows = [{"prompt": f"a rocket, {n}", "control_image": f"{n}.png"} for n in range(_JOBS)]
@@ -80,18 +63,18 @@ def test_a_machine_without_the_control_images_makes_the_jobs(shared: SharedRun) 
     assert sent == hashes
 
     exported, reported = shared.folder / "exported", shared.folder / "reported"
-    _ask(shared, "export", "--format", "imagefolder", "--to", str(exported))
-    _ask(shared, "report", "--to", str(reported))
+    _ask(shared, "export", "--format", "imagefolder", "--to", exported)
+    _ask(shared, "report", "--to", reported)
     controls = exported.rglob("control/*.png")
     assert {sha256(path.read_bytes()).hexdigest() for path in controls} == hashes
     thumbs = {path.stem for path in reported.rglob("thumbs/*/*.webp")}
     assert thumbs >= {digest[:24] for digest in hashes}
 
 
-def _ask(run: SharedRun, verb: str, *words: str) -> None:
+def _ask(run: SharedRun, verb: str, *words: object) -> None:
     """A verb on a machine that has none of the control images' files."""
-    command = [sys.executable, "-m", "fluxbatch", verb, run.address, *words]
-    subprocess.run(command, check=True, env=run.environment(9), capture_output=True)
+    ended = fluxbatch(verb, run.address, *words, env=run.environment(9))
+    assert ended.code == 0, ended.err
 
 
 def test_a_control_image_that_has_changed_is_not_sent(shared: SharedRun) -> None:

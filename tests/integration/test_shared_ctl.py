@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,11 +13,11 @@ from fluxbatch import Dataset
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.dataset.control_client import control
 from fluxbatch.errors import ConfigError
-from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.kills.sharing import SharedRun, shared_run
+from tests.kills.sharing import emulator as emulator
 from tests.report.live_server import serving
 from tests.report.test_run_buttons import pressed
 from tests.support.commands import fluxbatch
-from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.machines
@@ -28,21 +26,7 @@ _MANY = 600
 """More jobs than are made while a run is told something."""
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
-
-
-@pytest.fixture
-def shared(
-    request: pytest.FixtureRequest,
-    server: PostgresServer,
-    emulator: EmulatorProcess,
-    tmp_path: Path,
-) -> Iterator[SharedRun]:
-    with SharedRun(tmp_path, server, emulator, accounts=4, dataset=request.node.name[:50]) as run:
-        yield run
+shared = shared_run(accounts=4)
 
 
 def ctl(run: SharedRun, command: str, value: str = "", **how: Any) -> dict[str, Any]:

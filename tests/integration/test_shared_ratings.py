@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from fluxbatch import Dataset
-from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.kills.sharing import SharedRun, shared_run
+from tests.kills.sharing import emulator as emulator
 from tests.report.live_server import serving
 from tests.report.test_live_server import ask, of_the_page, rate, seqs
 from tests.support.commands import fluxbatch
-from tests.support.emulator import EmulatorProcess
-from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.machines
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
-
-
-@pytest.fixture
-def shared(
-    request: pytest.FixtureRequest,
-    server: PostgresServer,
-    emulator: EmulatorProcess,
-    tmp_path: Path,
-) -> Iterator[SharedRun]:
-    with SharedRun(tmp_path, server, emulator, accounts=2, dataset=request.node.name[:50]) as run:
-        yield run
+shared = shared_run(accounts=2)
 
 
 def made(run: SharedRun, jobs: int) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.kills.sharing import SharedRun
+from tests.kills.sharing import emulator as emulator
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
@@ -16,12 +17,6 @@ pytestmark = pytest.mark.machines
 
 PRICE = 25_000
 JOBS = 20
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.commands import KEY
-from tests.support.emulator import EmulatorProcess, emulator_process
+from tests.support.emulator import EmulatorProcess
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -75,18 +74,6 @@ RIGHT = {
     "retry-after-epoch": Right(0, 2, ("rc=0", "2 done"), ("paused for 17",)),
 }
 _NEVER = ("Traceback", "unexpected ")
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[EmulatorProcess]:
-    with emulator_process() as running:
-        yield running
-
-
-@pytest.fixture
-def emulator(provider: EmulatorProcess) -> EmulatorProcess:
-    provider.reset()
-    return provider
 
 
 def test_every_case_has_its_right_outcome() -> None:

@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg
+import pytest
 
 from tests.kills.killing import PHOTO, SCALED, spoken
 from tests.support.emulator import EmulatorProcess, emulator_process
@@ -180,3 +181,27 @@ class SharedRun:
         assert stats["worst_concurrency"] <= 10
         names = ("created", "billed", "double_billed", "refused_rate", "refused_concurrent")
         return {name: int(stats.get(name, 0)) for name in names}
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    """For modules whose processes share a run: to be imported there."""
+    with provider_of_machines() as running:
+        yield running
+
+
+def shared_run(accounts: int = 12) -> object:
+    """The fixture `shared` of a module: a run of a dataset of its own for each test."""
+
+    @pytest.fixture
+    def shared(
+        request: pytest.FixtureRequest,
+        server: PostgresServer,
+        emulator: EmulatorProcess,
+        tmp_path: Path,
+    ) -> Iterator[SharedRun]:
+        name = request.node.name[:50]
+        with SharedRun(tmp_path, server, emulator, accounts=accounts, dataset=name) as run:
+            yield run
+
+    return shared

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.kills.sharing import SharedRun, provider_of_machines
-from tests.support.emulator import EmulatorProcess
-from tests.support.postgres_server import PostgresServer
+from tests.kills.sharing import SharedRun, shared_run
+from tests.kills.sharing import emulator as emulator
 
 pytestmark = pytest.mark.proof
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
-
-
-@pytest.fixture
-def shared(
-    request: pytest.FixtureRequest,
-    server: PostgresServer,
-    emulator: EmulatorProcess,
-    tmp_path: Path,
-) -> Iterator[SharedRun]:
-    """A run of a dataset of its own."""
-    with SharedRun(tmp_path, server, emulator, dataset=request.node.name[:60]) as run:
-        yield run
+shared = shared_run()
 
 
 def test_three_workers_that_are_killed_at_random_share_one_run(shared: SharedRun) -> None:

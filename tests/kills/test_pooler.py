@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.sharing import SharedRun, provider_of_machines
+from tests.kills.sharing import SharedRun
+from tests.kills.sharing import emulator as emulator
 from tests.support import pgbouncer
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
@@ -18,12 +19,6 @@ pytestmark = [
     pytest.mark.machines,
     pytest.mark.skipif(pgbouncer.program() is None, reason=pgbouncer.ABSENT),
 ]
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with provider_of_machines() as running:
-        yield running
 
 
 @pytest.fixture
