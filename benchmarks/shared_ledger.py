@@ -22,12 +22,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from random import Random
+from typing import NamedTuple
 
 import anyio
 import psycopg
 
 from fluxbatch.domain.job import PredictionId
-from fluxbatch.domain.money import Micros
 from fluxbatch.domain.state_machine import PredictionEvent
 from fluxbatch.infra.runtime import SystemClock, in_thread
 from fluxbatch.ledger.db.database import Database
@@ -47,6 +47,17 @@ _MOST_JOBS = 100_000
 _RENEW_S = 3.0
 
 
+class _Part(NamedTuple):
+    """What one writer does."""
+
+    url: str
+    number: int
+    writers: int
+    seconds: float
+    run_seq: int
+    run_id: str
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="shared_ledger", description=__doc__)
     parser.add_argument("--writers", type=int, default=4)
@@ -58,7 +69,7 @@ def main() -> int:
     if given.proxy_to is not None:
         _proxy(given.proxy_to, given.delay_ms / 1_000)
     if given.writer is not None:
-        anyio.run(_write, json.loads(given.writer))
+        anyio.run(_write, _Part(*json.loads(given.writer)))
         return 0
     _measure(given.writers, given.seconds, given.delay_ms)
     return 0
@@ -77,12 +88,9 @@ def _measure(writers: int, seconds: float, delay_ms: float) -> None:
         processes = []
         for number in range(writers):
             port = _begin_proxy(stack, server.port, delay_ms) if delay_ms else server.port
-            told = {
-                "url": server.url.replace(f":{server.port}/", f":{port}/"),
-                "number": number, "writers": writers, "seconds": seconds,
-                "run_seq": run.seq, "run_id": run.run_id,
-            }  # fmt: skip
-            processes.append(_begin("--writer", json.dumps(told)))
+            url = server.url.replace(f":{server.port}/", f":{port}/")
+            part = _Part(url, number, writers, seconds, run.seq, run.run_id)
+            processes.append(_begin("--writer", json.dumps(part)))
         ended = [json.loads(process.communicate()[0]) for process in processes]
         with psycopg.connect(server.url) as connection:
             row = connection.execute("SELECT sum(deadlocks) FROM pg_stat_database").fetchone()
@@ -144,19 +152,18 @@ async def _keep_lane(ledger: LedgerWriter, worker: str) -> None:
         await ledger.apply(_Renew(worker))
 
 
-async def _write(told: dict[str, object]) -> None:
+async def _write(part: _Part) -> None:
     """One writer: its jobs are every n-th."""
-    number, writers = int(str(told["number"])), int(str(told["writers"]))
-    account, worker = f"account {number}", f"worker {number}"
-    with closing(PostgresDatabase(str(told["url"]), _DATASET)) as db:
+    account, worker, key = (f"{name} {part.number}" for name in ("account", "worker", "key"))
+    with closing(PostgresDatabase(part.url, _DATASET)) as db:
         db.begin()
         join(db, worker, "run", [account])
         epochs = take_lanes(db, worker, [account], 1)
         db.commit()
-        key_use = KeyUse(account, f"key {number}", f"key {number}", Lease(worker, epochs[account]))
+        key_use = KeyUse(account, key, key, Lease(worker, epochs[account]))
         ledger = LedgerWriter(db, in_thread)
-        jobs = itertools.count(number + 1, writers)
-        end = time.monotonic() + float(str(told["seconds"]))
+        jobs = itertools.count(part.number + 1, part.writers)
+        end = time.monotonic() + part.seconds
         began = _cpu_s()
         done = _Count()
         async with anyio.create_task_group() as tasks:
@@ -164,7 +171,7 @@ async def _write(told: dict[str, object]) -> None:
             tasks.start_soon(_keep_lane, ledger, worker)
             async with anyio.create_task_group() as busy:
                 for _ in range(_AT_ONCE):
-                    busy.start_soon(_jobs, ledger, jobs, told, key_use, end, done)
+                    busy.start_soon(_jobs, ledger, jobs, part, key_use, end, done)
             tasks.cancel_scope.cancel()
         spent = _cpu_s() - began
     print(json.dumps({"jobs": done.jobs, "cpu_s": spent}))
@@ -177,7 +184,7 @@ class _Count:
 async def _jobs(
     ledger: LedgerWriter,
     jobs: Iterator[int],
-    told: dict[str, object],
+    part: _Part,
     key_use: KeyUse,
     end: float,
     done: _Count,
@@ -185,7 +192,7 @@ async def _jobs(
     clock, names = SystemClock(), Random()
     while time.monotonic() < end:
         intend = Intend(
-            at=clock.now(), run_seq=int(str(told["run_seq"])), run_id=str(told["run_id"]),
+            at=clock.now(), run_seq=part.run_seq, run_id=part.run_id,
             job_seq=next(jobs), key_use=key_use, price=PRICE, caps=NO_CAPS, admit=admit,
             send_within_s=5.0, budget_day=DAY, seed=99, control_url=None,
         )  # fmt: skip
@@ -195,7 +202,7 @@ async def _jobs(
         name = PredictionId(f"{names.getrandbits(128):032x}")
         accepted = Evidence(provider_id=name, answered=clock.now())
         await ledger.apply(Transition(clock.now(), seq, PredictionEvent.ACCEPTED, accepted))
-        made = Evidence(urls=("https://cdn.example.com/out.png",), cost=Micros(25_000))
+        made = Evidence(urls=("https://cdn.example.com/out.png",), cost=PRICE)
         moved = await ledger.apply(Transition(clock.now(), seq, PredictionEvent.SUCCEEDED, made))
         assert moved.wanted is not None
         (output,) = moved.wanted.outputs

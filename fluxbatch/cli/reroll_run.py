@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fluxbatch.config.loading import environment
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.coverage import coverage_json, value_words
+from fluxbatch.export.coverage import Coverage, CoveredValues, coverage_json, value_words
 from fluxbatch.maintenance import DatasetRequest
 from fluxbatch.maintenance.reroll import (
     RerollChoice,
@@ -70,13 +70,15 @@ def reroll_rows(
     run = add_rerolls(request, plan)
     if run is None:
         if console.json:
-            console.object({"exit": 0, "reroll": _facts(request, choice, plan)})
+            facts = _facts(choice, plan, still_short(request, choice))
+            console.object({"exit": 0, "reroll": facts})
         return 0
 
     def told() -> dict[str, Any]:
-        for line in short_lines(request, choice):
+        short = still_short(request, choice)
+        for line in short_lines(choice, short):
             console.info(line)
-        return {"reroll": _facts(request, choice, plan)}
+        return {"reroll": _facts(choice, plan, short)}
 
     title = f"fluxbatch  reroll → {dataset.address}"
     return run_batch(console, run, title=title, again=typed.again(dataset.address), more=told)
@@ -117,11 +119,10 @@ def reroll_lines(plan: RerollPlan) -> Iterator[str]:
         yield f"  {plan.without_image:,} left alone: no image yet; `run` or `retry` makes it"
 
 
-def short_lines(request: DatasetRequest, choice: RerollChoice) -> Iterator[str]:
+def short_lines(choice: RerollChoice, short: Mapping[CoveredValues, Coverage]) -> Iterator[str]:
     """The combinations that were not reached."""
     if choice.per is None:
         return
-    short = still_short(request, choice)
     if short:
         yield f"not reached: {choice.until} images kept or not judged yet"
     for values, one in list(short.items())[:_SHORT_SHOWN]:
@@ -132,7 +133,9 @@ def short_lines(request: DatasetRequest, choice: RerollChoice) -> Iterator[str]:
         yield f"  and {len(short) - _SHORT_SHOWN:,} more (--json has all)"
 
 
-def _facts(request: DatasetRequest, choice: RerollChoice, plan: RerollPlan) -> dict[str, Any]:
+def _facts(
+    choice: RerollChoice, plan: RerollPlan, short: Mapping[CoveredValues, Coverage]
+) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "picked": len(plan.picks),
         "waiting": plan.waiting,
@@ -140,5 +143,5 @@ def _facts(request: DatasetRequest, choice: RerollChoice, plan: RerollPlan) -> d
         "without_image": plan.without_image,
     }
     if choice.per is not None:
-        facts["short"] = coverage_json(choice.per.fields, still_short(request, choice))
+        facts["short"] = coverage_json(choice.per.fields, short)
     return facts

@@ -129,11 +129,7 @@ class RunSession:
         serial = SerialCreates(settings.provider.serial_creates, settings.provider.timeout)
         read = LedgerReader(reader, runtime.to_thread)
         journals = {a: LaneJournal(file, runtime.to_thread) for a, file in files.items()}
-        transport, trip = network.transport, runtime.to_thread
-        if events.are_measured:
-            url = settings.provider.base_url
-            transport = MeasuredTransport(transport, url, runtime.clock, events.measure)
-            trip = _measured(runtime, events)
+        transport, trip = _measured(settings, events, runtime, network)
         self.context = context = WorkerContext(
             run=run,
             settings=settings,
@@ -216,17 +212,23 @@ def _lanes(
     )
 
 
-def _measured(runtime: Runtime, events: Events) -> ToThread:
-    """Trips to a thread whose time is told: the ledger's, each a commit."""
+def _measured(
+    settings: Settings, events: Events, runtime: Runtime, network: Network
+) -> tuple[Transport, ToThread]:
+    """Requests, and the ledger's trips to a thread, each a commit; their times are told where
+    anybody asks."""
+    if not events.are_measured:
+        return network.transport, runtime.to_thread
+    url, clock = settings.provider.base_url, runtime.clock
 
     async def to_thread(call: Callable[[], T], /) -> T:
-        began = runtime.clock.monotonic()
+        began = clock.monotonic()
         try:
             return await runtime.to_thread(call)
         finally:
-            events.measure(CommitMeasured(runtime.clock.monotonic() - began))
+            events.measure(CommitMeasured(clock.monotonic() - began))
 
-    return to_thread
+    return MeasuredTransport(network.transport, url, clock, events.measure), to_thread
 
 
 async def _page(
