@@ -23,6 +23,7 @@ from fluxbatch.config.api_keys import KeyFilter
 from fluxbatch.errors import DatabaseFailed, LedgerError, TransactionConflict
 from fluxbatch.infra.runtime import ToThread
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import Rows
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -54,7 +55,8 @@ class Operation(Protocol[R_co]):
     """A change of the ledger as a value; all of it happens in one transaction or none.
 
     It may be applied twice: where another one of its group raises, all are rolled back and begun
-    again. So it decides from what it reads, and keeps nothing.
+    again. So it decides from what it reads, and keeps nothing. One that is common has a method
+    `expect(rows)` as well, which names the rows it is going to read: a group reads them at once.
     """
 
     def apply(self, db: Database) -> R_co: ...
@@ -218,9 +220,15 @@ def _applied(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcom
     """In one transaction; one that the server undoes in favour of another is tried again."""
     for tries_left in reversed(range(_CONFLICT_TRIES)):
         try:
-            db.begin()
-            db.take_turn()
-            outcomes = [_Outcome(operation.apply(db), None) for operation in operations]
+            _expect(db, operations)
+            db.begin_turn()
+            outcomes = []
+            for number, operation in enumerate(operations):
+                if not db.rows.is_ahead:
+                    _expect(db, operations[number:])
+                    db.rows.read_ahead()
+                outcomes.append(_Outcome(operation.apply(db), None))
+                db.rows.operation_done()
             db.commit()
         except TransactionConflict:
             if not tries_left:
@@ -229,6 +237,14 @@ def _applied(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcom
         else:
             return outcomes
     raise AssertionError("every try returns or raises")
+
+
+def _expect(db: Database, operations: Sequence[Operation[Any]]) -> None:
+    """Tell what they are going to read, as far as they know it."""
+    for operation in operations:
+        expect: Callable[[Rows], None] | None = getattr(operation, "expect", None)
+        if expect is not None:
+            expect(db.rows)
 
 
 def _one_by_one(db: Database, operations: Sequence[Operation[Any]]) -> list[_Outcome]:

@@ -106,7 +106,8 @@ class LedgerLife(RuleBasedStateMachine):
         self.connections = [type(self).opener(self.folder) for _ in range(self.writers)]
         self.books = Books.opened(self.connections[0], jobs=JOBS)
         self.books.checked = False  # the invariant below does it once a step
-        self.bought: list[Bought] = []
+        self.bought: dict[int, Bought] = {}
+        """By number: a server leaves out those of intents that were refused."""
         self.caps: Caps = {}
         self.runs = itertools.count(2)
         self.random = Random(0)
@@ -136,20 +137,22 @@ class LedgerLife(RuleBasedStateMachine):
 
     def _happen_to_one(self) -> None:
         if self.bought:
-            latest = len(self.bought)
-            seq = self.random.choice([latest, *range(1, latest + 1)])
-            event = self.random.choice(sorted(MAY_FOLLOW[self.bought[seq - 1].state]))
+            seq = self.random.choice([max(self.bought), *self.bought])
+            event = self.random.choice(sorted(MAY_FOLLOW[self.bought[seq].state]))
             self._happen(seq, event, self.random.choice(COSTS), self.random.choice(FAILURES))
 
     def _find(self) -> None:
         """What nobody believed in is alive: perhaps the second one of its job."""
-        gone = [seq for seq, b in enumerate(self.bought, 1) if b.state in NEVER_BOUGHT]
+        gone = [seq for seq, b in self.bought.items() if b.state in NEVER_BOUGHT]
         if gone:
             self._happen(self.random.choice(gone), E.FOUND, None, None)
 
     def _fetch(self) -> None:
         wanted = [
-            (b, o) for b in self.bought for o, state in b.outputs.items() if state == "wanted"
+            (b, o)
+            for b in self.bought.values()
+            for o, state in b.outputs.items()
+            if state == "wanted"
         ]
         if wanted:
             one, output_seq = self.random.choice(wanted)
@@ -177,7 +180,7 @@ class LedgerLife(RuleBasedStateMachine):
         opened = self.books.open_run(f"run-{next(self.runs)}", caps=self.caps)
         assert opened.continued != ends
         assert (opened.run_id == before) != ends
-        assert opened.highest_cost == max((b.cost or 0 for b in self.bought), default=0)
+        assert opened.highest_cost == max((b.cost or 0 for b in self.bought.values()), default=0)
 
     def _intend(self, job: int, price: Micros, day: str) -> None:
         state = self.books.job(job)["state"]
@@ -195,21 +198,22 @@ class LedgerLife(RuleBasedStateMachine):
             scope
             for scope, cap in self.caps.items()
             if cap is not None
-            and sum(b.counted for b in self.bought if ours[scope](b)) + price > cap
+            and sum(b.counted for b in self.bought.values() if ours[scope](b)) + price > cap
         ]
         if over:
             assert isinstance(answer, OverBudget)
             assert answer.balance.scope in over
             return
         assert isinstance(answer, Intent)
-        assert not any(b.state in LIVE for b in self.bought if b.job == job), "bought twice"
-        self.bought.append(Bought(job, run, day, price))
-        assert answer.attempt == sum(b.job == job for b in self.bought)
+        others = [b.state for b in self.bought.values() if b.job == job]
+        assert not LIVE.intersection(others), "bought twice"
+        self.bought[answer.prediction_seq] = Bought(job, run, day, price)
+        assert answer.attempt == len(others) + 1
 
     def _late(self) -> None:
         """Late, repeated or impossible: nothing changes."""
         event = self.random.choice(list(PredictionEvent))
-        seqs = [n for n, b in enumerate(self.bought, 1) if event not in MAY_FOLLOW[b.state]]
+        seqs = [n for n, b in self.bought.items() if event not in MAY_FOLLOW[b.state]]
         if seqs:
             before = self._all_that_counts()
             with suppress(IllegalTransition):
@@ -224,7 +228,7 @@ class LedgerLife(RuleBasedStateMachine):
     def _happen(
         self, seq: int, event: PredictionEvent, cost: Micros | None, failure: FailureClass | None
     ) -> None:
-        one = self.bought[seq - 1]
+        one = self.bought[seq]
         if event is E.COST_LEARNED and cost is None:
             return
         named = event in (E.ACCEPTED, E.FOUND)
@@ -256,7 +260,7 @@ class LedgerLife(RuleBasedStateMachine):
 
     def _retry(self, kinds: list[FailureClass]) -> None:
         before = {job["seq"]: job["state"] for job in all_rows(self.books.db, schema.jobs)}
-        alive = {b.job for b in self.bought if b.state in LIVE}
+        alive = {b.job for b in self.bought.values() if b.state in LIVE}
         answer = self.books.do(Retry(self.books.now(), kinds))
         after = {job["seq"]: job["state"] for job in all_rows(self.books.db, schema.jobs)}
         gone_back = {seq for seq in before if before[seq] != after[seq]}
@@ -272,13 +276,13 @@ class LedgerLife(RuleBasedStateMachine):
     def the_ledger_agrees_with_the_model(self) -> None:
         rows = all_rows(self.books.db, schema.predictions)
         assert [(r["job_seq"], r["state"], r["reserved"]) for r in rows] == [
-            (b.job, b.state, b.price if b.state in LIVE else 0) for b in self.bought
+            (b.job, b.state, b.price if b.state in LIVE else 0) for b in self.bought.values()
         ]
         assert [(r["cost"], bool(r["estimated"])) for r in rows] == [
-            (b.cost, b.estimated) for b in self.bought
+            (b.cost, b.estimated) for b in self.bought.values()
         ]
         outputs = {row["seq"]: row["state"] for row in all_rows(self.books.db, schema.outputs)}
-        assert outputs == {seq: s for b in self.bought for seq, s in b.outputs.items()}
+        assert outputs == {seq: s for b in self.bought.values() for seq, s in b.outputs.items()}
 
     def teardown(self) -> None:
         for connection in self.connections:

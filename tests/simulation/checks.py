@@ -20,7 +20,7 @@ from fluxbatch.domain.provenance import read_facts
 from fluxbatch.emulator.prediction import EmulatedPrediction
 from fluxbatch.errors import LedgerError
 from fluxbatch.infra.runtime import Timestamp
-from fluxbatch.ledger.db.database import DbRow
+from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations import budgets

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from fluxbatch.errors import LedgerError
+from fluxbatch.ledger.db.rows import DbRow, Rows
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION, metadata
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement, dialect_of
 from fluxbatch.ledger.db.views import view_statements
 
-DbRow = tuple[Any, ...]
 QueryResult = TypeVar("QueryResult")
 
 NO_PARAMS: Params = {}
@@ -39,6 +39,11 @@ class Database(Protocol):
     version: int
     """Of its schema; below `SCHEMA_VERSION` only where a reader found an older one."""
 
+    @property
+    def rows(self) -> Rows:
+        """What is read and written by its key, perhaps with much of its like."""
+        ...
+
     def is_in_place(self) -> bool:
         """Whether what is written is found again by whoever opens the ledger next."""
         ...
@@ -55,14 +60,10 @@ class Database(Protocol):
 
     def run_many(self, statement: Statement, params: Iterable[Params]) -> None: ...
 
-    def run_at_commit(self, statement: Statement, params: Params) -> None:
-        """Run it as the transaction's last, together with its like: nothing here reads it."""
-        ...
-
     def begin(self) -> None: ...
 
-    def take_turn(self) -> None:
-        """Be the only one to change jobs and money until the commit.
+    def begin_turn(self) -> None:
+        """Begin, and be the only one to change jobs and money until the commit.
 
         The first lock of all: two groups may want the same rows in another order.
         """

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from fluxbatch.errors import DatabaseFailed, LedgerError, TransactionConflict
 from fluxbatch.ledger.db import postgres_connection as server
+from fluxbatch.ledger.db.row_buffer import RowBuffer, StatementCalls
+from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 from fluxbatch.ledger.db.database import (
     BUSY_MS,
     NO_PARAMS,
-    DbRow,
     QueryResult,
     lock_failure,
     refuse_newer,
@@ -42,12 +43,14 @@ class PostgresDatabase:
     ) -> None:
         """Without *create* a dataset that is not there is refused: its name may be mistyped."""
         self._dataset = dataset
-        self._at_commit: dict[Statement, list[Params]] = {}
+        self.rows = RowBuffer(self)
         self._connection = server.connected(url, dataset)
-        self._start = server.transaction_start(dataset, read_only=read_only)
+        self._start = server.transaction_start(dataset, read_only=read_only).as_string()
+        self._start_turn = server.turn_start(dataset, BUSY_MS).as_string()
         import psycopg
 
         self._driver = psycopg
+        self._cursor = psycopg.ClientCursor(self._connection)
         try:
             self._open(read_only=read_only, create=create and not read_only)
         except BaseException as exc:
@@ -91,6 +94,7 @@ class PostgresDatabase:
         return True  # the connection ends with the schema it writes to
 
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
+        self.rows.settle()
         text, values = statement.prepared("postgresql")
         with self._translated(), self._transaction():
             cursor = self._connection.execute(text, values(params))
@@ -109,6 +113,7 @@ class PostgresDatabase:
         return int(seq)
 
     def run_many(self, statement: Statement, params: Iterable[Params]) -> None:
+        self.rows.settle()
         text, values = statement.prepared("postgresql")
         with (
             self._translated(),
@@ -116,31 +121,53 @@ class PostgresDatabase:
             self._connection.cursor() as cursor,
         ):
             cursor.executemany(text, map(values, params))
+            # The driver sends these as a pipeline, after which the server, until it gets another
+            # message, lets a transaction stand idle for as long as it likes.
+            self._connection.execute("SELECT 1")
 
-    def run_at_commit(self, statement: Statement, params: Params) -> None:
-        self._at_commit.setdefault(statement, []).append(params)
+    def is_in_transaction(self) -> bool:
+        return self._connection.info.transaction_status != self._driver.pq.TransactionStatus.IDLE
+
+    def run_all(
+        self, calls: StatementCalls, *, start: str = "", end: str = ""
+    ) -> list[list[DbRow]]:
+        """One message of the simple protocol, in the transaction at work or in one of its own."""
+        if not start and not self.is_in_transaction():
+            start, end = self._start, "COMMIT"
+        with self._translated():
+            texts = [self._text(*call) for call in calls]
+            try:
+                cursor = self._cursor.execute("; ".join(filter(None, (start, *texts, end))))
+            except BaseException:
+                if start:
+                    self.rollback()
+                raise
+            found = [one.fetchall() if one.description else [] for one in cursor.results()]
+        last = len(found) - bool(end)
+        return found[last - len(calls) : last]
+
+    def _text(self, statement: Statement, params: Params) -> str:
+        text, values = statement.prepared("postgresql")
+        return self._cursor.mogrify(text, values(params))
 
     def begin(self) -> None:
+        self.rows.begin()
         with self._translated():
             self._connection.execute(self._start)
 
-    def take_turn(self) -> None:
-        with self._translated():
-            server.take_turn(self._connection, self._dataset, BUSY_MS)
+    def begin_turn(self) -> None:
+        self.rows.begin()
+        self.rows.read_ahead(self._start_turn)
 
     def take_time(self) -> None:
         with self._translated():
             self._connection.execute(server.MUCH_TIME)
 
     def commit(self) -> None:
-        for statement, params in self._at_commit.items():
-            self.run_many(statement, params)
-        self._at_commit.clear()
-        with self._translated():
-            self._connection.execute("COMMIT")
+        self.run_all(self.rows.take_all(), end="COMMIT")
 
     def rollback(self) -> None:
-        self._at_commit.clear()
+        self.rows.clear()
         status = self._driver.pq.TransactionStatus
         with self._translated():
             if self._connection.info.transaction_status in (status.INTRANS, status.INERROR):
@@ -155,10 +182,10 @@ class PostgresDatabase:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """The one at work, or one for this call alone."""
-        if self._connection.info.transaction_status != self._driver.pq.TransactionStatus.IDLE:
+        if self.is_in_transaction():
             yield
             return
-        self.begin()
+        self._connection.execute(self._start)
         try:
             yield
         except BaseException:

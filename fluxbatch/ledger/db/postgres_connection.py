@@ -220,17 +220,29 @@ def _not_there(connection: Connection, dataset: str) -> ConfigError:
     return ConfigError(f"there is no dataset {dataset!r} there, only {known}{more}")
 
 
-def take_turn(connection: Connection, dataset: str, busy_ms: int) -> None:
-    """Within a transaction: be its dataset's only writer until it ends."""
+def turn_start(dataset: str, busy_ms: int) -> Composed:
+    """The statements that begin a transaction and make it the dataset's only writer, in one round
+    trip; it waits its turn for so long."""
     from psycopg import sql
 
-    connection.execute(
-        sql.SQL(
-            "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {};"
-            " SELECT pg_advisory_xact_lock({}, hashtext({}));"
-            " SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {}"
-        ).format(busy_ms, _TURN, dataset, _STATEMENT_MS)
+    return sql.SQL("; ").join(
+        [transaction_start(dataset, read_only=False), _turn(dataset, busy_ms)]
     )
+
+
+def take_turn(connection: Connection, dataset: str, busy_ms: int) -> None:
+    """Within a transaction: be its dataset's only writer until it ends."""
+    connection.execute(_turn(dataset, busy_ms))
+
+
+def _turn(dataset: str, busy_ms: int) -> Composed:
+    from psycopg import sql
+
+    return sql.SQL(
+        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {};"
+        " SELECT pg_advisory_xact_lock({}, hashtext({}));"
+        " SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {}"
+    ).format(busy_ms, _TURN, dataset, _STATEMENT_MS)
 
 
 def _checked_password(url: str, dataset: str) -> str:

@@ -12,7 +12,20 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, bindparam, literal_column, text
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    Dialect,
+    Table,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -135,3 +148,12 @@ def clean(text: str | None) -> str | None:
 def one_of(column: ColumnElement[Any], values: Iterable[str]) -> ColumnElement[bool]:
     """`column IN (…)` of constants."""
     return column.in_([constant(value) for value in values])
+
+
+def among(dialects: Dialects, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether *column* is the parameter `keys`; on a server, one of many in a JSON array."""
+    keys: BindParameter[str] = bindparam("keys")
+    if dialects.name == "sqlite":
+        return column == keys
+    key = func.json_array_elements_text(cast(keys, JSON)).column_valued("key")
+    return column.in_(select(cast(key, column.type)))

@@ -18,13 +18,13 @@ from fluxbatch.ledger.db.database import (
     BUSY_MS,
     CHECKPOINT_BUSY_MS,
     NO_PARAMS,
-    DbRow,
     QueryResult,
     lock_failure,
     refuse_newer,
     schema_statements,
 )
 from fluxbatch.ledger.db.network_disk import refuse_network_disk
+from fluxbatch.ledger.db.rows import DbRow, FileRows
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
 
@@ -39,7 +39,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, read_only: bool = False, busy_ms: int = BUSY_MS) -> None:
         self.path = path
         self._busy_ms = busy_ms
-        self._at_commit: dict[Statement, list[Params]] = {}
+        self.rows = FileRows(self)
         if not read_only:
             refuse_network_disk(path.parent)
         with self._translated("cannot open the ledger {path}: {cause}"):
@@ -140,28 +140,24 @@ class SqliteDatabase:
         with self._translated():
             self._connection.executemany(text, map(values, params))
 
-    def run_at_commit(self, statement: Statement, params: Params) -> None:
-        self._at_commit.setdefault(statement, []).append(params)
-
     def begin(self) -> None:
+        self.rows.clear()
         with self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
 
-    def take_turn(self) -> None:
-        pass  # `begin` has taken it
+    def begin_turn(self) -> None:
+        self.begin()
 
     def take_time(self) -> None:
         pass  # nothing here is timed
 
     def commit(self) -> None:
-        for statement, params in self._at_commit.items():
-            self.run_many(statement, params)
-        self._at_commit.clear()
+        self.rows.commit()
         with self._translated():
             self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
-        self._at_commit.clear()
+        self.rows.clear()
         with self._translated():
             if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
                 self._connection.execute("ROLLBACK")

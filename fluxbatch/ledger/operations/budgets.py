@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import (
     CompoundSelect,
-    Update,
     and_,
     bindparam,
     case,
@@ -23,14 +22,15 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     union_all,
-    update,
 )
 
 from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros, Scope, as_usd
 from fluxbatch.errors import LedgerError
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import KeyedQuery, Rows, row_addition
 from fluxbatch.ledger.db.sql import Dialects, Statement, constant, insert_all
 
 _b = schema.budgets.c
@@ -49,23 +49,18 @@ _LINES = (
     .order_by(_b.scope, _b.key)
 )
 _READ = Statement(lambda _: _LINES)
-_LOCK = Statement(lambda _: _LINES.with_for_update())
+_AMOUNTS = "scope, key, cap, reserved, settled, estimated"
 
 
-def _booking(dialects: Dialects) -> Update:
-    """An update by itself locks rows as they lie on the disk, which changes with every update."""
-    booking = update(schema.budgets).values(
-        reserved=_b.reserved + bindparam("by_reserved"),
-        settled=_b.settled + bindparam("by_settled"),
-        estimated=_b.estimated + bindparam("by_estimated"),
-    )
-    if dialects.name == "sqlite":
-        return booking.where(_OURS)
-    locked = _LINES.with_for_update().subquery("locked")
-    return booking.where(_b.scope == locked.c.scope, _b.key == locked.c.key)
-
-
-_BOOK = Statement(_booking)
+_LOCK = KeyedQuery(
+    lambda _: text(
+        f"SELECT {_AMOUNTS} FROM budgets WHERE (scope, key) IN ("
+        "SELECT line ->> 0, line ->> 1 FROM json_array_elements(CAST(:keys AS json)) AS line"
+        ") ORDER BY scope, key FOR UPDATE"
+    ),
+    width=2,
+)
+_BOOK = row_addition(schema.budgets, ("scope", "key"), ("reserved", "settled", "estimated"))
 _OPEN = Statement(
     lambda d: insert_all(d, schema.budgets).on_conflict_do_update(
         index_elements=["scope", "key"], set_={"cap": bindparam("cap")}
@@ -87,34 +82,53 @@ def open_lines(
 
 def read_lines(db: Database, run_id: str, day: str) -> list[Balance]:
     """The lines a create of this run on this day counts against, as they are; the nearest first."""
-    return _lines_by(_READ, db, run_id, day)
+    records = db.run(_READ, {"run_id": run_id, "day": day})
+    return sorted((Balance(*record) for record in records), key=_nearness)
+
+
+def expect_lines(rows: Rows, run_id: str, day: str) -> None:
+    """`lock_lines` is going to be asked for them."""
+    for line in _lines_of(run_id, day):
+        rows.expect(_LOCK, line)
 
 
 def lock_lines(db: Database, run_id: str, day: str) -> list[Balance]:
     """The same, and nobody else changes them before the transaction ends."""
-    return _lines_by(_LOCK, db, run_id, day)
-
-
-def _lines_by(statement: Statement, db: Database, run_id: str, day: str) -> list[Balance]:
-    records = db.run(statement, {"run_id": run_id, "day": day})
-    lines = [Balance(*record) for record in records]
-    return sorted(lines, key=lambda line: SCOPES.index(line.scope))
+    if db.name == "sqlite":
+        return read_lines(db, run_id, day)  # who writes to the file has it alone
+    keys = _lines_of(run_id, day)
+    found = db.rows.of_each(_LOCK, keys)
+    lines = [_with_added(db.rows, Balance(*row)) for key in keys for row in found[key]]
+    return sorted(lines, key=_nearness)
 
 
 def book_budgets(
     db: Database, run_id: str, day: str, *, reserved: int = 0, settled: int = 0, estimated: int = 0
 ) -> None:
     """Add to the three lines; a negative amount takes away."""
-    db.run(
-        _BOOK,
-        {
-            "run_id": run_id,
-            "day": day,
-            "by_reserved": reserved,
-            "by_settled": settled,
-            "by_estimated": estimated,
-        },
+    for line in _lines_of(run_id, day):
+        db.rows.add(_BOOK, line, (reserved, settled, estimated))
+
+
+def _lines_of(run_id: str, day: str) -> tuple[tuple[Scope, str], ...]:
+    return ("dataset", ""), ("day", day), ("run", run_id)
+
+
+def _with_added(rows: Rows, line: Balance) -> Balance:
+    """A line with what was booked since it was read."""
+    reserved, settled, estimated = rows.added(_BOOK, (line.scope, line.key))
+    return Balance(
+        line.scope,
+        line.key,
+        line.cap,
+        Micros(line.reserved + reserved),
+        Micros(line.settled + settled),
+        Micros(line.estimated + estimated),
     )
+
+
+def _nearness(line: Balance) -> int:
+    return SCOPES.index(line.scope)
 
 
 _NOTHING = (0, 0, 0)

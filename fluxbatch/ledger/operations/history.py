@@ -11,11 +11,16 @@ from typing import Literal
 
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, clean, insert_all
+from fluxbatch.ledger.db.rows import row_insert
+from fluxbatch.ledger.db.sql import clean
 
 Subject = Literal["run", "job", "prediction", "output"]
 
-_APPEND = Statement(lambda d: insert_all(d, schema.history, but=("seq",)))
+_APPEND = row_insert(
+    schema.history,
+    ("at", "subject", "subject_seq", "job_seq", "run_seq", "was", "became", "event", "reason",
+     "request_id"),
+)  # fmt: skip
 
 
 def append(
@@ -32,7 +37,7 @@ def append(
 ) -> None:
     """One line: *change* is (was, became)."""
     was, became = change
-    db.run_at_commit(
+    db.rows.write_last(
         _APPEND,
         {
             "at": at,

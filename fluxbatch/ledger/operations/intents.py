@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select
 
 from fluxbatch.domain.job import JobState, PredictionState
 from fluxbatch.domain.money import SCOPES, Balance, Caps, Micros
@@ -19,10 +19,17 @@ from fluxbatch.domain.state_machine import JobEvent, job_step
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, insert_numbered
+from fluxbatch.ledger.db.rows import KeyedQuery, Rows, RowValues, row_insert, row_update
+from fluxbatch.ledger.db.sql import among
 from fluxbatch.ledger.db.timestamps import boot_us, later, utc_text
 from fluxbatch.ledger.operations import budgets, history
-from fluxbatch.ledger.sharing.lanes import LaneLost, Lease, RunStopped, refusal_of_intent
+from fluxbatch.ledger.sharing.lanes import (
+    LaneLost,
+    Lease,
+    RunStopped,
+    expect_gate,
+    refusal_of_intent,
+)
 from fluxbatch.ledger.sharing.run_controls import RunControls
 
 Admit = Callable[[Sequence[Balance], Micros], Balance | None]
@@ -69,23 +76,21 @@ class NotPending:
 
 _SUBMITTING = str(PredictionState.SUBMITTING)
 _j = schema.jobs.c
-_SEQ = _j.seq == bindparam("job_seq")
-_JOB = Statement(lambda _: select(_j.state, _j.predictions).where(_SEQ).with_for_update())
-_CLAIM = Statement(
-    lambda _: (
-        update(schema.jobs)
-        .where(_SEQ)
-        .values(state=bindparam("to"), predictions=bindparam("attempt"))
-    )
+_JOB = KeyedQuery(
+    lambda d: (
+        select(_j.seq, _j.state, _j.predictions)
+        .where(among(d, _j.seq))
+        .order_by(_j.seq)
+        .with_for_update()
+    ),
+    job_at=0,
 )
-_INSERT = Statement(
-    lambda d: insert_numbered(
-        d,
-        schema.predictions,
-        ("job_seq", "run_seq", "attempt", "state", "account", "key_fingerprint", "key_label",
-         "epoch", "price", "reserved", "budget_day", "seed", "control_url", "boot_id",
-         "intended_at", "intended_boot_us", "send_by_at", "send_by_boot_us"),
-    )
+_CLAIM = row_update(schema.jobs, ("state", "predictions"))
+_INSERT = row_insert(
+    schema.predictions,
+    ("seq", "job_seq", "run_seq", "attempt", "state", "account", "key_fingerprint", "key_label",
+     "epoch", "price", "reserved", "budget_day", "seed", "control_url", "boot_id",
+     "intended_at", "intended_boot_us", "send_by_at", "send_by_boot_us"),
 )  # fmt: skip
 
 
@@ -112,16 +117,24 @@ class Intend:
     reserve: Micros | None = None
     """What it holds of the caps until its cost is known; None: its price."""
 
+    def expect(self, rows: Rows) -> None:
+        if (lease := self.key_use.lease) is not None:
+            expect_gate(rows, self.key_use.account, lease, self.run_seq)
+        rows.expect(_JOB, self.job_seq)
+        budgets.expect_lines(rows, self.run_id, self.budget_day)
+        rows.expect_number(schema.predictions)
+
     def apply(
         self, db: Database
     ) -> Intent | OverBudget | NotPending | LedgerLost | LaneLost | RunStopped | RunControls:
         if not db.is_in_place():
             return LedgerLost()
         if (lease := self.key_use.lease) is not None:
-            refusal = refusal_of_intent(db, self.key_use.account, lease, self.run_seq)
+            gate = (self.key_use.account, lease, self.run_seq)
+            refusal = refusal_of_intent(db, *gate, unwritten=db.rows.waiting(_INSERT))
             if refusal is not None:
                 return refusal
-        ((state, predictions),) = db.run(_JOB, {"job_seq": self.job_seq})
+        ((_, state, predictions),) = db.rows.of(_JOB, self.job_seq)
         if state != JobState.PENDING:
             return NotPending(JobState(state))
         lines = budgets.lock_lines(db, self.run_id, self.budget_day)
@@ -136,8 +149,10 @@ class Intend:
         budgets.book_budgets(db, self.run_id, self.budget_day, reserved=reserve)
         attempt = int(predictions) + 1
         active = job_step(JobState.PENDING, JobEvent.INTENDED)
-        db.run(_CLAIM, {"job_seq": self.job_seq, "to": str(active), "attempt": attempt})
-        prediction_seq = db.insert(_INSERT, self._values(attempt))
+        claim = {"seq": self.job_seq, "state": str(active), "predictions": attempt}
+        db.rows.write(_CLAIM, claim)
+        prediction_seq = db.rows.number(schema.predictions)
+        db.rows.write(_INSERT, {"seq": prediction_seq, **self._values(attempt)})
         self._record(db, ("job", self.job_seq), JobEvent.INTENDED, (JobState.PENDING, active))
         self._record(db, ("prediction", prediction_seq), "intent committed", (None, _SUBMITTING))
         return Intent(prediction_seq, attempt)
@@ -146,7 +161,7 @@ class Intend:
     def _reserved(self) -> Micros:
         return self.price if self.reserve is None else self.reserve
 
-    def _values(self, attempt: int) -> dict[str, object]:
+    def _values(self, attempt: int) -> RowValues:
         send_by = later(self.at, self.send_within_s)
         return {
             "job_seq": self.job_seq,

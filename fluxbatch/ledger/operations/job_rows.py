@@ -9,33 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from sqlalchemy import bindparam, update
-
 from fluxbatch.domain.job import FailureClass, JobState
 from fluxbatch.domain.state_machine import JobEvent, job_step
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, clean
+from fluxbatch.ledger.db.rows import row_update
+from fluxbatch.ledger.db.sql import clean
 from fluxbatch.ledger.operations import history
 from fluxbatch.ledger.sharing.failures import count_job_end
 
-_j = schema.jobs.c
-_SEQ = _j.seq == bindparam("job_seq")
-_MOVE = Statement(
-    lambda _: (
-        update(schema.jobs)
-        .where(_SEQ)
-        .values(
-            state=bindparam("to"),
-            failure=bindparam("to_failure"),
-            reason=bindparam("to_reason"),
-            ended_at=bindparam("to_ended"),
-        )
-    )
-)
-_COUNT_ATTEMPTS = Statement(
-    lambda _: update(schema.jobs).where(_SEQ).values(attempts_json=bindparam("attempts"))
-)
+_MOVE = row_update(schema.jobs, ("state", "failure", "reason", "ended_at"))
+_COUNT_ATTEMPTS = row_update(schema.jobs, ("attempts_json",))
 _ENDED = (JobState.DONE, JobState.FAILED)
 
 
@@ -55,14 +39,14 @@ def move_job(
     if state is was:
         return state
     failed = state is JobState.FAILED
-    db.run(
+    db.rows.write(
         _MOVE,
         {
-            "job_seq": job_seq,
-            "to": str(state),
-            "to_failure": failure if failed else None,
-            "to_reason": clean(reason or failure) if failed else None,
-            "to_ended": at if state in _ENDED else None,
+            "seq": job_seq,
+            "state": str(state),
+            "failure": failure if failed else None,
+            "reason": clean(reason or failure) if failed else None,
+            "ended_at": at if state in _ENDED else None,
         },
     )
     if state in _ENDED:
@@ -82,4 +66,4 @@ def move_job(
 
 def count_attempts(db: Database, job_seq: int, attempts: Mapping[FailureClass, int]) -> None:
     """Keep how often the job has failed of each class since the user's last `retry`."""
-    db.run(_COUNT_ATTEMPTS, {"job_seq": job_seq, "attempts": json.dumps(attempts)})
+    db.rows.write(_COUNT_ATTEMPTS, {"seq": job_seq, "attempts_json": json.dumps(attempts)})

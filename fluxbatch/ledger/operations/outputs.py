@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from sqlalchemy import bindparam, distinct, func, null, select, update
+from sqlalchemy import distinct, func, select
 
 from fluxbatch.domain.filenames import (
     DEFAULT_TEMPLATE,
@@ -29,71 +29,61 @@ from fluxbatch.infra.redaction import strip_query
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, clean, constant, insert_numbered
+from fluxbatch.ledger.db.rows import KeyedQuery, Rows, row_insert, row_update
+from fluxbatch.ledger.db.sql import among, clean
 from fluxbatch.ledger.db.timestamps import utc_text
 from fluxbatch.ledger.operations import history
 from fluxbatch.ledger.operations.job_rows import move_job
-from fluxbatch.ledger.queries.provenance import provenance_of
+from fluxbatch.ledger.queries.provenance import expect_provenance, provenance_of
 
 _MAX_URL_CHARS = 2_000
 """Of an image's address; where that holds the image itself, its beginning tells enough."""
 
-_o, _j = schema.outputs.c, schema.jobs.c
-_all = schema.outputs.alias("everything").c
-_SEQ = _o.seq == bindparam("output_seq")
+_o, _j, _p = schema.outputs.c, schema.jobs.c, schema.predictions.c
+_all_outputs = schema.outputs.alias("everything")
+_all = _all_outputs.c
 
-_PLACE = Statement(
-    lambda _: select(
-        select(func.count(distinct(_o.prediction_seq)))
-        .where(_o.job_seq == _j.seq)
-        .scalar_subquery(),
-        select(func.coalesce(func.max(_all.seq), constant(0))).scalar_subquery(),
-        _j.id,
-    ).where(_j.seq == bindparam("job_seq"))
-)
-_WANT = Statement(
-    lambda d: insert_numbered(
-        d, schema.outputs, ("job_seq", "prediction_seq", "number", "state", "url", "path")
-    )
-)
-_READ = Statement(
-    lambda _: (
-        select(_o.state, _o.prediction_seq, _j.seq, _j.state, _j.outputs_wanted, _j.input_json)
-        .join_from(schema.outputs, schema.jobs, _j.seq == _o.job_seq)
-        .where(_SEQ)
-        .with_for_update(of=[schema.outputs, schema.jobs])
-    )
-)
-_STORE = Statement(
-    lambda _: (
-        update(schema.outputs)
-        .where(_SEQ)
-        .values(
-            state=constant(OutputState.STORED),
-            reason=null(),
-            path=bindparam("to_path"),
-            sha256=bindparam("to_sha256"),
-            file_sha256=bindparam("to_file_sha256"),
-            bytes=bindparam("to_bytes"),
-            mime=bindparam("to_mime"),
-            width=bindparam("to_width"),
-            height=bindparam("to_height"),
-            dhash=bindparam("to_dhash"),
-            quality_json=bindparam("to_quality"),
-            stored_at=bindparam("to_stored_at"),
-            resembles=null(),  # `operations.resemblance` has not looked at this one yet
+_PLACE = KeyedQuery(
+    lambda d: (
+        select(
+            _p.seq,
+            select(func.count(distinct(_o.prediction_seq)))
+            .where(_o.job_seq == _p.job_seq)
+            .scalar_subquery(),
+            _j.id,
         )
+        .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
+        .where(among(d, _p.seq))
     )
 )
-_LOSE = Statement(
-    lambda _: (
-        update(schema.outputs)
-        .where(_SEQ)
-        .values(state=constant(OutputState.LOST), reason=bindparam("to_reason"))
-    )
+_WANT = row_insert(
+    schema.outputs, ("seq", "job_seq", "prediction_seq", "number", "state", "url", "path")
 )
-_TALLY = Statement(
-    lambda _: select(_o.prediction_seq, _o.state).where(_o.job_seq == bindparam("job_seq"))
+_READ = KeyedQuery(
+    lambda d: (
+        select(
+            _o.seq, _o.state, _o.prediction_seq, _j.seq, _j.state, _j.outputs_wanted, _j.input_json
+        )
+        .join_from(schema.outputs, schema.jobs, _j.seq == _o.job_seq)
+        .where(among(d, _o.seq))
+        .order_by(_j.seq, _o.seq)
+        .with_for_update(of=[schema.outputs, schema.jobs])
+    ),
+    job_at=3,
+)
+_STORE = row_update(
+    schema.outputs,
+    ("state", "reason", "path", "sha256", "file_sha256", "bytes", "mime", "width", "height",
+     "dhash", "quality_json", "stored_at", "resembles"),
+)  # fmt: skip
+_LOSE = row_update(schema.outputs, ("state", "reason"))
+_SIBLINGS = KeyedQuery(
+    lambda d: (
+        select(_o.seq, _all.seq, _all.prediction_seq, _all.state)
+        .join_from(schema.outputs, _all_outputs, _all.job_seq == _o.job_seq)
+        .where(among(d, _o.seq))
+        .order_by(_o.seq, _all.seq)
+    )
 )
 
 
@@ -128,6 +118,24 @@ class WantedOutputs(NamedTuple):
     made: Provenance | None
     """Only where somebody asked for it."""
 
+    def with_learned(self, provider_id: str | None, adopted: str | None) -> WantedOutputs:
+        """With what the event that made them says of the prediction itself."""
+        if self.made is None or (provider_id is None and adopted is None):
+            return self
+        made = self.made._replace(
+            prediction_id=provider_id or self.made.prediction_id,
+            adopted=adopted or self.made.adopted,
+        )
+        return self._replace(made=made)
+
+
+def expect_wanted(rows: Rows, prediction_seq: int, count: int, keeping: Keeping) -> None:
+    """`want_outputs` is going to be asked to name so many."""
+    rows.expect(_PLACE, prediction_seq)
+    rows.expect_number(schema.outputs, count)
+    if _needs_record(keeping):
+        expect_provenance(rows, prediction_seq)
+
 
 def want_outputs(
     db: Database, job_seq: int, prediction_seq: int, urls: Sequence[str], keeping: Keeping
@@ -137,27 +145,34 @@ def want_outputs(
     A name that is more than what every stem ends in is kept in `path`, before there is a file;
     where that is empty the stem is `output_stem`.
     """
-    ((edition, latest, job),) = db.run(_PLACE, {"job_seq": job_seq})
+    ((_, edition, job),) = db.rows.of(_PLACE, prediction_seq)
     template = path_template(keeping.template)
     made = None
     named = NameFields(bytes(job).hex(), edition)
-    if keeping.writes_metadata or template.needs_record:
+    if _needs_record(keeping):
         made = provenance_of(db, prediction_seq, edition)
         named = made.named(0)
     wanted = []
     for number, url in enumerate(urls):
-        shard = shard_of(latest + number)
+        output_seq = db.rows.number(schema.outputs)
+        shard = shard_of(output_seq - 1)
         stem = template.stem(named._replace(number=number), shard)
         values = {
+            "seq": output_seq,
             "job_seq": job_seq,
             "prediction_seq": prediction_seq,
             "number": number,
-            "state": OutputState.WANTED,
+            "state": str(OutputState.WANTED),
             "url": clean(strip_query(url)[:_MAX_URL_CHARS]),
             "path": None if template.is_default and not shard else wanted_path(stem),
         }
-        wanted.append(WantedOutput(db.insert(_WANT, values), number, stem))
+        db.rows.write(_WANT, values)
+        wanted.append(WantedOutput(output_seq, number, stem))
     return WantedOutputs(edition, tuple(wanted), made)
+
+
+def _needs_record(keeping: Keeping) -> bool:
+    return keeping.writes_metadata or path_template(keeping.template).needs_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,26 +198,32 @@ class StoreOutput:
     note: str | None = None
     """What else is to be known of it, for its history."""
 
+    def expect(self, rows: Rows) -> None:
+        _expect_end(rows, self.output_seq)
+
     def apply(self, db: Database) -> JobState:
         before = _read(db, self.output_seq)
         if _is_told_twice(db, before):
             return before.job_state
-        values = {
-            "output_seq": self.output_seq,
-            "to_path": self.path,
-            "to_sha256": self.sha256,
-            "to_file_sha256": self.file_sha256,
-            "to_bytes": self.bytes,
-            "to_mime": self.mime,
-            "to_width": self.width,
-            "to_height": self.height,
-            "to_dhash": self.dhash,
-            "to_quality": json.dumps([*self.quality, *size_notes(before.given, self)]),
-            "to_stored_at": utc_text(self.at),
-        }
         became = output_step(before.state, OutputEvent.STORED)
-        db.run(_STORE, values)
-        return _ended(db, self.at, self.output_seq, before, became, note=self.note)
+        values = {
+            "seq": self.output_seq,
+            "state": str(OutputState.STORED),
+            "reason": None,
+            "path": self.path,
+            "sha256": self.sha256,
+            "file_sha256": self.file_sha256,
+            "bytes": self.bytes,
+            "mime": self.mime,
+            "width": self.width,
+            "height": self.height,
+            "dhash": self.dhash,
+            "quality_json": json.dumps([*self.quality, *size_notes(before.given, self)]),
+            "stored_at": utc_text(self.at),
+            "resembles": None,  # `operations.resemblance` has not looked at this one yet
+        }
+        db.rows.write(_STORE, values)
+        return _ended(db, self.at, before, became, note=self.note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +234,21 @@ class LoseOutput:
     output_seq: int
     reason: str
 
+    def expect(self, rows: Rows) -> None:
+        _expect_end(rows, self.output_seq)
+
     def apply(self, db: Database) -> JobState:
         before = _read(db, self.output_seq)
         if _is_told_twice(db, before):
             return before.job_state
         became = output_step(before.state, OutputEvent.LOST)
-        db.run(_LOSE, {"output_seq": self.output_seq, "to_reason": clean(self.reason)})
-        return _ended(db, self.at, self.output_seq, before, became, self.reason)
+        lost = {"state": str(OutputState.LOST), "reason": clean(self.reason)}
+        db.rows.write(_LOSE, {"seq": self.output_seq, **lost})
+        return _ended(db, self.at, before, became, self.reason)
 
 
 class _Before(NamedTuple):
+    seq: int
     state: OutputState
     prediction_seq: int
     job_seq: int
@@ -232,12 +258,17 @@ class _Before(NamedTuple):
     """The job's input as JSON."""
 
 
+def _expect_end(rows: Rows, output_seq: int) -> None:
+    rows.expect(_READ, output_seq)
+    rows.expect(_SIBLINGS, output_seq)
+
+
 def _read(db: Database, output_seq: int) -> _Before:
-    ((state, prediction_seq, job_seq, job_state, asked_for, given),) = db.run(
-        _READ, {"output_seq": output_seq}
+    ((seq, state, prediction_seq, job_seq, job_state, asked_for, given),) = db.rows.of(
+        _READ, output_seq
     )
     return _Before(
-        OutputState(state), prediction_seq, job_seq, JobState(job_state), asked_for, given
+        seq, OutputState(state), prediction_seq, job_seq, JobState(job_state), asked_for, given
     )
 
 
@@ -250,7 +281,6 @@ def _is_told_twice(db: Database, before: _Before) -> bool:
 def _ended(
     db: Database,
     at: Timestamp,
-    output_seq: int,
     before: _Before,
     became: OutputState,
     reason: str | None = None,
@@ -261,7 +291,7 @@ def _ended(
     text = utc_text(at)
     history.append(
         db,
-        ("output", output_seq),
+        ("output", before.seq),
         became,
         at=text,
         change=(before.state, became),
@@ -270,8 +300,11 @@ def _ended(
     )
     if before.job_state is not JobState.GENERATED:
         return before.job_state
-    outputs = [(seq, OutputState(s)) for seq, s in db.run(_TALLY, {"job_seq": before.job_seq})]
-    ours = [state for seq, state in outputs if seq == before.prediction_seq]
+    outputs = [
+        (prediction, became if seq == before.seq else OutputState(state))
+        for _, seq, prediction, state in db.rows.of(_SIBLINGS, before.seq)
+    ]
+    ours = [state for prediction, state in outputs if prediction == before.prediction_seq]
     stored, event = ours.count(OutputState.STORED), JobEvent.OUTPUT_FAILED
     failure: FailureClass | None = None
     if stored == len(ours) and stored >= before.asked_for:

@@ -10,41 +10,41 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, select
 
 from fluxbatch.domain.job import LIVE, FailureClass, JobState, PredictionId, PredictionState
 from fluxbatch.domain.money import Micros
 from fluxbatch.domain.state_machine import MoneyMove
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, constant, one_of
+from fluxbatch.ledger.db.rows import KeyedQuery, Rows, RowWrite, row_update
+from fluxbatch.ledger.db.sql import Statement, among, constant, one_of
 from fluxbatch.ledger.operations import budgets
 
 _p, _j = schema.predictions.c, schema.jobs.c
-_SEQ = _p.seq == bindparam("prediction_seq")
-
-_READ = Statement(
-    lambda _: (
+_other = schema.predictions.alias("other")
+_READ = KeyedQuery(
+    lambda d: (
         select(
+            _p.seq,
             _p.state, _p.price, _p.reserved, _p.cost, _p.estimated, _p.budget_day, _p.at_risk,
             _p.boot_id, _p.job_seq, _j.state, _j.attempts_json, schema.runs.c.id, _p.run_seq,
             _p.attempt, _p.provider_id,
         )
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
         .join(schema.runs, schema.runs.c.seq == _p.run_seq)
-        .where(_SEQ)
+        .where(among(d, _p.seq))
+        .order_by(_j.seq, _p.seq)
         .with_for_update(of=[schema.predictions, schema.jobs])
-    )
+    ),
+    job_at=9,
 )  # fmt: skip
-_ID_TAKEN = Statement(
-    lambda _: select(_p.seq).where(_p.provider_id == bindparam("provider_id"), ~_SEQ)
-)
-_OTHER_LIVE = Statement(
-    lambda _: (
-        select(_p.seq)
-        .where(_p.job_seq == bindparam("job_seq"), ~_SEQ, one_of(_p.state, LIVE))
-        .limit(constant(1))
-        .offset(constant(0))
+_BEARERS = KeyedQuery(lambda d: select(_p.provider_id, _p.seq).where(among(d, _p.provider_id)))
+_LIVE = KeyedQuery(
+    lambda d: (
+        select(_p.seq, _other.c.seq)
+        .join_from(schema.predictions, _other, _other.c.job_seq == _p.job_seq)
+        .where(among(d, _p.seq), _other.c.seq != _p.seq, one_of(_other.c.state, LIVE))
     )
 )
 _REASON = Statement(
@@ -92,20 +92,31 @@ class Amounts(NamedTuple):
         return self.reserved, 0 if self.estimated else cost, cost if self.estimated else 0
 
 
+def expect_before(
+    rows: Rows, prediction_seq: int, provider_id: PredictionId | None, *, fails: bool
+) -> None:
+    """An event is going to happen to it: *fails*, perhaps one that ends it without a result."""
+    rows.expect(_READ, prediction_seq)
+    if provider_id is not None:
+        rows.expect(_BEARERS, provider_id)
+    if fails:
+        rows.expect(_LIVE, prediction_seq)
+
+
 def read_before(db: Database, prediction_seq: int) -> Before:
-    ((state, *rest),) = db.run(_READ, {"prediction_seq": prediction_seq})
+    ((_, state, *rest),) = db.rows.of(_READ, prediction_seq)
     before = Before(PredictionState(state), *rest)
     return before._replace(job_state=JobState(before.job_state))
 
 
 def is_anothers(db: Database, provider_id: PredictionId, prediction_seq: int) -> bool:
     """Whether another prediction than this one bears the id."""
-    return bool(db.run(_ID_TAKEN, {"provider_id": provider_id, "prediction_seq": prediction_seq}))
+    return any(seq != prediction_seq for _, seq in db.rows.of(_BEARERS, provider_id))
 
 
-def another_lives(db: Database, job_seq: int, prediction_seq: int) -> bool:
-    """Whether another prediction of the job may be alive."""
-    return bool(db.run(_OTHER_LIVE, {"job_seq": job_seq, "prediction_seq": prediction_seq}))
+def another_lives(db: Database, prediction_seq: int) -> bool:
+    """Whether another prediction of its job may be alive."""
+    return bool(db.rows.of(_LIVE, prediction_seq))
 
 
 def end_reason(db: Database, job_seq: int, failure: FailureClass) -> str | None:
@@ -144,21 +155,11 @@ def book_amounts(db: Database, before: Before, after: Amounts) -> None:
 
 def write(db: Database, prediction_seq: int, values: Mapping[str, object], polls: int) -> None:
     """Set the named columns and add to the polls."""
-    params = {f"to_{name}": value for name, value in values.items()}
-    params |= {"prediction_seq": prediction_seq, "more_polls": polls}
-    db.run(_write_of(tuple(values)), params)
+    row = {**values, "seq": prediction_seq, "polls": polls}
+    db.rows.write(_write_of(tuple(values)), row)
 
 
 @cache
-def _write_of(names: tuple[str, ...]) -> Statement:
+def _write_of(names: tuple[str, ...]) -> RowWrite:
     # Only what is given: SQLite rewrites the entry of an index even where its column stays.
-    return Statement(
-        lambda _: (
-            update(schema.predictions)
-            .where(_SEQ)
-            .values(
-                polls=_p.polls + bindparam("more_polls"),
-                **{name: bindparam(f"to_{name}", type_=_p[name].type) for name in names},
-            )
-        )
-    )
+    return row_update(schema.predictions, names, ("polls",))

@@ -23,6 +23,7 @@ from fluxbatch.domain.state_machine import (
 from fluxbatch.errors import LedgerError
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import Rows
 from fluxbatch.ledger.db.sql import clean
 from fluxbatch.ledger.db.timestamps import boot_us, utc_text
 from fluxbatch.ledger.operations import history, prediction_rows
@@ -32,6 +33,7 @@ from fluxbatch.ledger.operations.outputs import (
     Keeping,
     WantedOutput,
     WantedOutputs,
+    expect_wanted,
     want_outputs,
 )
 from fluxbatch.ledger.operations.prediction_rows import Before
@@ -107,6 +109,14 @@ class Transition:
     event: PredictionEvent
     evidence: Evidence = Evidence()
     keeping: Keeping = AS_BEFORE
+
+    def expect(self, rows: Rows) -> None:
+        fails = self.event not in _NEVER_FAILS
+        prediction_rows.expect_before(
+            rows, self.prediction_seq, self.evidence.provider_id, fails=fails
+        )
+        if self.event is PredictionEvent.SUCCEEDED and self.evidence.urls:
+            expect_wanted(rows, self.prediction_seq, len(self.evidence.urls), self.keeping)
 
     def apply(self, db: Database) -> TransitionResult:
         before = prediction_rows.read_before(db, self.prediction_seq)
@@ -199,6 +209,7 @@ class Transition:
             state = self._job(db, before, JobEvent.GENERATED)
             urls = judged.evidence.urls
             wanted = want_outputs(db, before.job_seq, self.prediction_seq, urls, self.keeping)
+            wanted = wanted.with_learned(judged.evidence.provider_id, judged.evidence.adopted)
             return TransitionResult(to, state, wanted=wanted)
         if judged.cell.slot is SlotMove.RETAKEN:
             return TransitionResult(to, self._job(db, before, JobEvent.FOUND))
@@ -225,7 +236,7 @@ class Transition:
             attempts[failure] = attempts.get(failure, 0) + 1
             count_attempts(db, before.job_seq, attempts)
         used = attempts[failure] if failure is not None else 0
-        if prediction_rows.another_lives(db, before.job_seq, self.prediction_seq):
+        if prediction_rows.another_lives(db, self.prediction_seq):
             return TransitionResult(to, before.job_state, failure=failure, attempts=used)
         final = _final(failure, attempts)
         if final is None:
@@ -258,6 +269,11 @@ class Transition:
         )
 
 
+_NEVER_FAILS = frozenset({
+    PredictionEvent.ACCEPTED, PredictionEvent.NOT_FINISHED, PredictionEvent.SUCCEEDED,
+    PredictionEvent.COST_LEARNED, PredictionEvent.NO_ANSWER, PredictionEvent.FOUND,
+})  # fmt: skip
+"""Events after which a prediction has not ended without a result."""
 _REVIVED = (PredictionState.RUNNING, PredictionState.SUCCEEDED)
 """States in which an earlier failure no longer holds."""
 

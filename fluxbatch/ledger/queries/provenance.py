@@ -15,31 +15,46 @@ from fluxbatch.domain.provenance import Delivered, Provenance
 from fluxbatch.infra.redaction import strip_queries
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.db.sql import Statement, constant
-from fluxbatch.ledger.queries.rerolled_jobs import reroll_origin
+from fluxbatch.ledger.db.rows import KeyedQuery, Rows
+from fluxbatch.ledger.db.sql import Statement, among, constant
+from fluxbatch.ledger.queries.rerolled_jobs import REROLLS_SINCE
 
 _j, _p, _o, _r = schema.jobs.c, schema.predictions.c, schema.outputs.c, schema.rows.c
-_u = schema.runs.c
+_u, _rr = schema.runs.c, schema.rerolls.c
+_origin = schema.jobs.alias("origin")
 _earlier = schema.outputs.alias("earlier")
 _before = _earlier.c
 
-_MADE = Statement(
-    lambda _: (
+_any_row = schema.rows.alias("any_row").c
+_MADE = KeyedQuery(
+    lambda d: (
         select(
+            _p.seq,
             _j.id, _j.model, _j.input_json, _j.repeat, _j.control_sha256, _p.provider_id, _p.seed,
-            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted, _j.seq,
+            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted,
         )
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
         .join(schema.runs, _u.seq == _p.run_seq)
         .outerjoin(
-            schema.rows, and_(_r.job_seq == _j.seq, _r.manifest_seq == _j.listed_in)
+            schema.rows,
+            and_(
+                _r.manifest_seq == _j.listed_in,
+                _r.number == select(func.min(_any_row.number))
+                .where(_any_row.job_seq == _j.seq, _any_row.manifest_seq == _j.listed_in)
+                .scalar_subquery(),
+            ),
         )
-        .where(_p.seq == bindparam("prediction_seq"))
-        .order_by(_r.number)
-        .limit(constant(1))
-        .offset(constant(0))
+        .where(among(d, _p.seq))
     )
 )  # fmt: skip
+_ORIGIN = KeyedQuery(
+    lambda d: (
+        select(_p.seq, _origin.c.id, _rr.number, _rr.row_number)
+        .join_from(schema.predictions, schema.rerolls, _rr.job_seq == _p.job_seq)
+        .join(_origin, _origin.c.seq == _rr.of_job_seq)
+        .where(among(d, _p.seq))
+    )
+)
 _EDITION = Statement(
     lambda _: (
         select(func.count(distinct(_before.prediction_seq)))
@@ -66,11 +81,22 @@ _STORED = Statement(
 )  # fmt: skip
 
 
+def expect_provenance(rows: Rows, prediction_seq: int) -> None:
+    """`provenance_of` is going to be asked for."""
+    rows.expect(_MADE, prediction_seq)
+    rows.expect(_ORIGIN, prediction_seq)
+
+
 def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance:
     """What is known of the prediction's outputs; *edition* as `want_outputs` answered it."""
-    (record,) = db.run(_MADE, {"prediction_seq": prediction_seq})
-    job, model, given, repeat, control, provider_id, seed, run, at, row, row_id, axes = record[:12]
-    origin = reroll_origin(db, record[13])
+    ((_, job, model, given, repeat, control, provider_id, seed, *more),) = db.rows.of(
+        _MADE, prediction_seq
+    )
+    run, at, row, row_id, axes, adopted = more
+    origins = db.rows.of(_ORIGIN, prediction_seq) if db.version >= REROLLS_SINCE else ()
+    reroll, reroll_of = 0, None
+    for _, origin, reroll, row in origins:  # noqa: B007  one at most
+        reroll_of = bytes(origin).hex()
     return Provenance(
         bytes(job).hex(),
         edition,
@@ -82,12 +108,12 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         seed,
         run,
         at,
-        row if origin is None else origin.row_number,
+        row,
         row_id,
         strip_queries(json.loads(axes)) if axes else {},
-        record[12],
-        0 if origin is None else origin.number,
-        None if origin is None else origin.job_id.hex(),
+        adopted,
+        reroll,
+        reroll_of,
     )
 
 

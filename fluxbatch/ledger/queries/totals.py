@@ -24,7 +24,8 @@ from fluxbatch.domain.adoption import BY_TIME
 from fluxbatch.domain.job import LIVE, JobState, OutputState, PredictionState
 from fluxbatch.domain.money import DollarsOf, Micros
 from fluxbatch.ledger.db import schema
-from fluxbatch.ledger.db.database import Database, DbRow
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
 
 _j, _p, _o = schema.jobs.c, schema.predictions.c, schema.outputs.c

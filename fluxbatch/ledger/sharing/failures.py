@@ -24,7 +24,7 @@ _IS_PASSED = f"""
 _COUNT_END = postgres_statement(
     f"""
     UPDATE run_gates
-    SET ends = ends + 1, failures = failures + CAST(:failed AS integer),
+    SET ends = ends + CAST(:ended AS integer), failures = failures + CAST(:failed AS integer),
         stop_code = CASE WHEN {_IS_PASSED} THEN {int(ExitCode.STOPPED)} ELSE stop_code END,
         stop_reason = CASE WHEN {_IS_PASSED} THEN
             (failures + 1) || ' of ' || (ends + 1) || ' jobs failed, more than --max-failures '
@@ -53,8 +53,13 @@ _COUNT_PREDICTION = postgres_statement(
 
 def count_job_end(db: Database, *, failed: bool) -> None:
     """A job has reached an end, within the transaction that writes it."""
-    if db.name == "postgresql":
-        db.run_at_commit(_COUNT_END, {"failed": int(failed)})
+    if db.name != "postgresql":
+        return
+    before = db.rows.latest(_COUNT_END)
+    if before is not None and not failed and not before["failed"]:
+        before["ended"] += 1  # results one after the other can stop nothing: they are one count
+    else:
+        db.rows.write_last(_COUNT_END, {"ended": 1, "failed": int(failed)})
 
 
 def count_prediction_end(db: Database, failure: FailureClass | None, reason: str | None) -> None:
@@ -68,4 +73,6 @@ def count_prediction_end(db: Database, failure: FailureClass | None, reason: str
     if failure is not None:
         kind = clean(failures_alike(failure, reason or failure.value))
         told = f"{failure}: {clean(reason) or failure}"
-    db.run_at_commit(_COUNT_PREDICTION, {"kind": kind, "told": told})
+    before = db.rows.latest(_COUNT_PREDICTION)
+    if before is None or kind is not None or before["kind"] is not None:
+        db.rows.write_last(_COUNT_PREDICTION, {"kind": kind, "told": told})

@@ -12,10 +12,13 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from sqlalchemy import text
+
 from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.errors import ExitCode
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import KeyedQuery, Rows
 from fluxbatch.ledger.db.sql import Statement, postgres_statement
 from fluxbatch.ledger.db.timestamps import parse_utc
 from fluxbatch.ledger.sharing.run_controls import RunControls, controls_from
@@ -92,22 +95,32 @@ _OF_ACCOUNTS = postgres_statement(
     ORDER BY account
     """
 )
-_GATE = postgres_statement(
-    """
-    WITH lane AS (
-        SELECT 1 FROM fluxbatch.lanes
-        WHERE account = :account AND holder = :worker AND epoch = :epoch
-            AND expires_at > clock_timestamp()
-        FOR KEY SHARE
-    )
-    SELECT (SELECT count(*) FROM lane), stop_code, stop_reason, most_creates,
-        control_number, controls,
-        CASE WHEN most_creates IS NOT NULL THEN (
-            SELECT count(*) FROM predictions
-            WHERE run_seq = :run_seq AND state NOT IN ('unsent', 'refused')
-        ) END
-    FROM run_gates WHERE run_seq = :run_seq
-    """
+_GATE = KeyedQuery(
+    lambda _: text(
+        """
+        WITH asked AS MATERIALIZED (
+            SELECT one ->> 0 AS account, one ->> 1 AS worker, CAST(one ->> 2 AS bigint) AS epoch,
+                CAST(one ->> 3 AS bigint) AS run_seq
+            FROM json_array_elements(CAST(:keys AS json)) AS one
+        ), lane AS MATERIALIZED (
+            SELECT lane.account, lane.holder, lane.epoch
+            FROM fluxbatch.lanes AS lane JOIN asked ON lane.account = asked.account
+                AND lane.holder = asked.worker AND lane.epoch = asked.epoch
+            WHERE lane.expires_at > clock_timestamp()
+            ORDER BY lane.account FOR KEY SHARE OF lane
+        )
+        SELECT asked.account, asked.worker, asked.epoch, run_seq, lane.account IS NOT NULL,
+            stop_code, stop_reason, most_creates, control_number, controls,
+            CASE WHEN most_creates IS NOT NULL THEN (
+                SELECT count(*) FROM predictions AS made
+                WHERE made.run_seq = asked.run_seq AND made.state NOT IN ('unsent', 'refused')
+            ) END
+        FROM asked JOIN run_gates USING (run_seq) LEFT JOIN lane
+            ON lane.account = asked.account AND lane.holder = asked.worker
+            AND lane.epoch = asked.epoch
+        """
+    ),
+    width=4,
 )
 LIMIT_REACHED = "the limit of creates for this run is reached"
 
@@ -137,22 +150,28 @@ def lanes_of(db: Database, accounts: Collection[str]) -> list[HeldLane]:
     return [HeldLane(account, holder, dataset, bool(old)) for account, holder, dataset, old in rows]
 
 
+def expect_gate(rows: Rows, account: str, lease: Lease, run_seq: int) -> None:
+    """`refusal_of_intent` is going to be asked for."""
+    rows.expect(_GATE, (account, *lease, run_seq))
+
+
 def refusal_of_intent(
-    db: Database, account: str, lease: Lease, run_seq: int
+    db: Database, account: str, lease: Lease, run_seq: int, *, unwritten: int
 ) -> LaneLost | RunStopped | RunControls | None:
     """Why no intent may be written on this lane now; None where one may.
 
-    Within the intent's own transaction: the lane stays its holder's until that ends.
+    Within the intent's own transaction: the lane stays its holder's until that ends. *unwritten*
+    intents of the same transaction are counted as made.
     """
-    found = db.run(
-        _GATE,
-        {"account": account, "worker": lease.holder, "epoch": lease.epoch, "run_seq": run_seq},
-    )
-    ((is_held, code, reason, most, number, asked, made),) = found
+    gate = (account, *lease, run_seq)
+    ((*_, is_held, code, reason, most, number, asked, made),) = db.rows.of(_GATE, gate)
     if not is_held:
         return LaneLost()
     if code is not None:
         return RunStopped(ExitCode(code), reason or "")
+    if most is not None and made + unwritten >= most:
+        db.rows.settle()  # one that was counted may have been refused since
+        ((*_, made),) = db.rows.of(_GATE, gate)
     if most is not None and made >= most:
         return RunStopped(ExitCode.STOPPED, LIMIT_REACHED)
     controls = controls_from(number, asked)

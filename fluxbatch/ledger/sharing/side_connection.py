@@ -38,10 +38,8 @@ class SideConnection:
                     continue  # another transaction was let through
 
     def _transacted(self, change: Callable[[Database], _T], *, in_turn: bool) -> _T:
-        self._db.begin()
         try:
-            if in_turn:
-                self._db.take_turn()
+            (self._db.begin_turn if in_turn else self._db.begin)()
             answer = change(self._db)
             self._db.commit()
         except BaseException:
