@@ -22,7 +22,6 @@ from fluxbatch.events import Noticed, PredictionMoved
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.provider import WebhookAddress, WebhookAttempt, WebhookReceiver, WebhookUrls
 from fluxbatch.provider.webhook_listener import listening
-from fluxbatch.worker import context, submit
 from tests.support.running import Bench, make_rows, provider
 
 LOOPBACK = {"public_url": "http://127.0.0.1:0", "listen": "127.0.0.1:0"}
@@ -317,13 +316,11 @@ async def test_a_flood_at_the_right_door_makes_us_ask_a_few_times_and_no_more(
 
 
 async def test_a_create_that_comes_after_it_counted_as_absent_is_known_by_its_webhook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """
     Later than any bound, and bought again by then. What both cost is in the books of both sides.
     """
-    monkeypatch.setattr(submit, "SEND_WITHIN_S", 0.5)
-    monkeypatch.setattr(context, "SEND_WITHIN_S", 0.5)
     bench = _bench(tmp_path)
     bench.settings = {**bench.settings, "limits": {"concurrent": 2}}
     async with provider(duration_s=20.0) as emulator:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.maintenance.support import Ward
-from tests.support.running import Bench, provider
+from tests.support.running import Bench, provider, scale_sending
+
+
+@pytest.fixture(autouse=True)
+def scaled_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale_sending(monkeypatch)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp.test_utils import TestServer
 
 from fluxbatch.config.api_keys import ApiKey
@@ -26,6 +27,8 @@ from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run import execute_run
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.events import Event, Events
+from fluxbatch.worker import context, submit
+from fluxbatch.worker.unknown import spans
 
 SPEED = 20.0
 """A minute of the provider lasts three seconds in these tests."""
@@ -38,6 +41,15 @@ _SCALED = {
     "reconcile": {"lag": 0.3, "patience": 12.0},
     "sink": {"min_free": 0, "timeout": 5.0},
 }
+
+
+def scale_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intent leaves within a second, not five: a lost create is given up as much earlier.
+
+    A fifth, where the provider's minute is a twentieth, so that it leaves on a busy machine too.
+    """
+    for module in (context, submit, spans):
+        monkeypatch.setattr(module, "SEND_WITHIN_S", 1.0)
 
 
 @dataclass
