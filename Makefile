@@ -6,21 +6,23 @@ BIN    := $(VENV)/bin
 SEEDS  ?= 2000
 # One a core, so that tests that measure time hold on a busy machine; more are no quicker.
 WORKERS ?= auto
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --durations=10
+# Two a core: what is proved with real processes waits for them most of the time.
+PROOF_WORKERS ?= $$((2 * $$(getconf _NPROCESSORS_ONLN)))
+PYTEST  := $(BIN)/python -m pytest --durations=10 -n
 
 .PHONY: demo test proof machines simulate bench docs docs-links man lint types layers check clean
 
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
 
-test: $(VENV)/.dev ## what a change is tried with: under twenty minutes on two cores
-	$(PYTEST) -m "not proof and not machines"
+test: $(VENV)/.dev ## what a change is tried with: about five minutes on two cores
+	$(PYTEST) $(WORKERS) -m "not proof and not machines"
 
-proof: $(VENV)/.dev ## what proves by the thousand: kills, every fault at once, simulations, a browser
-	$(PYTEST) -m proof
+proof: $(VENV)/.dev ## real processes, kills, readers of other projects, recipes, a browser; simulations by the thousand
+	$(PYTEST) $(PROOF_WORKERS) -m proof
 
 machines: $(VENV)/.dev ## several machines: Ray, a pooler, control and rerolls of a shared dataset
-	$(PYTEST) -m machines
+	$(PYTEST) $(WORKERS) -m machines
 
 simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

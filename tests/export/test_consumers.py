@@ -19,6 +19,8 @@ from tests.export.consumers import Rows, asked, consumed, pixels
 from tests.export.made import control_file, exported, files_of, made_dataset, row
 from tests.support.pictures import picture
 
+pytestmark = pytest.mark.proof
+
 COUNT = 1_000
 
 

@@ -15,6 +15,8 @@ import pytest
 from fluxbatch.export.formats import EXPORT_FORMATS
 from tests.export.made import exported, files_of, made_dataset, row
 
+pytestmark = pytest.mark.proof
+
 _READ = """
 import json, sys, warnings
 warnings.simplefilter("ignore")

@@ -24,6 +24,8 @@ from fluxbatch.ledger.queries.results import row_results
 from tests.export.consumers import asked, consumed
 from tests.export.made import control_file, exported, files_of, made_dataset, row
 
+pytestmark = pytest.mark.proof
+
 PROMPTS = {
     "plain": "a lamp",
     "../../etc/passwd": "päivää \U0001f3ee 灯台 \u202egnp.exe",

@@ -20,6 +20,8 @@ from tests.export.made import files_of, made_dataset, row
 from tests.support.commands import Ended, fluxbatch
 from tests.support.hub import TOKEN, Hub, hub_process
 
+pytestmark = pytest.mark.proof
+
 NAME = "somebody/lighthouses"
 URL = f"hf://datasets/{NAME}"
 
@@ -248,9 +250,7 @@ def killed_in_the_middle(hub: Hub, dataset: Path, after: int) -> int:
     return len(arrived)
 
 
-@pytest.mark.parametrize(
-    "count", [60, pytest.param(5_000, marks=[pytest.mark.proof, pytest.mark.timeout(600)])]
-)
+@pytest.mark.parametrize("count", [60, pytest.param(5_000, marks=pytest.mark.timeout(600))])
 def test_a_push_that_was_killed_goes_on_and_sends_nothing_twice(
     hub: Hub, tmp_path: Path, count: int
 ) -> None:

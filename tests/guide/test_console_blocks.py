@@ -21,6 +21,8 @@ from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.hub import TOKEN, Hub, hub_process
 from tests.support.postgres_server import postgres_server
 
+pytestmark = pytest.mark.proof
+
 GUIDE = ROOT / "docs" / "guide"
 PHOTOS = ROOT / "fluxbatch" / "demo" / "photos"
 USUAL = "http://127.0.0.1:8089"

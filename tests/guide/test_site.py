@@ -12,6 +12,8 @@ import pytest
 
 from tests.plugins.venv import ROOT
 
+pytestmark = pytest.mark.proof
+
 BUILD = ROOT / "docs" / "site" / "build.py"
 
 

@@ -18,6 +18,8 @@ from tests.integration.test_api import KEYS, make_rows
 from tests.kills.killing import wait_for_creates
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _IN_A_CELL = """
 import asyncio, sys
 import fluxbatch

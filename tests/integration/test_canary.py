@@ -16,6 +16,8 @@ from tests.support.emulator import QUICK, EmulatorProcess, emulator_process
 from tests.support.running import Bench, make_rows, provider
 from tests.support.terminal import on_terminal
 
+pytestmark = pytest.mark.proof
+
 
 class Asked:
     """Somebody who answers, and what they saw."""

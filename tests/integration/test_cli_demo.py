@@ -6,10 +6,13 @@ import os
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.support.commands import fluxbatch
 from tests.unit.planning.test_plan import remember
+
+pytestmark = pytest.mark.proof
 
 
 def _emulators(of: Path) -> list[int]:

@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import KEY, fluxbatch
 from tests.support.emulator import EmulatorProcess
+
+pytestmark = pytest.mark.proof
 
 _PHOTO = Path(__file__).parents[2] / "fluxbatch" / "demo" / "photos" / "coffee.webp"
 _NO_KEY = {"EACHLABS_API_KEY": ""}

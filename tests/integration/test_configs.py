@@ -12,6 +12,8 @@ from fluxbatch.config.loading import load_settings
 from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess
 
+pytestmark = pytest.mark.proof
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 _SCALED = {
     "FLUXBATCH_PROVIDER__DEADLINE": "20s",

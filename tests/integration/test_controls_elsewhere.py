@@ -15,6 +15,8 @@ from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.object_store import SECRET, ObjectStore, object_store
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[ObjectStore]:

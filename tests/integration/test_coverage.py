@@ -10,6 +10,8 @@ from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
 
+pytestmark = pytest.mark.proof
+
 PRICE = 25_000
 
 

@@ -21,6 +21,8 @@ from tests.kills.killing import wait_for_creates
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _MANY = 1_000
 """More jobs than a slow machine makes while it is told something."""
 _ENV = {"FLUXBATCH_SINK__MIN_FREE": "0", "FLUXBATCH_LIMITS__WINDOW": "6"}

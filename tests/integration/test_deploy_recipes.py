@@ -29,6 +29,8 @@ from tests.kills.killing import PHOTO, SCALED, wait_for_creates
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.proof
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "configs" / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())

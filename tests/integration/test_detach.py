@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fluxbatch.dataset.folder import Folder
 from tests.integration.test_cli_run import write_manifest
 from tests.support.commands import fluxbatch
 from tests.support.emulator import emulator_process
+
+pytestmark = pytest.mark.proof
 
 _SLOW = ("--speed", "10", "--image-size", "64", "--sigma", "0")
 

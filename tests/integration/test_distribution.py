@@ -14,6 +14,8 @@ import pytest
 from fluxbatch import __version__
 from tests.plugins.venv import ROOT, built, made_venv
 
+pytestmark = pytest.mark.proof
+
 MOST_WHEEL_BYTES = 1_500_000
 
 

@@ -19,6 +19,8 @@ from PIL import Image
 from tests.support.commands import KEY, Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _SWEEP: dict[str, Any] = {
     "model": "flux-depth-dev",
     "defaults": {"prompt": "a {{ style }} cat", "output_format": "jpg"},

@@ -18,6 +18,8 @@ from tests.support.commands import Ended, fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.object_store import SECRET, ObjectStore, object_store
 
+pytestmark = pytest.mark.proof
+
 BUCKET = "pictures"
 
 

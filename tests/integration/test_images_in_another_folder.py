@@ -14,6 +14,8 @@ from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:

@@ -15,6 +15,8 @@ from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess
 
+pytestmark = pytest.mark.proof
+
 
 def created(emulator: EmulatorProcess) -> int:
     number: int = emulator.stats()["created"]

@@ -16,6 +16,8 @@ from tests.support.commands import Ended, fluxbatch, started
 from tests.support.emulator import EmulatorProcess
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = pytest.mark.proof
+
 shared = shared_run(accounts=2)
 
 

@@ -24,6 +24,8 @@ from tests.support.commands import KEY, fluxbatch
 from tests.support.emulator import QUICK, emulator_process
 from tests.unit.cli.statuses import make_totals
 
+pytestmark = pytest.mark.proof
+
 _PATH = "/hook-with-a-secret-in-it"
 
 

@@ -18,6 +18,8 @@ from tests.support.notebook import (
     rows_cell,
 )
 
+pytestmark = pytest.mark.proof
+
 JOBS = 15
 CELLS = (
     rows_cell(JOBS),
@@ -94,7 +96,6 @@ def test_a_twin_is_called_from_a_cell(executed: Executed) -> None:
     assert executed.streams() == []
 
 
-@pytest.mark.proof
 def test_what_is_shown_runs_nothing_and_asks_for_nothing(
     executed: Executed, browser: Browser
 ) -> None:

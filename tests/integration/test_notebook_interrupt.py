@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import pytest
 from jupyter_core.utils import ensure_async
 
 from tests.kills.killing import wait_for_creates
 from tests.support.emulator import emulator_process
 from tests.support.notebook import Executed, client_for, facts_of, kernel_environment, rows_cell
+
+pytestmark = pytest.mark.proof
 
 
 async def test_a_cell_that_is_interrupted_ends_its_run(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from PIL import Image
 from tests.support.commands import fluxbatch
 from tests.support.emulator import emulator_process
 
+pytestmark = pytest.mark.proof
+
 CASES = Path(__file__).parent.parent / "cases"
 
 

@@ -18,6 +18,8 @@ from tests.support.oddities import ODD_TEXTS, as_body, disturbed
 from tests.support.pictures import picture
 from tests.support.running import KEY, Bench, make_rows, provider
 
+pytestmark = pytest.mark.proof
+
 SEEDS = range(int(os.environ.get("SEEDS", "4")))
 JOBS = 4
 QUICK: Mapping[str, object] = {

@@ -14,6 +14,8 @@ from tests.kills.killing import wait_for_creates
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _SCALED = {
     "FLUXBATCH_PROVIDER__TIMEOUT": "5",
     "FLUXBATCH_RECONCILE__LAG": "2",

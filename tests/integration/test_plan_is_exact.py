@@ -15,6 +15,8 @@ from PIL import Image
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess
 
+pytestmark = pytest.mark.proof
+
 _shown = re.compile(r"^  .*?: (\{.*\})$", re.MULTILINE).findall
 
 _URL = "https://example.org/a.png"

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _RUN = """
 import sys
 {before}

@@ -14,6 +14,8 @@ from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess
 
+pytestmark = pytest.mark.proof
+
 
 def created(emulator: EmulatorProcess) -> int:
     number: int = emulator.stats()["created"]
@@ -154,7 +156,6 @@ ODD: list[object] = [
 ]
 
 
-@pytest.mark.proof
 def test_whatever_a_sidecar_says_a_ledger_comes_of_it(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

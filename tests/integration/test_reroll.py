@@ -22,6 +22,8 @@ from tests.support.emulator import EmulatorProcess
 from tests.support.running import Bench
 from tests.support.running import provider as provider_in_process
 
+pytestmark = pytest.mark.proof
+
 JOBS = 20
 PRICE = 25_000
 

@@ -16,6 +16,8 @@ from tests.support.emulator import QUICK, EmulatorProcess, emulator_process
 from tests.support.pictures import picture
 from tests.support.raw_server import Conversation, raw_server
 
+pytestmark = pytest.mark.proof
+
 
 @pytest.fixture
 def emulator() -> Iterator[EmulatorProcess]:

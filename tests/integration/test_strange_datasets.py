@@ -22,6 +22,8 @@ from tests.integration.test_cli_run import run, write_manifest
 from tests.support.commands import Ended, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 CANARY = b"canary-7f1c5e0b93"
 A_DAY_NS = 86_400 * 10**9
 
@@ -187,16 +189,7 @@ LEDGERS: dict[str, Callable[[Scene], None]] = {
 }
 
 
-_IN_EVERY_TEST = {"an absolute path", "a linked image"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in _IN_EVERY_TEST else [pytest.mark.proof])
-        for name in LEDGERS
-    ],
-)
+@pytest.mark.parametrize("name", LEDGERS)
 def test_no_verb_follows_what_a_ledger_says_out_of_its_dataset(
     name: str, honest: Path, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

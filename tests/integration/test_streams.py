@@ -13,6 +13,8 @@ import pytest
 from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 MANIFEST = "prompt,control_image\na cat,https://images.example.org/a.png\n"
 
 

@@ -18,6 +18,8 @@ from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.telemetry_receiver import TelemetryReceiver, telemetry_receiver, values
 
+pytestmark = pytest.mark.proof
+
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 

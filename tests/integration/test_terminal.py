@@ -16,6 +16,8 @@ from tests.support.commands import KEY, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.terminal import Terminal, on_terminal
 
+pytestmark = pytest.mark.proof
+
 _JOBS = 60
 _COUNT = re.compile(r"([\d,]+) (done|failed|running|fetching|waiting|unknown)")
 _GAUGES = ("creates", "slots", "budget", "money", "time")

@@ -17,6 +17,8 @@ import pytest
 from tests.support.commands import KEY
 from tests.support.emulator import EmulatorProcess
 
+pytestmark = pytest.mark.proof
+
 CASES = Path(__file__).parents[1] / "cases"
 
 

@@ -8,11 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from fluxbatch.dataset.folder import Folder
 from tests.integration.test_cli_run import write_manifest
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.terminal import on_terminal
+
+pytestmark = pytest.mark.proof
 
 
 def wait_for_creates(emulator: EmulatorProcess, count: int) -> None:

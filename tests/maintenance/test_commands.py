@@ -14,6 +14,8 @@ import pytest
 from tests.support.commands import KEY, Ended, fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _ROWS = 3
 
 

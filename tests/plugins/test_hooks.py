@@ -23,6 +23,8 @@ from tests.support.emulator import emulator_process
 from tests.support.postgres_server import postgres_server
 from tests.support.running import make_rows, provider
 
+pytestmark = pytest.mark.proof
+
 Install = Callable[..., Path]
 T = TypeVar("T")
 

@@ -12,6 +12,8 @@ import pytest
 from tests.plugins.venv import ROOT, Venv, install_plugin, made_venv, write_package
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 GUIDE = ROOT / "docs" / "guide" / "plugins.md"
 PHOTO = ROOT / "fluxbatch" / "demo" / "photos" / "rocket.jpg"
 

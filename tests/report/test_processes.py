@@ -11,6 +11,8 @@ from fluxbatch.cli import main
 from fluxbatch.dataset.folder import Folder
 from tests.report.datasets import large_dataset
 
+pytestmark = pytest.mark.proof
+
 JOBS = 1_050
 """More than two pages of the ledger, and than two shards a page."""
 

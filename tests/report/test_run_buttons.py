@@ -19,6 +19,8 @@ from tests.report.test_live_server import ask, four_images
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 
+pytestmark = pytest.mark.proof
+
 _MANY = 1_000
 
 
@@ -86,7 +88,6 @@ def test_without_control_there_are_no_buttons_and_without_a_run_they_say_so(
         assert ask(url, "/api/run", post={"command": "lane"}, **opened(url))[0] == 400
 
 
-@pytest.mark.proof
 def test_a_person_pauses_resumes_and_stops(
     browser: Browser, emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from tests.simulation.plan import Invocation, Plan
 from tests.simulation.running import in_world
 from tests.simulation.world import World
 
+pytestmark = pytest.mark.proof
+
 
 class Measured(NamedTuple):
     """What the provider saw of one run."""

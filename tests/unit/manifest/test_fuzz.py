@@ -22,6 +22,8 @@ from fluxbatch.domain.job import job_id
 from fluxbatch.errors import ManifestError
 from tests.unit.manifest.reading import URL, opened
 
+pytestmark = pytest.mark.proof
+
 NAMES = st.sampled_from(
     [
         "prompt",
