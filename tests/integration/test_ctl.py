@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -28,8 +28,8 @@ _MANY = 1_000
 _ENV = {"FLUXBATCH_SINK__MIN_FREE": "0", "FLUXBATCH_LIMITS__WINDOW": "6"}
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
+@pytest.fixture(scope="module")
+def provider() -> Iterator[EmulatorProcess]:
     with emulator_process("--speed", "10", "--image-size", "64", "--duration", "10") as running:
         yield running
 
@@ -164,25 +164,31 @@ def test_a_budget_below_what_is_spent_stops_a_paused_run_as_well(
     assert emulator.stats()["billed"] == told["jobs"]["done"]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("budget", "much"), "budget 'much'"),
-        (("budget", "0x1"), "budget '0x1'"),
-        (("budget",), "takes an amount"),
-        (("pause", "1"), "takes no value"),
-        (("limits.slots", "many"), "whole number"),
-        (("lane", "nobody", "off"), "lane 'nobody off'"),
-        (("faster",), "'faster' is no command"),
-    ],
-)
-def test_what_cannot_be_done_is_refused(
-    emulator: EmulatorProcess, tmp_path: Path, words: tuple[str, ...], said: str
+_REFUSED: Mapping[tuple[str, ...], str] = {
+    ("budget", "much"): "budget 'much'",
+    ("budget", "0x1"): "budget '0x1'",
+    ("budget",): "takes an amount",
+    ("pause", "1"): "takes no value",
+    ("limits.slots", "many"): "whole number",
+    ("lane", "nobody", "off"): "lane 'nobody off'",
+    ("faster",): "'faster' is no command",
+}
+
+
+def test_what_cannot_be_done_is_refused_and_changes_nothing(
+    emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
     with at_work(emulator, tmp_path, _MANY):
-        refused = fluxbatch("ctl", tmp_path / "d", *words)
-    assert refused.code == 2
-    assert said in refused.err
+        before = control(Folder(tmp_path / "d"), "show")
+        for words, said in _REFUSED.items():
+            refused = fluxbatch("ctl", tmp_path / "d", *words)
+            assert refused.code == 2, words
+            assert said in refused.err
+        after = control(Folder(tmp_path / "d"), "show")
+    for told in (before, after):
+        assert not told["paused"]
+        assert not told["stopping"]
+    assert [lane["slots"] for lane in before["lanes"]] == [lane["slots"] for lane in after["lanes"]]
 
 
 def test_a_dataset_without_a_run_is_told_so(tmp_path: Path) -> None:

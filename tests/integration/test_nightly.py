@@ -130,10 +130,13 @@ async def test_a_run_that_is_refused_is_told_too() -> None:
         assert "in use" in told.messages[0]["text"]
 
 
-async def test_a_listener_that_fails_changes_nothing_but_a_note() -> None:
+async def test_a_listener_that_fails_changes_nothing_but_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """
     Tried three times where that may help; the note does not quote the address.
     """
+    monkeypatch.setattr("fluxbatch.engine.notify._PAUSE_S", 0.01)
     async with listener(503, 503, 503) as told:
         heard = await end_with(Notify(url=told.url), ExitCode.DONE)
         assert len(told.messages) == 3
