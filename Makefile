@@ -10,6 +10,9 @@ WORKERS ?= auto
 PROOF_WORKERS ?= $$((2 * $$(getconf _NPROCESSORS_ONLN)))
 PYTEST  := $(BIN)/python -m pytest --durations=10 -n
 
+# Else each of the hundreds of processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test proof machines simulate bench docs docs-links man lint types layers check clean
 
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
