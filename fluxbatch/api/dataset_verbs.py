@@ -26,7 +26,7 @@ from fluxbatch.export.tables import arrow_table, polars_frame
 from fluxbatch.ledger.operations.retry import Retried
 from fluxbatch.ledger.operations.retry_quality import Reseeded
 from fluxbatch.ledger.queries import totals
-from fluxbatch.ledger.queries.job_history import JobHistory, job_history
+from fluxbatch.ledger.queries.history.job_history import JobHistory, job_history
 from fluxbatch.maintenance.retry import apply_retry, apply_retry_quality
 from fluxbatch.planning.plan import Plan
 from fluxbatch.report import ReportDir, WrittenReport, write_report

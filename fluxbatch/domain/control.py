@@ -7,6 +7,8 @@ from collections.abc import Collection
 from fluxbatch.domain.money import Micros, usd
 from fluxbatch.errors import ConfigError
 
+CHANGE_EVENT = "control: "
+"""How the history's line of a change begins; what follows says what was changed."""
 _MOST_DIGITS = 15
 """More than anything here can be counted."""
 

@@ -18,7 +18,9 @@ from fluxbatch.domain.job import PredictionState
 from fluxbatch.domain.money import Micros, usd
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.timestamps import parse_utc
+from fluxbatch.ledger.queries.history.run_changes import RunLine, changes_of_run
 from fluxbatch.ledger.queries.report_gallery import ShownPrediction, ShownRun, shown_predictions
+from fluxbatch.ledger.queries.runs_and_failures import latest_balances
 from fluxbatch.ledger.queries.totals import Totals, totals_of_run
 
 _MADE_NOTHING = ("unsent", "refused", "absent")
@@ -44,6 +46,8 @@ class RunFigures:
     states: tuple[tuple[str, int], ...]
     rate: tuple[TimePoint, ...]
     spent: tuple[TimePoint, ...]
+    changes: Sequence[RunLine]
+    """What `fluxbatch ctl` changed while it was at work."""
     durations: Sequence[float]
     """Of successes, sorted; as the provider reports them, else from its answer to the end seen."""
 
@@ -88,12 +92,18 @@ def run_figures(db: Database, run: ShownRun) -> RunFigures:
         seconds=sums.last,
         limit=int(limits.get("creates") or 0) * max(len(sums.accounts), 1),
         window_s=window_s,
-        cap=None if cap is None else usd(cap),
+        cap=_changed_cap(db, run.run_id) or (None if cap is None else usd(cap)),
         states=tuple(sums.states.most_common()),
         rate=tuple(_rate(sums.left, sums.last, window_s)),
+        changes=changes_of_run(db, run.run_id),
         spent=tuple(_spent(sums.paid_at, sums.paid, sums.last)),
         durations=array("d", sorted(sums.took)),
     )
+
+
+def _changed_cap(db: Database, run_id: str) -> Micros | None:
+    """As the books have it: `fluxbatch ctl` may have changed what the settings say."""
+    return next((line.cap for line in latest_balances(db, run_id) if line.scope == "run"), None)
 
 
 def _add(sums: _Sums, one: ShownPrediction, began: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import stat
 from collections.abc import Iterator, Mapping
@@ -189,6 +190,68 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
         assert not told["paused"]
         assert not told["stopping"]
     assert [lane["slots"] for lane in before["lanes"]] == [lane["slots"] for lane in after["lanes"]]
+
+
+def test_why_of_a_job_names_what_kept_it_waiting(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    A pause and a lane that was off, with their times and reasons, and nothing of it for a job
+    that was bought before; while they hold, what lets the run go on is the next step.
+    """
+    place = tmp_path / "d"
+    with at_work(emulator, tmp_path, _MANY) as run:
+        label = control(Folder(place), "show")["lanes"][0]["label"]
+        assert fluxbatch("ctl", place, "pause", "--reason", "lunch").code == 0
+        assert fluxbatch("ctl", place, "lane", label, "off", "--reason", "its key leaks").code == 0
+        waiting = fluxbatch("why", place, f"#{_MANY}")
+        while_paused = fluxbatch("why", place, f"#{_MANY}", "--json").object
+        assert fluxbatch("ctl", place, "resume").code == 0
+        assert fluxbatch("ctl", place, "lane", label, "on").code == 0
+        assert fluxbatch("ctl", place, "budget", "0.01", "--reason", "enough").code == 0
+        ended(run)
+    assert "run         paused by `fluxbatch ctl`: nothing more is bought: lunch" in waiting.out
+    assert f"run         lane {label} off by `fluxbatch ctl`" in waiting.out
+    assert "its key leaks" in waiting.out
+    assert f"fluxbatch ctl {place} resume: the run is paused since" in waiting.out
+    assert f"fluxbatch ctl {place} lane {label} on: it is off since" in waiting.out
+    paused, off = while_paused["history"]
+    assert (paused["event"], paused["reason"]) == ("control: paused", "lunch")
+    assert "2026" < paused["at"] < off["at"]
+    after = fluxbatch("why", place, f"#{_MANY}")
+    words = [line[21:] for line in after.out.splitlines() if line[21:].startswith("run ")]
+    assert [line.removeprefix("run").partition(" by `")[0].strip() for line in words[:-1]] == [
+        "paused",
+        f"lane {label} off",
+        "resumed",
+        f"lane {label} on",
+        "budget $0.01",
+    ]
+    assert "ended with exit 4: the budget of $0.01 per run has no room" in words[-1]
+    assert "enough" in words[-2]
+    assert "the same `fluxbatch run` again" in after.out
+    bought_before = fluxbatch("why", place, "#1").out
+    assert not [line for line in bought_before.splitlines() if line[21:].startswith("run ")]
+
+
+def test_the_report_lists_what_was_changed(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    Of each run, with the moment and the reason; the chart of money has the cap that holds.
+    """
+    place = tmp_path / "d"
+    with at_work(emulator, tmp_path, 60) as run:
+        fluxbatch("ctl", place, "pause", "--reason", "<b>lunch</b>")
+        fluxbatch("ctl", place, "resume")
+        fluxbatch("ctl", place, "budget", "7.50")
+        assert ended(run)["exit"] == 0
+    assert fluxbatch("report", place).code == 0
+    page = (place / "report" / "index.html").read_text()
+    listed = re.findall(r'<li><time datetime="([^"]+)">[^<]+</time> ([^<]*)</li>', page)
+    assert [words for _, words in listed] == [
+        "paused: &lt;b&gt;lunch&lt;/b&gt;",
+        "resumed",
+        "budget $7.50",
+    ]
+    assert sorted(listed) == listed
+    assert "cap $7.50" in page
 
 
 def test_a_dataset_without_a_run_is_told_so(tmp_path: Path) -> None:

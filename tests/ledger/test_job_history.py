@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fluxbatch.domain.job import FailureClass, JobState, OutputState
 from fluxbatch.ledger.queries import lookup
-from fluxbatch.ledger.queries.job_history import job_history
+from fluxbatch.ledger.queries.history.job_history import job_history
 from fluxbatch.ledger.queries.results import row_results
 from tests.ledger.support import PRICE, URL, Books, E, make_job, make_row
 

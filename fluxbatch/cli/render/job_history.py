@@ -7,6 +7,7 @@ sentence here is shown by its name and its states: nothing is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import Any
 
 from fluxbatch.cli.render.result import (
@@ -19,11 +20,12 @@ from fluxbatch.cli.render.result import (
     short,
 )
 from fluxbatch.cli.render.text import label_line, local_time
+from fluxbatch.domain.control import CHANGE_EVENT
 from fluxbatch.domain.formatting import dollars, duration
 from fluxbatch.domain.job import FailureClass, JobState, PredictionState
 from fluxbatch.domain.state_machine import JobEvent, OutputEvent, PredictionEvent
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
-from fluxbatch.ledger.queries.job_history import HistoryEntry, JobHistory, PredictionEntry
+from fluxbatch.ledger.queries.history.job_history import HistoryEntry, JobHistory, PredictionEntry
 
 _P, _J, _O = PredictionEvent, JobEvent, OutputEvent
 
@@ -71,6 +73,12 @@ OUTPUT_WORDS: Mapping[str, str] = {
     _O.LOST: "could not be fetched",
     _O.WANTED: "to be fetched again",
 }
+RUN_WORDS: Mapping[str, str] = {
+    "paused": "paused by `fluxbatch ctl`: nothing more is bought",
+    "resumed": "resumed by `fluxbatch ctl`",
+    "stopped": "stopped by `fluxbatch ctl`",
+    "off": "{change} by `fluxbatch ctl`: nothing leaves with that key",
+}
 _SAYS_ITSELF = frozenset(
     {_P.NOT_FINISHED, _P.COST_LEARNED, _P.GIVEN_UP, "asked to stop", "read again"}
 )
@@ -114,6 +122,8 @@ def history_sentence(job: JobHistory, entry: HistoryEntry) -> str:
 
 
 def _sentence(job: JobHistory, entry: HistoryEntry) -> str:
+    if entry.subject == "run":
+        return _run_sentence(entry)
     words: Mapping[str, str] = {
         "prediction": PREDICTION_WORDS,
         "job": JOB_WORDS,
@@ -123,6 +133,14 @@ def _sentence(job: JobHistory, entry: HistoryEntry) -> str:
     if entry.subject == "output" and event not in words:
         event = entry.became or event
     return words[event].format_map(_facts(job, entry)) if event in words else event
+
+
+def _run_sentence(entry: HistoryEntry) -> str:
+    if not entry.event.startswith(CHANGE_EVENT):
+        return f"ended with {entry.event}"
+    change = entry.event.removeprefix(CHANGE_EVENT)
+    words = RUN_WORDS.get(change.rpartition(" ")[2], "{change} by `fluxbatch ctl`")
+    return words.format(change=change)
 
 
 def _subject(job: JobHistory, entry: HistoryEntry) -> str:
@@ -180,11 +198,26 @@ def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
             yield f"fluxbatch reroll {place} … --budget USD: makes it; no run of the manifest does"
         case JobState.PENDING if entry.listed_in != shown.meant.manifest.seq:
             yield "nothing: the latest manifest does not name this job, so no run of it buys it"
+        case JobState.PENDING if lifting := list(_lifting(shown, job)):
+            yield from lifting
         case JobState.PENDING:
             later = f", not before {local_time(entry.not_before)} UTC" if entry.not_before else ""
             yield f"the same `fluxbatch run` again: buys it{later}"
         case JobState.ACTIVE:
             yield from _while_active(place, job)
+
+
+def _lifting(shown: ResultView, job: JobHistory) -> Iterator[str]:
+    """The commands that let a run at work go on."""
+    place, at_work = shown.folder.address, shown.folder.is_locked()
+    for entry in job.in_force if at_work else ():
+        change = entry.event.removeprefix(CHANGE_EVENT)
+        since = f"since {local_time(entry.at)} UTC"
+        if change == "paused":
+            yield f"fluxbatch ctl {place} resume: the run is paused {since}"
+        elif change.startswith("lane "):
+            label = change.removeprefix("lane ").rpartition(" ")[0]
+            yield f"fluxbatch ctl {place} lane {quote(label)} on: it is off {since}"
 
 
 def _after_failure(root: str, failure: FailureClass) -> Iterator[str]:

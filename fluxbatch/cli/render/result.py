@@ -22,7 +22,7 @@ from fluxbatch.domain.money import as_usd
 from fluxbatch.errors import SinkError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import lookup
-from fluxbatch.ledger.queries.job_history import (
+from fluxbatch.ledger.queries.history.job_history import (
     JobHistory,
     OutputEntry,
     PredictionEntry,

@@ -7,7 +7,7 @@ are the ledger's own texts. No URL comes with its query: that may hold a token.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,12 @@ from fluxbatch.infra.redaction import strip_query
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement
+from fluxbatch.ledger.queries.history.run_changes import (
+    InForce,
+    RunLine,
+    changes_for_job,
+    kept_waiting,
+)
 
 _j, _p, _o, _h = schema.jobs.c, schema.predictions.c, schema.outputs.c, schema.history.c
 _u = schema.runs.c
@@ -99,7 +105,7 @@ class OutputEntry:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One change."""
+    """One change: of the job, or of a run that would have bought it meanwhile."""
 
     at: str
     subject: str
@@ -121,6 +127,9 @@ class JobHistory:
     """The oldest first."""
     outputs: tuple[OutputEntry, ...]
     history: tuple[HistoryEntry, ...]
+    in_force: tuple[HistoryEntry, ...] = ()
+    """What `fluxbatch ctl` last changed of runs that are not known to have ended; only one that is
+    at work minds it."""
 
     cost_usd = DollarsOf("cost")
     reserved_usd = DollarsOf("reserved")
@@ -171,7 +180,7 @@ _OUTPUTS = Statement(
 _HISTORY = Statement(
     lambda _: (
         select(
-            _h.at, _h.subject, _h.subject_seq, _h.was, _h.became, _h.event, _h.reason,
+            _h.seq, _h.at, _h.subject, _h.subject_seq, _h.was, _h.became, _h.event, _h.reason,
             _h.request_id,
         )
         .where(_h.job_seq == _OF_JOB)
@@ -185,12 +194,44 @@ def job_history(db: Database, job_seq: int) -> JobHistory:
     """The job's whole record, as it is now."""
     place = {"job_seq": job_seq}
     (record,) = db.run(_JOB, place)
+    job, changes = _job(record), changes_for_job(db, job_seq)
+    lines = [(record[0], HistoryEntry(*record[1:])) for record in db.run(_HISTORY, place)]
+    held = kept_waiting(changes, list(_waits(lines, _born_at(job, changes))))
+    lines += [(line.seq, _of_run(line)) for line in held]
     return JobHistory(
         job_seq,
-        _job(record),
+        job,
         tuple(_prediction(record) for record in db.run(_PREDICTIONS, place)),
         tuple(_output(record) for record in db.run(_OUTPUTS, place)),
-        tuple(HistoryEntry(*record) for record in db.run(_HISTORY, place)),
+        tuple(entry for _, entry in sorted(lines, key=lambda line: line[0])),
+        tuple(_of_run(line) for line, until in changes if until is None),
+    )
+
+
+def _born_at(job: JobEntry, changes: list[InForce]) -> int:
+    """The job's place in the history: its birth leaves no line."""
+    before = [line.seq for line, _ in changes if line.at < job.created_at]
+    return max(before, default=0)
+
+
+def _waits(lines: list[tuple[int, HistoryEntry]], born: int) -> Iterator[tuple[int, int | None]]:
+    """From which line to which the job was pending; None: it is."""
+    since: int | None = born
+    for seq, entry in lines:
+        if entry.subject != "job":
+            continue
+        if since is not None and entry.became != JobState.PENDING:
+            yield since, seq
+            since = None
+        elif since is None and entry.became == JobState.PENDING:
+            since = seq
+    if since is not None:
+        yield since, None
+
+
+def _of_run(line: RunLine) -> HistoryEntry:
+    return HistoryEntry(
+        line.at, "run", line.run_seq, line.was, line.became, line.event, line.reason, None
     )
 
 
