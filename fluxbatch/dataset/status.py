@@ -11,9 +11,9 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.operations.control import changes_of
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
 from fluxbatch.ledger.queries import quality_notes, runs_and_failures, totals
+from fluxbatch.ledger.queries.history.run_changes import changes_of_run
 from fluxbatch.ledger.queries.live_run import watched_run
 from fluxbatch.ledger.queries.rerolled_jobs import count_rerolls
 
@@ -133,11 +133,16 @@ def dataset_status(
         ),
         unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
         quality=quality_notes.count_notes(db),
-        changes=tuple(changes_of(db, runs[0].run_id)) if runs else (),
+        changes=tuple(_changes(db, runs[0].run_id)) if runs else (),
         waits=_waits(db, folder, jobs),
         rerolls=rerolls,
         found_by_time=totals.count_found_by_time(db),
     )
+
+
+def _changes(db: Database, run_id: str) -> Iterator[tuple[str, str, str]]:
+    for line in changes_of_run(db, run_id):
+        yield line.at, line.change, line.reason or ""
 
 
 def _failures(db: Database, manifest_seq: int) -> Iterator[Failures]:

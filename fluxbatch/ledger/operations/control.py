@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from sqlalchemy import bindparam, select, update
 
+from fluxbatch.domain.control import CHANGE_EVENT
 from fluxbatch.domain.money import Micros
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
@@ -18,9 +19,7 @@ from fluxbatch.ledger.db.sql import Statement, constant
 from fluxbatch.ledger.db.timestamps import utc_text
 from fluxbatch.ledger.operations import history
 
-_b, _h = schema.budgets.c, schema.history.c
-CONTROL = "control"
-"""How such a line of history begins."""
+_b = schema.budgets.c
 _CAP = Statement(
     lambda _: (
         update(schema.budgets)
@@ -31,19 +30,6 @@ _CAP = Statement(
 _SPENT = Statement(
     lambda _: select(_b.settled + _b.estimated).where(
         _b.scope == constant("run"), _b.key == bindparam("run_id")
-    )
-)
-_CHANGES = Statement(
-    lambda _: (
-        select(_h.at, _h.event, _h.reason)
-        .join_from(schema.history, schema.runs, schema.runs.c.seq == _h.run_seq)
-        .where(
-            _h.subject == constant("run"),
-            schema.runs.c.id == bindparam("run_id"),
-            _h.job_seq.is_(None),
-            _h.event.like(bindparam("begins")),
-        )
-        .order_by(_h.seq)
     )
 )
 
@@ -63,7 +49,7 @@ class RecordChange:
         history.append(
             db,
             ("run", self.run_seq),
-            f"{CONTROL}: {self.change}",
+            f"{CHANGE_EVENT}{self.change}",
             at=utc_text(self.at),
             change=("open", "open"),
             run_seq=self.run_seq,
@@ -95,9 +81,3 @@ class ChangeCap:
 def set_run_cap(db: Database, run_id: str, cap: Micros) -> None:
     """The run's line of the books has that cap from now on."""
     db.run(_CAP, {"run_id": run_id, "to_cap": cap})
-
-
-def changes_of(db: Database, run_id: str) -> list[tuple[str, str, str]]:
-    """(when, what, why) of each change of a run, in their order."""
-    rows = db.run(_CHANGES, {"run_id": run_id, "begins": f"{CONTROL}: %"})
-    return [(at, event.removeprefix(f"{CONTROL}: "), why or "") for at, event, why in rows]
