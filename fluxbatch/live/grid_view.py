@@ -8,7 +8,7 @@ from then on. Money is micro-dollars.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fluxbatch.domain.formatting import dollars
@@ -66,6 +66,12 @@ class GridTally:
         self.reserved += times * job.reserved
         self.images += times * job.images
         self.newest = max(self.newest, job.newest)
+
+    def add_all(self, jobs: Sequence[GridJob]) -> None:
+        """Add each once. Of thousands most are alike: those are counted first."""
+        for alike, times in Counter(job.alike for job in jobs).items():
+            self.add(GridJob(0, *alike), times)
+        self.newest = max(self.newest, max((job.newest for job in jobs), default=0))
 
     @property
     def kind(self) -> str:
@@ -139,20 +145,27 @@ class GridView:
             if (cell := self._cell_of.get(combination)) is not None:
                 self._invalid[cell] += rows
                 self.total.counts["invalid"] += rows
-        for job_seq in axes.of_job:
-            cells = self._cells_of(job_seq)
+        together: dict[tuple[int, ...], list[int]] = {}
+        for job_seq, places in axes.of_job.items():
+            together.setdefault(places, []).append(job_seq)
+        shown: list[int] = []
+        for places, job_seqs in together.items():
+            cells = self._cells_at(places)
             for cell in cells:
-                self._members.setdefault(cell, []).append(job_seq)
-            if cells and (job := self._jobs.get(job_seq)) is not None:
-                self.total.add(job)
+                self._members.setdefault(cell, []).extend(job_seqs)
+            if cells:
+                shown += job_seqs
+        self.total.add_all(self._known(shown))
 
-    def _cells_of(self, job_seq: int) -> set[tuple[int, int]]:
-        places = self._of_job.get(job_seq, ())
+    def _known(self, job_seqs: Iterable[int]) -> list[GridJob]:
+        return [job for job in map(self._jobs.get, job_seqs) if job is not None]
+
+    def _cells_at(self, places: tuple[int, ...]) -> set[tuple[int, int]]:
         return {self._cell_of[place] for place in places if place in self._cell_of}
 
     def change(self, before: GridJob | None, job: GridJob) -> None:
         """Take note that *job* stands elsewhere now."""
-        cells = self._cells_of(job.seq)
+        cells = self._cells_at(self._of_job.get(job.seq, ()))
         has_lost_image = before is not None and job.newest < before.newest
         for cell in cells:
             if has_lost_image or before is None:
@@ -180,9 +193,7 @@ class GridView:
         if len(self._tallies) >= _MOST_ADDED_UP:
             self._tallies.clear()
         tally = self._tallies[cell] = GridTally()
-        for job_seq in self._members.get(cell, ()):
-            if (job := self._jobs.get(job_seq)) is not None:
-                tally.add(job)
+        tally.add_all(self._known(self._members.get(cell, ())))
         if rows := self._invalid[cell]:
             tally.counts["invalid"] += rows
         return tally

@@ -130,24 +130,23 @@ class LiveGrid:
         self._axes = GridAxes(rows, rerolled_pairs(db))
         self._rows_left_out = max(known - MOST_ROWS, 0)
         self._price = _price(db, manifest.model, run)
-        for job in grid_jobs(db, manifest.seq, self._axes.last_row):
-            if job.seq in self._axes.of_job:
-                self._jobs[job.seq] = job
-                self._raise_price(job)
+        jobs = grid_jobs(db, manifest.seq, self._axes.last_row)
+        self._jobs = {job.seq: job for job in jobs if job.seq in self._axes.of_job}
+        self._raise_price(max((job.highest_cost for job in self._jobs.values()), default=Micros(0)))
 
     def _change(self, job: GridJob) -> None:
         before = self._jobs.get(job.seq)
         if job == before or job.seq not in self._axes.of_job:
             return
         self._jobs[job.seq] = job
-        self._raise_price(job)
+        self._raise_price(job.highest_cost)
         for view in self._views.values():
             view.change(before, job)
 
-    def _raise_price(self, job: GridJob) -> None:
+    def _raise_price(self, cost: Micros) -> None:
         """No reservation is less than what one has cost. Source: docs/design/protocol.md 5."""
-        if job.highest_cost and (self._price is None or job.highest_cost > self._price):
-            self._price = job.highest_cost
+        if cost and (self._price is None or cost > self._price):
+            self._price = cost
 
     def _choice(self, asked: GridChoice | None) -> GridChoice:
         """*asked* without axes that there are not, and without one twice."""

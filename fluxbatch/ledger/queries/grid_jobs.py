@@ -7,7 +7,7 @@ then on those that have a new line of history. Money is micro-dollars.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, case, func, select
 
@@ -47,7 +47,13 @@ class GridJob(NamedTuple):
     newest: int = 0
     """The number of its newest stored output; 0: it has none."""
 
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What it has in common with most others: all but which job and which image."""
+        return self[1:8]
 
+
+_NO_IMAGE = (0, 0)
 _PAGE = 5_000
 """Rows read at once: what is not kept of them takes no memory for long."""
 _ROWS = Statement(
@@ -177,19 +183,19 @@ def _read(
 ) -> Iterator[GridJob]:
     of_jobs, of_images = statements
     images = {job: (count, newest) for job, count, newest in db.run(of_images, params)}
-    amounts: dict[int, Micros] = {}  # most are alike, and one of each is kept
+    standings: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # most are alike: one of each is kept
+    for record in db.run(of_jobs, params):
+        found = record[1:]
+        standing = standings.get(found)
+        if standing is None:
+            standing = standings[found] = _standing(*found)
+        place = images.get(record[0], _NO_IMAGE)
+        yield GridJob._make((record[0], *standing, *place))
 
-    def money(amount: int) -> Micros:
-        return amounts.setdefault(amount, Micros(int(amount)))
 
-    for seq, state, failure, is_unknown, spent, reserved, highest in db.run(of_jobs, params):
-        yield GridJob(
-            seq,
-            JobState(state),
-            failure,
-            bool(is_unknown),
-            money(spent),
-            money(reserved),
-            money(highest),
-            *images.get(seq, (0, 0)),
-        )
+def _standing(
+    state: str, failure: str | None, is_unknown: int, spent: int, reserved: int, highest: int
+) -> tuple[Any, ...]:
+    """As `GridJob` has it."""
+    money = (Micros(int(amount)) for amount in (spent, reserved, highest))
+    return JobState(state), failure, bool(is_unknown), *money

@@ -199,23 +199,26 @@ addEventListener("hashchange", view);
 
 let revision = 0;
 let ratings = 0;
-const events = new EventSource("/events");
-events.addEventListener("now", (event) => {
-  const now = JSON.parse(event.data);
-  $("live").textContent = now.live;
-  showNow(now);
-});
-events.addEventListener("changed", async (event) => {
-  const now = JSON.parse(event.data);
-  if (now.ratings !== ratings) {
-    ratings = now.ratings;
-    gallery.details.clear();
-    if ($("rating").value) await load(); else draw();
-    pick.progress();
-    grid.changed();
-  }
-  await refresh();
-  if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
-});
-events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
-if (location.hash.startsWith("#grid")) { view(); load(); } else load().then(view); // a grid needs no list of images
+function listen() {
+  const events = new EventSource("/events");
+  events.addEventListener("now", (event) => {
+    const now = JSON.parse(event.data);
+    $("live").textContent = now.live;
+    showNow(now);
+  });
+  events.addEventListener("changed", async (event) => {
+    const now = JSON.parse(event.data);
+    if (now.ratings !== ratings) {
+      ratings = now.ratings;
+      gallery.details.clear();
+      if ($("rating").value) await load(); else draw();
+      pick.progress();
+      grid.changed();
+    }
+    await refresh();
+    if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
+  });
+  events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
+}
+// What is looked at comes first: the server's sums for the rest would take its time.
+if (location.hash.startsWith("#grid")) { view(); grid.ready().then(load).then(listen); } else { listen(); load().then(view); }

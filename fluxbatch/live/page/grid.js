@@ -37,6 +37,8 @@ function asked() {
 // One question at a time; what changes meanwhile is asked for in the next.
 let asking = false;
 let stale = false;
+let isReady;
+const ready = new Promise((done) => { isReady = done; });
 async function load() {
   if (asking) { stale = true; return; }
   asking = true;
@@ -51,6 +53,7 @@ async function load() {
     $("live").textContent = `${error}`;
   } finally {
     asking = false;
+    isReady();
   }
 }
 function take(answer) {
@@ -309,5 +312,6 @@ export const grid = {
     }
     load();
   },
+  ready() { return ready; }, // the first answer has come, or none will
   changed() { if (!$("grid").hidden) load(); },
 };
