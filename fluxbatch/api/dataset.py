@@ -50,6 +50,12 @@ class Options(ShapeOptions, total=False):
     skip_invalid: bool
     no_wait: bool
     limit: int
+    run_name: str
+    """Of a run that several processes share; all of them give the same."""
+    on: str
+    """`"ray"`: the cluster of RAY_ADDRESS has workers of the run placed on its nodes."""
+    workers: int
+    """With `on`: how many."""
     progress: bool
     """Whether to show a bar; not given: in a notebook only."""
     on_event: Listener
@@ -108,7 +114,14 @@ class Dataset(ProviderVerbs):
         adopts it.
         """
         options = cast("Options", checked_options("run", options, Options.__optional_keys__))
+        call = None
+        if "on" in options or "workers" in options:
+            from fluxbatch.api.cluster_run import ClusterCall  # a tenth of an import's time
+
+            call = ClusterCall.read(self._folder, checked_source(source), options)
         given = PythonInputs(source, cast("ShapeOptions", options))
+        if call is not None:
+            return self._shown(await call.result(given))
         listener = options.get("on_event")
         request = RunRequest(
             settings=given.settings,
@@ -118,6 +131,7 @@ class Dataset(ProviderVerbs):
             skip_invalid=options.get("skip_invalid", False),
             no_wait=options.get("no_wait", False),
             limit=options.get("limit"),
+            run_name=options.get("run_name"),
         )
         events = Events(logging_listener(request.keys), *([listener] if listener else []))
         settings = given.settings
@@ -131,6 +145,10 @@ class Dataset(ProviderVerbs):
                 )
             except ManifestError as exc:
                 raise as_python_said(exc, are_rows=given.rows is not None) from None
+        return self._shown(summary)
+
+    def _shown(self, summary: RunSummary) -> RunSummary:
+        """It shows itself in a notebook."""
         return replace(summary, html_view=partial(summary_html, self._folder))
 
 
@@ -177,6 +195,8 @@ def run(
     checked_source(source)
 
     async def call() -> RunSummary:
+        if {"on", "workers"} & checked.keys():  # refused before a folder is made
+            return await Dataset.open(out).run(source, **checked)
         async with Dataset.open(out) as dataset:
             return await dataset.run(source, **checked)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -71,16 +71,59 @@ def of_a_node(run: SharedRun, number: int) -> dict[str, str]:
     return own | {"PGPASSWORD": _PASSWORD}
 
 
-@contextmanager
-def driver(
-    run: SharedRun, cluster: RayProcess, workers: int = 3
-) -> Iterator[subprocess.Popen[str]]:
-    """The command that a user types: it has no key, for the nodes have theirs."""
-    command = [
-        sys.executable, "-m", "fluxbatch", "run", str(run.folder / f"{run.dataset}.jsonl"),
+def typed(run: SharedRun, workers: int) -> list[str]:
+    """The command line of a user."""
+    return [
+        "-m", "fluxbatch", "run", str(run.folder / f"{run.dataset}.jsonl"),
         "--out", run.address, "--run", run.name, "--base-url", run.emulator.base_url, "--json",
         "--on", "ray", "--workers", str(workers),
     ]  # fmt: skip
+
+
+def called(run: SharedRun, workers: int) -> list[str]:
+    """A user's program that does the same."""
+    program = f"""
+import fluxbatch
+from fluxbatch.errors import ConfigError
+
+try:
+    summary = fluxbatch.run(
+        {str(run.folder / f"{run.dataset}.jsonl")!r}, out={run.address!r},
+        base_url={run.emulator.base_url!r}, run_name={run.name!r}, on="ray", workers={workers},
+    )
+except ConfigError as exc:
+    raise SystemExit(f"refused: {{exc}}")
+print(summary.as_json())
+raise SystemExit(int(summary.exit_code))
+"""
+    return ["-c", program]
+
+
+def awaited(run: SharedRun, workers: int) -> list[str]:
+    """The same from async code."""
+    source, out = str(run.folder / f"{run.dataset}.jsonl"), run.address
+    program = f"""
+import asyncio, fluxbatch
+
+summary = asyncio.run(fluxbatch.Dataset.open({out!r}).run(
+    {source!r}, base_url={run.emulator.base_url!r}, run_name={run.name!r}, on="ray",
+    workers={workers},
+))
+print(summary.as_json())
+"""
+    return ["-c", program]
+
+
+@contextmanager
+def driver(
+    run: SharedRun,
+    cluster: RayProcess,
+    workers: int = 3,
+    *,
+    words: Callable[[SharedRun, int], list[str]] = typed,
+) -> Iterator[subprocess.Popen[str]]:
+    """What a user starts: it has no key, for the nodes have theirs."""
+    command = [sys.executable, *words(run, workers)]
     env = {
         **{name: text for name, text in os.environ.items() if not name.startswith("EACHLABS_")},
         **SCALED,
@@ -172,6 +215,33 @@ def test_a_node_and_the_driver_vanish_and_every_job_is_paid_once(shared: SharedR
     assert "logical/actors" in shown.where("PlacedWorker")
     assert shown.where("secret-") == []
     assert shown.where(_PASSWORD) == []
+
+
+def test_a_program_places_workers_as_the_command_does(shared: SharedRun) -> None:
+    """
+    It waits for the run's end, and a killed one changes nothing: another call, from async code or
+    not, waits again, and of a run that has ended it tells the end. What a node lacks is named.
+    """
+    shared.accounts = 2
+    shared.write(120)
+    with ray_process([of_a_node(shared, number) for number in range(2)]) as cluster:
+        with driver(shared, cluster, workers=3, words=called) as process:
+            too_few = said(process, 1)
+        assert shared.emulator.stats()["created"] == 0
+        with driver(shared, cluster, workers=2, words=called) as first:
+            until_created(shared, 20)
+            assert hosts_at_work(shared) == 2
+            first.kill()
+            first.wait()
+        with driver(shared, cluster, workers=2, words=awaited) as second:
+            waited = said(second, 0)
+    with driver(shared, cluster, workers=2, words=called) as third:
+        ended_before = said(third, 0)  # needs no cluster
+    assert "refused: --workers 3 asks for more workers than the Ray cluster has nodes" in too_few
+    for text in (waited, ended_before):
+        assert "'exit': 0" in text
+        assert "'done': 120" in text
+    assert shared.check(120)["billed"] == 120
 
 
 def test_workers_leave_when_they_are_told_to(shared: SharedRun) -> None:
