@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -55,6 +56,26 @@ def test_the_grid_fills_while_a_run_goes_on(browser: Browser, tmp_path: Path) ->
                 expect(page.locator("#grid .cell img")).to_have_count(20)
                 assert words_of(page) == ["done, $0.025 spent"] * 20
                 assert run.wait(timeout=60) == 0
+
+
+def test_a_page_that_opens_at_the_grid_asks_for_the_grid_first(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    The list of all images and the figures take the server's time, and nobody looks at them yet.
+    """
+    folder = swept(tmp_path / "ds")
+    asked: list[str] = []
+    with serving(folder.root) as url:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+        page.on("response", lambda answer: asked.append(f"got {urlsplit(answer.url).path}"))
+        page.goto(f"{url}#grid")
+        expect(page.locator("#name")).to_have_text("ds")
+        page.close()
+
+    grid = asked.index("got /api/grid")
+    assert grid < asked.index("/api/images") < asked.index("/events")
 
 
 def test_axes_and_facets_are_chosen_and_kept_in_the_address(
