@@ -20,7 +20,8 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
 from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.export import Exported, ExportRequest, write_export
+from fluxbatch.export.export import write_export
+from fluxbatch.export.export_request import Exported, ExportRequest
 from fluxbatch.export.filter import EVERYTHING, Filter, parse_filter
 from fluxbatch.export.tables import arrow_table, polars_frame
 from fluxbatch.ledger.operations.retry import Retried

@@ -1,4 +1,4 @@
-"""One line of an export: a row of the manifest with one of its images, or without any.
+"""The lines of an export: each a row of the manifest with one of its images, or without any.
 
 Owns the columns: their names, order and types are the same in every format, every file and
 every row, and a column never changes its meaning. What is absent is None, what is empty is
@@ -7,15 +7,16 @@ empty. Source of the names: docs/design/decisions.md "Results Parquet".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fluxbatch.domain.money import as_usd
 
 if TYPE_CHECKING:  # a process that only writes a shard needs no ledger
-    from fluxbatch.ledger.queries.results import RowResult, StoredOutput
+    from fluxbatch.domain.job import FailureClass, JobState
+    from fluxbatch.ledger.queries.results import ResultPage, RowResult
 
 ColumnType = Literal["text", "integer", "number", "money", "moment", "flag", "nested"]
 """money: a decimal text of dollars. moment: an RFC 3339 text in UTC. nested: a JSON object."""
@@ -106,82 +107,142 @@ class Sample(NamedTuple):
     control: Control | None
 
 
+@dataclass(frozen=True, slots=True)
+class SamplePage:
+    """Some samples in a row, column by column: of a million that takes half the time of one by
+    one."""
+
+    columns: dict[str, Sequence[Any]]
+    """By the names in `COLUMNS`, in that order."""
+    images: Sequence[str | None]
+    controls: Sequence[Control | None]
+    places: Sequence[int]
+    """Which of its row's samples it is, from 0."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Each sample's values, in the order of `COLUMNS`."""
+        return zip(*self.columns.values(), strict=True)
+
+    def records(self, names: Iterable[str] = COLUMNS) -> Iterator[ExportRecord]:
+        """Each sample's record, or only what of it is named."""
+        values = zip(*(self.columns[name] for name in names), strict=True)
+        named = tuple(names)
+        return (dict(zip(named, of_sample, strict=True)) for of_sample in values)
+
+    def samples(self) -> Iterator[Sample]:
+        return map(Sample, self.records(), self.images, self.controls)
+
+    def by(self, column: str) -> Iterator[tuple[Any, SamplePage]]:
+        """The values of *column* that there are, each with its samples."""
+        values = self.columns[column]
+        for value in dict.fromkeys(values):
+            if values.count(value) == len(values):
+                yield value, self
+            else:
+                yield value, self.taken([line for line, one in enumerate(values) if one == value])
+
+    def taken(self, lines: Sequence[int]) -> SamplePage:
+        """Only these of it."""
+        if len(lines) == len(self):
+            return self
+
+        def these(values: Sequence[Any]) -> list[Any]:
+            return [values[line] for line in lines]
+
+        columns: dict[str, Sequence[Any]] = {
+            name: these(values) for name, values in self.columns.items()
+        }
+        return SamplePage(columns, these(self.images), these(self.controls), these(self.places))
+
+
 def samples_of(row: RowResult) -> Iterator[Sample]:
     """A sample for each image there is of *row*; one without an image where there is none."""
-    control = None
-    if row.control_path and row.control_sha256:
-        control = Control(row.control_path, row.control_sha256)
-    if not row.outputs:
-        yield Sample(_record(row, None), None, control)
-    for output in row.outputs:
-        yield Sample(_record(row, output), output.path, control)
+    from fluxbatch.ledger.queries.results import page_of
+
+    return sample_page(page_of(row)).samples()
 
 
-def _record(row: RowResult, output: StoredOutput | None) -> ExportRecord:
-    """All in the order of `COLUMNS`."""
-    made, given = output or _no_output(), row.input
-    return {
-        "key": None,
-        "row": row.number,
-        "line": row.line or None,
-        "id": row.user_id,
-        "split": None,
-        "status": row.state.value if row.state is not None else INVALID,
-        "error_class": _error_class(row),
-        "error_message": row.reason,
-        "prompt": _whole(given.get("prompt")),
-        "seed": made.seed if output is not None else given.get("seed"),
-        "model": row.model,
-        "input": _whole(given),
-        "job_id": row.job_id.hex() if row.job_id is not None else None,
-        "repeat_index": row.repeat,
-        "output_index": made.number,
-        "edition": made.edition,
-        "file_name": made.path,
-        "control_file_name": None,
-        "sha256": made.sha256,
-        "file_sha256": made.file_sha256,
-        "bytes": made.bytes,
-        "width": made.width,
-        "height": made.height,
-        "format": _FORMATS.get(made.mime),
-        "dhash": made.dhash,
-        "quality": _whole(made.quality),
-        "control_sha256": row.control_sha256,
-        "prediction_id": made.prediction_id,
-        "attempt": made.attempt,
-        "run_id": made.run_id,
-        "submitted_at": made.submitted_at,
-        "generated_at": made.generated_at,
-        "stored_at": made.stored_at,
-        "run_seconds": made.run_time_s,
-        "cost_usd": _usd(row.cost),
-        "cost_is_estimated": row.cost_is_estimated,
-        "meta": _whole(row.meta),
-        "axes": _whole(row.axes),
-        "reroll": row.reroll,
-        "reroll_of": row.reroll_of.hex() if row.reroll_of is not None else None,
+def sample_page(page: ResultPage) -> SamplePage:
+    """What the ledger has of some rows as the lines of an export."""
+    row, made = page.row, page.output
+    absent = [None] * len(page.places)
+    given, paths = row["input"], made["path"]
+    whole = _whole if page.has_escapes else _as_is
+    columns: dict[str, Sequence[Any]] = {
+        "key": absent,
+        "row": row["number"],
+        "line": [line or None for line in row["line"]],
+        "id": row["user_id"],
+        "split": absent,
+        "status": [INVALID if state is None else state.value for state in row["state"]],
+        "error_class": list(map(_error_class, row["state"], row["failure"])),
+        "error_message": row["reason"],
+        "prompt": [whole(values.get("prompt")) for values in given],
+        "seed": [
+            values.get("seed") if path is None else seed
+            for path, seed, values in zip(paths, made["seed"], given, strict=True)
+        ],
+        "model": row["model"],
+        "input": list(map(whole, given)),
+        "job_id": list(map(_hex, row["job_id"])),
+        "repeat_index": row["repeat"],
+        "output_index": made["number"],
+        "edition": made["edition"],
+        "file_name": paths,
+        "control_file_name": absent,
+        "sha256": made["sha256"],
+        "file_sha256": made["file_sha256"],
+        "bytes": made["bytes"],
+        "width": made["width"],
+        "height": made["height"],
+        "format": list(map(_FORMATS.get, made["mime"])),
+        "dhash": made["dhash"],
+        "quality": list(map(whole, made["quality"])),
+        "control_sha256": row["control_sha256"],
+        "prediction_id": made["prediction_id"],
+        "attempt": made["attempt"],
+        "run_id": made["run_id"],
+        "submitted_at": made["submitted_at"],
+        "generated_at": made["generated_at"],
+        "stored_at": made["stored_at"],
+        "run_seconds": made["run_time_s"],
+        "cost_usd": list(map(_usd, row["cost"])),
+        "cost_is_estimated": row["cost_is_estimated"],
+        "meta": list(map(whole, row["meta"])),
+        "axes": list(map(whole, row["axes"])),
+        "reroll": row["reroll"],
+        "reroll_of": list(map(_hex, row["reroll_of"])),
     }
-
-
-@cache
-def _no_output() -> Any:
-    from fluxbatch.ledger.queries.results import StoredOutput
-
-    return StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
+    controls = list(map(_control, row["control_path"], row["control_sha256"]))
+    return SamplePage(columns, paths, controls, page.places)
 
 
 _usd = lru_cache(as_usd)  # most jobs cost the same
 
 
-def _error_class(row: RowResult) -> str | None:
-    if row.state is None:
+def _hex(job: bytes | None) -> str | None:
+    return None if job is None else job.hex()
+
+
+def _error_class(state: JobState | None, failure: FailureClass | None) -> str | None:
+    if state is None:
         return INVALID
-    return row.failure.value if row.failure is not None else None
+    return None if failure is None else failure.value
+
+
+def _control(path: str | None, sha256: str | None) -> Control | None:
+    return Control(path, sha256) if path and sha256 else None
+
+
+def _as_is(value: Any) -> Any:
+    return value
 
 
 def _whole(value: Any) -> Any:
-    """Half a surrogate pair is legal in JSON, and in nothing that is written here."""
+    """Half a surrogate pair is legal in JSON, as an escape, and in nothing that is written here."""
     if not value:
         return value
     if isinstance(value, str):

@@ -37,14 +37,14 @@ class SampleImages:
         self._ending_of = lru_cache(_CONTROLS_KNOWN)(self._ending)
         self.controls_missing = 0
 
-    def refuse(self, sample: Sample) -> None:
+    def refuse(self, image: str | None) -> None:
         """Raise `ExportFailed` where the ledger names a path that is none of an image."""
-        if sample.image is None or _PLAIN_PATH(sample.image):
+        if image is None or _PLAIN_PATH(image):
             return
         try:
-            image_path(sample.image)
+            image_path(image)
         except PathRefused as exc:
-            raise ExportFailed(f"the image {sample.image!r} is refused: {exc.strerror}") from exc
+            raise ExportFailed(f"the image {image!r} is refused: {exc.strerror}") from exc
 
     def image(self, sample: Sample) -> bytes:
         """The bytes of the sample's image; raise `ExportFailed` naming the file and the remedy."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import re
 
-from fluxbatch.export.columns import ExportRecord
+from fluxbatch.export.columns import ExportRecord, SamplePage
 from fluxbatch.infra.compact_set import CompactMap
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9]+")
 _KEPT_CHARS = 40
+_NAMED_BY = ("id", "row", "job_id", "reroll", "reroll_of")
 
 
 class SampleKeys:
@@ -29,8 +30,17 @@ class SampleKeys:
     def __init__(self) -> None:
         self._seen = CompactMap()
 
-    def row_key(self, record: ExportRecord) -> str:
-        """The key of a row: of every row once, whether it is exported or not."""
+    def of(self, page: SamplePage) -> list[str]:
+        """The key of each sample; to be asked for every row once, whether it is exported or
+        not."""
+        keys, key = [], ""
+        for place, record in zip(page.places, page.records(_NAMED_BY), strict=True):
+            if place == 0:
+                key = self._row_key(record)
+            keys.append(f"{key}_{place}")
+        return keys
+
+    def _row_key(self, record: ExportRecord) -> str:
         base = _base(record)
         key, tries = base, 0
         while self._seen.setdefault(key.casefold()):

@@ -6,18 +6,26 @@ whatever else is added, and all rows and images of one job stay together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Protocol
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import COLUMNS, ExportRecord
 from fluxbatch.manifest.split_names import SPLIT_ALLOWED, SPLIT_NAME
 
 TRAIN = "train"
-Split = Callable[[ExportRecord], str]
 
 _MOST_SPLITS = 100
+
+
+class Split(Protocol):
+    """The split of a record."""
+
+    reads: tuple[str, ...]
+    """The columns that it goes by: all that it must be given."""
+
+    def __call__(self, record: ExportRecord) -> str: ...
 
 
 def parse_splits(given: Sequence[str]) -> Split:
@@ -42,7 +50,7 @@ def parse_splits(given: Sequence[str]) -> Split:
     if sum(shares.values()) != 1:
         total = sum(shares.values())
         raise ConfigError(f"the shares of --split make up {total:f} and must make up 1 (100%)")
-    return _shared(shares)
+    return _Shares(shares)
 
 
 def _share(word: str, text: str) -> Decimal:
@@ -55,20 +63,23 @@ def _share(word: str, text: str) -> Decimal:
     return share
 
 
-def _shared(shares: dict[str, Decimal]) -> Split:
-    names = list(shares)
-    bounds = [
-        int(sum(list(shares.values())[: n + 1], Decimal(0)) * 2**64) for n in range(len(names))
-    ]
+class _Shares:
+    """The split is a share of the jobs."""
 
-    def split(record: ExportRecord) -> str:
+    reads: tuple[str, ...] = ("reroll_of", "job_id")
+
+    def __init__(self, shares: dict[str, Decimal]) -> None:
+        given = list(shares.values())
+        self._bounds = [
+            (name, int(sum(given[: n + 1], Decimal(0)) * 2**64)) for n, name in enumerate(shares)
+        ]
+
+    def __call__(self, record: ExportRecord) -> str:
         # A row that names no job has no id to go by; it has no image either.
         # A reroll goes with its row's own job: both are of one prompt and one control image.
         job = record["reroll_of"] or record["job_id"] or "0" * 32
         place = int(job[:16], 16)
-        return next(name for name, bound in zip(names, bounds, strict=True) if place < bound)
-
-    return split
+        return next(name for name, bound in self._bounds if place < bound)
 
 
 def _by_column(word: str) -> Split:
@@ -88,6 +99,7 @@ class _Column:
     """The split is the value of a column."""
 
     def __init__(self, column: str, inner: str) -> None:
+        self.reads = tuple({column, "row"})
         self._column = column
         self._inner = inner
         self._met: set[str] = set()

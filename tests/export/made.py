@@ -12,7 +12,8 @@ from typing import Any
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import ControlFile, FailureClass, Job, JobState, Row, job_id
 from fluxbatch.errors import ExitCode
-from fluxbatch.export.export import Exported, ExportRequest, write_export
+from fluxbatch.export.export import write_export
+from fluxbatch.export.export_request import Exported, ExportRequest
 from fluxbatch.export.filter import EVERYTHING, parse_filter
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
 from fluxbatch.ledger.operations.outputs import StoreOutput

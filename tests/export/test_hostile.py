@@ -17,10 +17,10 @@ import pytest
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import Row
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, samples_of
+from fluxbatch.export.columns import COLUMNS, sample_page
 from fluxbatch.export.formats.base import Spool, Stem
 from fluxbatch.export.output_dir import ExportFailed
-from fluxbatch.ledger.queries.results import row_results
+from fluxbatch.ledger.queries.results import result_pages
 from tests.export.consumers import asked, consumed
 from tests.export.made import control_file, exported, files_of, made_dataset, row
 
@@ -292,16 +292,16 @@ def _of_ours_only(files: Mapping[str, bytes]) -> bool:
 
 def test_a_million_records_are_never_held(tmp_path: Path) -> None:
     """
-    A shard of any size grows on the disk: what is in memory is one record.
+    A shard of any size grows on the disk: what is in memory is one page.
     """
     with made_dataset(tmp_path / "d", [row(1, prompt="long " * 2_000)]) as maker:
         maker.done(row(1, prompt="long " * 2_000))
     with Folder(tmp_path / "d").reader() as db:
-        (sample,) = samples_of(next(row_results(db, 1)))
+        page = sample_page(next(result_pages(db, 1)))
     spool = Spool(tmp_path / "a.spool", Stem("train", 0), "x")
     tracemalloc.start()
     for _ in range(2_000):
-        spool.add(sample)
+        spool.add(page)
     assert sum(1 for _ in spool.sealed().read()) == 2_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

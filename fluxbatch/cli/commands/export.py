@@ -79,7 +79,8 @@ def export_command(
     from fluxbatch.cli.render.export import export_json, export_lines
     from fluxbatch.cluster.pools import shard_pool
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.export.export import ExportRequest, write_export
+    from fluxbatch.export.export import write_export
+    from fluxbatch.export.export_request import ExportRequest
     from fluxbatch.export.filter import EVERYTHING, parse_filter
     from fluxbatch.infra.runtime import process_of_its_own
 
@@ -140,7 +141,8 @@ def push_command(
     from fluxbatch.cli.render.export import export_lines, push_json, push_lines
     from fluxbatch.config.api_keys import ApiKey
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.export.export import ExportRequest, write_export
+    from fluxbatch.export.export import write_export
+    from fluxbatch.export.export_request import ExportRequest
     from fluxbatch.export.filter import EVERYTHING, parse_filter
     from fluxbatch.export.hub import ReadyExport, dataset_of, hub_token, push_export
     from fluxbatch.infra.runtime import process_of_its_own

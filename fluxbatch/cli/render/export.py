@@ -7,7 +7,8 @@ from typing import Any
 
 from fluxbatch.cli.render.text import count
 from fluxbatch.domain.formatting import size
-from fluxbatch.export.export import FAILED_ROWS, Exported
+from fluxbatch.export.export import FAILED_ROWS
+from fluxbatch.export.export_request import Exported
 from fluxbatch.export.hub import Pushed
 
 

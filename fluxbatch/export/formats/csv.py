@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fluxbatch.export.columns import COLUMNS, ColumnType, ExportRecord
+from fluxbatch.export.columns import COLUMNS, ColumnType, ExportRecord, SamplePage
 from fluxbatch.export.formats.base import LineFormat, Stem
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import mark_of
@@ -45,16 +45,33 @@ class Csv(LineFormat):
         return mark_of(str(stem))
 
     def line(self, record: ExportRecord) -> bytes:
-        cells = [
-            "" if value is None else cell(value)
-            for cell, value in zip(_CELLS, record.values(), strict=True)
-        ]
-        return (",".join(cells) + "\n").encode()
+        return _lines([value] for value in record.values())
+
+    def lines(self, page: SamplePage) -> bytes:
+        return _lines(page.columns.values())
+
+
+def _lines(columns: Iterable[Sequence[Any]]) -> bytes:
+    cells = [_cells(cell, values) for cell, values in zip(_CELLS, columns, strict=True)]
+    return "".join([",".join(line) + "\n" for line in zip(*cells, strict=True)]).encode()
+
+
+def _cells(cell: Callable[[Any], str], values: Sequence[Any]) -> list[str]:
+    first = values[0]
+    # Most columns say the same in many lines. Not of numbers: what is equal may be written apart.
+    if (first is None or isinstance(first, str)) and values.count(first) == len(values):
+        return ["" if first is None else cell(first)] * len(values)
+    if cell is _text:
+        return ["" if v is None else v if _IS_PLAIN(v) else _marked(v) for v in values]
+    return ["" if value is None else cell(value) for value in values]
 
 
 def _text(value: str) -> str:
-    if _IS_PLAIN(value):
-        return value
+    return value if _IS_PLAIN(value) else _marked(value)
+
+
+def _marked(value: str) -> str:
+    """With its mark where it would be a formula, and between quotes where it needs them."""
     plain = value.replace("\0", "\ufffd")  # half of all readers end the cell at a NUL
     return _quoted("'" + plain if plain.startswith(_FORMULA) else plain)
 

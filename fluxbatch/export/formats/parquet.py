@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from operator import itemgetter
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
@@ -75,7 +76,7 @@ class Table:
         )
         self._group_rows = _GROUP_IMAGES if embed else _GROUP_ROWS
         self._images: list[Mapping[str, Mapping[str, Any] | None]] = []
-        self._records: list[tuple[Any, ...]] = []
+        self._records: list[Sequence[Any]] = []
         self._bytes = 0
 
     def add(self, record: ExportRecord, images: Mapping[str, Mapping[str, Any] | None]) -> None:
@@ -85,6 +86,14 @@ class Table:
         self._bytes += sum(len(image["bytes"]) for image in images.values() if image)
         if len(self._records) >= self._group_rows or self._bytes >= _GROUP_BYTES:
             self._flush()
+
+    def add_rows(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows without images; each one's values in the order of `COLUMNS`."""
+        rest = iter(rows)
+        while more := list(islice(rest, self._group_rows - len(self._records))):
+            self._records += more
+            if len(self._records) == self._group_rows:
+                self._flush()
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +174,10 @@ class Parquet:
             for sample in samples:
                 table.add(sample.record, self._embedded(sample) if self._embed else {})
 
+    def write_rows(self, rows: Iterable[Sequence[Any]], draft: Draft, stem: Stem) -> None:
+        with draft.open(f"{stem}.parquet") as file, Table(file) as table:
+            table.add_rows(rows)
+
     def _embedded(self, sample: Sample) -> Mapping[str, Mapping[str, Any] | None]:
         image = control = None
         if sample.image is not None:
@@ -218,7 +231,7 @@ def arrow_array(pa: Any, kind: ColumnType, values: Sequence[Any], type_: pa.Data
         case "money":
             return pa.array(values, type=pa.string()).cast(type_)
         case "moment":
-            return pa.array([value and _moment(value) for value in values], type=type_)
+            return _moments(pa, values, type_)
         case _:
             return pa.array(values, type=type_)
 
@@ -226,5 +239,9 @@ def arrow_array(pa: Any, kind: ColumnType, values: Sequence[Any], type_: pa.Data
 _in_order = itemgetter(*COLUMNS)
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _moments(pa: Any, texts: Sequence[str | None], type_: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(texts, type=pa.string()).cast(type_)
+    except pa.ArrowInvalid:  # it reads fewer kinds of RFC 3339, in a tenth of the time
+        moments = [text and datetime.fromisoformat(text) for text in texts]
+        return pa.array(moments, type=type_)

@@ -7,7 +7,7 @@ so a million rows are never held.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from sqlalchemy import FromClause, and_, bindparam, func, select
 from fluxbatch.domain.job import FailureClass, JobId, JobState, OutputState
 from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db import schema
-from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.database import Database, DbRow
 from fluxbatch.ledger.db.sql import Statement, constant
 from fluxbatch.ledger.queries.rerolled_jobs import REROLLS_SINCE
 
@@ -79,13 +79,13 @@ class RowResult(NamedTuple):
     """Of a local control image; None where it is a URL."""
     control_path: str | None
     """Where that image lay when the manifest was read."""
-    outputs: tuple[StoredOutput, ...]
     outputs_wanted: int
     """By its job; 0 where there is none."""
     reroll: int = 0
     """Which of its row's rerolls it is, from 1; 0: the row's own job."""
     reroll_of: JobId | None = None
     """The row's own job, where this is a reroll."""
+    outputs: tuple[StoredOutput, ...] = ()
 
 
 _OF_JOB = _p.job_seq == _j.seq
@@ -169,83 +169,164 @@ _LAST_ROW = Statement(
 )
 
 
-def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
+class ResultPage(NamedTuple):
+    """Results column by column: each line is a row with one of its images, or without any."""
+
+    row: Mapping[str, Sequence[Any]]
+    """By the fields of `RowResult`, in their order, but for `outputs`."""
+    output: Mapping[str, Sequence[Any]]
+    """By the fields of `StoredOutput`, in their order; without an image `quality` is empty and all
+    else None."""
+    places: Sequence[int]
+    """Which of its row's lines it is, from 0; a row's lines are one after the other."""
+    has_escapes: bool
+    """Whether some JSON text has a `\\u`: all others are texts that UTF-8 can hold."""
+
+
+def result_pages(db: Database, manifest_seq: int) -> Iterator[ResultPage]:
     """Every row of a manifest, in its order, as it is when its page is read; after the last one
     the rerolls of their jobs, each as its row once more, in the order they were asked for."""
     ((last,),) = db.run(_LAST_ROW, {"manifest_seq": manifest_seq})
     for after in range(0, last, _PAGE):
         place = {"manifest_seq": manifest_seq, "after": after, "until": after + _PAGE}
-        for _, of_row in groupby(db.run(_PAGES, place), key=_FIRST):
-            yield _result(list(of_row))
+        if records := db.run(_PAGES, place):
+            yield _page(records)
     if db.version >= REROLLS_SINCE:
         yield from _rerolled(db, manifest_seq)
 
 
-def _rerolled(db: Database, manifest_seq: int) -> Iterator[RowResult]:
+def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
+    """As `result_pages`, row by row."""
+    for page in result_pages(db, manifest_seq):
+        yield from _rows_of(page)
+
+
+def _rows_of(page: ResultPage) -> Iterator[RowResult]:
+    """Each row with all of its images."""
+    lines = zip(
+        page.places,
+        zip(*page.row.values(), strict=True),
+        map(StoredOutput._make, zip(*page.output.values(), strict=True)),
+        strict=True,
+    )
+    row, outputs = None, list[StoredOutput]()
+    for place, fields, output in lines:
+        if place == 0:
+            if row is not None:
+                yield RowResult._make((*row, tuple(outputs)))
+            row, outputs = fields, []
+        if output.path is not None:
+            outputs.append(output)
+    if row is not None:
+        yield RowResult._make((*row, tuple(outputs)))
+
+
+def page_of(row: RowResult) -> ResultPage:
+    """A page of that row alone."""
+    *fields, outputs = row
+    lines = len(outputs) or 1
+    return ResultPage(
+        {name: [value] * lines for name, value in zip(_ROW_FIELDS, fields, strict=True)},
+        dict(zip(StoredOutput._fields, zip(*(outputs or (_NO_OUTPUT,)), strict=True), strict=True)),
+        range(lines),
+        has_escapes=True,
+    )
+
+
+def _rerolled(db: Database, manifest_seq: int) -> Iterator[ResultPage]:
     after = 0
     while page := db.run(_REROLL_PAGE, {"after": after, "most": _PAGE}):
         first, after = page[0][0], page[-1][0]
         place = {"manifest_seq": manifest_seq, "first": first, "last": after}
-        for _, of_row in groupby(db.run(_REROLLED, place), key=_ROW_AND_JOB):
-            records = list(of_row)
-            *_, number, origin = records[0]
-            result = _result([record[:-2] for record in records])
-            yield result._replace(reroll=number, reroll_of=JobId(bytes(origin)))
+        if records := db.run(_REROLLED, place):
+            yield _page(records)
 
 
-def _parsed(text: str | None) -> Any:
-    return json.loads(text) if text else {}
-
-
-_FIRST = itemgetter(0)
+_ROW_FIELDS = RowResult._fields[:-1]
+_NO_OUTPUT = StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
 _ROW_AND_JOB = itemgetter(0, 6)
-_MADE_BY_AND_NUMBER = itemgetter(0, 9)
-_STATES: Mapping[str, JobState] = {state.value: state for state in JobState}
+_STATES: Mapping[str | None, JobState] = {state.value: state for state in JobState}
+_FAILURES: Mapping[str | None, FailureClass] = {failure.value: failure for failure in FailureClass}
 _ROW_COLUMNS = 18
+_MADE_BY_AND_NUMBER = itemgetter(_ROW_COLUMNS, _ROW_COLUMNS + 9)
+_parse = json.JSONDecoder().raw_decode
+"""Half the time of `json.loads`; what the ledger keeps begins and ends with its value."""
 
 
-def _result(records: list[tuple[Any, ...]]) -> RowResult:
+def _page(records: list[DbRow]) -> ResultPage:
+    """Column by column: of a million rows that takes half the time of row by row."""
+    records, places, editions = _in_order(records)
     (
-        number, line, user_id, error, meta, axes, job, state, failure, reason, model, given, cost,
-        estimated, repeat, control_sha256, control_path, wanted, *_,
-    ) = records[0]  # fmt: skip
-    return RowResult(
-        number,
-        line,
-        user_id,
-        _STATES[state] if state is not None else None,
-        FailureClass(failure) if failure is not None else None,
-        error or reason,
-        JobId(bytes(job)) if job is not None else None,
-        model,
-        _parsed(given),
-        _parsed(meta),
+        numbers, lines, user_ids, errors, metas, axes, jobs, states, failures, reasons, models,
+        inputs, costs, estimated, repeats, control_sha256s, control_paths, wanted,
+        _, paths, sha256s, sizes, mimes, widths, heights, makers, seeds, output_numbers, attempts,
+        run_ids, file_sha256s, dhashes, qualities, begun, ended, stored, run_us, *of_rerolls,
+    ) = zip(*records, strict=True)  # fmt: skip
+    rerolls, origins = of_rerolls or ([0] * len(records), [None] * len(records))
+    row: Sequence[Sequence[Any]] = (
+        numbers,
+        lines,
+        user_ids,
+        [_STATES.get(state) for state in states],
+        [_FAILURES.get(failure) for failure in failures],
+        [error or reason for error, reason in zip(errors, reasons, strict=True)],
+        [JobId(bytes(job)) if job is not None else None for job in jobs],
+        models,
+        _parsed(inputs),
+        _parsed(metas),
         _parsed(axes),
-        Micros(int(cost)),
-        bool(estimated),
-        repeat or 0,
-        control_sha256,
-        control_path,
-        tuple(_outputs(records)),
-        wanted or 0,
+        [Micros(int(cost)) for cost in costs],
+        [bool(one) for one in estimated],
+        [repeat or 0 for repeat in repeats],
+        control_sha256s,
+        control_paths,
+        [most or 0 for most in wanted],
+        rerolls,
+        [JobId(bytes(job)) if job is not None else None for job in origins],
+    )
+    output: Sequence[Sequence[Any]] = (
+        paths, sha256s, sizes, mimes, widths, heights, makers, seeds, output_numbers, editions,
+        attempts, run_ids,
+        [of_file or sha256 for of_file, sha256 in zip(file_sha256s, sha256s, strict=True)],
+        dhashes, _parsed(qualities), begun, ended, stored,
+        [None if us is None else us / 1_000_000 for us in run_us],
+    )  # fmt: skip
+    return ResultPage(
+        dict(zip(_ROW_FIELDS, row, strict=True)),
+        dict(zip(StoredOutput._fields, output, strict=True)),
+        places,
+        any(text and "\\u" in text for texts in (inputs, metas, axes, qualities) for text in texts),
     )
 
 
-def _outputs(records: list[tuple[Any, ...]]) -> Iterator[StoredOutput]:
-    edition, last = -1, None
-    stored = [record[_ROW_COLUMNS:] for record in records]
-    if len(stored) > 1:
-        stored.sort(key=_MADE_BY_AND_NUMBER)
-    for made_by, *plain, file_sha256, dhash, quality, begun, ended, stored_at, run_us in stored:
-        if made_by is None:
-            continue
-        edition, last = edition + (made_by != last), made_by
-        path, sha256, size, mime, width, height, made, seed, number, attempt, run_id = plain
-        yield StoredOutput(
-            path, sha256, size, mime, width, height, made, seed, number, edition, attempt,
-            run_id, file_sha256 or sha256, dhash, [] if quality == "[]" else _parsed(quality),
-            begun, ended, stored_at, None if run_us is None else run_us / 1_000_000,
-        )  # fmt: skip
+def _in_order(records: list[DbRow]) -> tuple[list[DbRow], Sequence[int], Sequence[int | None]]:
+    """Each row's images in the order they were made, each with its place and its edition."""
+    if len({record[0] for record in records}) == len(records):
+        return (
+            records,
+            [0] * len(records),
+            [None if r[_ROW_COLUMNS] is None else 0 for r in records],
+        )
+    ordered: list[DbRow] = []
+    places: list[int] = []
+    editions: list[int | None] = []
+    for _, of_row in groupby(records, key=_ROW_AND_JOB):
+        lines, edition, last = list(of_row), -1, None
+        if len(lines) > 1:
+            lines.sort(key=_MADE_BY_AND_NUMBER)
+        for place, line in enumerate(lines):
+            made_by = line[_ROW_COLUMNS]
+            edition, last = edition + (made_by != last), made_by
+            places.append(place)
+            editions.append(edition if made_by is not None else None)
+        ordered += lines
+    return ordered, places, editions
+
+
+def _parsed(texts: Iterable[str | None]) -> list[Any]:
+    return [
+        [] if text == "[]" else _parse(text)[0] if text and text != "{}" else {} for text in texts
+    ]
 
 
 _STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")))
