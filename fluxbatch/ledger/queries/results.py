@@ -17,7 +17,8 @@ from sqlalchemy import FromClause, and_, bindparam, func, select
 from fluxbatch.domain.job import FailureClass, JobId, JobState, OutputState
 from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db import schema
-from fluxbatch.ledger.db.database import Database, DbRow
+from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.sql import Statement, constant
 from fluxbatch.ledger.queries.rerolled_jobs import REROLLS_SINCE
 
