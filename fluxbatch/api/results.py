@@ -17,7 +17,7 @@ from fluxbatch.dataset.image_store import open_images
 from fluxbatch.dataset.rating_store import ratings_of
 from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.domain.money import DollarsOf, Micros
-from fluxbatch.export.columns import INVALID, samples_of
+from fluxbatch.export.columns import INVALID, Sample, results_with_samples
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.ledger.queries.results import RowResult, StoredOutput, row_results
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
@@ -100,10 +100,15 @@ def results_in(folder: Folder, chosen: Filter) -> Iterator[Result]:
         if latest is None:
             return
         store, ratings = open_images(folder, db), ratings_of(folder)
-        for row in row_results(db, latest.seq):
+        results: Iterator[tuple[RowResult, list[Sample]]]
+        if chosen is EVERYTHING:
+            results = ((row, []) for row in row_results(db, latest.seq))
+        else:
+            results = results_with_samples(db, latest.seq)
+        for row, samples in results:
             outputs = row.outputs
             if chosen is not EVERYTHING:
-                records = [with_rating(sample.record, ratings) for sample in samples_of(row)]
+                records = [with_rating(sample.record, ratings) for sample in samples]
                 fits = [chosen.matches(record) for record in records]
                 if not any(fits):
                     continue

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fluxbatch.domain.money import as_usd
 
 if TYPE_CHECKING:  # a process that only writes a shard needs no ledger
     from fluxbatch.domain.job import FailureClass, JobState
+    from fluxbatch.ledger.db.database import Database
     from fluxbatch.ledger.queries.results import ResultPage, RowResult
 
 ColumnType = Literal["text", "integer", "number", "money", "moment", "flag", "nested"]
@@ -163,6 +165,19 @@ def samples_of(row: RowResult) -> Iterator[Sample]:
     from fluxbatch.ledger.queries.results import page_of
 
     return sample_page(page_of(row)).samples()
+
+
+def results_with_samples(
+    db: Database, manifest_seq: int
+) -> Iterator[tuple[RowResult, list[Sample]]]:
+    """Every row of a manifest as `row_results` has it, with its samples: for many rows quicker
+    than `samples_of` each."""
+    from fluxbatch.ledger.queries.results import page_rows, result_pages
+
+    for page in result_pages(db, manifest_seq):
+        samples = sample_page(page).samples()
+        for row in page_rows(page):
+            yield row, list(islice(samples, len(row.outputs) or 1))
 
 
 def sample_page(page: ResultPage) -> SamplePage:

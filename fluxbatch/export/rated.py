@@ -8,11 +8,10 @@ from fluxbatch.dataset.find_job import find_job
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import samples_of
+from fluxbatch.export.columns import results_with_samples
 from fluxbatch.export.filter import Filter
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import images_of_job
-from fluxbatch.ledger.queries.results import row_results
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
 
 
@@ -20,8 +19,8 @@ def filtered_images(db: Database, chosen: Filter, ratings: Mapping[str, ImageRat
     """The sha256 of the latest manifest's images that fit."""
     manifest = latest_manifest(db)
     found: dict[str, None] = {}
-    for row in row_results(db, manifest.seq) if manifest is not None else ():
-        for sample in samples_of(row):
+    for _, samples in results_with_samples(db, manifest.seq) if manifest is not None else ():
+        for sample in samples:
             sha256 = sample.record["sha256"]
             if sha256 is not None and chosen.matches(with_rating(sample.record, ratings)):
                 found[sha256] = None

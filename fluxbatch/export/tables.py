@@ -18,11 +18,10 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.rating_store import ratings_of
 from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, EXPORT_COLUMNS, ColumnType, samples_of
+from fluxbatch.export.columns import COLUMNS, EXPORT_COLUMNS, ColumnType, results_with_samples
 from fluxbatch.export.filter import RATING_FIELDS, Filter
 from fluxbatch.export.formats.parquet import arrow_array, arrow_types
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.queries.results import row_results
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ def _lines(
     db: Database, chosen: Filter, ratings: Mapping[str, ImageRating]
 ) -> Iterator[tuple[Any, ...]]:
     latest = latest_manifest(db)
-    for row in row_results(db, latest.seq) if latest is not None else ():
-        for sample in samples_of(row):
+    for _, samples in results_with_samples(db, latest.seq) if latest is not None else ():
+        for sample in samples:
             record = with_rating(sample.record, ratings)
             if chosen.matches(record):
                 yield _in_order({**_UNRATED, **record})

@@ -11,10 +11,10 @@ from typing import Any
 from fluxbatch.dataset.ratings import ImageRating, with_rating
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.money import as_usd
-from fluxbatch.export.columns import INVALID, samples_of
+from fluxbatch.export.columns import INVALID, results_with_samples
 from fluxbatch.export.filter import Filter
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.queries.results import RowResult, row_results
+from fluxbatch.ledger.queries.results import RowResult
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
 
 _MEASURED = 200
@@ -30,10 +30,8 @@ def matching_rows(
     """Rows of which one image, or the row itself where it has none, fits."""
     manifest = latest_manifest(db)
     if manifest is not None:
-        for row in row_results(db, manifest.seq):
-            if any(
-                chosen.matches(with_rating(sample.record, ratings)) for sample in samples_of(row)
-            ):
+        for row, samples in results_with_samples(db, manifest.seq):
+            if any(chosen.matches(with_rating(sample.record, ratings)) for sample in samples):
                 yield row
 
 

@@ -199,10 +199,10 @@ def result_pages(db: Database, manifest_seq: int) -> Iterator[ResultPage]:
 def row_results(db: Database, manifest_seq: int) -> Iterator[RowResult]:
     """As `result_pages`, row by row."""
     for page in result_pages(db, manifest_seq):
-        yield from _rows_of(page)
+        yield from page_rows(page)
 
 
-def _rows_of(page: ResultPage) -> Iterator[RowResult]:
+def page_rows(page: ResultPage) -> Iterator[RowResult]:
     """Each row with all of its images."""
     lines = zip(
         page.places,
