@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.core ## a whole run against the local emulator, from four real photos
 	$(BIN)/fluxbatch demo
 
-test: $(VENV)/.dev ## what a change is tried with: about five minutes on two cores
+test: $(VENV)/.dev ## what a change is tried with: about six minutes on two cores
 	$(PYTEST) $(WORKERS) -m "not proof and not machines"
 
 proof: $(VENV)/.dev ## real processes, kills, readers of other projects, recipes, a browser; simulations by the thousand
