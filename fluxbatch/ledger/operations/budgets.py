@@ -41,20 +41,14 @@ _OURS = or_(
     and_(_b.scope == constant("day"), _b.key == bindparam("day")),
     and_(_b.scope == constant("dataset"), _b.key == literal_column("''")),
 )
-_LINES = (
-    select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated)
-    .where(_OURS)
-    # By their names: the one that all share is locked first, so that two runs, or two days at
-    # midnight, cannot each wait for the other's.
-    .order_by(_b.scope, _b.key)
+_READ = Statement(
+    lambda _: select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated).where(_OURS)
 )
-_READ = Statement(lambda _: _LINES)
-_AMOUNTS = "scope, key, cap, reserved, settled, estimated"
-
-
+# By their names: the one that all share is locked first, so that two runs, or two days at midnight,
+# cannot each wait for the other's.
 _LOCK = KeyedQuery(
     lambda _: text(
-        f"SELECT {_AMOUNTS} FROM budgets WHERE (scope, key) IN ("
+        "SELECT scope, key, cap, reserved, settled, estimated FROM budgets WHERE (scope, key) IN ("
         "SELECT line ->> 0, line ->> 1 FROM json_array_elements(CAST(:keys AS json)) AS line"
         ") ORDER BY scope, key FOR UPDATE"
     ),
