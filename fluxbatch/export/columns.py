@@ -160,18 +160,11 @@ class SamplePage:
         return SamplePage(columns, these(self.images), these(self.controls), these(self.places))
 
 
-def samples_of(row: RowResult) -> Iterator[Sample]:
-    """A sample for each image there is of *row*; one without an image where there is none."""
-    from fluxbatch.ledger.queries.results import page_of
-
-    return sample_page(page_of(row)).samples()
-
-
 def results_with_samples(
     db: Database, manifest_seq: int
 ) -> Iterator[tuple[RowResult, list[Sample]]]:
-    """Every row of a manifest as `row_results` has it, with its samples: for many rows quicker
-    than `samples_of` each."""
+    """Every row of a manifest as `row_results` has it, with its samples: one for each image there
+    is of it, or one without an image."""
     from fluxbatch.ledger.queries.results import page_rows, result_pages
 
     for page in result_pages(db, manifest_seq):
@@ -182,11 +175,18 @@ def results_with_samples(
 
 def sample_page(page: ResultPage) -> SamplePage:
     """What the ledger has of some rows as the lines of an export."""
+    row = page.row
+    controls = list(map(_control, row["control_path"], row["control_sha256"]))
+    return SamplePage(_columns(page), page.output["path"], controls, page.places)
+
+
+def _columns(page: ResultPage) -> dict[str, Sequence[Any]]:
+    """All in the order of `COLUMNS`."""
     row, made = page.row, page.output
     absent = [None] * len(page.places)
     given, paths = row["input"], made["path"]
     whole = _whole if page.has_escapes else _as_is
-    columns: dict[str, Sequence[Any]] = {
+    return {
         "key": absent,
         "row": row["number"],
         "line": [line or None for line in row["line"]],
@@ -231,8 +231,6 @@ def sample_page(page: ResultPage) -> SamplePage:
         "reroll": row["reroll"],
         "reroll_of": list(map(_hex, row["reroll_of"])),
     }
-    controls = list(map(_control, row["control_path"], row["control_sha256"]))
-    return SamplePage(columns, paths, controls, page.places)
 
 
 _usd = lru_cache(as_usd)  # most jobs cost the same

@@ -14,7 +14,7 @@ from typing import Any
 from fluxbatch.dataset.ratings import ImageRating, Verdict
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import ExportRecord, samples_of
+from fluxbatch.export.columns import ExportRecord, Sample
 from fluxbatch.export.filter import field_reader
 from fluxbatch.ledger.queries.results import RowResult
 
@@ -83,18 +83,15 @@ def parse_per(text: str) -> Combination:
     return Combination([field.strip() for field in text.split(",")])
 
 
-def record_of(row: RowResult) -> ExportRecord:
-    """A row's fields, for who asks for no image's."""
-    return next(samples_of(row)).record
-
-
 def coverage_of(
-    rows: Iterable[RowResult], per: Combination, ratings: Mapping[str, ImageRating]
+    results: Iterable[tuple[RowResult, Sequence[Sample]]],
+    per: Combination,
+    ratings: Mapping[str, ImageRating],
 ) -> dict[CoveredValues, Coverage]:
-    """Of each combination that *rows* (their rerolls among them) have, in their order."""
+    """Of each combination that the rows (their rerolls among them) have, in their order."""
     found: dict[CoveredValues, Coverage] = {}
-    for row in rows:
-        found.setdefault(per.of(record_of(row)), Coverage()).count(row, ratings)
+    for row, samples in results:
+        found.setdefault(per.of(samples[0].record), Coverage()).count(row, ratings)
     return found
 
 

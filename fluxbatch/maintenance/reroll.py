@@ -27,15 +27,15 @@ from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.engine.session import DatasetRequest
 from fluxbatch.errors import ConfigError
 from fluxbatch.events import Events
-from fluxbatch.export.columns import samples_of
-from fluxbatch.export.coverage import Combination, Coverage, CoveredValues, record_of
+from fluxbatch.export.columns import Sample, results_with_samples
+from fluxbatch.export.coverage import Combination, Coverage, CoveredValues
 from fluxbatch.export.filter import EVERYTHING, Filter
 from fluxbatch.infra.runtime import SystemClock, in_thread
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.model_descriptions import observed_price
 from fluxbatch.ledger.operations.rerolls import AddRerolls, RerollPick
 from fluxbatch.ledger.queries.rerolled_jobs import reroll_manifest
-from fluxbatch.ledger.queries.results import RowResult, row_results
+from fluxbatch.ledger.queries.results import RowResult
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
 from fluxbatch.ledger.queries.totals import count_jobs
 from fluxbatch.maintenance.retry import apply_alone
@@ -130,8 +130,8 @@ def plan_reroll(request: DatasetRequest, choice: RerollChoice) -> RerollPlan:
         if manifest is None:
             raise ConfigError(f"{folder.address!r} has no rows yet: nothing was ever run")
         rows = _Families(choice, ratings)
-        for row in row_results(db, manifest.seq):
-            rows.add(row)
+        for row, samples in results_with_samples(db, manifest.seq):
+            rows.add(row, samples)
         waiting, at_work = _unfinished(db, manifest.model)
         highest_cost = observed_price(db, manifest.model)
     card = describe(request.settings, folder, next(iter(request.keys), None)).card
@@ -195,8 +195,8 @@ def still_short(request: DatasetRequest, choice: RerollChoice) -> dict[CoveredVa
     rows = _Families(choice, ratings_of(request.folder))
     with request.folder.reader() as db:
         manifest = latest_manifest(db)
-        for row in row_results(db, manifest.seq) if manifest is not None else ():
-            rows.add(row)
+        for row, samples in results_with_samples(db, manifest.seq) if manifest is not None else ():
+            rows.add(row, samples)
     # What waits for the next budget is not there yet.
     return {
         values: one
@@ -215,8 +215,8 @@ def _unfinished(db: Database, model: str) -> tuple[int, int]:
     return waiting, jobs.of(JobState.ACTIVE) + jobs.of(JobState.GENERATED)
 
 
-def _fits(row: RowResult, where: Filter, ratings: Mapping[str, ImageRating]) -> bool:
-    return any(where.matches(with_rating(sample.record, ratings)) for sample in samples_of(row))
+def _fits(samples: Sequence[Sample], where: Filter, ratings: Mapping[str, ImageRating]) -> bool:
+    return any(where.matches(with_rating(sample.record, ratings)) for sample in samples)
 
 
 @dataclass(slots=True)
@@ -248,16 +248,16 @@ class _Families:
         self.remade = 0
         self.without_image = 0
 
-    def add(self, row: RowResult) -> None:
+    def add(self, row: RowResult, samples: Sequence[Sample]) -> None:
         if row.job_id is None:
             return
         origin, choice = row.reroll_of or row.job_id, self._choice
-        fits = _fits(row, choice.where, self._ratings)
+        fits = _fits(samples, choice.where, self._ratings)
         family = self._families.get(origin)
         if family is None:
             if not fits and not row.reroll and choice.until is None:
                 return  # by the million: what is not chosen is not kept
-            values = choice.per.of(record_of(row)) if choice.per is not None else ()
+            values = choice.per.of(samples[0].record) if choice.per is not None else ()
             family = _Family(origin, row.number, row.outputs_wanted, values, Coverage())
             self._families[origin] = family
         family.rerolls = max(family.rerolls, row.reroll)

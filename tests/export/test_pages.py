@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.export.columns import sample_page, samples_of
+from fluxbatch.export.columns import results_with_samples, sample_page
 from fluxbatch.export.formats.base import LineFormat
 from fluxbatch.export.formats.csv import Csv
 from fluxbatch.export.formats.jsonl import Jsonl
-from fluxbatch.ledger.queries.results import result_pages, row_results
+from fluxbatch.ledger.queries.results import result_pages
 from tests.export.made import exported, made_dataset, row
 
 WRITTEN = Path(__file__).parent / "written"
@@ -124,7 +124,9 @@ def test_a_page_is_the_lines_of_its_rows(form: LineFormat, odd: Path) -> None:
     with Folder(odd).reader() as db:
         pages = b"".join(form.lines(sample_page(page)) for page in result_pages(db, 1))
         alone = b"".join(
-            form.line(sample.record) for one in row_results(db, 1) for sample in samples_of(one)
+            form.line(sample.record)
+            for _, samples in results_with_samples(db, 1)
+            for sample in samples
         )
 
     assert pages == alone

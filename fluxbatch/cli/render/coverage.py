@@ -8,6 +8,7 @@ from typing import Any
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.rating_store import ratings_of
 from fluxbatch.domain.formatting import shortened
+from fluxbatch.export.columns import results_with_samples
 from fluxbatch.export.coverage import (
     Combination,
     Coverage,
@@ -33,9 +34,10 @@ def coverage_tables(db: Database, folder: Folder, per: Combination | None) -> li
     manifest, ratings = latest_manifest(db), ratings_of(folder)
     if manifest is None:
         return []
-    rows = row_results(db, manifest.seq)
     if per is not None:
-        return [(per.fields, coverage_of(rows, per, ratings))]
+        results = results_with_samples(db, manifest.seq)
+        return [(per.fields, coverage_of(results, per, ratings))]
+    rows = row_results(db, manifest.seq)
     return [((field,), lines) for field, lines in coverage_by_axis(rows, ratings).items()]
 
 

@@ -222,18 +222,6 @@ def page_rows(page: ResultPage) -> Iterator[RowResult]:
         yield RowResult._make((*row, tuple(outputs)))
 
 
-def page_of(row: RowResult) -> ResultPage:
-    """A page of that row alone."""
-    *fields, outputs = row
-    lines = len(outputs) or 1
-    return ResultPage(
-        {name: [value] * lines for name, value in zip(_ROW_FIELDS, fields, strict=True)},
-        dict(zip(StoredOutput._fields, zip(*(outputs or (_NO_OUTPUT,)), strict=True), strict=True)),
-        range(lines),
-        has_escapes=True,
-    )
-
-
 def _rerolled(db: Database, manifest_seq: int) -> Iterator[ResultPage]:
     after = 0
     while page := db.run(_REROLL_PAGE, {"after": after, "most": _PAGE}):
@@ -244,7 +232,6 @@ def _rerolled(db: Database, manifest_seq: int) -> Iterator[ResultPage]:
 
 
 _ROW_FIELDS = RowResult._fields[:-1]
-_NO_OUTPUT = StoredOutput._make([None] * len(StoredOutput._fields))._replace(quality={})
 _ROW_AND_JOB = itemgetter(0, 6)
 _STATES: Mapping[str | None, JobState] = {state.value: state for state in JobState}
 _FAILURES: Mapping[str | None, FailureClass] = {failure.value: failure for failure in FailureClass}
