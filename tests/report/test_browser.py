@@ -138,9 +138,11 @@ def test_five_thousand_outputs_open_in_less_than_two_seconds(visitor: Visitor, l
     page = visitor.opens(large)
     page.wait_for_function("() => document.querySelector('.tile img')?.complete")
     ready_ms = page.evaluate("() => performance.now()")
-    painted_ms = page.evaluate(
-        "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
+    # An image may be complete before the frame it is in was painted.
+    paint = page.wait_for_function(
+        "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     )
+    painted_ms = paint.json_value()
     assert painted_ms < 2_000
     assert ready_ms < 2_000
     expect(page.locator("#count")).to_have_text(f"{OUTPUTS:,} in all")
