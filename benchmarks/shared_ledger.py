@@ -29,7 +29,7 @@ import psycopg
 
 from fluxbatch.domain.job import PredictionId
 from fluxbatch.domain.state_machine import PredictionEvent
-from fluxbatch.infra.runtime import SystemClock, in_thread
+from fluxbatch.infra.runtime import SystemClock, in_thread, process_of_its_own
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse
@@ -69,7 +69,8 @@ def main() -> int:
     if given.proxy_to is not None:
         _proxy(given.proxy_to, given.delay_ms / 1_000)
     if given.writer is not None:
-        anyio.run(_write, _Part(*json.loads(given.writer)))
+        with process_of_its_own():  # as a run is
+            anyio.run(_write, _Part(*json.loads(given.writer)))
         return 0
     _measure(given.writers, given.seconds, given.delay_ms)
     return 0
@@ -168,10 +169,12 @@ async def _write(part: _Part) -> None:
         done = _Count()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ledger.run)
-            tasks.start_soon(_keep_lane, ledger, worker)
-            async with anyio.create_task_group() as busy:
-                for _ in range(_AT_ONCE):
-                    busy.start_soon(_jobs, ledger, jobs, part, key_use, end, done)
+            async with anyio.create_task_group() as keeping:
+                keeping.start_soon(_keep_lane, ledger, worker)
+                async with anyio.create_task_group() as busy:
+                    for _ in range(_AT_ONCE):
+                        busy.start_soon(_jobs, ledger, jobs, part, key_use, end, done)
+                keeping.cancel_scope.cancel()
             tasks.cancel_scope.cancel()
         spent = _cpu_s() - began
     print(json.dumps({"jobs": done.jobs, "cpu_s": spent}))

@@ -9,7 +9,7 @@ operation in it, and no later one is tried: the run must stop and start anew.
 
 from __future__ import annotations
 
-from asyncio import Event
+from asyncio import Event, Future, get_running_loop
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -68,17 +68,16 @@ class _Outcome(NamedTuple):
 
 
 class _Waiting(Generic[R]):
-    __slots__ = ("done", "following", "operation", "outcome")
+    __slots__ = ("answered", "following", "operation")
 
     def __init__(self, operation: Operation[R], following: Following[R] | None) -> None:
         self.operation = operation
         self.following = following
-        self.done = Event()
-        self.outcome: _Outcome | None = None
+        self.answered: Future[_Outcome] = get_running_loop().create_future()
 
     def answer(self, outcome: _Outcome) -> None:
-        self.outcome = outcome
-        self.done.set()
+        if not self.answered.done():  # its caller may be cancelled
+            self.answered.set_result(outcome)
 
 
 class LedgerWriter:
@@ -119,9 +118,7 @@ class LedgerWriter:
         waiting = _Waiting(self._keys.value(operation), following)
         self._queue.append(waiting)
         self._wake.set()
-        await waiting.done.wait()
-        outcome = waiting.outcome
-        assert outcome is not None
+        outcome = await waiting.answered
         if outcome.error is not None:
             raise outcome.error
         result: R = outcome.result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from secrets import token_hex
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,13 @@ _CONFLICTS = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock detected."""
 
 
+@cache
+def _around_parameters(text: str) -> tuple[bytes, ...]:
+    """What stands before, between and after the `%s` of a statement."""
+    parts = text.replace("%%", "\0").split("%s")
+    return tuple(part.replace("\0", "%").encode() for part in parts)
+
+
 class PostgresDatabase:
     """A ledger in a schema of its own, over one connection that never reconnects.
 
@@ -51,6 +59,8 @@ class PostgresDatabase:
 
         self._driver = psycopg
         self._cursor = psycopg.ClientCursor(self._connection)
+        self._escaping = psycopg.pq.Escaping(self._connection.pgconn)
+        self._encoding = self._connection.info.encoding
         try:
             self._open(read_only=read_only, create=create and not read_only)
         except BaseException as exc:
@@ -135,9 +145,9 @@ class PostgresDatabase:
         if not start and not self.is_in_transaction():
             start, end = self._start, "COMMIT"
         with self._translated():
-            texts = [self._text(*call) for call in calls]
+            texts = [start.encode(), *(self._words(*call) for call in calls), end.encode()]
             try:
-                cursor = self._cursor.execute("; ".join(filter(None, (start, *texts, end))))
+                cursor = self._cursor.execute(b"; ".join(filter(None, texts)))
             except BaseException:
                 if start:
                     self.rollback()
@@ -146,9 +156,19 @@ class PostgresDatabase:
         last = len(found) - bool(end)
         return found[last - len(calls) : last]
 
-    def _text(self, statement: Statement, params: Params) -> str:
+    def _words(self, statement: Statement, params: Params) -> bytes:
+        """With its parameters in it. A group's rows are one long text, which the driver's own
+        `mogrify` copies four times more: a tenth of what a group costs."""
         text, values = statement.prepared("postgresql")
-        return self._cursor.mogrify(text, values(params))
+        parts = _around_parameters(text)
+        found = [self._literal(value) for value in values(params)]
+        pairs = zip(parts, [*found, b""], strict=True)
+        return b"".join(piece for pair in pairs for piece in pair)
+
+    def _literal(self, value: object) -> bytes:
+        if isinstance(value, str):
+            return self._escaping.escape_literal(value.encode(self._encoding))
+        return self._cursor.mogrify("%s", [value]).encode()
 
     def begin(self) -> None:
         self.rows.begin()

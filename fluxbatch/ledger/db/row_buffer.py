@@ -18,6 +18,7 @@ from sqlalchemy import Table
 from fluxbatch.ledger.db.rows import DbRow, Key, KeyedQuery, RowValues, RowWrite
 from fluxbatch.ledger.db.sql import Params, Statement, postgres_statement
 
+_NOTHING: Mapping[Key, list[DbRow]] = {}
 StatementCalls = Sequence[tuple[Statement, Params]]
 
 
@@ -80,7 +81,13 @@ class RowBuffer:
             self._read |= _by_key(queries, found[len(numbers) :])
 
     def of(self, query: KeyedQuery, key: Key) -> list[DbRow]:
-        return self.of_each(query, (key,))[key]
+        rows = self._read.get(query, _NOTHING).get(key)
+        if rows is None or not self._is_fresh(query, rows):
+            return self.of_each(query, (key,))[key]
+        if query.job_at is not None:
+            for row in rows:
+                self._in_hand.add(row[query.job_at])
+        return rows
 
     def of_each(self, query: KeyedQuery, keys: Sequence[Key]) -> Mapping[Key, list[DbRow]]:
         read = self._read.get(query, {})
@@ -94,7 +101,11 @@ class RowBuffer:
 
     def _is_fresh(self, query: KeyedQuery, rows: Sequence[DbRow]) -> bool:
         at = query.job_at
-        return at is None or (bool(rows) and all(row[at] not in self._touched for row in rows))
+        if at is None:
+            return True
+        if len(rows) == 1:
+            return rows[0][at] not in self._touched
+        return bool(rows) and all(row[at] not in self._touched for row in rows)
 
     def number(self, table: Table) -> int:
         numbers = self._numbers[table]

@@ -27,8 +27,8 @@ _READ = KeyedQuery(
     lambda d: (
         select(
             _p.seq,
-            _p.state, _p.price, _p.reserved, _p.cost, _p.estimated, _p.budget_day, _p.at_risk,
-            _p.boot_id, _p.job_seq, _j.state, _j.attempts_json, schema.runs.c.id, _p.run_seq,
+            _p.state, _j.state, _p.price, _p.reserved, _p.cost, _p.estimated, _p.budget_day,
+            _p.at_risk, _p.boot_id, _p.job_seq, _j.attempts_json, schema.runs.c.id, _p.run_seq,
             _p.attempt, _p.provider_id,
         )
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
@@ -37,7 +37,7 @@ _READ = KeyedQuery(
         .order_by(_j.seq, _p.seq)
         .with_for_update(of=[schema.predictions, schema.jobs])
     ),
-    job_at=9,
+    job_at=10,
 )  # fmt: skip
 _BEARERS = KeyedQuery(lambda d: select(_p.provider_id, _p.seq).where(among(d, _p.provider_id)))
 _LIVE = KeyedQuery(
@@ -62,6 +62,7 @@ class Before(NamedTuple):
     """A prediction, its job and its run as an event finds them."""
 
     state: PredictionState
+    job_state: JobState
     price: Micros
     reserved: int
     cost: int | None
@@ -70,7 +71,6 @@ class Before(NamedTuple):
     at_risk: int
     boot_id: str
     job_seq: int
-    job_state: JobState
     attempts_json: str | None
     run_id: str
     run_seq: int
@@ -104,9 +104,8 @@ def expect_before(
 
 
 def read_before(db: Database, prediction_seq: int) -> Before:
-    ((_, state, *rest),) = db.rows.of(_READ, prediction_seq)
-    before = Before(PredictionState(state), *rest)
-    return before._replace(job_state=JobState(before.job_state))
+    ((_, state, job_state, *rest),) = db.rows.of(_READ, prediction_seq)
+    return Before(PredictionState(state), JobState(job_state), *rest)
 
 
 def is_anothers(db: Database, provider_id: PredictionId, prediction_seq: int) -> bool:

@@ -60,8 +60,7 @@ class Evidence:
     polls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TransitionResult:
+class TransitionResult(NamedTuple):
     """The new states of a prediction and its job."""
 
     state: PredictionState
@@ -124,7 +123,7 @@ class Transition:
         cell = step(before.state, event)
         if cell is None:
             self._record(db, before, before.state, event, evidence)
-            return replace(_unchanged(before, evidence), passed=True)
+            return _passed(before, evidence)
         failure = cell.failure or evidence.failure
         if cell.counts and failure is None:
             failure = FailureClass.PROVIDER_ERROR
@@ -134,15 +133,18 @@ class Transition:
         values = {**self._values(before, judged), **amounts._asdict()}
         prediction_rows.write(db, self.prediction_seq, values, evidence.polls)
         self._record(db, before, cell.to, event, evidence)
-        known = _unchanged(before, evidence)
         moved = self._job_moved(db, before, judged)
         if moved.failure is not None or moved.state is PredictionState.SUCCEEDED:
             count_prediction_end(db, moved.failure, evidence.reason)
-        return replace(
-            moved,
+        return TransitionResult(
+            moved.state,
+            moved.job_state,
+            failure=moved.failure,
+            attempts=moved.attempts,
+            wanted=moved.wanted,
             charged=Micros(amounts.cost or 0),
-            attempt=known.attempt,
-            provider_id=known.provider_id,
+            attempt=before.attempt,
+            provider_id=evidence.provider_id or before.provider_id,
         )
 
     def _judged(self, db: Database) -> tuple[PredictionEvent, Evidence]:
@@ -278,11 +280,12 @@ _REVIVED = (PredictionState.RUNNING, PredictionState.SUCCEEDED)
 """States in which an earlier failure no longer holds."""
 
 
-def _unchanged(before: Before, evidence: Evidence) -> TransitionResult:
+def _passed(before: Before, evidence: Evidence) -> TransitionResult:
     """The states as before, with the prediction's number and id."""
     return TransitionResult(
         before.state,
         before.job_state,
+        passed=True,
         attempt=before.attempt,
         provider_id=evidence.provider_id or before.provider_id,
     )
