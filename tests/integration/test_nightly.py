@@ -24,7 +24,7 @@ from tests.support.commands import KEY, fluxbatch
 from tests.support.emulator import QUICK, emulator_process
 from tests.unit.cli.statuses import make_totals
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 _PATH = "/hook-with-a-secret-in-it"
 

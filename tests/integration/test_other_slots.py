@@ -14,7 +14,7 @@ from tests.kills.killing import wait_for_creates
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import EmulatorProcess, emulator_process
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 _SCALED = {
     "FLUXBATCH_PROVIDER__TIMEOUT": "5",

@@ -16,7 +16,7 @@ from tests.support.commands import KEY, fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 from tests.support.terminal import Terminal, on_terminal
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 _JOBS = 60
 _COUNT = re.compile(r"([\d,]+) (done|failed|running|fetching|waiting|unknown)")

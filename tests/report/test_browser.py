@@ -16,7 +16,7 @@ from fluxbatch.domain.job import FailureClass, Quality
 from fluxbatch.report import ReportDir, write_report
 from tests.report.datasets import PHOTOS, large_dataset, making, row, small_images
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 OUTPUTS = 5_000
 SCRIPT = "<script>alert(1)</script>"

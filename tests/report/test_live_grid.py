@@ -16,7 +16,7 @@ from tests.report.test_live_server import SCRIPT
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import emulator_process
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 SWEEP = """
 defaults:

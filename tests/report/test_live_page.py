@@ -20,7 +20,7 @@ from tests.report.test_live_server import SCRIPT, four_images
 from tests.support.commands import fluxbatch, started
 from tests.support.emulator import emulator_process
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 RUN_JOBS = 200
 expect.set_options(timeout=30_000)  # figures rest for forty times as long as they took
 

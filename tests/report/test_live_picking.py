@@ -13,7 +13,7 @@ from tests.report.live_server import serving
 from tests.report.test_live_page import visiting
 from tests.report.test_live_server import four_images
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 
 def test_many_images_are_chosen_and_judged_at_once(browser: Browser, tmp_path: Path) -> None:

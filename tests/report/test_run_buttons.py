@@ -19,7 +19,7 @@ from tests.report.test_live_server import ask, four_images
 from tests.support.commands import fluxbatch
 from tests.support.emulator import EmulatorProcess, emulator_process
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 _MANY = 1_000
 
