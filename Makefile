@@ -27,8 +27,8 @@ proof: $(VENV)/.dev ## real processes, kills, readers of other projects, recipes
 machines: $(VENV)/.dev ## several machines: Ray, a pooler, control and rerolls of a shared dataset
 	$(PYTEST) $(WORKERS) -m machines
 
-simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED=123 tells one in full, SHARED=1 has many processes
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(if $(SHARED),--shared)
 
 bench: $(VENV)/.dev ## every benchmark, side by side with a plain script; about half an hour
 	for name in kills faults slot_use token_use overhead poll_frontier scaling memory startup million; do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -8,12 +8,13 @@ again unless a file it names has changed.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Generic
 
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.control_copies import ControlCopies
@@ -33,7 +34,7 @@ from fluxbatch.ledger.operations.manifest_import import (
 )
 from fluxbatch.ledger.operations.uploads import RememberFiles, find_file
 from fluxbatch.ledger.operations.uploads import StoredFileHash as KeptHash
-from fluxbatch.ledger.writer import BatchCommit, commit
+from fluxbatch.ledger.writer import BatchCommit, Operation, R, commit
 from fluxbatch.manifest import FileHash, FileStamp, Manifest
 from fluxbatch.manifest.split_names import UnfitSplits
 from fluxbatch.models import ModelCard
@@ -41,6 +42,7 @@ from fluxbatch.models import ModelCard
 _BATCH = 2_500
 _ROWS_A_COMMIT = 200_000
 _BAD_ROWS_KEPT = 1_000
+MayWrite = Callable[[Database], None]
 
 
 class LedgerHashes:
@@ -71,6 +73,18 @@ class _Progress:
     invalid: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Allowed(Generic[R]):
+    """An operation of an import that has leave in its own transaction."""
+
+    operation: Operation[R]
+    may_write: MayWrite
+
+    def apply(self, db: Database) -> R:
+        self.may_write(db)
+        return self.operation.apply(db)
+
+
 class ManifestImporter:
     """One manifest on its way into one ledger. Uses the writer's connection before it starts."""
 
@@ -85,9 +99,12 @@ class ManifestImporter:
         most_jobs: int | None = None,
         controls: Path | None = None,
         copies: ControlCopies | None = None,
+        may_write: MayWrite = lambda _: None,
     ) -> None:
         """*controls*: the folder for control images that are fetched from elsewhere. *copies*:
-        of local ones, where another machine may have read the manifest, or may need them."""
+        of local ones, where another machine may have read the manifest, or may need them.
+        *may_write* raises in each transaction that may not be, for another process imports."""
+        self._may_write = may_write
         self._copies = copies
         self._settings = settings
         self._card = card
@@ -119,12 +136,12 @@ class ManifestImporter:
         try:
             await self._runtime.to_thread(partial(self._refuse_too_many, manifest))
         except ConfigError:
-            await self._runtime.to_thread(lambda: commit(self._db, DropImport(known.seq)))
+            await self._runtime.to_thread(lambda: self._commit(DropImport(known.seq)))
             raise
         progress = await self._import(manifest, known.seq, skip_invalid)
         if progress.invalid and not skip_invalid:
             await self._runtime.to_thread(self._together.settle)
-            await self._runtime.to_thread(lambda: commit(self._db, DropImport(known.seq)))
+            await self._runtime.to_thread(lambda: self._commit(DropImport(known.seq)))
             raise self._refusal(manifest, progress)
         for line in self._splits.lines():
             self._events.emit(Noticed(line))
@@ -136,6 +153,12 @@ class ManifestImporter:
         finish = FinishImport(now, known.seq, progress.rows, progress.invalid)
         await self._runtime.to_thread(partial(self._finish, finish))
         return replace(known, imported=True, rows=progress.rows, invalid_rows=progress.invalid)
+
+    def _commit(self, operation: Operation[R]) -> R:
+        return commit(self._db, self._allowed(operation))
+
+    def _allowed(self, operation: Operation[R]) -> _Allowed[R]:
+        return _Allowed(operation, self._may_write)
 
     def _say_copied(self, copies: int) -> None:
         if copies:
@@ -171,7 +194,7 @@ class ManifestImporter:
             anew=anew,
             shuffle=self._settings.queue.shuffle,
         )
-        known = commit(self._db, begin)
+        known = self._commit(begin)
         if (
             known.imported
             and self._copies is None
@@ -192,7 +215,7 @@ class ManifestImporter:
         return progress
 
     def _finish(self, finish: FinishImport) -> None:
-        self._together.apply(finish)
+        self._together.apply(self._allowed(finish))
         self._together.settle()
 
     def _batch(
@@ -211,9 +234,10 @@ class ManifestImporter:
         progress.invalid += sum(row.job is None for row in batch)
         if batch and (skip_invalid or not progress.invalid):
             if (hashes := self._hashes.taken()).files:
-                self._together.apply(hashes)
+                self._together.apply(self._allowed(hashes))
             shuffle = self._settings.queue.shuffle
-            self._together.apply(ImportRows(self._runtime.clock.now(), seq, batch, shuffle))
+            new = ImportRows(self._runtime.clock.now(), seq, batch, shuffle)
+            self._together.apply(self._allowed(new))
             if progress.rows % _ROWS_A_COMMIT == 0:
                 self._together.settle()
         return len(batch) == _BATCH

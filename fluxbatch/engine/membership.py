@@ -27,6 +27,7 @@ from fluxbatch.ledger.sharing import shared_runs
 from fluxbatch.ledger.sharing.lanes import (
     HeldLane,
     give_back_lanes,
+    keep_lane,
     lanes_of,
     renew_lanes,
     take_lanes,
@@ -240,6 +241,12 @@ class Membership:
         name = self._import_lease
         return bool(await self.change(lambda db: take_lanes(db, self.worker, [name], 1)))
 
+    def keeps_import(self, db: Database) -> None:
+        """Nobody else may take the import before this transaction ends; raises `WorkerGone` where
+        somebody may have done so, because this process stood still."""
+        if not keep_lane(db, self.worker, self._import_lease):
+            raise WorkerGone("another worker reads the manifest by now; this one joins anew")
+
     async def gives_import_back(self) -> None:
         with anyio.CancelScope(shield=True), suppress(FluxbatchError):
             name = self._import_lease
@@ -250,22 +257,28 @@ class Membership:
         """The name of a lease that no account has."""
         return f"import of {self.dataset}"
 
-    async def others_finish(self) -> None:
-        """This process is done; wait for those that still fetch, or are buried."""
+    async def others_finish(self) -> bool:
+        """This process is done; wait for those that still fetch, or are buried. Answers whether
+        all of them have finished: what one that vanished had at hand is left."""
         self._waits = _FINISHED
+        at_work = frozenset[str]()
+        have_all_finished = True
         while True:
             found = await self._learn()
             self.others = [one for one in found.others if one.worker != self.worker]
-            if all(one.waits == _FINISHED for one in self.others if one.run_seq == self.run_seq):
-                return
+            have_all_finished &= at_work <= {one.worker for one in self.others}
+            ours = [one for one in self.others if one.run_seq == self.run_seq]
+            at_work = frozenset(one.worker for one in ours if one.waits != _FINISHED)
+            if not at_work:
+                return have_all_finished
             await anyio.sleep(POLL_S)
 
     async def others_done(self, waits: str) -> tuple[bool, str]:
         """This process has nothing to do: whether that is so of all of them, and the cap that is
         waited for."""
         self._waits = waits
-        # First: whoever has claimed a job since then is seen to be busy.
-        has_unclaimed = await self.call(self._has_unclaimed)
+        # First: whoever has claimed a job since then is seen to be busy, or has vanished.
+        before, has_unclaimed = await self.call(self._at_work_and_unclaimed)
         found = await self._learn()
         self.others = [one for one in found.others if one.worker != self.worker]
         if found.has_room:
@@ -275,7 +288,8 @@ class Membership:
         ours = [one for one in self.others if one.run_seq == self.run_seq]
         reasons = [one.waits for one in ours if one.waits and one.waits != _FINISHED]
         is_done = (
-            all(one.waits is not None for one in ours)
+            before <= alive  # else what one of them had claimed may be free by now
+            and all(one.waits is not None for one in ours)
             and all(self._is_in_hands(lane, alive) for lane in found.lanes)
             and (bool(waits or reasons) or not has_unclaimed)
         )
@@ -297,8 +311,9 @@ class Membership:
             return True
         return lane.dataset != self.dataset and not lane.is_expired  # another dataset's run
 
-    def _has_unclaimed(self, db: Database) -> bool:
-        return are_jobs_unclaimed(db, self.manifest_seq)
+    def _at_work_and_unclaimed(self, db: Database) -> tuple[frozenset[str], bool]:
+        at_work = frozenset(one.worker for one in workers(db))
+        return at_work, are_jobs_unclaimed(db, self.manifest_seq)
 
     async def call(self, query: Callable[[Database], _T]) -> _T:
         return await self.runtime.to_thread(partial(self.connection, query))

@@ -14,7 +14,7 @@ from pathlib import Path
 from fluxbatch.dataset.control_copies import ControlCopies
 from fluxbatch.dataset.image_store import claim_images
 from fluxbatch.dataset.model_card import kept_cards, resolve_for_run
-from fluxbatch.engine.manifest_import import ManifestImporter
+from fluxbatch.engine.manifest_import import ManifestImporter, MayWrite
 from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.session import Network
 from fluxbatch.events import Events, Noticed
@@ -24,7 +24,8 @@ from fluxbatch.ledger.operations import budgets
 from fluxbatch.models import ModelCard
 from fluxbatch.sink import ImageStore
 
-Importing = Callable[[], AbstractAsyncContextManager[None]]
+Importing = Callable[[], AbstractAsyncContextManager[MayWrite]]
+"""Holds the right to import; what it gives raises in a transaction that has lost it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ async def prepare(
     runtime: Runtime,
     network: Network,
     db: Database,
-    importing: Importing = nullcontext,
+    importing: Importing = lambda: nullcontext(lambda _: None),
 ) -> PreparedRun:
     """Model, books, image store and manifest; *importing* is held while that is read."""
     settings, keys, folder = request.settings, request.keys, request.folder
@@ -73,18 +74,19 @@ async def _imported(
     """The manifest's place in the ledger, once every row of it is there."""
     settings, folder = request.settings, request.folder
     most, controls = request.most_jobs, folder.controls.absolute()
-    importer = ManifestImporter(
-        settings,
-        card,
-        db,
-        runtime,
-        events,
-        most_jobs=most,
-        controls=controls,
-        copies=ControlCopies(images) if folder.is_shared else None,
-    )
     path = request.manifest or (Path(settings.manifest) if settings.manifest else None)
-    async with importing():
+    async with importing() as may_write:
+        importer = ManifestImporter(
+            settings,
+            card,
+            db,
+            runtime,
+            events,
+            most_jobs=most,
+            controls=controls,
+            copies=ControlCopies(images) if folder.is_shared else None,
+            may_write=may_write,
+        )
         manifest = await importer.read(path, skip_invalid=request.skip_invalid)
     return manifest.seq
 

@@ -18,6 +18,7 @@ from fluxbatch.dataset.shared_dataset import SharedDataset
 from fluxbatch.engine.control.follower import ControlFollower
 from fluxbatch.engine.held_lanes import HeldLanes
 from fluxbatch.engine.image_comparison import compare_the_rest
+from fluxbatch.engine.manifest_import import MayWrite
 from fluxbatch.engine.membership import Membership
 from fluxbatch.engine.preparation import prepare
 from fluxbatch.engine.request import RunRequest
@@ -50,7 +51,7 @@ from fluxbatch.ledger.sharing.shared_runs import (
 )
 from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.standbys import why_standbys_lag
-from fluxbatch.ledger.sharing.workers import new_worker_id
+from fluxbatch.ledger.sharing.workers import WorkerGone, new_worker_id
 from fluxbatch.ledger.writer import commit
 from fluxbatch.queue import JobQueue
 from fluxbatch.worker.circuit_breaker import CircuitBreaker
@@ -112,6 +113,11 @@ def _database_failure(exc: BaseException) -> DatabaseFailed | None:
     return next((leaf for leaf in leaves if isinstance(leaf, DatabaseFailed)), None)
 
 
+def _is_work_left(session: RunSession, summary: RunSummary) -> bool:
+    """Whether jobs are left that nothing forbids."""
+    return session.context.stop.code is None and summary.exit_code is ExitCode.ERROR
+
+
 class _Part:
     """One process's part, from one joining to the next."""
 
@@ -158,7 +164,7 @@ class _Part:
                 return self._told(db, ended)
             with closing(await runtime.to_thread(self._dataset.writer)) as side:
                 member = Membership(
-                    new_worker_id(), self._dataset.dataset, self._request.keys,
+                    new_worker_id(self._local.random), self._dataset.dataset, self._request.keys,
                     SideConnection(side), runtime, clock,
                 )  # fmt: skip
                 try:
@@ -222,9 +228,13 @@ class _Part:
                 handle_signals=self._handle_signals,
                 ends_at=request.ends_at,
             )
+            have_all_finished = True
             if session.context.stop.code not in _LEAVES_AT_ONCE:
-                await member.others_finish()
-            return run, await session.reader.summary()
+                have_all_finished = await member.others_finish()
+            summary = await session.reader.summary()
+            if not have_all_finished and _is_work_left(session, summary):
+                raise WorkerGone("another worker vanished with work at hand, which is taken up")
+            return run, summary
 
     async def _warn_of_standbys(self, member: Membership) -> None:
         """Once: also where another server was promoted meanwhile."""
@@ -258,7 +268,7 @@ class _Part:
         return summary if is_last else summary.told_by_another()
 
     @asynccontextmanager
-    async def _importing(self, member: Membership) -> AsyncIterator[None]:
+    async def _importing(self, member: Membership) -> AsyncIterator[MayWrite]:
         """One process reads the manifest at a time; the next one finds it read."""
         told = False
         while not await member.takes_import():
@@ -267,7 +277,7 @@ class _Part:
                 told = True
             await anyio.sleep(_FIRST_PAUSE_S)
         try:
-            yield
+            yield member.keeps_import
         finally:
             await member.gives_import_back()
 

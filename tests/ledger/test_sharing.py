@@ -178,6 +178,8 @@ def test_no_job_is_claimed_twice_and_the_claims_of_the_dead_are_free(
     assert not are_jobs_unclaimed(db, seq)
     _silence(db, "one")
     bury(other, "two")
+    claim_these(db, "one", [1, 2])  # it stood still, and does not know yet
+    assert claim_jobs(db, "one", seq, 2) == []
     assert are_jobs_unclaimed(db, seq)
     assert [job.seq for job in claim_jobs(other, "two", seq, 5)] == [1, 2]
     claim_these(other, "two", [1, 2, 3])

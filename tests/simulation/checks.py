@@ -20,6 +20,7 @@ from fluxbatch.domain.provenance import read_facts
 from fluxbatch.emulator.prediction import EmulatedPrediction
 from fluxbatch.errors import LedgerError
 from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
@@ -119,10 +120,11 @@ class KnownPrediction(NamedTuple):
 class Auditor:
     """Looks at one ledger."""
 
-    def __init__(self, root: Path, *, derived_seeds: bool) -> None:
+    def __init__(self, root: Path, *, derived_seeds: bool, db: Database | None = None) -> None:
+        """*root*: where the images are; *db*: a reader's connection, of a folder by itself."""
         self._root = root
         self._derived = derived_seeds
-        self._db = SqliteDatabase(root / "ledger.sqlite", read_only=True)
+        self._db = db or SqliteDatabase(root / "ledger.sqlite", read_only=True)
         self._version: DbRow = ()
         self._latest = 0
         self._seen: dict[int, str] = {}

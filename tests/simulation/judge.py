@@ -59,9 +59,9 @@ class Judge:
         self._truth = Truth(plan, provider)
         self.on_complaint: Callable[[], None] = lambda: None
         """Called where raising would not be heard: in the provider's timers."""
-        provider.on_leave = lambda order, at: self._kept(lambda: self._may_leave(order, at))
-        provider.on_post = lambda order: self._kept(lambda: self._had_an_intent(order))
-        provider.on_created = lambda made: self._kept(lambda: self._created(made))
+        provider.on_leave = lambda order, at: self.kept(lambda: self._may_leave(order, at))
+        provider.on_post = lambda order: self.kept(lambda: self._had_an_intent(order))
+        provider.on_created = lambda made: self.kept(lambda: self._created(made))
         for auditor in auditors:
             auditor.checks_caps = "cost_higher" not in plan.faults
             auditor.checks_twins = not (plan.webhooks and "prediction_lost" in plan.faults)
@@ -74,10 +74,10 @@ class Judge:
             raise self._complaint
 
     def after_call(self) -> None:
-        self._kept(self._check_ledgers)
+        self.kept(self._check_ledgers)
         self.complain()
 
-    def _kept(self, check: Callable[[], None]) -> None:
+    def kept(self, check: Callable[[], None]) -> None:
         try:
             check()
         except Violation as exc:

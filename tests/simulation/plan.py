@@ -130,10 +130,10 @@ def plan_of(seed: int) -> Plan:
     random = Random(f"fluxbatch simulation {seed}")
     limits_dice = Random(f"limits {seed}")
     datasets = 2 if random.random() < 0.12 else 1
-    rows = [_rows(random, which) for which in range(datasets)]
+    rows = [rows_of(random, which) for which in range(datasets)]
     creates = random.choice((2, 3, 5, 8, 20))
     bad = random.random()
-    switches = _switches(random)
+    switches = some_switches(random)
     lag_s = random.choice((10.0, 30.0))
     timeout_s = random.choice((10.0, 30.0))
     plan = Plan(
@@ -159,7 +159,7 @@ def plan_of(seed: int) -> Plan:
         skew_s=random.choice((0.0, 0.0, 0.0, -3.0, 2.0, 40.0, -3600.0, 7200.0)),
         switches={
             **switches,
-            **_delays(random, lag_s, timeout_s),
+            **some_delays(random, lag_s, timeout_s),
             "slow_seconds": random.uniform(0.5, timeout_s * 1.2),
             "output_ttl": random.choice((3600.0, 3600.0, 20.0)),
         },
@@ -167,10 +167,10 @@ def plan_of(seed: int) -> Plan:
     )
     invocations = _invocations(random, plan, bad)
     plan = _with_webhooks(replace_invocations(plan, invocations))
-    return _with_commands(_with_contract(plan))
+    return _with_commands(with_contract(plan))
 
 
-def _with_contract(plan: Plan) -> Plan:
+def with_contract(plan: Plan) -> Plan:
     """What the provider tells of its executions, and what the user says of the organisation."""
     random = Random(f"fluxbatch contract {plan.seed}")  # of its own, as below
     sole = random.random() < 0.5
@@ -247,7 +247,7 @@ def _commands(random: Random, plan: Plan, span_s: float) -> list[tuple[float, st
     return commands
 
 
-def _delays(random: Random, lag_s: float, timeout_s: float) -> dict[str, float]:
+def some_delays(random: Random, lag_s: float, timeout_s: float) -> dict[str, float]:
     """How late the provider may be: up to all that `reconcile.lag` promises to bear, not beyond."""
     late_s = random.uniform(0.0, 0.9 * lag_s)
     slow_s = 0.6 * min(timeout_s, lag_s)
@@ -259,7 +259,7 @@ def replace_invocations(plan: Plan, invocations: Sequence[Invocation]) -> Plan:
     return replace(plan, invocations=tuple(invocations))
 
 
-def _rows(random: Random, which: int) -> list[dict[str, Any]]:
+def rows_of(random: Random, which: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number in range(random.choice((1, 2, 3, 3, 4, 5, 7))):
         row: dict[str, Any] = {
@@ -282,7 +282,7 @@ def _rows(random: Random, which: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _switches(random: Random) -> dict[str, float]:
+def some_switches(random: Random) -> dict[str, float]:
     switches: dict[str, float] = {}
     if random.random() < 0.5:
         switches["bill_errors"] = 1
@@ -295,9 +295,9 @@ def _switches(random: Random) -> dict[str, float]:
 
 def _invocations(random: Random, plan: Plan, bad: float) -> list[Invocation]:
     crashes = random.choice((0, 1, 1, 1, 2, 2, 4)) if bad > 0.15 else 0
-    faults = _faults(random) if bad > 0.3 else {}
+    faults = some_faults(random) if bad > 0.3 else {}
     total = sum(row.get("repeat", 1) for rows in plan.rows for row in rows)
-    caps = _caps(random, total)
+    caps = some_caps(random, total)
     invocations = list[Invocation]()
     for _ in range(max(1, crashes + (random.random() < 0.3))):
         doom = _doom(random) if len(invocations) < crashes else Doom()
@@ -305,7 +305,7 @@ def _invocations(random: Random, plan: Plan, bad: float) -> list[Invocation]:
         if random.random() < 0.5:
             caps = _raised(random, caps)
         if random.random() < 0.3:
-            faults = _faults(random) if bad > 0.3 else {}
+            faults = some_faults(random) if bad > 0.3 else {}
     return invocations
 
 
@@ -365,7 +365,7 @@ def _doom(random: Random) -> Doom:
     return Doom(step=step, number=int(random.expovariate(1 / 6)) + 1, is_power_cut=cut)
 
 
-def _faults(random: Random) -> dict[str, float]:
+def some_faults(random: Random) -> dict[str, float]:
     faults: dict[str, float] = {}
     style = random.random()
     if style < 0.25:
@@ -384,7 +384,7 @@ def _faults(random: Random) -> dict[str, float]:
     return faults
 
 
-def _caps(random: Random, total: int) -> tuple[int | None, int | None, int | None]:
+def some_caps(random: Random, total: int) -> tuple[int | None, int | None, int | None]:
     caps: list[int | None] = [None, None, None]
     if random.random() < 0.4:
         room = PRICE * random.randint(1, total + 2) + random.choice((0, 0, 1, PRICE - 1))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import signal
+import socket
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -53,6 +55,7 @@ from tests.support.clock import AutojumpLoop, VirtualClock
 
 _TOKEN = re.compile(r"[0-9a-f]{16}(?=\.part)|(?<=/)[0-9a-f]{40}\b")
 """What no seed decides: names of half files, and a webhook key's words."""
+_MACHINE = re.compile(rf"{re.escape(socket.gethostname())}(?:-| \(pid ){os.getpid()}\b")
 _LAST_TRIES = 4
 _KEPT: tuple[dict[str, Any], ...] = (
     {},
@@ -75,16 +78,17 @@ class Log:
         self.lines = 0
 
     def note(self, what: str) -> None:
-        line = f"{self.now():.6f} {_TOKEN.sub('*', what.replace(self._root, '<root>'))}"
+        what = _MACHINE.sub("machine", what.replace(self._root, "<root>"))
+        line = f"{self.now():.6f} {_TOKEN.sub('*', what)}"
         self._digest.update(line.encode())
         self.lines += 1
         if self._tell is not None:
             self._tell(line)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, who: str = "") -> None:
         if isinstance(event, OutputStored):
             event = replace(event, verify_s=0.0)
-        self.note(repr(event))
+        self.note(f"{who}{event!r}")
 
     def digest(self) -> str:
         return self._digest.hexdigest()
@@ -128,7 +132,7 @@ class World:
         """Where the processes that died did so."""
         log.now = loop.time
         self.clock = VirtualClock(loop, skew_s=plan.skew_s)
-        self.provider = FarSide(_far_settings(plan), self.clock, self._random("far"), log.note)
+        self.provider = FarSide(far_settings(plan), self.clock, self._random("far"), log.note)
         self.provider.slow_chance, self.provider.slow_s = plan.slow_chance, plan.slow_s
         self.provider.kills_stuck_after_s = 3 * plan.deadline_s
         self.provider.spoilt_chance = plan.spoilt_webhooks
@@ -331,9 +335,7 @@ class World:
         )
 
     def _keys(self) -> list[ApiKey]:
-        return [
-            ApiKey(text, label=text, account=account) for text, account in key_texts(self._plan)
-        ]
+        return keys_of(self._plan)
 
 
 def key_texts(plan: Plan) -> list[tuple[str, str]]:
@@ -345,7 +347,11 @@ def key_texts(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _far_settings(plan: Plan) -> emulator.EmulatorSettings:
+def keys_of(plan: Plan) -> list[ApiKey]:
+    return [ApiKey(text, label=text, account=account) for text, account in key_texts(plan)]
+
+
+def far_settings(plan: Plan) -> emulator.EmulatorSettings:
     limits = emulator.ServedLimits(
         plan.creates,
         plan.window_s,

@@ -82,6 +82,13 @@ _RENEW = postgres_statement(
     WHERE holder = :worker RETURNING account
     """
 )
+_KEEP = postgres_statement(
+    """
+    SELECT 1 FROM fluxbatch.lanes
+    WHERE account = :account AND holder = :worker AND expires_at > clock_timestamp()
+    FOR KEY SHARE
+    """
+)
 _GIVE_BACK = postgres_statement(
     """
     UPDATE fluxbatch.lanes SET holder = NULL, expires_at = NULL
@@ -137,6 +144,11 @@ def take_lanes(db: Database, worker: str, accounts: Collection[str], most: int) 
 def renew_lanes(db: Database, worker: str) -> frozenset[str]:
     """Keep what is held for another lease; what is not in the answer is lost."""
     return frozenset(account for (account,) in db.run(_RENEW, {"worker": worker}))
+
+
+def keep_lane(db: Database, worker: str, account: str) -> bool:
+    """Whether the lane is this worker's, and so until the transaction at work ends."""
+    return bool(db.run(_KEEP, {"worker": worker, "account": account}))
 
 
 def give_back_lanes(db: Database, worker: str, accounts: Collection[str]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from random import Random
 from typing import Literal, NamedTuple
 
 from fluxbatch._version import __version__
@@ -77,9 +77,12 @@ _ALL = postgres_statement(
 _HAS_TABLE = postgres_statement("SELECT to_regclass('workers') IS NOT NULL")
 _CLAIM = postgres_statement(
     """
-    WITH free AS (
+    WITH claimant AS MATERIALIZED (
+        SELECT id FROM workers WHERE id = :worker FOR KEY SHARE
+    ), free AS (
         SELECT seq FROM jobs
         WHERE state = 'pending' AND listed_in = :manifest_seq
+            AND EXISTS (SELECT 1 FROM claimant)
             AND NOT EXISTS (SELECT 1 FROM claims WHERE job_seq = jobs.seq)
         ORDER BY priority DESC, position LIMIT :most
         FOR UPDATE SKIP LOCKED
@@ -100,9 +103,12 @@ _DROP_ENDED_CLAIMS = postgres_statement(
 )
 _CLAIM_THESE = postgres_statement(
     """
+    WITH claimant AS MATERIALIZED (
+        SELECT id FROM workers WHERE id = :worker FOR KEY SHARE
+    )
     INSERT INTO claims
-    SELECT DISTINCT CAST(value AS bigint), :worker
-    FROM json_array_elements_text(CAST(:jobs AS json))
+    SELECT DISTINCT CAST(value AS bigint), claimant.id
+    FROM claimant, json_array_elements_text(CAST(:jobs AS json))
     ON CONFLICT (job_seq) DO UPDATE SET worker = excluded.worker
     """
 )
@@ -116,9 +122,9 @@ _UNCLAIMED = postgres_statement(
 )
 
 
-def new_worker_id() -> str:
-    """Of this process, and of no other one ever."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+def new_worker_id(random: Random) -> str:
+    """Of this process, and of no other one ever; what tells its joinings apart is by *random*."""
+    return f"{socket.gethostname()}-{os.getpid()}-{random.getrandbits(32):08x}"
 
 
 def join(db: Database, worker: str, role: Role, accounts: Collection[str] = ()) -> None:
@@ -191,7 +197,10 @@ def is_anyone_at_work(db: Database) -> bool:
 
 
 def claim_jobs(db: Database, worker: str, manifest_seq: int, most: int) -> list[QueuedJob]:
-    """Up to *most* pending jobs in line that nobody has claimed; they are this worker's now."""
+    """Up to *most* pending jobs in line that nobody has claimed; they are this worker's now.
+
+    None for a worker that the others have buried: its next heartbeat tells it so.
+    """
     db.run(_DROP_ENDED_CLAIMS, {"worker": worker})
     params = {"worker": worker, "manifest_seq": manifest_seq, "most": most}
     return [queued_job(record) for record in db.run(_CLAIM, params)]
@@ -215,7 +224,7 @@ def maintaining(connect: Callable[[], Database]) -> Iterator[None]:
     A thread with a connection of its own keeps it so; where that fails for long, the others may
     begin, as after a lease.
     """
-    worker, ended = new_worker_id(), threading.Event()
+    worker, ended = new_worker_id(Random()), threading.Event()
     with closing(connect()) as db:
         SideConnection(db).transaction(
             partial(join, worker=worker, role="maintenance"), in_turn=True

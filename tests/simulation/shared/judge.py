@@ -1,0 +1,47 @@
+"""The judge of a shared run: as any other, with several processes at once before it.
+
+Owns what each process may end with, and that one of a run's processes alone is its last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fluxbatch.engine.run_status import RunSummary
+from fluxbatch.errors import DatabaseFailed, ExitCode, FluxbatchError, HeldElsewhere
+from tests.simulation.checks import Violation
+from tests.simulation.judge import Judge
+from tests.simulation.plan import Invocation
+from tests.simulation.shared.books import SharedAuditor
+
+_ENDED = (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.STOPPED, ExitCode.UNKNOWN_LEFT)
+
+
+class SharedJudge(Judge):
+    """Raises `Violation`."""
+
+    _lasts: Counter[str]
+
+    def round_begins(self, told: Invocation) -> None:
+        self._caps = told.caps
+        self._lasts = Counter()
+
+    def process_ended(
+        self, told: Invocation, auditor: SharedAuditor, summary: RunSummary | None,
+        error: FluxbatchError | None,
+    ) -> None:  # fmt: skip
+        auditor.check()
+        auditor.check_history()
+        auditor.check_files(after_recovery=False)
+        if isinstance(error, HeldElsewhere | DatabaseFailed):
+            return  # others were told something else; or it was cut off before it had joined
+        if error is not None:
+            raise Violation(f"a process failed: {error!r}") from error
+        if summary is None:
+            return
+        self._check_exit(told, auditor, summary)
+        if summary.is_last and summary.exit_code in _ENDED:
+            self._run_began = len(self._provider.ours())
+            self._lasts[summary.run_id] += 1
+            if self._lasts[summary.run_id] > 1:
+                raise Violation(f"two processes ended run {summary.run_id}")

@@ -1,0 +1,55 @@
+"""The faults that the seeds found, as plain stories, so that they stay found when seeds change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.simulation.life import Doom
+from tests.simulation.plan import Invocation, Plan
+from tests.simulation.shared.plan import OneLife, Round, Seat, SharedPlan, shared_plan
+from tests.simulation.shared.process import Still
+from tests.simulation.shared.running import run_plan
+
+
+def _plan(
+    *lives: OneLife, rows: int = 4, told: Invocation | None = None,
+    steps: Sequence[tuple[float, float]] = (), **changes: Any,
+) -> SharedPlan:  # fmt: skip
+    """Each of *lives* on a machine of its own."""
+    named = [
+        {"prompt": f"pier {n}", "control_image": "https://example.com/d.png",
+         "output_format": "png"} for n in range(rows)
+    ]  # fmt: skip
+    options: dict[str, Any] = {"accounts": (1, 1), "lag_s": 5.0, "timeout_s": 5.0, **changes}
+    base = Plan(seed=1, rows=(named,), invocations=(), **options)
+    seats = [Seat([one]) for one in lives]
+    return shared_plan(base, Round(told or Invocation(), seats, steps=steps))
+
+
+def test_what_a_process_had_to_fetch_is_fetched_by_the_others() -> None:
+    """
+    It stands still in the last download: the others waited for it, buried it, and ended with
+    exit 1.
+    """
+    still = OneLife(stills=[Still(60.0, "wire: fetched", 1)])
+    run_plan(_plan(still, OneLife(pause_s=2.0), rows=1))
+
+
+def test_jobs_that_a_dead_process_had_claimed_are_made_by_the_others() -> None:
+    """
+    Who had nothing to do buried it, and took the run for done: the jobs had been claimed when it
+    had asked.
+    """
+    killed = OneLife(doom=Doom("call: before Intend", 1))
+    for pause_s in (0.3, 0.8, 1.3):  # it may be a heartbeat that buries it
+        run_plan(_plan(killed, OneLife(pause_s=pause_s), rows=1, accounts=(1,)))
+
+
+def test_who_was_buried_while_it_stood_still_joins_anew() -> None:
+    """
+    Whatever it does first: it claimed jobs, and ended with an error of the database.
+    """
+    for number in (*range(3, 24, 3), 30, 40):
+        still = OneLife(stills=[Still(25.0, "call", number)])
+        run_plan(_plan(still, OneLife()))
