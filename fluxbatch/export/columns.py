@@ -7,8 +7,8 @@ empty. Source of the names: docs/design/decisions.md "Results Parquet".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,6 +24,9 @@ ColumnType = Literal["text", "integer", "number", "money", "moment", "flag", "ne
 """money: a decimal text of dollars. moment: an RFC 3339 text in UTC. nested: a JSON object."""
 ExportRecord = dict[str, Any]
 """Every column of `COLUMNS`, in that order."""
+JsonTexts = Mapping[str, Sequence[str | None]]
+"""Of a column of what is nested the JSON text of each value, as every format would write it; None
+where it is not at hand."""
 
 COLUMNS: Mapping[str, ColumnType] = {
     "key": "text",
@@ -120,6 +123,7 @@ class SamplePage:
     controls: Sequence[Control | None]
     places: Sequence[int]
     """Which of its row's samples it is, from 0."""
+    texts: JsonTexts = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -128,11 +132,9 @@ class SamplePage:
         """Each sample's values, in the order of `COLUMNS`."""
         return zip(*self.columns.values(), strict=True)
 
-    def records(self, names: Iterable[str] = COLUMNS) -> Iterator[ExportRecord]:
-        """Each sample's record, or only what of it is named."""
-        values = zip(*(self.columns[name] for name in names), strict=True)
-        named = tuple(names)
-        return (dict(zip(named, of_sample, strict=True)) for of_sample in values)
+    def records(self) -> Iterator[ExportRecord]:
+        """Each sample's record."""
+        return (dict(zip(COLUMNS, values, strict=True)) for values in self.rows())
 
     def samples(self) -> Iterator[Sample]:
         return map(Sample, self.records(), self.images, self.controls)
@@ -157,7 +159,10 @@ class SamplePage:
         columns: dict[str, Sequence[Any]] = {
             name: these(values) for name, values in self.columns.items()
         }
-        return SamplePage(columns, these(self.images), these(self.controls), these(self.places))
+        texts = {name: these(values) for name, values in self.texts.items()}
+        return SamplePage(
+            columns, these(self.images), these(self.controls), these(self.places), texts
+        )
 
 
 def results_with_samples(
@@ -177,7 +182,23 @@ def sample_page(page: ResultPage) -> SamplePage:
     """What the ledger has of some rows as the lines of an export."""
     row = page.row
     controls = list(map(_control, row["control_path"], row["control_sha256"]))
-    return SamplePage(_columns(page), page.output["path"], controls, page.places)
+    texts = {} if page.has_escapes else {"input": list(map(_input_text, page.input_texts))}
+    return SamplePage(_columns(page), page.output["path"], controls, page.places, texts)
+
+
+def same_throughout(values: Sequence[Any]) -> bool:
+    """Whether all are written alike, as most columns are in many lines.
+
+    Of numbers that is so where they have one type (1 and 1.0 are equal, and written apart), and
+    never of fractions (0.0 and -0.0).
+    """
+    first = values[0]
+    kind = type(first)
+    if kind is float or (first and kind not in (str, int, bool)):
+        return False
+    if values.count(first) != len(values):
+        return False
+    return kind not in (int, bool) or set(map(type, values)) == {kind}
 
 
 def _columns(page: ResultPage) -> dict[str, Sequence[Any]]:
@@ -185,23 +206,27 @@ def _columns(page: ResultPage) -> dict[str, Sequence[Any]]:
     row, made = page.row, page.output
     absent = [None] * len(page.places)
     given, paths = row["input"], made["path"]
-    whole = _whole if page.has_escapes else _as_is
+    prompts = [values.get("prompt") for values in given]
+
+    def whole(values: Sequence[Any]) -> Sequence[Any]:
+        return list(map(_whole, values)) if page.has_escapes else values
+
     return {
         "key": absent,
         "row": row["number"],
         "line": [line or None for line in row["line"]],
         "id": row["user_id"],
         "split": absent,
-        "status": [INVALID if state is None else state.value for state in row["state"]],
+        "status": [INVALID if state is None else str(state) for state in row["state"]],
         "error_class": list(map(_error_class, row["state"], row["failure"])),
         "error_message": row["reason"],
-        "prompt": [whole(values.get("prompt")) for values in given],
+        "prompt": whole(prompts),
         "seed": [
             values.get("seed") if path is None else seed
             for path, seed, values in zip(paths, made["seed"], given, strict=True)
         ],
         "model": row["model"],
-        "input": list(map(whole, given)),
+        "input": whole(given),
         "job_id": list(map(_hex, row["job_id"])),
         "repeat_index": row["repeat"],
         "output_index": made["number"],
@@ -215,7 +240,7 @@ def _columns(page: ResultPage) -> dict[str, Sequence[Any]]:
         "height": made["height"],
         "format": list(map(_FORMATS.get, made["mime"])),
         "dhash": made["dhash"],
-        "quality": list(map(whole, made["quality"])),
+        "quality": whole(made["quality"]),
         "control_sha256": row["control_sha256"],
         "prediction_id": made["prediction_id"],
         "attempt": made["attempt"],
@@ -226,11 +251,18 @@ def _columns(page: ResultPage) -> dict[str, Sequence[Any]]:
         "run_seconds": made["run_time_s"],
         "cost_usd": list(map(_usd, row["cost"])),
         "cost_is_estimated": row["cost_is_estimated"],
-        "meta": list(map(whole, row["meta"])),
-        "axes": list(map(whole, row["axes"])),
+        "meta": whole(row["meta"]),
+        "axes": whole(row["axes"]),
         "reroll": row["reroll"],
         "reroll_of": list(map(_hex, row["reroll_of"])),
     }
+
+
+def _input_text(text: str | None) -> str | None:
+    """RFC 8785 writes as all formats do, but for the smallest fractions, and the order of names
+    that are not ASCII."""
+    is_alike = text and text.isascii() and "e-" not in text and "0.0000" not in text
+    return text if is_alike else None
 
 
 _usd = lru_cache(as_usd)  # most jobs cost the same
@@ -243,15 +275,11 @@ def _hex(job: bytes | None) -> str | None:
 def _error_class(state: JobState | None, failure: FailureClass | None) -> str | None:
     if state is None:
         return INVALID
-    return None if failure is None else failure.value
+    return None if failure is None else str(failure)
 
 
 def _control(path: str | None, sha256: str | None) -> Control | None:
     return Control(path, sha256) if path and sha256 else None
-
-
-def _as_is(value: Any) -> Any:
-    return value
 
 
 def _whole(value: Any) -> Any:

@@ -58,9 +58,9 @@ class SampleChoice:
             page = self._chosen(page)
             if not page:
                 continue
-            split = self._split
-            page.columns["split"] = list(map(split, page.records(split.reads)))
-            self._leave_out(page.columns)
+            read = (page.columns[name] for name in self._split.reads)
+            page.columns["split"] = list(map(self._split, *read))
+            page = self._with_less(page)
             self._count(page.columns)
             for image in page.images:
                 self._images.refuse(image)
@@ -87,13 +87,15 @@ class SampleChoice:
         self._done.failed_left_out += not self._include_failed
         return self._include_failed
 
-    def _leave_out(self, columns: dict[str, Sequence[Any]]) -> None:
+    def _with_less(self, page: SamplePage) -> SamplePage:
+        columns = page.columns
         if not self._costs:
-            nothing = [None] * len(columns["row"])
-            columns["cost_usd"] = columns["cost_is_estimated"] = nothing
-        if not self._queries:
-            for name in ("input", "meta", "axes"):
-                columns[name] = list(map(strip_queries, columns[name]))
+            columns["cost_usd"] = columns["cost_is_estimated"] = [None] * len(page)
+        if self._queries:
+            return page
+        for name in ("input", "meta", "axes"):
+            columns[name] = list(map(strip_queries, columns[name]))
+        return replace(page, texts={})
 
     def _count(self, columns: Mapping[str, Sequence[Any]]) -> None:
         done, rows = self._done, len(columns["row"])

@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import re
 
-from fluxbatch.export.columns import ExportRecord, SamplePage
+from fluxbatch.export.columns import SamplePage
 from fluxbatch.infra.compact_set import CompactMap
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9]+")
 _KEPT_CHARS = 40
-_NAMED_BY = ("id", "row", "job_id", "reroll", "reroll_of")
+_NAMED_BY = ("row", "id", "job_id", "reroll", "reroll_of")
 
 
 class SampleKeys:
@@ -34,32 +34,28 @@ class SampleKeys:
         """The key of each sample; to be asked for every row once, whether it is exported or
         not."""
         keys, key = [], ""
-        for place, record in zip(page.places, page.records(_NAMED_BY), strict=True):
+        named_by = zip(page.places, *(page.columns[name] for name in _NAMED_BY), strict=True)
+        for place, row, user_id, job, reroll, reroll_of in named_by:
             if place == 0:
-                key = self._row_key(record)
+                base = _of_row(user_id, row, reroll_of or job)
+                key = self._own_key(f"{base}-r{reroll}" if reroll else base, row)
             keys.append(f"{key}_{place}")
         return keys
 
-    def _row_key(self, record: ExportRecord) -> str:
-        base = _base(record)
+    def _own_key(self, base: str, row: int) -> str:
         key, tries = base, 0
         while self._seen.setdefault(key.casefold()):
             # A repeat, a cell of a sweep, another case, or a row that names the same job.
-            key = f"{base}-{record['row']}" + (f"-{tries}" if tries else "")
+            key = f"{base}-{row}" + (f"-{tries}" if tries else "")
             tries += 1
         return key
 
 
-def _base(record: ExportRecord) -> str:
-    return f"{_of_row(record)}-r{record['reroll']}" if record["reroll"] else _of_row(record)
-
-
-def _of_row(record: ExportRecord) -> str:
-    given, job = record["id"], record["reroll_of"] or record["job_id"]
+def _of_row(given: str | None, row: int, job: str | None) -> str:
     if given is None:
-        return str(job[:16]) if job else f"row-{record['row']}"
+        return job[:16] if job else f"row-{row}"
     if _PLAIN.fullmatch(given):
-        return str(given)
+        return given
     kept = _NOT_PLAIN.sub("-", given[: 4 * _KEPT_CHARS]).strip("-")[:_KEPT_CHARS].strip("-")
     digest = hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{kept}-{digest}" if kept else digest

@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, ExportRecord
+from fluxbatch.export.columns import COLUMNS
 from fluxbatch.manifest.split_names import SPLIT_ALLOWED, SPLIT_NAME
 
 TRAIN = "train"
@@ -20,12 +20,12 @@ _MOST_SPLITS = 100
 
 
 class Split(Protocol):
-    """The split of a record."""
+    """The split of a sample, by the values of some of its columns."""
 
-    reads: tuple[str, ...]
-    """The columns that it goes by: all that it must be given."""
+    reads: tuple[str, str]
+    """Those columns, in the order in which it takes their values."""
 
-    def __call__(self, record: ExportRecord) -> str: ...
+    def __call__(self, first: Any, second: Any, /) -> str: ...
 
 
 def parse_splits(given: Sequence[str]) -> Split:
@@ -66,7 +66,7 @@ def _share(word: str, text: str) -> Decimal:
 class _Shares:
     """The split is a share of the jobs."""
 
-    reads: tuple[str, ...] = ("reroll_of", "job_id")
+    reads = ("reroll_of", "job_id")
 
     def __init__(self, shares: dict[str, Decimal]) -> None:
         given = list(shares.values())
@@ -74,10 +74,10 @@ class _Shares:
             (name, int(sum(given[: n + 1], Decimal(0)) * 2**64)) for n, name in enumerate(shares)
         ]
 
-    def __call__(self, record: ExportRecord) -> str:
+    def __call__(self, reroll_of: str | None, job_id: str | None, /) -> str:
         # A row that names no job has no id to go by; it has no image either.
         # A reroll goes with its row's own job: both are of one prompt and one control image.
-        job = record["reroll_of"] or record["job_id"] or "0" * 32
+        job = reroll_of or job_id or "0" * 32
         place = int(job[:16], 16)
         return next(name for name, bound in self._bounds if place < bound)
 
@@ -99,19 +99,18 @@ class _Column:
     """The split is the value of a column."""
 
     def __init__(self, column: str, inner: str) -> None:
-        self.reads = tuple({column, "row"})
+        self.reads = (column, "row")
         self._column = column
         self._inner = inner
         self._met: set[str] = set()
 
-    def __call__(self, record: ExportRecord) -> str:
-        value: Any = record[self._column]
+    def __call__(self, value: Any, row: int, /) -> str:
         if self._inner:
             value = value.get(self._inner)
         if value is None or value == "":
             return TRAIN
         name = str(value)
-        where = f"row {record['row']}: " if not self._inner else f"row {record['row']}, "
+        where = f"row {row}: " if not self._inner else f"row {row}, "
         where += f"{self._inner or self._column!r}"
         if not SPLIT_NAME.fullmatch(name):
             raise ConfigError(

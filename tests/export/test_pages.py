@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,45 @@ def test_parquet_has_what_jsonl_has(odd: Path, tmp_path: Path) -> None:
     assert [when[:19] for when in whens] == [
         when[:19] for line in lines if (when := json.loads(line)["submitted_at"])
     ]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs that RFC 8785 writes otherwise than Python, and such as it does not."""
+    values: list[dict[str, Any]] = [
+        {"guidance": 3.5},
+        {"guidance": 10.0},
+        {"guidance": 1e-7},
+        {"guidance": 0.00001},
+        {"guidance": 1e21},
+        {"seed": 2**53 - 1},
+        {"prompt": "close-up, e-1"},
+        {"prompt": "灯台"},
+        {"prompt": 'a "quote",\n\ttab\x7f \\ /'},
+        {"\ue000": 1, "\U0001f5fc": 2},
+        {"more": {"b": [1e-9, True], "a": ""}},
+    ]
+    root = tmp_path_factory.mktemp("inputs") / "d"
+    rows = [row(n, f"row-{n}", which=n, **given) for n, given in enumerate(values, 1)]
+    with made_dataset(root, rows) as maker:
+        for one in rows:
+            maker.done(one)
+    return root
+
+
+@pytest.mark.parametrize("form", [Csv(), Jsonl()], ids=["csv", "jsonl"])
+def test_an_input_is_written_alike_from_its_text_and_from_its_values(
+    form: LineFormat, inputs: Path
+) -> None:
+    """
+    The ledger's text is taken over only where it is what the format itself would write.
+    """
+    with Folder(inputs).reader() as db:
+        pages = [sample_page(page) for page in result_pages(db, 1)]
+    by_text = b"".join(map(form.lines, pages))
+
+    assert by_text == b"".join(form.lines(replace(page, texts={})) for page in pages)
+    assert sum(text is not None for page in pages for text in page.texts["input"]) == 5
 
 
 @pytest.mark.parametrize("form", [Csv(), Jsonl()], ids=["csv", "jsonl"])

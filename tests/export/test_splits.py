@@ -9,7 +9,7 @@ import pytest
 
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import COLUMNS, ExportRecord
-from fluxbatch.export.splits import parse_splits
+from fluxbatch.export.splits import Split, parse_splits
 
 
 def record(number: int, **more: object) -> ExportRecord:
@@ -18,29 +18,36 @@ def record(number: int, **more: object) -> ExportRecord:
     return {**dict.fromkeys(COLUMNS), **nested, "row": number, "job_id": job, **more}
 
 
+def split_of(split: Split, given: ExportRecord) -> str:
+    return split(*(given[name] for name in split.reads))
+
+
 def test_shares_are_nearly_kept_and_a_job_never_moves() -> None:
     """
     The job alone decides: not the rows beside it, not its number, not its images.
     """
     split = parse_splits(["train=80%", "dev=0.15", "test=5%"])
-    counts = Counter(split(record(n)) for n in range(10_000))
+    counts = Counter(split_of(split, record(n)) for n in range(10_000))
 
     assert counts["train"] == pytest.approx(8_000, abs=150)
     assert counts["dev"] == pytest.approx(1_500, abs=150)
     assert counts["test"] == pytest.approx(500, abs=100)
-    assert all(split(record(n)) == split(record(n, row=n + 7, output_index=3)) for n in range(100))
-    assert split(record(1, job_id=None)) == "train"
-    assert split(record(1, job_id="f" * 32)) == "test"
+    assert all(
+        split_of(split, record(n)) == split_of(split, record(n, row=n + 7, output_index=3))
+        for n in range(100)
+    )
+    assert split_of(split, record(1, job_id=None)) == "train"
+    assert split_of(split, record(1, job_id="f" * 32)) == "test"
 
 
 def test_a_column_gives_the_split_and_train_is_the_default() -> None:
     """
     The manifest's `split` unless another is named.
     """
-    assert parse_splits([])(record(1)) == "train"
-    assert parse_splits([])(record(1, meta={"split": "holdout"})) == "holdout"
-    assert parse_splits(["meta.fold"])(record(1, meta={"fold": "b", "split": "x"})) == "b"
-    assert parse_splits(["status"])(record(1, status="done")) == "done"
+    assert split_of(parse_splits([]), record(1)) == "train"
+    assert split_of(parse_splits([]), record(1, meta={"split": "holdout"})) == "holdout"
+    assert split_of(parse_splits(["meta.fold"]), record(1, meta={"fold": "b", "split": "x"})) == "b"
+    assert split_of(parse_splits(["status"]), record(1, status="done")) == "done"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,7 @@ def test_a_value_that_is_no_name_is_told_with_its_row() -> None:
     A split is part of a path; a column of thousands of values is hardly one of splits.
     """
     with pytest.raises(ConfigError, match=r"row 7, 'split': '\.\./x' is no name"):
-        parse_splits([])(record(7, meta={"split": "../x"}))
+        split_of(parse_splits([]), record(7, meta={"split": "../x"}))
     split = parse_splits(["meta.tag"])
     with pytest.raises(ConfigError, match="at most 100"):
-        [split(record(number, meta={"tag": f"t{number}"})) for number in range(200)]
+        [split_of(split, record(number, meta={"tag": f"t{number}"})) for number in range(200)]

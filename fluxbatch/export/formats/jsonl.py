@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from fluxbatch.export.columns import COLUMNS, ExportRecord, SamplePage
+from fluxbatch.export.columns import COLUMNS, ExportRecord, JsonTexts, SamplePage, same_throughout
 from fluxbatch.export.formats.base import LineFormat, Stem
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import mark_of
@@ -23,16 +23,22 @@ def line_of(record: ExportRecord) -> bytes:
     return _finished(_encode(record) + "\n")
 
 
-def _lines_of(columns: Sequence[Sequence[Any]]) -> bytes:
+def _lines_of(columns: Mapping[str, Sequence[Any]], texts: JsonTexts) -> bytes:
     """The same of many records, column by column."""
-    return _finished("".join(map(_LINE.__mod__, zip(*map(_cells, columns), strict=True))))
+    cells = [
+        _json_cells(values, texts[name]) if name in texts else _cells(values)
+        for name, values in columns.items()
+    ]
+    return _finished("".join(map(_LINE.__mod__, zip(*cells, strict=True))))
+
+
+def _json_cells(values: Sequence[Any], texts: Sequence[str | None]) -> list[str]:
+    return [text or _nested(value) for value, text in zip(values, texts, strict=True)]
 
 
 def _cells(values: Sequence[Any]) -> list[str]:
-    first = values[0]
-    # Most columns say the same in many lines. Not of numbers: what is equal may be written apart.
-    if (first is None or isinstance(first, str)) and values.count(first) == len(values):
-        return [_encode(first)] * len(values)
+    if same_throughout(values):
+        return [_encode(values[0])] * len(values)
     return [_BY_TYPE.get(type(value), _encode)(value) for value in values]
 
 
@@ -79,4 +85,4 @@ class Jsonl(LineFormat):
         return line_of(record)
 
     def lines(self, page: SamplePage) -> bytes:
-        return _lines_of(list(page.columns.values()))
+        return _lines_of(page.columns, page.texts)

@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
 from sqlalchemy import FromClause, and_, bindparam, func, select
 
 from fluxbatch.domain.job import FailureClass, JobId, JobState, OutputState
@@ -89,35 +90,29 @@ class RowResult(NamedTuple):
     outputs: tuple[StoredOutput, ...] = ()
 
 
-_OF_JOB = _p.job_seq == _j.seq
-_COST = select(func.coalesce(func.sum(_p.cost), constant(0))).where(_OF_JOB).correlate(schema.jobs)
-_ESTIMATED = (
-    select(func.coalesce(func.max(_p.estimated), constant(0))).where(_OF_JOB).correlate(schema.jobs)
-)
-_made = schema.predictions.alias("made")
 _OUTPUT = (
-    _o.prediction_seq, _o.path, _o.sha256, _o.bytes, _o.mime, _o.width, _o.height,
-    _made.c.provider_id, _made.c.seed, _o.number, _made.c.attempt, schema.runs.c.id,
-    _o.file_sha256, _o.dhash, _o.quality_json, _made.c.intended_at, _made.c.ended_at,
-    _o.stored_at, _made.c.run_time_us,
+    _p.seq, _o.path, _o.sha256, _o.bytes, _o.mime, _o.width, _o.height,
+    _p.provider_id, _p.seed, _o.number, _p.attempt, schema.runs.c.id,
+    _o.file_sha256, _o.dhash, _o.quality_json, _p.intended_at, _p.ended_at,
+    _o.stored_at, _p.run_time_us,
 )  # fmt: skip
 _RESULT = (
     _r.number, _r.line, _r.user_id, _r.error, _r.meta_json, _r.axes_json, _j.id, _j.state,
-    _j.failure, _j.reason, _j.model, _j.input_json,
-    _COST.scalar_subquery(), _ESTIMATED.scalar_subquery(), _j.repeat, _j.control_sha256,
-    _j.control_path, _j.outputs_wanted,
+    _j.failure, _j.reason, _j.model, _j.input_json, _p.cost, _p.estimated, _j.repeat,
+    _j.control_sha256, _j.control_path, _j.outputs_wanted,
     *_OUTPUT,
 )  # fmt: skip
 
 
 def _with_outputs(rows_and_jobs: FromClause) -> FromClause:
+    """With every prediction of each job, for its cost, and the images there are of it."""
     return (
-        rows_and_jobs.outerjoin(
+        rows_and_jobs.outerjoin(schema.predictions, _p.job_seq == _j.seq)
+        .outerjoin(
             schema.outputs,
-            and_(_o.job_seq == _j.seq, _o.state == constant(OutputState.STORED)),
+            and_(_o.prediction_seq == _p.seq, _o.state == constant(OutputState.STORED)),
         )
-        .outerjoin(_made, _made.c.seq == _o.prediction_seq)
-        .outerjoin(schema.runs, schema.runs.c.seq == _made.c.run_seq)
+        .outerjoin(schema.runs, schema.runs.c.seq == _p.run_seq)
     )
 
 
@@ -180,6 +175,8 @@ class ResultPage(NamedTuple):
     else None."""
     places: Sequence[int]
     """Which of its row's lines it is, from 0; a row's lines are one after the other."""
+    input_texts: Sequence[str | None]
+    """Of `row["input"]`, as the ledger has it: RFC 8785. None where there is none."""
     has_escapes: bool
     """Whether some JSON text has a `\\u`: all others are texts that UTF-8 can hold."""
 
@@ -235,9 +232,10 @@ _ROW_FIELDS = RowResult._fields[:-1]
 _ROW_AND_JOB = itemgetter(0, 6)
 _STATES: Mapping[str | None, JobState] = {state.value: state for state in JobState}
 _FAILURES: Mapping[str | None, FailureClass] = {failure.value: failure for failure in FailureClass}
-_ROW_COLUMNS = 18
-_MADE_BY_AND_NUMBER = itemgetter(_ROW_COLUMNS, _ROW_COLUMNS + 9)
-_parse = json.JSONDecoder().raw_decode
+_COST, _ESTIMATED, _PREDICTION, _PATH, _NUMBER = 12, 13, 18, 19, 27
+_NO_OUTPUT = (None,) * len(_OUTPUT)
+_MADE_BY_AND_NUMBER = itemgetter(_PREDICTION, _NUMBER)
+_parse_any = json.JSONDecoder().raw_decode
 """Half the time of `json.loads`; what the ledger keeps begins and ends with its value."""
 
 
@@ -258,19 +256,19 @@ def _page(records: list[DbRow]) -> ResultPage:
         [_STATES.get(state) for state in states],
         [_FAILURES.get(failure) for failure in failures],
         [error or reason for error, reason in zip(errors, reasons, strict=True)],
-        [JobId(bytes(job)) if job is not None else None for job in jobs],
+        [None if job is None else bytes(job) for job in jobs],
         models,
         _parsed(inputs),
         _parsed(metas),
         _parsed(axes),
-        [Micros(int(cost)) for cost in costs],
-        [bool(one) for one in estimated],
+        [int(cost or 0) for cost in costs],
+        list(map(bool, estimated)),
         [repeat or 0 for repeat in repeats],
         control_sha256s,
         control_paths,
         [most or 0 for most in wanted],
         rerolls,
-        [JobId(bytes(job)) if job is not None else None for job in origins],
+        [None if job is None else bytes(job) for job in origins],
     )
     output: Sequence[Sequence[Any]] = (
         paths, sha256s, sizes, mimes, widths, heights, makers, seeds, output_numbers, editions,
@@ -283,38 +281,60 @@ def _page(records: list[DbRow]) -> ResultPage:
         dict(zip(_ROW_FIELDS, row, strict=True)),
         dict(zip(StoredOutput._fields, output, strict=True)),
         places,
+        inputs,
         any(text and "\\u" in text for texts in (inputs, metas, axes, qualities) for text in texts),
     )
 
 
 def _in_order(records: list[DbRow]) -> tuple[list[DbRow], Sequence[int], Sequence[int | None]]:
-    """Each row's images in the order they were made, each with its place and its edition."""
+    """A line for each image, in the order they were made, or one without any; each line with its
+    place in its row and its edition."""
     if len({record[0] for record in records}) == len(records):
-        return (
-            records,
-            [0] * len(records),
-            [None if r[_ROW_COLUMNS] is None else 0 for r in records],
-        )
+        lines = [one if one[_PATH] is not None else _without_output(one) for one in records]
+        return lines, [0] * len(lines), [None if one[_PATH] is None else 0 for one in lines]
     ordered: list[DbRow] = []
     places: list[int] = []
     editions: list[int | None] = []
     for _, of_row in groupby(records, key=_ROW_AND_JOB):
-        lines, edition, last = list(of_row), -1, None
-        if len(lines) > 1:
-            lines.sort(key=_MADE_BY_AND_NUMBER)
-        for place, line in enumerate(lines):
-            made_by = line[_ROW_COLUMNS]
+        edition, last = -1, None
+        for place, line in enumerate(_lines_of(list(of_row))):
+            made_by = line[_PREDICTION]
             edition, last = edition + (made_by != last), made_by
+            ordered.append(line)
             places.append(place)
             editions.append(edition if made_by is not None else None)
-        ordered += lines
     return ordered, places, editions
 
 
-def _parsed(texts: Iterable[str | None]) -> list[Any]:
+def _lines_of(records: list[DbRow]) -> list[DbRow]:
+    """Of one row; each with the money of all predictions."""
+    if len(records) == 1:
+        return [one if one[_PATH] is not None else _without_output(one) for one in records]
+    money = {one[_PREDICTION]: (one[_COST] or 0, one[_ESTIMATED]) for one in records}
+    costs, estimated = zip(*money.values(), strict=True)
+    spent = (sum(costs), max(estimated))
+    lines = sorted((one for one in records if one[_PATH] is not None), key=_MADE_BY_AND_NUMBER)
     return [
-        [] if text == "[]" else _parse(text)[0] if text and text != "{}" else {} for text in texts
+        (*one[:_COST], *spent, *one[_ESTIMATED + 1 :])
+        for one in lines or [_without_output(records[0])]
     ]
+
+
+def _without_output(record: DbRow) -> DbRow:
+    """Without what is known of its prediction but the money."""
+    return (*record[:_PREDICTION], *_NO_OUTPUT, *record[_PREDICTION + len(_NO_OUTPUT) :])
+
+
+def _parsed(texts: Iterable[str | None]) -> list[Any]:
+    return [[] if text == "[]" else _parse(text) if text and text != "{}" else {} for text in texts]
+
+
+def _parse(text: str) -> Any:
+    """A third of the time of `json`; which alone takes halves of surrogate pairs, and any depth."""
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        return _parse_any(text)[0]
 
 
 _STATE = Statement(lambda _: select(_j.state).where(_j.id == bindparam("job_id")))
