@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -37,14 +38,15 @@ class SampleImages:
         self._ending_of = lru_cache(_CONTROLS_KNOWN)(self._ending)
         self.controls_missing = 0
 
-    def refuse(self, image: str | None) -> None:
+    def refuse_strays(self, images: Iterable[str | None]) -> None:
         """Raise `ExportFailed` where the ledger names a path that is none of an image."""
-        if image is None or _PLAIN_PATH(image):
-            return
-        try:
-            image_path(image)
-        except PathRefused as exc:
-            raise ExportFailed(f"the image {image!r} is refused: {exc.strerror}") from exc
+        for image in images:
+            if image is None or _PLAIN_PATH(image):
+                continue
+            try:
+                image_path(image)
+            except PathRefused as exc:
+                raise ExportFailed(f"the image {image!r} is refused: {exc.strerror}") from exc
 
     def image(self, sample: Sample) -> bytes:
         """The bytes of the sample's image; raise `ExportFailed` naming the file and the remedy."""

@@ -25,7 +25,6 @@ from fluxbatch.infra.atomic_file import AtomicFile, atomic_file, rename_durably,
 _OURS = ".fluxbatch"
 _ABOUT = "export.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_BLOCK = 1 << 20
 _BUFFER_BYTES = 1 << 16
 
 
@@ -66,15 +65,31 @@ class Draft:
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """Write the file *name*; it is whole and on the disk when the block ends."""
+        path = self._place(name)
+        with explained(path), AtomicFile(path, buffer=_BUFFER_BYTES) as file:
+            yield cast("IO[bytes]", _DraftFile(file))
+            file.finish()
+        self.files[name] = file.sha256
+
+    def take(self, name: str, source: Path) -> None:
+        """The file *source* becomes *name* as well: written once more only where this disk gives
+        no file two names."""
+        path = self._place(name)
+        with explained(path):
+            try:
+                path.hardlink_to(source)
+            except OSError:
+                shutil.copyfile(source, path)
+            sync(path)
+            self.files[name] = _digest(path)
+
+    def _place(self, name: str) -> Path:
         if not _NAME.fullmatch(name) or name in self.files:
             raise ValueError(f"{name!r} is no new plain relative name")
         path = self.root / name
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with AtomicFile(path, buffer=_BUFFER_BYTES) as file:
-                yield cast("IO[bytes]", _DraftFile(file))
-                file.finish()
-        self.files[name] = file.sha256
+        return path
 
 
 class OutputDir:
@@ -279,14 +294,15 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 
 
 def _sha256(path: Path) -> str | None:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        return _digest(path)
     except OSError:
         return None
-    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fluxbatch.dataset.rating_store import ratings_of
 from fluxbatch.dataset.ratings import with_rating
 from fluxbatch.domain.job import JobState
-from fluxbatch.export.columns import INVALID, Control, SamplePage, sample_page
+from fluxbatch.export.columns import INVALID, SamplePage, sample_page
 from fluxbatch.export.filter import EVERYTHING
 from fluxbatch.export.sample_keys import SampleKeys
 from fluxbatch.infra.redaction import strip_queries
@@ -62,11 +62,11 @@ class SampleChoice:
             page.columns["split"] = list(map(self._split, *read))
             page = self._with_less(page)
             self._count(page.columns)
-            for image in page.images:
-                self._images.refuse(image)
-            # A million rows may share one control image: it is looked at once.
-            seen = self._images.seen if self._holds_images else _unseen
-            yield replace(page, controls=list(map(seen, page.controls)))
+            self._images.refuse_strays(page.images)
+            if self._holds_images:  # a million rows may share one control image, looked at once
+                yield replace(page, controls=list(map(self._images.seen, page.controls)))
+            else:
+                yield replace(page, controls=[None] * len(page))
 
     def _chosen(self, page: SamplePage) -> SamplePage:
         lines: Sequence[int] = range(len(page))
@@ -109,7 +109,3 @@ class SampleChoice:
             or columns["control_sha256"].count(None) < rows
             or any("control_image" in given for given in columns["input"])
         )
-
-
-def _unseen(control: Control | None) -> None:
-    """No file of it is wanted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import re
 import subprocess
 import sys
@@ -227,3 +228,29 @@ def test_the_card_says_what_it_is_made_of(dataset: Path, tmp_path: Path) -> None
     assert "cost $1.00 in 40 predictions" in text
     assert "`` number>5 and prompt~'a`b' or row>0 ``" in text
     assert re.search(r"\d{4}-\d\d-\d\d|/tmp", text) is None
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        True,
+        pytest.param(
+            False, marks=pytest.mark.skipif(not Path("/proc/version").exists(), reason="no /proc")
+        ),
+    ],
+    ids=["on the same disk", "on another"],
+)
+def test_a_file_that_is_taken_into_a_draft_stays_where_it_was(tmp_path: Path, beside: bool) -> None:
+    """
+    A shard is written anew where its process died, so what it is made of must still be there.
+    """
+    source = Path("/proc/version")
+    if beside:
+        source = tmp_path / "spool"
+        source.write_bytes(b"lines\n")
+    draft = Draft(tmp_path / "draft")
+    draft.take("all-000000.csv", source)
+
+    written = (tmp_path / "draft" / "all-000000.csv").read_bytes()
+    assert written == source.read_bytes()
+    assert draft.files == {"all-000000.csv": hashlib.sha256(written).hexdigest()}

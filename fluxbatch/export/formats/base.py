@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-import shutil
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from fluxbatch.export.columns import COLUMNS, Control, ExportRecord, Sample, SamplePage
 from fluxbatch.export.output_dir import Draft, explained
@@ -120,10 +119,15 @@ class LineFormat(ABC):
 
 @runtime_checkable
 class TableFormat(Protocol):
-    """A format that, unless it holds images, needs no more of a sample than its values."""
+    """A format of columns that, unless it holds images, needs no more of a sample than its
+    values."""
 
-    def write_rows(self, rows: Iterable[Sequence[Any]], draft: Draft, stem: Stem) -> None:
-        """As `write`; each row's values are in the order of `COLUMNS`."""
+    def block(self, page: SamplePage) -> bytes:
+        """The columns of *page*, the same bytes for the same values."""
+        ...
+
+    def write_blocks(self, blocks: Iterable[bytes], draft: Draft, stem: Stem) -> None:
+        """As `write`, of pages that are blocks already."""
         ...
 
 
@@ -134,7 +138,7 @@ def write_pages(made: ExportFormat, pages: Iterable[SamplePage], draft: Draft, s
             file.write(made.heading)
             file.writelines(map(made.lines, pages))
     elif isinstance(made, TableFormat) and not made.holds_images:
-        made.write_rows(chain.from_iterable(page.rows() for page in pages), draft, stem)
+        made.write_blocks(map(made.block, pages), draft, stem)
     else:
         made.write(chain.from_iterable(page.samples() for page in pages), draft, stem)
 
@@ -150,32 +154,27 @@ class SpooledShard(NamedTuple):
     """A hash of everything the shard is made of."""
 
     def read(self) -> Iterator[Sample]:
-        """Every sample, in order; not of a `LineSpool`."""
-        for (*values, image), control in self._spooled():
-            record = dict(zip(COLUMNS, values, strict=True))
-            yield Sample(record, image, Control(*control) if control else None)
-
-    def _rows(self) -> Iterator[list[Any]]:
-        for values, _ in self._spooled():
-            values.pop()  # the image's path
-            yield values
+        """Every sample, in order; of a plain `Spool` alone."""
+        for block in self._blocks():
+            bodies, controls = marshal.loads(block)
+            for body, control in zip(bodies, controls, strict=True):
+                *values, image = marshal.loads(body)
+                record = dict(zip(COLUMNS, values, strict=True))
+                yield Sample(record, image, Control(*control) if control else None)
 
     def write(self, made: ExportFormat, draft: Draft) -> None:
         """The files of *made* with every sample in them."""
         if isinstance(made, LineFormat):
-            with draft.open(f"{self.stem}.{made.name}") as file, self.path.open("rb") as gathered:
-                file.write(made.heading)
-                shutil.copyfileobj(gathered, file)
+            draft.take(f"{self.stem}.{made.name}", self.path)
         elif isinstance(made, TableFormat) and not made.holds_images:
-            made.write_rows(self._rows(), draft, self.stem)
+            made.write_blocks(self._blocks(), draft, self.stem)
         else:
             made.write(self.read(), draft, self.stem)
 
-    def _spooled(self) -> Iterator[tuple[list[Any], Any]]:
+    def _blocks(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:
             while length := file.read(_LENGTH.size):
-                bodies, controls = marshal.loads(file.read(*_LENGTH.unpack(length)))
-                yield from zip(map(marshal.loads, bodies), controls, strict=True)
+                yield file.read(*_LENGTH.unpack(length))
 
 
 class Spool:
@@ -221,11 +220,12 @@ class Spool:
 
 
 class LineSpool(Spool):
-    """A shard of lines on its way: they are gathered as they will stand in the file."""
+    """A shard of lines on its way: it is gathered as the file that it will be."""
 
     def __init__(self, path: Path, stem: Stem, identity: str, lines: LineFormat) -> None:
         super().__init__(path, stem, identity)
         self._lines = lines
+        self._put(lines.heading)
 
     def _spooled(self, page: SamplePage) -> bytes:
         lines = self._lines.lines(page)
@@ -233,8 +233,24 @@ class LineSpool(Spool):
         return lines
 
 
+class BlockSpool(Spool):
+    """A shard of a table on its way: its columns page by page, so that none of its values has to be
+    made again when it is written."""
+
+    def __init__(self, path: Path, stem: Stem, identity: str, table: TableFormat) -> None:
+        super().__init__(path, stem, identity)
+        self._table = table
+
+    def _spooled(self, page: SamplePage) -> bytes:
+        block = self._table.block(page)
+        self._digest.update(block)
+        return _LENGTH.pack(len(block)) + block
+
+
 def open_spool(made: ExportFormat, path: Path, stem: Stem) -> Spool:
     """An empty spool for a shard of *made*."""
     if isinstance(made, LineFormat):
         return LineSpool(path, stem, made.identity, made)
+    if isinstance(made, TableFormat) and not made.holds_images:
+        return BlockSpool(path, stem, made.identity, made)
     return Spool(path, stem, made.identity)

@@ -10,14 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from operator import itemgetter
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from fluxbatch._version import __version__
 from fluxbatch.errors import ConfigError
-from fluxbatch.export.columns import COLUMNS, ColumnType, ExportRecord, Sample
+from fluxbatch.export.columns import (
+    COLUMNS,
+    ColumnType,
+    ExportRecord,
+    Sample,
+    SamplePage,
+    same_throughout,
+)
 from fluxbatch.export.formats.base import Stem
 from fluxbatch.export.images import SampleImages
 from fluxbatch.export.output_dir import Draft, mark_of
@@ -87,13 +93,19 @@ class Table:
         if len(self._records) >= self._group_rows or self._bytes >= _GROUP_BYTES:
             self._flush()
 
-    def add_rows(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows without images; each one's values in the order of `COLUMNS`."""
-        rest = iter(rows)
-        while more := list(islice(rest, self._group_rows - len(self._records))):
-            self._records += more
-            if len(self._records) == self._group_rows:
-                self._flush()
+    def add_blocks(self, blocks: Iterable[bytes]) -> None:
+        """Rows without images, in blocks of `block_of`; nothing else may be added to this file."""
+        pa = self._pa
+        kept = _block_schema(pa)
+        waiting = pa.Table.from_batches([], schema=kept)
+        for block in blocks:
+            batch = pa.ipc.read_record_batch(pa.py_buffer(block), kept)
+            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+            while len(waiting) >= self._group_rows:
+                self._write(waiting.slice(0, self._group_rows))
+                waiting = waiting.slice(self._group_rows)
+        if len(waiting):
+            self._write(waiting)
 
     def __enter__(self) -> Self:
         return self
@@ -126,6 +138,35 @@ class Table:
         table = pa.Table.from_arrays(arrays, schema=self._schema)
         self._writer.write_table(table, row_group_size=len(table))
         self._records, self._images, self._bytes = [], [], 0
+
+    def _write(self, columns: pa.Table) -> None:
+        """One group, of columns as they are kept in blocks."""
+        types = {field.name: field.type for field in self._schema}
+        arrays = [
+            typed_array(self._pa, kind, columns[name].combine_chunks(), types[name])
+            for name, kind in COLUMNS.items()
+        ]
+        table = self._pa.Table.from_arrays(arrays, schema=self._schema)
+        self._writer.write_table(table, row_group_size=len(table))
+
+
+def block_of(page: SamplePage) -> bytes:
+    """The columns of *page*, for a `Table`.
+
+    Moments and money are still texts, and get their types for many pages at once. Also, arrow
+    leaves what it likes in the gaps of what it has converted, and a block's bytes must not differ.
+    """
+    import pyarrow as pa
+
+    kept = _block_schema(pa)
+    arrays = [
+        pa.array(_texts(values, page.texts.get(name)) if kind == "nested" else values, type=type_)
+        for (name, kind), values, type_ in zip(
+            COLUMNS.items(), page.columns.values(), kept.types, strict=True
+        )
+    ]
+    block: bytes = pa.RecordBatch.from_arrays(arrays, schema=kept).serialize().to_pybytes()
+    return block
 
 
 def write_table(file: IO[bytes], records: Iterable[ExportRecord]) -> None:
@@ -174,9 +215,12 @@ class Parquet:
             for sample in samples:
                 table.add(sample.record, self._embedded(sample) if self._embed else {})
 
-    def write_rows(self, rows: Iterable[Sequence[Any]], draft: Draft, stem: Stem) -> None:
+    def block(self, page: SamplePage) -> bytes:
+        return block_of(page)
+
+    def write_blocks(self, blocks: Iterable[bytes], draft: Draft, stem: Stem) -> None:
         with draft.open(f"{stem}.parquet") as file, Table(file) as table:
-            table.add_rows(rows)
+            table.add_blocks(blocks)
 
     def _embedded(self, sample: Sample) -> Mapping[str, Mapping[str, Any] | None]:
         image = control = None
@@ -219,29 +263,45 @@ def _features() -> dict[str, Any]:
     return {**pictures, **values}
 
 
+def _block_schema(pa: Any) -> pa.Schema:
+    types = {**arrow_types(pa), "money": pa.string(), "moment": pa.string()}
+    return pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+
+
 def arrow_array(pa: Any, kind: ColumnType, values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     """The values of one column, of the type that `arrow_types` has for it."""
-    match kind:
-        case "nested":
-            texts = [
-                None if value is None else _encode(value) if value else str(value)
-                for value in values
-            ]
-            return pa.array(texts, type=type_)
-        case "money":
-            return pa.array(values, type=pa.string()).cast(type_)
-        case "moment":
-            return _moments(pa, values, type_)
-        case _:
-            return pa.array(values, type=type_)
+    if kind == "nested":
+        return pa.array(_texts(values, None), type=type_)
+    if kind in ("money", "moment"):
+        return typed_array(pa, kind, pa.array(values, type=pa.string()), type_)
+    return pa.array(values, type=type_)
+
+
+def typed_array(pa: Any, kind: ColumnType, values: pa.Array, type_: pa.DataType) -> pa.Array:
+    """The same of *values* where money and moments are texts."""
+    if values.type == type_:
+        return values
+    try:
+        return values.cast(type_)
+    except pa.ArrowInvalid:
+        if kind != "moment":
+            raise
+        # Arrow reads fewer kinds of RFC 3339, in a tenth of the time.
+        texts = values.to_pylist()
+        moments = [text and datetime.fromisoformat(text) for text in texts]
+        return pa.array(moments, type=type_)
+
+
+def _texts(values: Sequence[Any], texts: Sequence[str | None] | None) -> list[str | None]:
+    """As JSON; *texts* are those that are at hand."""
+    if texts is None and same_throughout(values):
+        return [_text(values[0])] * len(values)
+    pairs = zip(texts or [None] * len(values), values, strict=True)
+    return [text or _text(value) for text, value in pairs]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else _encode(value) if value else str(value)
 
 
 _in_order = itemgetter(*COLUMNS)
-
-
-def _moments(pa: Any, texts: Sequence[str | None], type_: pa.DataType) -> pa.Array:
-    try:
-        return pa.array(texts, type=pa.string()).cast(type_)
-    except pa.ArrowInvalid:  # it reads fewer kinds of RFC 3339, in a tenth of the time
-        moments = [text and datetime.fromisoformat(text) for text in texts]
-        return pa.array(moments, type=type_)
