@@ -64,7 +64,11 @@ class HeldLanes:
             while not context.queue.is_closed:
                 missing = self._share() - len(context.leases)
                 if missing > 0:
-                    await self._take(missing)
+                    self._member.taking_up = missing
+                    try:
+                        await self._take(missing)
+                    finally:
+                        self._member.taking_up = 0
                 elif missing < 0:
                     await self._hand_over(-missing)
                 with anyio.move_on_after(

@@ -86,6 +86,8 @@ class Membership:
     context: WorkerContext | None = None
     others: list[Worker] = field(default_factory=list)
     _is_eldest: bool = False
+    taking_up: int = 0
+    """Lanes that are taken, of which nothing that was left on them is followed yet."""
     _waits: str | None = None
     failover: int = 0
     """The generation of the server's clock that its latest promotion began."""
@@ -148,12 +150,22 @@ class Membership:
             for account in lost:
                 self.close_lane(account)
             raise WorkerGone("a lane's lease was not renewed in time; this worker joins anew")
+        self._open_renewed(context)
         if found.stopped is not None:
             context.stop(*found.stopped)
         if not context.queue.is_closed:
             if found.has_room:
                 context.queue.unblock()
             context.queue.look_again()
+
+    def _open_renewed(self, context: WorkerContext) -> None:
+        """A lease had run out when an intent asked for it, and nobody else had taken the lane."""
+        for account in context.in_doubt & set(context.leases):
+            lane = context.lanes.lane(account)
+            if lane is not None:
+                lane.is_open = True
+                context.lanes.changed()
+        context.in_doubt.clear()
 
     def _standing_by(self, lanes: Sequence[HeldLane]) -> str:
         """Who holds the accounts that this process has the keys of."""
@@ -276,6 +288,8 @@ class Membership:
     async def others_done(self, waits: str) -> tuple[bool, str]:
         """This process has nothing to do: whether that is so of all of them, and the cap that is
         waited for."""
+        if self.taking_up:
+            return False, ""
         self._waits = waits
         # First: whoever has claimed a job since then is seen to be busy, or has vanished.
         before, has_unclaimed = await self.call(self._at_work_and_unclaimed)
@@ -294,6 +308,7 @@ class Membership:
             and (bool(waits or reasons) or not has_unclaimed)
         )
         why = waits or (reasons[0] if reasons else "")
+        is_done &= not self.taking_up
         if is_done and why:
             await self.call(lambda db: self._stop(db, ExitCode.STOPPED, why))
         elif found.stopped is not None:

@@ -22,7 +22,7 @@ from fluxbatch.errors import (
     TransientApiError,
 )
 from fluxbatch.infra.loopback import is_loopback
-from fluxbatch.infra.runtime import Clock, Runtime
+from fluxbatch.infra.runtime import Clock, Runtime, Timestamp
 from fluxbatch.provider import responses, status_errors
 from fluxbatch.provider.json_fields import MalformedResponse
 from fluxbatch.provider.read_retry import RetryPolicy
@@ -253,16 +253,20 @@ class ProviderClient:
 
 
 def not_after(
-    clock: Clock, send_by_boot_s: float, left: Callable[[], None] | None = None
+    clock: Clock, send_by: Timestamp, left: Callable[[], None] | None = None
 ) -> BeforeSend:
-    """For `create`: holds the request back after *send_by_boot_s*, else tells *left* that it left.
+    """For `create`: holds the request back after *send_by*, else tells *left* that it left.
 
-    By the boot clock, which counts on while the machine sleeps.
+    By the boot clock, which counts on while the machine sleeps. Where that has begun anew, as the
+    clock of a shared ledger does, nobody knows how late it is.
     Source: docs/design/protocol.md 3.2.
     """
 
     def before_send() -> None:
-        late_s = clock.now().boot_s - send_by_boot_s
+        now = clock.now()
+        if now.boot_id != send_by.boot_id:
+            raise NotSent("the clock by which it had to be sent was set meanwhile")
+        late_s = now.boot_s - send_by.boot_s
         if late_s > 0:
             raise NotSent(f"{late_s:.1f} s later than it had to be sent")
         if left is not None:

@@ -167,6 +167,8 @@ class WorkerContext:
     """Why this process has no lane, where they are shared; empty where it has one."""
     leases: dict[str, Lease] = field(default_factory=dict)
     """By account, where lanes are shared with other processes: those that are held."""
+    in_doubt: set[str] = field(default_factory=set)
+    """Accounts whose lease had run out when an intent asked for it; a heartbeat knows more."""
     other_cards: Mapping[str, ModelCard] = field(default_factory=dict)
     """Of the dataset's other models, by slug: their predictions may still be alive."""
     keys: KeyFilter = field(default_factory=KeyFilter)

@@ -28,6 +28,7 @@ from fluxbatch.errors import (
 )
 from fluxbatch.events import PermitMeasured, PredictionMoved
 from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.ledger.db.timestamps import later
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse, LedgerLost, OverBudget
 from fluxbatch.ledger.operations.retry import RefuseJob
 from fluxbatch.ledger.operations.transitions import TransitionResult
@@ -254,7 +255,7 @@ class Submitter:
             sending.left = context.runtime.clock.now()
             permit.leaves()
 
-        guard = not_after(context.runtime.clock, intent_at.boot_s + SEND_WITHIN_S, leaves)
+        guard = not_after(context.runtime.clock, later(intent_at, SEND_WITHIN_S), leaves)
         tracked: TrackedPrediction | None = None
         mailbox = context.webhooks.mailbox(intent.prediction_seq)
         hook = mailbox.address
@@ -301,6 +302,7 @@ class Submitter:
             obey(self._context, why)
         else:
             permit.lane.is_open = False
+            self._context.in_doubt.add(permit.lane.account)
 
     def _is_paused(self, lane: Lane) -> bool:
         return self._context.lanes.suspended is not None or lane.is_off

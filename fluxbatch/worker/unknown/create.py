@@ -48,17 +48,16 @@ class UnknownCreate:
 @dataclass(slots=True)
 class Entry:
     unanswered: UnknownCreate
-    given_up_s: float
-    """Monotonic."""
-    since: Timestamp
+    since_s: float
+    """When the search for it began; monotonic, as all of these: another clock may be set."""
     done: anyio.Event = field(default_factory=anyio.Event)
     deciding: anyio.Lock = field(default_factory=anyio.Lock)
     """Held from a decision to its outcome: a listing and a webhook may come at once."""
     outcome: tuple[TransitionResult, TrackedPrediction | None] | None = None
     outlook: Outlook = "alive"
     """What the latest late, complete listings say of whatever could be it."""
-    since_s: float = 0.0
-    """When the first of them was asked for that said so, by the boot clock."""
+    outlook_s: float = 0.0
+    """When the first of them was asked for that said so."""
 
     def resolve(self, moved: TransitionResult, tracked: TrackedPrediction | None = None) -> None:
         self.outcome = (moved, tracked)

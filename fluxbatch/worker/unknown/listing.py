@@ -45,6 +45,8 @@ class Seen:
     """By the provider's clock."""
     is_complete: bool
     asked: Timestamp
+    asked_s: float
+    """The same, monotonic."""
     sending: Mapping[int, Sending]
     """Creates that were on their way when the ledger was asked: a row may be theirs."""
     others: tuple[LivePrediction, ...]
@@ -102,7 +104,7 @@ class ListingReader:
 
     async def _listing(self, client: ProviderClient, account: str, since: datetime) -> Seen:
         context = self._context
-        asked = context.runtime.clock.now()
+        asked, asked_s = context.runtime.clock.now(), context.now_s()
         # The date behind that may have been as old as an answer can be when it came.
         margin = timedelta(seconds=MARGIN_S + context.settings.provider.timeout)
         until = context.by_provider(account, asked) + margin
@@ -111,7 +113,7 @@ class ListingReader:
         context.has_listing = True
         sending, others = dict(context.sending), await self._others()
         unborne = await self._unborne(listing)
-        return Seen(unborne, listing.began, listing.is_complete, asked, sending, others)
+        return Seen(unborne, listing.began, listing.is_complete, asked, asked_s, sending, others)
 
     async def _others(self) -> tuple[LivePrediction, ...]:
         """Asked after the listing and before what is known: each listed create of another process

@@ -74,7 +74,7 @@ class UnknownResolver:
         self, unanswered: UnknownCreate
     ) -> tuple[TransitionResult, TrackedPrediction | None]:
         """Wait until the create is found (then it runs), absent, or given up for this run."""
-        entry = Entry(unanswered, self._context.now_s(), self._context.runtime.clock.now())
+        entry = Entry(unanswered, self._context.now_s())
         self._entries.append(entry)
         self._wake.set()
         try:
@@ -141,7 +141,7 @@ class UnknownResolver:
                 seen[account] = listing
         entries = [one for one in self._open() if one.unanswered.account in seen]
         # Of those that came meanwhile no listing was asked for.
-        entries = [e for e in entries if e.since.boot_s <= seen[e.unanswered.account].asked.boot_s]
+        entries = [e for e in entries if e.since_s <= seen[e.unanswered.account].asked_s]
         await self._match_inputs(entries, seen)
         await self._judge_times(entries, seen)
 
@@ -270,12 +270,12 @@ class UnknownResolver:
                 "the provider's listing tells no time, so it proves no absence"
             )
             return
-        if not seen.is_complete or not self._is_late(entry, seen.began, seen.asked):
+        if not seen.is_complete or not self._is_late(entry, seen.began, seen):
             return
-        outlook, asked_s = _outlook(possible), seen.asked.boot_s
+        outlook = _outlook(possible)
         if outlook != entry.outlook:
-            entry.outlook, entry.since_s = outlook, asked_s
-        if outlook == "alive" or asked_s - entry.since_s < self._spacing_s:
+            entry.outlook, entry.outlook_s = outlook, seen.asked_s
+        if outlook == "alive" or seen.asked_s - entry.outlook_s < self._spacing_s:
             return
         if outlook == "absent":
             await self._end(entry, PredictionEvent.ABSENT, _ABSENT)
@@ -342,14 +342,14 @@ class UnknownResolver:
             one.prediction_seq, event, evidence, job=one.job.job_id, lane=one.key_label
         )
 
-    def _is_late(self, entry: Entry, began: datetime, asked: Timestamp) -> bool:
+    def _is_late(self, entry: Entry, began: datetime, seen: Seen) -> bool:
         """Whether nothing of it can have been on its way any more when a listing began.
 
         By our boot clock and by the provider's: an answer may come out of a gateway's cache. What
         an earlier boot intended is at least as old as the search for it.
         """
         one, late_s = entry.unanswered, self._context.late_s
-        searched_s = asked.boot_s - entry.since.boot_s
+        asked, searched_s = seen.asked, seen.asked_s - entry.since_s
         if max(age_s(one.intended, asked), searched_s) < late_s:
             return False
         late = self._context.by_provider(one.account, one.intended) + timedelta(seconds=late_s)
@@ -363,7 +363,7 @@ class UnknownResolver:
         now = self._context.runtime.clock.now()
         chance_s = self._context.late_s + 2 * self._spacing_s
         for entry in self._open():
-            one, searched_s = entry.unanswered, self._context.now_s() - entry.given_up_s
+            one, searched_s = entry.unanswered, self._context.now_s() - entry.since_s
             is_old = (
                 age_s(one.given_up or one.intended, now) >= self._context.settings.provider.deadline
             )

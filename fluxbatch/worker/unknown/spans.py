@@ -89,7 +89,9 @@ def _bounds(
     if one.given_up is not None and one.given_up.boot_id == begin.boot_id:
         near = min(near, one.given_up, key=lambda at: at.boot_s)
     if one.is_going_on:
-        return begin, min(near, now, key=lambda at: at.boot_s), None
+        if now.boot_id == near.boot_id:
+            near = min(near, now, key=lambda at: at.boot_s)
+        return begin, near, None
     # As long as absence waits: whatever arrives till then may be this one, however early it left.
     return begin, near, later(one.intended, context.late_s)
 

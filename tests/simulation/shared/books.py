@@ -20,8 +20,6 @@ from tests.simulation.provider import Order
 from tests.simulation.shared.process import Process
 
 _SEND_WITHIN_S = 5.0
-_UNSEEN_STEP_S = 1.0
-"""By so much the server's clock may be set without anybody's taking notice."""
 
 
 def _sql(words: str) -> Statement:
@@ -46,9 +44,11 @@ class SharedAuditor(Auditor):
 
     def __init__(
         self, db: PostgresDatabase, images: Path, now_s: Callable[[], float], *,
-        derived_seeds: bool,
+        derived_seeds: bool, unseen_s: float,
     ) -> None:  # fmt: skip
+        """*unseen_s*: by so much the server's clock is set without anybody's taking notice."""
         super().__init__(images, derived_seeds=derived_seeds, db=db)
+        self._send_within_s = _SEND_WITHIN_S + unseen_s + 1e-3
         self._database = db
         self._now_s = now_s
         self._latest_intent = 0
@@ -74,7 +74,7 @@ class SharedAuditor(Auditor):
 
     def may_leave(self, order: Order, now: Timestamp) -> bool:
         orders = self.orders()
-        since_s = self._now_s() - _SEND_WITHIN_S - _UNSEEN_STEP_S
+        since_s = self._now_s() - self._send_within_s
         return any(
             orders[job] == order and self._intended_at.get(seq, -1e9) >= since_s
             for seq, job in self._db.run(_SUBMITTING)

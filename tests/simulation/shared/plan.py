@@ -102,11 +102,11 @@ def _base(random: Random, seed: int) -> Plan:
         rows=[_rows(random, which) for which in range(datasets)],
         invocations=(),
         accounts=random.choice(((1,), (2,), (1, 1), (1, 1, 1), (2, 1))),
-        creates=random.choice((2, 3, 5, 8)),
-        window_s=random.choice((5.0, 15.0, 30.0)),
+        creates=random.choice((3, 5, 8)),
+        window_s=random.choice((5.0, 10.0, 20.0)),
         concurrent=random.choice((1, 2, 3, 5)),
         enforces=random.random() < 0.6,
-        duration_s=random.choice((0.5, 3.0, 8.0)),
+        duration_s=random.choice((0.5, 3.0, 6.0)),
         sigma=random.choice((0.0, 0.3)),
         latency_s=random.choice((0.0, 0.0, 0.3)),
         jitter_s=random.choice((0.0, 0.2, 1.0)),
@@ -127,13 +127,13 @@ def _base(random: Random, seed: int) -> Plan:
 def _rows(random: Random, which: int) -> list[dict[str, object]]:
     return [
         {**row, "id": f"{row['id']}-{part}", "prompt": f"{row['prompt']}-{part}"}
-        for part in range(random.choice((1, 2, 3)))
+        for part in range(random.choice((1, 1, 2)))
         for row in rows_of(random, which)
     ]
 
 
 def _round(random: Random, base: Plan, told: Invocation, bad: float) -> Round:
-    seats = random.choice((2, 2, 3, 4))
+    seats = random.choice((2, 2, 3, 3, 4))
     span_s = 15 + 3 * base.duration_s
     if random.random() < 0.08:
         told = replace(told, limit=random.randint(1, 5))

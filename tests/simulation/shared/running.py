@@ -25,6 +25,8 @@ class Ran(NamedTuple):
     turns: int
     virtual_s: float
     seen: Seen
+    codes: list[list[int | None]]
+    """How the last process of each machine ended, by round."""
 
 
 def run_plan(plan: SharedPlan, tell: Callable[[str], None] | None = None) -> Ran:
@@ -39,7 +41,14 @@ def run_plan(plan: SharedPlan, tell: Callable[[str], None] | None = None) -> Ran
                 await world.run()
             finally:
                 world.close()
-            return Ran(world.log.digest(), world.log.lines, loop.turns, loop.time(), world.seen)
+            return Ran(
+                world.log.digest(),
+                world.log.lines,
+                loop.turns,
+                loop.time(),
+                world.seen,
+                world.codes,
+            )
 
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from tests.simulation.life import Doom
 from tests.simulation.plan import Invocation, Plan
 from tests.simulation.shared.plan import OneLife, Round, Seat, SharedPlan, shared_plan
@@ -53,3 +55,34 @@ def test_who_was_buried_while_it_stood_still_joins_anew() -> None:
     for number in (*range(3, 24, 3), 30, 40):
         still = OneLife(stills=[Still(25.0, "call", number)])
         run_plan(_plan(still, OneLife()))
+
+
+def test_a_create_never_leaves_late_though_the_servers_clock_is_set() -> None:
+    """
+    Connecting took six seconds, and the clock that its intent was dated by had begun anew.
+    """
+    steps = [(1.5 * number, 20.0 * (-1) ** number) for number in range(1, 16)]
+    slow = OneLife(badness=1.0)
+    for rows in (8, 9):
+        run_plan(_plan(slow, rows=rows, accounts=(1,), timeout_s=10.0, steps=steps))
+
+
+@pytest.mark.parametrize("by_s", [20.0, -20.0])
+def test_a_create_is_found_absent_though_the_servers_clock_is_set(by_s: float) -> None:
+    """
+    Its holder stood still before it left. Whoever looked for it when the clock was set did so no
+    more, and ended with exit 7.
+    """
+    still = OneLife(stills=[Still(25.0, "call: after Intend", 2)])
+    ran = run_plan(_plan(still, OneLife(pause_s=2.0), accounts=(1,), steps=[(12.0, by_s)]))
+    assert ran.codes[0] == [0, 0]
+
+
+def test_a_lease_that_is_renewed_opens_its_lane_again() -> None:
+    """
+    An intent found it run out, for the server's clock was set ahead; nobody else took the lane, and
+    the run stood still for ever.
+    """
+    steps = [(6.0 * number, 20.0) for number in range(1, 6)]
+    ran = run_plan(_plan(OneLife(), rows=8, accounts=(1,), concurrent=1, steps=steps))
+    assert ran.codes[0] == [0]

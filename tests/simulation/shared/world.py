@@ -36,6 +36,7 @@ from fluxbatch.engine.session import Network
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.events import Events
 from fluxbatch.infra.runtime import Runtime
+from fluxbatch.infra.shared_clock import STEP_S
 from tests.simulation.checks import Violation
 from tests.simulation.pictures import painted_control
 from tests.simulation.plan import Invocation
@@ -100,6 +101,7 @@ class SharedWorld:
         self._plan, self._base = plan, plan.base
         self.loop, self.log, self.seen = loop, log, Seen()
         self._root = root
+        self.codes: list[list[int | None]] = []
         self._processes: list[Process] = []
         self._count = 0
         self._round: Round | None = None
@@ -128,7 +130,11 @@ class SharedWorld:
         images.mkdir()
         db = TimedDatabase(self.server, name, read_only=True)
         derived = self._base.derived_seeds
-        auditor = SharedAuditor(db, images, self.loop.time, derived_seeds=derived)
+        steps = [abs(by_s) for one in self._plan.rounds for _, by_s in one.steps]
+        unseen_s = sum(by_s for by_s in steps if by_s <= STEP_S)
+        auditor = SharedAuditor(
+            db, images, self.loop.time, derived_seeds=derived, unseen_s=unseen_s
+        )
         return _Place(name, manifest, images, auditor)
 
     def _random(self, purpose: str) -> Random:
@@ -192,6 +198,7 @@ class SharedWorld:
         finally:
             for timer in timers:
                 timer.cancel()
+        self.codes.append([one.code for one in ended])
         return ended
 
     def _timers(self, one: Round) -> list[asyncio.TimerHandle]:
@@ -255,7 +262,10 @@ class SharedWorld:
             self.seen.deaths.append(process.died_at)
         assert self._round is not None
         told = self._round.told
-        self.judge.process_ended(told, place.auditor, ended.summary, ended.error)
+        self.judge.kept(
+            lambda: self.judge.process_ended(told, place.auditor, ended.summary, ended.error)
+        )
+        self.judge.complain()
         return ended
 
     def _watching(self, process: Process, auditor: SharedAuditor) -> Callable[[], None]:

@@ -34,7 +34,11 @@ class StoppedClock:
         return self.boot_s
 
     def now(self) -> Timestamp:
-        return Timestamp(datetime(2026, 8, 1, tzinfo=UTC), "boot", self.boot_s)
+        return moment(self.boot_s)
+
+
+def moment(boot_s: float, boot: str = "boot") -> Timestamp:
+    return Timestamp(datetime(2026, 8, 1, tzinfo=UTC), boot, boot_s)
 
 
 async def answering(conversation: Conversation) -> None:
@@ -52,9 +56,20 @@ async def test_a_create_that_is_late_sends_not_one_byte() -> None:
     """
     async with raw_server(answering) as server, client_of(server.url) as client:
         with pytest.raises(NotSent, match="later than it had to be sent"):
-            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), 10.0))
+            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), moment(10.0)))
         await anyio.sleep(0.02)
     assert len(server.conversations) == 1
+    assert server.received == b""
+
+
+async def test_a_create_whose_clock_has_begun_anew_sends_not_one_byte() -> None:
+    """
+    That of a shared ledger does so when the server's clock is set: nobody knows how late it is.
+    """
+    async with raw_server(answering) as server, client_of(server.url) as client:
+        send_by = moment(1_000_000.0, "an earlier generation")
+        with pytest.raises(NotSent, match="was set meanwhile"):
+            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), send_by))
     assert server.received == b""
 
 
@@ -66,7 +81,7 @@ async def test_a_late_create_on_a_pooled_connection_sends_nothing_either() -> No
         await client.create("m", {})
         before = server.received
         with pytest.raises(NotSent):
-            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), 10.0))
+            await client.create("m", {}, before_send=not_after(StoppedClock(10.5), moment(10.0)))
         await client.create("m", {})
     assert server.received.count(b"POST ") == 2
     assert server.received.startswith(before)
@@ -84,7 +99,7 @@ async def test_a_create_in_time_tells_that_it_left_before_the_server_has_it() ->
         await conversation.answer(CREATED)
 
     async with raw_server(handler) as server, client_of(server.url) as client:
-        before_send = not_after(StoppedClock(10.0), 10.0, lambda: order.append("left"))
+        before_send = not_after(StoppedClock(10.0), moment(10.0), lambda: order.append("left"))
         created = await client.create("m", {}, before_send=before_send)
     assert order == ["left", "arrived"]
     assert created.prediction_id == "p-1"
