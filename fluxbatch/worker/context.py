@@ -352,11 +352,13 @@ class WorkerContext:
     def by_provider(self, account: str, then: Timestamp) -> datetime:
         """*then* by the provider's clock; by ours as long as it has given no time.
 
-        Through the boot clock where that can be: the wall clock may have jumped in between.
+        It has one clock: what it told another account does until this one has asked. Through the
+        boot clock where that can be: the wall clock may have jumped in between.
         """
-        if account not in self.dates:
+        told = self.dates.get(account) or next(iter(self.dates.values()), None)
+        if told is None:
             return then.utc
-        date, at = self.dates[account]
+        date, at = told
         if at.boot_id == then.boot_id:
             return date + timedelta(seconds=then.boot_s - at.boot_s)
         return date + (then.utc - at.utc)

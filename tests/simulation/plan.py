@@ -70,8 +70,8 @@ class Invocation:
     """Before it starts."""
     retry_first: bool = False
     deletes_lane_files: bool = False
-    commands: Sequence[tuple[float, str, str]] = ()
-    """(seconds after its start, command, value) of `fluxbatch ctl`."""
+    commands: Sequence[tuple[float, str, str]] = ()  # `fluxbatch ctl`: (seconds, command, value)
+    withheld: frozenset[str] = frozenset()  # keys that it is not given
 
 
 @dataclass(frozen=True, slots=True)

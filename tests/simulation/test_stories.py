@@ -74,6 +74,23 @@ def test_a_lost_create_is_found_though_the_machine_slept_over_an_answer(after_s:
     run_plan(_plan(sleepy, latency_s=0.3, jitter_s=0.0))
 
 
+@pytest.mark.parametrize("seed", [8, 28])
+def test_the_first_create_of_a_new_account_is_not_taken_for_a_lost_one(seed: int) -> None:
+    """
+    Seed 28: a run was begun again with one more account. Its first create was on its way, dated
+    by our clock, while a lost one was looked for by the provider's, two hours ahead: that one got
+    the new one's execution, and the new one was bought twice.
+    """
+    first = Invocation(withheld=frozenset({"key-1-0"}), cancel_at_s=0.12)
+    early = {"webhook_early": 1.0, "webhook_lost": 0.5, "early_seconds": 3.0}
+    plan = _plan(
+        first, accounts=(1, 1), switches=early, webhooks=True, skew_s=7200.0, deadline_s=120.0,
+        dialect="card", sole_user=True,
+    )  # fmt: skip
+
+    run_plan(replace(plan, seed=seed, rows=[_rows("a lighthouse", 2)]))
+
+
 def test_the_next_dataset_counts_creates_though_the_wall_clock_was_set_ahead() -> None:
     """
     Seed 19351: a lane's file dropped what seemed to be older than a day, and was a minute old.

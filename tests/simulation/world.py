@@ -214,7 +214,7 @@ class World:
         )
         runtime = Runtime(self.clock, self._random(f"{number}/engine"), life.to_thread)
         request = RunRequest(
-            settings, self._keys(), dataset.folder, dataset.manifest, limit=one.limit
+            settings, self._keys(one), dataset.folder, dataset.manifest, limit=one.limit
         )
         summary: RunSummary | None = None
         error: FluxbatchError | None = None
@@ -334,8 +334,8 @@ class World:
             }
         )
 
-    def _keys(self) -> list[ApiKey]:
-        return keys_of(self._plan)
+    def _keys(self, one: Invocation) -> list[ApiKey]:
+        return [key for key in keys_of(self._plan) if key.label not in one.withheld]
 
 
 def key_texts(plan: Plan) -> list[tuple[str, str]]:

@@ -71,7 +71,7 @@ def span_of(context: WorkerContext, one: Tried, now: Timestamp) -> AcceptanceSpa
         booted = context.by_provider(one.account, Timestamp(now.utc, now.boot_id, 0.0)) + margin
         gone = booted + timedelta(seconds=context.settings.provider.timeout)
         lag = timedelta(seconds=context.settings.reconcile.lag)
-        known = one.account in context.dates  # else even this boot's beginning is anybody's guess
+        known = bool(context.dates)  # else even this boot's beginning is anybody's guess
         latest = gone + lag if known else None
         return AcceptanceSpan(one.create, account, one.model, earliest, None, latest, is_hidden)
     latest = context.by_provider(one.account, late) + margin if late else None
