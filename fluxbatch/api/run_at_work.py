@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from fluxbatch.api.sync_calls import SyncTwin, twin
-from fluxbatch.dataset.control_client import control
+from fluxbatch.dataset.control_client import add_key, control
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.infra.runtime import in_thread
 
@@ -60,6 +60,17 @@ class RunAtWork:
         """Whether anything leaves on that lane from here on."""
         return await self._ask("lane", reason, f"{label} {'on' if is_on else 'off'}")
 
+    async def add_key(
+        self, key: str, *, label: str = "", account: str = "", reason: str = ""
+    ) -> Mapping[str, Any]:
+        """One more key, its text; empty, the label and the account are made of its fingerprint.
+
+        Where the run's ledger is in PostgreSQL, no key goes through it: start another worker.
+        Raises `HeldElsewhere` where another dataset uses the account.
+        """
+        given = partial(add_key, self._folder, key, label, account, reason=reason)
+        return await in_thread(given)
+
     async def _ask(self, action: str, reason: str = "", value: str = "") -> Mapping[str, Any]:
         return await in_thread(partial(control, self._folder, action, value, reason=reason))
 
@@ -74,3 +85,4 @@ class SyncRunAtWork(SyncTwin[RunAtWork]):
     budget = twin(RunAtWork.budget)
     limits = twin(RunAtWork.limits)
     lane = twin(RunAtWork.lane)
+    add_key = twin(RunAtWork.add_key)

@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ class Console:
         self.verbose = bool({"-v", "--verbose"} & set(given) or os.environ.get("FLUXBATCH_DEBUG"))
         self.is_cut = False
         """Whether stdout could not be written, and not because its reader left."""
-        self._keys: list[ApiKey] = []
+        self._keys: list[Sequence[ApiKey]] = []
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without UTF-8 loses a sign only
 
-    def redact_key(self, keys: Iterable[ApiKey]) -> None:
-        """From here on these keys never appear."""
-        self._keys.extend(keys)
+    def redact_key(self, keys: Sequence[ApiKey]) -> None:
+        """From here on these keys never appear, nor those that come to them later."""
+        self._keys.append(keys)
 
     def redact(self, text: str) -> str:
         """*text* as it may be shown: no key, no control characters but line ends and tabs, and
@@ -128,7 +129,7 @@ class Console:
             self.warn(f"cannot write to stdout: {why}")
 
     def _redacted(self, text: str) -> str:
-        for key in self._keys:
+        for key in chain.from_iterable(self._keys):
             text = key.redacted(text)
         for name in _KEY_VARIABLES:  # before the keys are read, an error may already quote them
             for part in os.environ.get(name, "").split(","):

@@ -61,7 +61,7 @@ def reroll_rows(
     settings = reroll_settings(dataset, typed.budget, typed.base_url, environ)
     keys = keys_for(settings, environ)
     hide_keys(console, keys, environ)
-    request = DatasetRequest(settings, tuple(keys), dataset)
+    request = DatasetRequest(settings, keys, dataset)
     plan = plan_reroll(request, choice)
     for line in reroll_lines(plan):
         console.info(line)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fluxbatch.cli.console import Console
-from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.config.api_keys import ApiKey, Keyring
 from fluxbatch.config.endpoints import DEFAULT_BASE_URL
 from fluxbatch.config.trust import Origin
 from fluxbatch.engine.source import BatchSource
@@ -49,9 +49,9 @@ class CommandSource(BatchSource):
         if plan is not None and base_url:
             self.settings._base_url_from = Origin("plan", f"the plan {str(plan)!r}")
         self._console = console
-        self._keys: list[ApiKey] = []
+        self._keys = Keyring()
 
-    def keys(self) -> list[ApiKey]:
+    def keys(self) -> Keyring:
         """Every key there is; from here on none of them is ever shown."""
         if not self._keys:
             self._keys = super().keys()
@@ -65,7 +65,7 @@ class CommandSource(BatchSource):
             self._console.info(f"provider {address} (from {self.settings.base_url_from.words})")
 
 
-def hide_keys(console: Console, keys: list[ApiKey], environ: Mapping[str, str]) -> None:
+def hide_keys(console: Console, keys: Sequence[ApiKey], environ: Mapping[str, str]) -> None:
     """None of *keys* is ever shown; the one of the provider's own tools is named."""
     console.redact_key(keys)
     if "EACH_API_KEY" in environ and not any(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 from fluxbatch.config.settings import KeyEntry, Settings
@@ -28,6 +29,9 @@ _SHORTEST_SECRET = 8
 _LONGEST_KEY = 512
 _MOST_BYTES = 64 * 1024
 """Of a file of keys: whoever names another file by mistake, or wants it sent, is refused."""
+_LONGEST_LABEL = 30
+"""Of a key that comes while a run is at work: a key in a label's place is longer."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _NAMES = ("EACHLABS_API_KEYS", "EACHLABS_API_KEY", "EACHLABS_API_KEY_FILE")
 
 
@@ -95,7 +99,13 @@ class KeyFilter:
     """Takes keys out of whatever is about to be kept: what the provider says may hold them."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
-        self._forms = [(form, f"<key {key.label}>") for key in keys for form in key.forms()]
+        self._forms = list[tuple[str, str]]()
+        for key in keys:
+            self.add(key)
+
+    def add(self, key: ApiKey) -> None:
+        """Take this one out as well from now on."""
+        self._forms += [(form, f"<key {key.label}>") for form in key.forms()]
 
     def text(self, text: str) -> str:
         """*text* without any of the keys."""
@@ -138,6 +148,44 @@ class KeyFilter:
         return f"<filter of {len(self._forms)} forms of keys>"
 
 
+class Keyring(Sequence[ApiKey]):
+    """The keys of one invocation; a run at work may be given more (`fluxbatch ctl DIR add-key`).
+
+    Whoever hides keys holds the ring itself, and so hides those that come later too.
+    """
+
+    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
+        self._keys = list(keys)
+        self.filter = KeyFilter(self._keys)
+        """Takes all of them out of what others say."""
+
+    @classmethod
+    def of(cls, keys: Sequence[ApiKey]) -> Keyring:
+        """The ring itself where *keys* is one."""
+        return keys if isinstance(keys, Keyring) else cls(keys)
+
+    def add(self, key: ApiKey) -> None:
+        """One more; one that is there already changes nothing."""
+        if key not in self._keys:
+            self._keys.append(key)
+            self.filter.add(key)
+
+    @overload
+    def __getitem__(self, index: int) -> ApiKey: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ApiKey]: ...
+
+    def __getitem__(self, index: int | slice) -> ApiKey | Sequence[ApiKey]:
+        return self._keys[index]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<ring of {self._keys}>"
+
+
 def keys_for(settings: Settings, environ: Mapping[str, str]) -> list[ApiKey]:
     """Every key for the provider of *settings*; raise `ConfigError` as `find_keys` does, and
     where the provider's address comes from a file that nobody here has vouched for."""
@@ -172,14 +220,35 @@ def find_keys(entries: Sequence[KeyEntry], environ: Mapping[str, str]) -> list[A
     return unique
 
 
-def _from_entry(entry: KeyEntry, environ: Mapping[str, str]) -> ApiKey:
-    kind, _, where = entry.key.partition(":")
+def key_to_add(text: str, label: str, account: str) -> ApiKey:
+    """A key that a run at work is given; empty ones stand for the usual *label* and *account*.
+
+    Raises `ConfigError`, which quotes nothing: what was meant to be a label may be a key.
+    """
+    if not text:
+        raise ConfigError("there is no key: it was empty")
+    if len(text) >= _SHORTEST_SECRET and text in f"{label} {account}":
+        raise ConfigError("a key is no label: those are shown and written down")
+    if len(label) > _LONGEST_LABEL or not all(_NAME.fullmatch(n) for n in (label, account) if n):
+        raise ConfigError(
+            "a label and an account have letters, digits and _ . - alone, a label at most"
+            f" {_LONGEST_LABEL}"
+        )
+    return _checked(text, label=label or None, account=account or None)
+
+
+def referenced_key_text(reference: str, label: str, environ: Mapping[str, str]) -> str:
+    """The text that `env:NAME` or `file:PATH` stands for; raise `ConfigError`."""
+    kind, _, where = reference.partition(":")
     if kind == "env":
-        text = environ.get(where, "").strip()
-        if not text:
-            raise ConfigError(f"key {entry.label!r}: the environment has no {where}")
-    else:
-        text = _read(Path(where).expanduser(), f"key {entry.label!r}")
+        if not (text := environ.get(where, "").strip()):
+            raise ConfigError(f"key {label!r}: the environment has no {where}")
+        return text
+    return _read(Path(where).expanduser(), f"key {label!r}")
+
+
+def _from_entry(entry: KeyEntry, environ: Mapping[str, str]) -> ApiKey:
+    text = referenced_key_text(entry.key, entry.label, environ)
     return _checked(text, label=entry.label, account=entry.account)
 
 

@@ -6,22 +6,33 @@ Where the ledger is in PostgreSQL, it is the ledger that carries the command.
 from __future__ import annotations
 
 import json
+import os
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import ConfigError, FluxbatchError
+from fluxbatch.domain.control import ADD_KEY
+from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere
 from fluxbatch.infra.unix_socket import reachable
 
 _TIMEOUT_S = 10.0
 
 
 def control(
-    folder: Folder, command: str, value: str = "", *, reason: str = "", dry_run: bool = False
+    folder: Folder,
+    command: str,
+    value: str = "",
+    *,
+    reason: str = "",
+    dry_run: bool = False,
+    secret: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What the run at work in *folder* answered; blocks.
 
-    Raises `ConfigError` where no run is at work there or it refuses the command, `FluxbatchError`
+    *secret* is what `add_key` sends beside. Raises `ConfigError` where no run is at work there or
+    it refuses the command, `HeldElsewhere` where another dataset is in the way, `FluxbatchError`
     where it does not answer.
     """
     if folder.is_shared:
@@ -31,8 +42,10 @@ def control(
         assert isinstance(folder, SharedDataset)
         return control_shared_run(folder, command, value, reason=reason, dry_run=dry_run)
     folder.refuse_links()  # a stranger's socket may be a link to another program's
-    request = {"command": command, "value": value, "reason": reason, "dry_run": dry_run}
+    request = {"command": command, "value": value, "reason": reason, "dry_run": dry_run, **secret}
     try:
+        if secret:
+            _refuse_another_user(folder)
         answer = _asked(folder, json.dumps(request).encode() + b"\n")
     except (FileNotFoundError, ConnectionRefusedError):
         raise ConfigError(f"no run is at work in {folder.address!r}") from None
@@ -40,8 +53,46 @@ def control(
         raise FluxbatchError(f"the run in {folder.address!r} does not answer: {exc}") from exc
     told: dict[str, Any] = json.loads(answer)
     if "error" in told:
-        raise ConfigError(str(told["error"]))
+        raise (HeldElsewhere if told.get("is_held") else ConfigError)(str(told["error"]))
     return told
+
+
+def add_key(
+    folder: Folder,
+    text: str,
+    label: str = "",
+    account: str = "",
+    *,
+    reason: str = "",
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Give the run at work in *folder* one more key; raises as `control` does, and blocks.
+
+    Empty, *label* and *account* are the usual ones: made of its fingerprint.
+    """
+    from fluxbatch.config.api_keys import key_to_add  # other commands need no settings
+
+    refuse_keys_in_ledger(folder)
+    key_to_add(text, label, account)  # what cannot be a key goes nowhere
+    secret = {"key": text, "account": account}
+    return control(folder, ADD_KEY, label, reason=reason, dry_run=dry_run, secret=secret)
+
+
+def refuse_keys_in_ledger(folder: Folder) -> None:
+    """Raise `ConfigError` where the ledger would have to carry a key."""
+    if folder.is_shared:
+        raise ConfigError(
+            "a key never goes through a database: start one more worker with it (the same"
+            " `fluxbatch run`, the key in its environment); it joins the run at work by itself"
+        )
+
+
+def _refuse_another_user(folder: Folder) -> None:
+    if (owner := os.lstat(folder.control).st_uid) != os.geteuid():
+        raise ConfigError(
+            f"the run in {folder.address!r} belongs to another user (uid {owner}), who would have"
+            " the key: only they can add one"
+        )
 
 
 def _asked(folder: Folder, request: bytes) -> bytes:

@@ -9,6 +9,8 @@ from fluxbatch.errors import ConfigError
 
 CHANGE_EVENT = "control: "
 """How the history's line of a change begins; what follows says what was changed."""
+ADD_KEY = "add-key"
+"""The one command that brings something secret, beside its value."""
 _MOST_DIGITS = 15
 """More than anything here can be counted."""
 

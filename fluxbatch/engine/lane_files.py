@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -37,6 +37,23 @@ def refuse_forgotten_creates(folder: Folder, place: Path | None) -> None:
         )
 
 
+class LaneFiles:
+    """The files of one run, by account; what it takes it holds until the run ends."""
+
+    def __init__(self, dataset: str, where: str, place: Path, stack: ExitStack) -> None:
+        """*dataset* is the ledger's own name, *where* what other processes are told."""
+        self._dataset, self._where, self._place = dataset, where, place
+        self._stack = stack
+        self.held: dict[str, LaneFile] = {}
+
+    def take(self, account: str) -> LaneFile:
+        """Lock one more; raise `HeldElsewhere`. Blocks."""
+        file = LaneFile(account, self._dataset, self._where, self._place)
+        self._stack.callback(file.close)
+        self.held[account] = file
+        return file
+
+
 @asynccontextmanager
 async def lane_files(
     keys: Sequence[ApiKey],
@@ -45,31 +62,28 @@ async def lane_files(
     place: Path | None,
     no_wait: bool,
     events: Events,
-) -> AsyncIterator[Mapping[str, LaneFile]]:
+) -> AsyncIterator[LaneFiles]:
     """The files of every account that is free, locked; waits until there is one.
 
     Raises `HeldElsewhere` where *no_wait* forbids waiting.
     """
-    async with AsyncExitStack() as stack:
-        files: dict[str, LaneFile] = {}
-        name, where = dataset_id(db), folder.name
+    with ExitStack() as stack:
         told = False
         if place is None:
             place, elsewhere = lanes_folder(folder.root)
             if elsewhere:
                 events.emit(Noticed(elsewhere))
-        while not files:
+        files = LaneFiles(dataset_id(db), folder.name, place, stack)
+        while not files.held:
             for account in dict.fromkeys(key.account for key in keys):
                 try:
-                    files[account] = LaneFile(account, name, where, place)
+                    files.take(account)
                 except HeldElsewhere as exc:
                     if no_wait:
                         raise
                     if not told:
                         events.emit(Noticed(f"{exc}; waiting for it"))
                         told = True
-                else:
-                    stack.callback(files[account].close)
-            if not files:
+            if not files.held:
                 await anyio.sleep(_LANE_POLL_S)
         yield files

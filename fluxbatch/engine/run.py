@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 import anyio
 
+from fluxbatch.config.api_keys import Keyring
 from fluxbatch.domain.job import JobState
+from fluxbatch.engine.control.added_keys import AddedKeys, taking_keys
 from fluxbatch.engine.image_comparison import compare_the_rest
-from fluxbatch.engine.lane_files import lane_files, refuse_forgotten_creates
+from fluxbatch.engine.lane_files import LaneFiles, lane_files, refuse_forgotten_creates
 from fluxbatch.engine.metrics.textfile import with_textfile
 from fluxbatch.engine.preparation import prepare
 from fluxbatch.engine.request import Canary, RunRequest
@@ -63,6 +66,7 @@ async def execute_run(
     summary. Cancellation leaves predictions running; the next run adopts them.
     """
     runtime = runtime or real_runtime()
+    request = replace(request, keys=Keyring.of(request.keys))  # whoever hides keys holds the ring
     request.folder.make()
     work = partial(_execute, request, runtime, network, handle_signals)
     filed_work = partial(_file_metrics, request, runtime, work)
@@ -117,14 +121,14 @@ async def _run(
     handle_signals: bool,
 ) -> RunSummary:
     began_s = runtime.clock.monotonic()
-    async with _open_session(request, events, runtime, network, db) as session:
+    async with _open_session(request, events, runtime, network, db) as (session, files):
         run = session.context.run
         session.context.creates_left = math.inf if request.limit is None else request.limit
         events.emit(await session.reader.started(began_s))
         try:
             await serve(
                 session,
-                partial(_jobs, session, request, network),
+                partial(_jobs, session, files, request, network),
                 on_status=on_status,
                 handle_signals=handle_signals,
                 ends_at=request.ends_at,
@@ -144,7 +148,7 @@ async def _run(
 @asynccontextmanager
 async def _open_session(
     request: RunRequest, events: Events, runtime: Runtime, network: Network, db: Database
-) -> AsyncIterator[RunSession]:
+) -> AsyncIterator[tuple[RunSession, LaneFiles]]:
     """What may refuse a run; then the lanes, and the run itself."""
     settings, keys, folder = request.settings, request.keys, request.folder
     ready = await prepare(request, events, runtime, network, db)
@@ -154,9 +158,9 @@ async def _open_session(
             operation = opening(settings, ready.card, ready.manifest_seq, runtime, None)
             run = await runtime.to_thread(partial(commit, db, operation))
             yield RunSession(
-                request, run, ready.card, ready.other_cards, ready.images, db, reader, files,
+                request, run, ready.card, ready.other_cards, ready.images, db, reader, files.held,
                 events, runtime, network, cap,
-            )  # fmt: skip
+            ), files  # fmt: skip
 
 
 def _keep_error(db: Database, run_seq: int, runtime: Runtime, exc: Exception) -> None:
@@ -169,27 +173,31 @@ def _keep_error(db: Database, run_seq: int, runtime: Runtime, exc: Exception) ->
         commit(db, end)
 
 
-async def _jobs(session: RunSession, request: RunRequest, network: Network) -> None:
+async def _jobs(
+    session: RunSession, files: LaneFiles, request: RunRequest, network: Network
+) -> None:
     """Everything there is to do, a canary before the rest, and an ear for webhooks meanwhile."""
     queue, canary, failed_before = session.context.queue, request.canary, 0
     if canary is not None:
         failed_before = (await session.reader.summary()).jobs.of(JobState.FAILED)
         queue.begin_with(await session.sampled(canary.jobs))
     async with (
-        taking_commands(session.context, request.folder.control, network.control),
+        taking_keys(session, files) as added,
+        taking_commands(session.context, request.folder.control, added.add, network.control),
         webhook_service(session.context, request.folder, network.transport, network.listen),
     ):
-        await _work_off(session, recovering=True)
+        await _work_off(session, added, recovering=True)
         if canary is not None and await _passes(session, canary, failed_before):
             queue.go_on()
-            await _work_off(session)
+            await _work_off(session, added)
 
 
-async def _work_off(session: RunSession, *, recovering: bool = False) -> None:
+async def _work_off(session: RunSession, added: AddedKeys, *, recovering: bool = False) -> None:
     """Buyers, collectors, and what an earlier process left behind."""
     async with fetching_outputs(session) as (work, deliver):
         if recovering:
             await session.recovery.take_up(work, deliver)
+        await work.start(added.serve, work, deliver.clone(), name="added-keys")
         work.start_soon(session.late.serve, work, deliver.clone(), name="late-webhooks")
         work.start_soon(fill_slots, session, work, deliver.clone(), name="staff")
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from fluxbatch._version import __version__
-from fluxbatch.config.api_keys import ApiKey, KeyFilter
+from fluxbatch.config.api_keys import ApiKey, Keyring
 from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.failure_cap import FailureCap
@@ -33,8 +33,9 @@ from fluxbatch.models import ModelCard
 from fluxbatch.provider import ProviderClient, Transport
 from fluxbatch.provider.measured_transport import MeasuredTransport
 from fluxbatch.queue import JobQueue
-from fluxbatch.scheduler.lane import Lane, Lanes
+from fluxbatch.scheduler.lane import Lane
 from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneFile, LaneJournal, kept_elsewhere
+from fluxbatch.scheduler.lanes import Lanes
 from fluxbatch.scheduler.serial import SerialCreates
 from fluxbatch.scheduler.state_folder import lanes_folder
 from fluxbatch.sink import Aside, Fetcher, ImageStore, Sink
@@ -123,13 +124,14 @@ class RunSession:
         dataset has bought from before, by slug, *files* the lanes' by account. Where several
         processes share a run, they share its *queue* and know of other datasets' creates
         (*kept_elsewhere*) by the database."""
-        settings, keys, folder = request.settings, request.keys, request.folder
-        self.keys = keys
-        stop, without_keys = Stop(events), KeyFilter(keys)
+        settings, folder = request.settings, request.folder
+        self.keys = keys = Keyring.of(request.keys)
+        stop = Stop(events)
         serial = SerialCreates(settings.provider.serial_creates, settings.provider.timeout)
         read = LedgerReader(reader, runtime.to_thread)
         journals = {a: LaneJournal(file, runtime.to_thread) for a, file in files.items()}
         transport, trip = _measured(settings, events, runtime, network)
+        self._client = partial(_client, transport, settings, runtime)
         self.context = context = WorkerContext(
             run=run,
             settings=settings,
@@ -138,8 +140,8 @@ class RunSession:
             ledger=LedgerWriter(
                 db,
                 trip,
-                without_keys,
-                beside=list(journals.values()),
+                keys.filter,
+                beside=journals.values(),
                 split=partial(_tell_split, events),
             ),
             read=read,
@@ -147,10 +149,7 @@ class RunSession:
             queue=queue or JobQueue(partial(_page, read, run.manifest_seq), runtime.clock),
             lanes=_lanes(request, files, serial, events, runtime, stop),
             journals=journals,
-            clients={
-                key.fingerprint: ProviderClient(transport, settings.provider, key, runtime)
-                for key in keys
-            },
+            clients={key.fingerprint: self._client(key) for key in keys},
             accounts={key.fingerprint: key.account for key in keys},
             runtime=runtime,
             events=events,
@@ -158,7 +157,7 @@ class RunSession:
             guard=CircuitBreaker(stop, max_failures, settings.stop.identical_failures),
             timing=PollSchedule(card.execution_s),
             other_cards=other_cards,
-            keys=without_keys,
+            keys=keys.filter,
             serial=serial,
             kept_elsewhere=kept_elsewhere
             or partial(_kept_elsewhere, folder, dataset_id(db), network),
@@ -174,6 +173,12 @@ class RunSession:
         self.output_fetcher = OutputFetcher(context, sink)
         self.reader = StatusReader(context, self.resolver)
 
+    def add_key(self, key: ApiKey) -> None:
+        """Requests may be made with it from here on; nothing is created with it yet."""
+        self.keys.add(key)
+        self.context.clients[key.fingerprint] = self._client(key)
+        self.context.accounts[key.fingerprint] = key.account
+
     async def sampled(self, most: int) -> list[QueuedJob]:
         """Pending jobs from everywhere in the manifest."""
         seq = self.context.run.manifest_seq
@@ -186,7 +191,7 @@ class RunSession:
 
     async def flush(self) -> None:
         """Write what the lanes' files have not been told yet."""
-        for journal in self.context.journals.values():
+        for journal in list(self.context.journals.values()):
             await self.context.runtime.to_thread(journal.flush)
 
 
@@ -210,6 +215,12 @@ def _lanes(
         events,
         all_out=partial(stop, ExitCode.NO_KEY),
     )
+
+
+def _client(
+    transport: Transport, settings: Settings, runtime: Runtime, key: ApiKey
+) -> ProviderClient:
+    return ProviderClient(transport, settings.provider, key, runtime)
 
 
 def _measured(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fluxbatch.config.api_keys import ApiKey, find_keys, keys_for
+from fluxbatch.config.api_keys import ApiKey, Keyring, find_keys, keys_for
 from fluxbatch.config.loading import environment, load_settings
 from fluxbatch.errors import ConfigError
 
@@ -47,15 +47,15 @@ class BatchSource:
 
         return localize(self.manifest, place)
 
-    def keys(self) -> list[ApiKey]:
+    def keys(self) -> Keyring:
         """Every key there is; raises `ConfigError` where there is none."""
         if self._given_keys is None:
-            return keys_for(self.settings, self.environ)
+            return Keyring(keys_for(self.settings, self.environ))
         texts = [key for key in self._given_keys if isinstance(key, str)]
         keys = [key for key in self._given_keys if isinstance(key, ApiKey)]
         if texts or not keys:
             keys += find_keys([], {"EACHLABS_API_KEYS": ",".join(texts)})
-        return list(dict.fromkeys(keys))
+        return Keyring(dict.fromkeys(keys))
 
     def accounts(self) -> int:
         """How many accounts the keys belong to; 1 where there is none yet."""

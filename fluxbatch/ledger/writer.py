@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from asyncio import Event, Future, get_running_loop
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -87,15 +87,16 @@ class LedgerWriter:
         self,
         database: Database,
         to_thread: ToThread,
-        keys: KeyFilter = KeyFilter(),  # noqa: B008  immutable
-        beside: Sequence[Beside] = (),
+        keys: KeyFilter | None = None,
+        beside: Collection[Beside] = (),
         split: Callable[[int, str], None] = lambda _times, _why: None,
     ) -> None:
-        """*keys* are in nothing that is written, whoever's words they stand in. *split* is told
-        how many groups had to be committed one by one so far, and why the latest."""
+        """*keys* are in nothing that is written, whoever's words they stand in. *beside* may grow
+        while the writer works. *split* is told how many groups had to be committed one by one so
+        far, and why the latest."""
         self._database = database
         self._to_thread = to_thread
-        self._keys = keys
+        self._keys = keys or KeyFilter()
         self._beside = beside
         self._tell_split = split
         self.groups_split = 0

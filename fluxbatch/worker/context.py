@@ -32,8 +32,8 @@ from fluxbatch.ledger.writer import LedgerWriter
 from fluxbatch.models.card import ModelCard
 from fluxbatch.provider import Prediction, ProviderClient
 from fluxbatch.queue import JobQueue
-from fluxbatch.scheduler.lane import Lanes
 from fluxbatch.scheduler.lane_state_file import KeptCreate, LaneJournal
+from fluxbatch.scheduler.lanes import Lanes
 from fluxbatch.scheduler.serial import SerialCreates
 from fluxbatch.scheduler.window_recovery import age_s
 from fluxbatch.sink import ImageStore
@@ -125,11 +125,11 @@ class WorkerContext:
     images: ImageStore
     queue: JobQueue
     lanes: Lanes
-    journals: Mapping[str, LaneJournal]
-    """By account."""
-    clients: Mapping[str, ProviderClient]
+    journals: dict[str, LaneJournal]
+    """By account; like the next two it grows where a run at work is given a key."""
+    clients: dict[str, ProviderClient]
     """By key fingerprint; every key of this invocation."""
-    accounts: Mapping[str, str]
+    accounts: dict[str, str]
     """Key fingerprint to account."""
     runtime: Runtime
     events: Events
@@ -173,6 +173,8 @@ class WorkerContext:
     """Of the dataset's other models, by slug: their predictions may still be alive."""
     keys: KeyFilter = field(default_factory=KeyFilter)
     """Takes this invocation's keys out of what others say."""
+    unreadable: set[int] = field(default_factory=set)
+    """Numbers of predictions that no key may ask about: they are followed no more."""
     _unreachable_since: float | None = None
     _noticed: set[str] = field(default_factory=set)
     _room: tuple[float, bool] = (-math.inf, True)

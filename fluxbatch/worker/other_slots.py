@@ -50,7 +50,7 @@ class OtherSlots:
         deadline_s = context.settings.provider.deadline * (1 if kept.provider_id is None else 2)
         now = context.runtime.clock.now()
         left_s = max(deadline_s - age_s(kept.at, now), 0.0)
-        async with context.lanes.held(lane):
+        async with context.lanes.held(lane.account):
             lane.others[kept.dataset, kept.prediction] = (kept, now.utc + timedelta(seconds=left_s))
             try:
                 with anyio.move_on_after(left_s):

@@ -29,6 +29,7 @@ from fluxbatch.ledger.queries.recovery import (
     RecentCreate,
     UnfinishedOutput,
     live_predictions,
+    prediction_of,
     recent_creates,
     recent_durations,
     unfinished_outputs,
@@ -85,7 +86,7 @@ class Recovery:
             await context.runtime.to_thread(partial(self._sweep, unfinished))
         await self.learn_durations()
         for lane in context.lanes.all:
-            await self._seed(lane)
+            await self.seed(lane)
         await self.mark_unanswered(live)
         for one in live:
             if one.state in adopting:
@@ -111,7 +112,7 @@ class Recovery:
             for one in await context.read(unfinished_outputs)
             if context.accounts.get(one.key_fingerprint) == lane.account
         ]
-        await self._seed(lane)
+        await self.seed(lane)
         await self.mark_unanswered(live)
         for one in live:
             work.start_soon(self.adopt, one, deliver.clone(), name=f"adopted-{one.seq}")
@@ -128,7 +129,7 @@ class Recovery:
         for given, duration_s in await context.read(durations):
             context.timing.remember(kind_of(given), [duration_s])
 
-    async def _seed(self, lane: Lane) -> None:
+    async def seed(self, lane: Lane) -> None:
         """The lane remembers what the provider may still count, and the slots others hold."""
         context = self._context
         most = _RECENT_WINDOWS * lane.creates.limit
@@ -136,6 +137,17 @@ class Recovery:
         seed = partial(seed_lane, context, lane, recent)
         for kept in await context.runtime.to_thread(seed):
             self._others.take(lane, kept)
+
+    async def take_up_unreadable(
+        self, work: TaskGroup, deliver: MemoryObjectSendStream[OutputsToFetch]
+    ) -> None:
+        """There is another key: try again what none could be asked about with."""
+        context = self._context
+        left, context.unreadable = context.unreadable, set()
+        for seq in sorted(left):
+            one = await context.read(partial(prediction_of, seq=seq))
+            if one is not None and one.state is PredictionState.RUNNING:
+                work.start_soon(self.adopt, one, deliver.clone(), name=f"adopted-{seq}")
 
     def _sweep(self, unfinished: Sequence[UnfinishedOutput]) -> None:
         """Temporary files, and files a crash kept out of the ledger: both are fetched again."""
@@ -169,18 +181,19 @@ class Recovery:
         self, one: LivePrediction, deliver: MemoryObjectSendStream[OutputsToFetch]
     ) -> None:
         """Follow one prediction to its end, its slot held."""
-        context, lane = self._context, self._context.lanes.lane(one.account)
+        context = self._context
         mailbox = context.webhooks.expecting(one.seq, one.intended)
         with context.queue.busy(), deliver, mailbox:
             async with AsyncExitStack() as slot:
-                if lane is not None and not one.at_risk:
-                    await slot.enter_async_context(context.lanes.held(lane))
+                if not one.at_risk:
+                    await slot.enter_async_context(context.lanes.held(one.account))
                 moved, tracked = await self._found(one)
-                if lane is not None and one.at_risk and tracked is not None:
-                    await slot.enter_async_context(context.lanes.held(lane))
+                if one.at_risk and tracked is not None:
+                    await slot.enter_async_context(context.lanes.held(one.account))
                 delivery = None
                 if tracked is not None:
                     moved, delivery = await follow(context, tracked)
+            lane = context.lanes.lane(one.account)  # it may have come meanwhile
             if lane is not None and not moved.state.is_live:
                 context.journals[one.account].note(partial(record_ended, one.seq))
                 context.lanes.settled(lane)

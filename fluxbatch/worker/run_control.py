@@ -11,17 +11,19 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 from aiolimiter import AsyncLimiter
 from anyio.abc import ByteStream
 
-from fluxbatch.domain.control import asked_budget, asked_lane, asked_limit, because
+from fluxbatch.config.api_keys import ApiKey, key_to_add
+from fluxbatch.domain.control import ADD_KEY, asked_budget, asked_lane, asked_limit, because
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.money import Micros, as_usd
-from fluxbatch.errors import ConfigError, ExitCode
+from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
 from fluxbatch.events import Noticed
 from fluxbatch.infra.unix_socket import reachable
 from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
@@ -37,12 +39,13 @@ _PATIENCE_S = 5.0
 class RunControl:
     """The commands of one run."""
 
-    def __init__(self, context: WorkerContext) -> None:
+    def __init__(self, context: WorkerContext, add_key: AddKey) -> None:
         self._context = context
+        self._add = add_key
         self._one_at_a_time = anyio.Lock()
         """What holds at the end is what the ledger names last."""
         self._cap: Micros | None = context.settings.budget.caps.get("run")
-        self._commands: Mapping[str, Callable[[str, str, bool], Any]] = {
+        self._commands: Mapping[str, Callable[..., Any]] = {
             "pause": self._pause,
             "resume": self._resume,
             "stop": self._stop,
@@ -51,6 +54,7 @@ class RunControl:
             "limits.creates": self._creates,
             "limits.slots": self._slots,
             "lane": self._lane,
+            ADD_KEY: self._add_key,
         }
 
     async def answer(self, line: bytes) -> dict[str, Any]:
@@ -59,10 +63,12 @@ class RunControl:
             request = json.loads(line)
             command = self._commands[request["command"]]
             value, reason = str(request.get("value") or ""), str(request.get("reason") or "")
+            if request["command"] == ADD_KEY:
+                command = partial(command, _added(request, value))
             async with self._one_at_a_time:
                 changed = await command(value, reason, bool(request.get("dry_run")))
-        except ConfigError as exc:
-            return {"error": str(exc)}
+        except (ConfigError, HeldElsewhere) as exc:
+            return {"error": str(exc), "is_held": isinstance(exc, HeldElsewhere)}
         except (ValueError, KeyError, TypeError, AttributeError):
             return {"error": "the request is not understood; use the same version of fluxbatch"}
         return {"changed": bool(changed), **self._state()}
@@ -114,6 +120,9 @@ class RunControl:
             self._context.lanes.changed()
         return changed
 
+    async def _add_key(self, key: ApiKey, value: str, reason: str, dry_run: bool) -> bool:
+        return await self._add(key, reason, dry_run=dry_run)
+
     async def _show(self, value: str, reason: str, dry_run: bool) -> bool:
         return False
 
@@ -161,10 +170,18 @@ class RunControl:
         return True
 
     async def _record(self, change: str, reason: str) -> None:
-        context = self._context
-        at = context.runtime.clock.now()
-        await context.ledger.apply(RecordChange(at, context.run.seq, change, reason))
-        context.events.emit(Noticed(f"{change} by fluxbatch ctl{because(reason)}"))
+        await record_change(self._context, change, reason)
+
+
+async def record_change(context: WorkerContext, change: str, reason: str) -> None:
+    """Write it into the run's history, and say it."""
+    at = context.runtime.clock.now()
+    await context.ledger.apply(RecordChange(at, context.run.seq, change, reason))
+    context.events.emit(Noticed(f"{change} by fluxbatch ctl{because(reason)}"))
+
+
+def _added(request: Mapping[str, Any], label: str) -> ApiKey:
+    return key_to_add(str(request.get("key") or ""), label, str(request.get("account") or ""))
 
 
 def lane_state(lane: Lane, now_s: float) -> dict[str, Any]:
@@ -207,6 +224,13 @@ def obey(context: WorkerContext, controls: RunControls) -> None:
         context.events.emit(Noticed(f"fluxbatch ctl has changed this run: {controls.in_force}"))
 
 
+def limit_like(lane: Lane, other: Lane) -> None:
+    """*lane* may create as much as *other* by now."""
+    lane.slots.limit = other.slots.limit
+    if lane.creates.limit != other.creates.limit:
+        _limit_creates(lane, other.creates.limit)
+
+
 def _limit_creates(lane: Lane, most: int) -> None:
     lane.creates.limit = most
     lane.bucket = AsyncLimiter(most, lane.window.window_s)
@@ -214,18 +238,27 @@ def _limit_creates(lane: Lane, most: int) -> None:
 
 AnswerCommand = Callable[[bytes], Awaitable[dict[str, Any]]]
 """What came of one line of a request."""
+
+
+class AddKey(Protocol):
+    """Whether the run has the key from now on, and did not before."""
+
+    async def __call__(self, key: ApiKey, reason: str, *, dry_run: bool) -> bool: ...
+
+
 OpenControl = Callable[[AnswerCommand], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
 async def taking_commands(
-    context: WorkerContext, path: Path, open_control: OpenControl | None = None
+    context: WorkerContext, path: Path, add_key: AddKey, open_control: OpenControl | None = None
 ) -> AsyncIterator[None]:
     """Take commands at the socket *path* meanwhile; where that cannot be made, say so once.
 
-    *open_control* takes the socket's place: a simulation has none.
+    *add_key* takes a key for the run. *open_control* takes the socket's place: a simulation has
+    none.
     """
-    control = RunControl(context)
+    control = RunControl(context, add_key)
     if open_control is not None:
         async with open_control(control.answer):
             yield

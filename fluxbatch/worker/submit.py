@@ -364,6 +364,7 @@ async def follow(
     try:
         end = await until_ended(context, tracked)
     except NoKeyWorks:
+        context.unreadable.add(tracked.prediction_seq)
         context.notice_once(
             f"no key may ask about predictions of key {tracked.key_label!r}; they stay running"
         )

@@ -295,6 +295,8 @@ def test_what_cannot_be_done_is_refused(shared: SharedRun) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             ctl(shared, command, value)
+    refused = fluxbatch("ctl", shared.address, "add-key", "night", "env:K", env={"K": "sk-secret"})
+    assert (refused.code, "start one more worker" in refused.err) == (2, True)
     assert shared.rows("SELECT control_number FROM run_gates") == [(0,)]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Literal
 
+from tests.simulation.commands import Command, drawn_commands, drawn_keys
 from tests.simulation.life import Doom
 
 PRICE = 25_000
@@ -70,8 +71,8 @@ class Invocation:
     """Before it starts."""
     retry_first: bool = False
     deletes_lane_files: bool = False
-    commands: Sequence[tuple[float, str, str]] = ()  # `fluxbatch ctl`: (seconds, command, value)
-    withheld: frozenset[str] = frozenset()  # keys that it is not given
+    commands: Sequence[Command] = ()
+    withheld: frozenset[str] = frozenset()  # keys that it is not given at its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def plan_of(seed: int) -> Plan:
     )
     invocations = _invocations(random, plan, bad)
     plan = _with_webhooks(replace_invocations(plan, invocations))
-    return _with_commands(with_contract(plan))
+    return _with_keys(_with_commands(with_contract(plan)))
 
 
 def with_contract(plan: Plan) -> Plan:
@@ -214,37 +215,36 @@ def _with_commands(plan: Plan) -> Plan:
     random = Random(f"fluxbatch commands {plan.seed}")  # of its own, as above
     if random.random() < 0.6:
         return plan
-    span_s = 20 + 3 * plan.duration_s
+    lanes = [f"key-{account}-0" for account in range(len(plan.accounts))]
+    limits, span_s = (plan.creates, plan.concurrent), 20 + 3 * plan.duration_s
     steered = [
-        replace(one, commands=_commands(random, plan, span_s)) if random.random() < 0.7 else one
+        replace(one, commands=drawn_commands(random, lanes, limits, PRICE, span_s))
+        if random.random() < 0.7 else one
         for one in plan.invocations
-    ]
+    ]  # fmt: skip
     return replace_invocations(plan, steered)
 
 
-def _commands(random: Random, plan: Plan, span_s: float) -> list[tuple[float, str, str]]:
-    lanes = [f"key-{account}-0" for account in range(len(plan.accounts))]
-    commands = list[tuple[float, str, str]]()
-    for _ in range(random.choice((1, 2, 4, 8))):
-        at_s = random.uniform(0, span_s)
-        again_s = at_s + random.choice((0.1, 0.5, 20.0, 200.0))
-        draw = random.random()
-        if draw < 0.3:
-            commands += [(at_s, "pause", ""), (again_s, "resume", "")]
-        elif draw < 0.45:
-            lane = random.choice((*lanes, "nobody"))
-            commands += [(at_s, "lane", f"{lane} off"), (again_s, "lane", f"{lane} on")]
-        elif draw < 0.7:
-            commands.append((at_s, "budget", f"{PRICE * random.randint(0, 8) / 1_000_000:.6f}"))
-        elif draw < 0.8:
-            commands.append((at_s, "limits.creates", str(random.randint(1, plan.creates))))
-        elif draw < 0.9:
-            commands.append((at_s, "limits.slots", str(random.randint(1, plan.concurrent))))
-        elif draw < 0.95:
-            commands.append((at_s, *random.choice((("show", ""), ("budget", "-1"), ("halt", "")))))
-        else:
-            commands.append((at_s, "stop", ""))
-    return commands
+def _with_keys(plan: Plan) -> Plan:
+    """Some runs are given some of their keys while they are at work."""
+    random = Random(f"fluxbatch keys {plan.seed}")  # of its own, as above
+    texts = [text for text, _ in key_texts(plan.accounts)]
+    if len(texts) == 1 or random.random() < 0.4:
+        return plan
+    given = list[Invocation]()
+    for one in plan.invocations:
+        withheld, commands = drawn_keys(random, texts, 20 + 3 * plan.duration_s)
+        given.append(replace(one, withheld=withheld, commands=[*one.commands, *commands]))
+    return replace_invocations(plan, given)
+
+
+def key_texts(accounts: Sequence[int]) -> list[tuple[str, str]]:
+    """(key, account) of every key, by how many each account has."""
+    return [
+        (f"key-{account}-{number}", f"account-{account}")
+        for account, count in enumerate(accounts)
+        for number in range(count)
+    ]
 
 
 def some_delays(random: Random, lag_s: float, timeout_s: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from fluxbatch.domain.money import Micros
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
 from fluxbatch.provider import Execution, Status
-from fluxbatch.scheduler.lane import Lanes
+from fluxbatch.scheduler.lanes import Lanes
 from fluxbatch.worker.unknown import resolve
 from fluxbatch.worker.unknown.create import Outlook
 from tests.simulation import world

@@ -119,8 +119,10 @@ class SimControl:
     async def _send(self, answer: AnswerCommand, after_s: float, command: str, value: str) -> None:
         await anyio.sleep(after_s)
         self._sent(command, value)
-        line = json.dumps({"command": command, "value": value, "reason": "why not"})
-        self._answered(command, value, await answer(line.encode()))
+        asked = {"command": command, "value": value, "reason": "why not"}
+        if command == "add-key":
+            asked |= {"key": value, "account": f"account-{value.split('-')[1]}"}
+        self._answered(command, value, await answer(json.dumps(asked).encode()))
 
 
 class SimListener:

@@ -47,7 +47,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.life import Life
 from tests.simulation.pictures import painted_control
-from tests.simulation.plan import Invocation, Plan
+from tests.simulation.plan import Invocation, Plan, key_texts
 from tests.simulation.provider import BASE_URL, HOOKS_URL
 from tests.simulation.provider import Provider as FarSide
 from tests.simulation.wire import SimControl, SimFetcher, SimListener, SimTransport
@@ -293,7 +293,7 @@ class World:
         self.provider.down_until = self.loop.time() + for_s
 
     def _revoke(self, count: int) -> None:
-        texts = [text for text, _ in key_texts(self._plan)]
+        texts = [text for text, _ in key_texts(self._plan.accounts)]
         self.provider.core.gate.revoked.update(texts[:count])
 
     def _cut_power(self) -> None:
@@ -338,17 +338,9 @@ class World:
         return [key for key in keys_of(self._plan) if key.label not in one.withheld]
 
 
-def key_texts(plan: Plan) -> list[tuple[str, str]]:
-    """(key, account) of every key."""
-    return [
-        (f"key-{account}-{number}", f"account-{account}")
-        for account, count in enumerate(plan.accounts)
-        for number in range(count)
-    ]
-
-
 def keys_of(plan: Plan) -> list[ApiKey]:
-    return [ApiKey(text, label=text, account=account) for text, account in key_texts(plan)]
+    texts = key_texts(plan.accounts)
+    return [ApiKey(text, label=text, account=account) for text, account in texts]
 
 
 def far_settings(plan: Plan) -> emulator.EmulatorSettings:
@@ -367,7 +359,7 @@ def far_settings(plan: Plan) -> emulator.EmulatorSettings:
         sigma=plan.sigma,
         latency_s=plan.latency_s,
         jitter_s=plan.jitter_s,
-        keys=tuple(key_texts(plan)),
+        keys=tuple(key_texts(plan.accounts)),
         dialect=plan.dialect,
         has_listing=plan.has_listing,
     )

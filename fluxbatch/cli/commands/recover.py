@@ -35,7 +35,7 @@ def recover_command(
 
     from fluxbatch.cli.render.maintenance import recover_lines
     from fluxbatch.cli.source import CommandSource
-    from fluxbatch.config.api_keys import ApiKey
+    from fluxbatch.config.api_keys import Keyring
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.errors import ConfigError
     from fluxbatch.infra.runtime import loop_options
@@ -47,9 +47,9 @@ def recover_command(
     try:
         keys = asked.keys()
     except ConfigError as exc:
-        keys = list[ApiKey]()
+        keys = Keyring()
         console.info(f"note: {exc}; what was paid is an estimate until `reconcile` asks")
-    request = DatasetRequest(asked.settings, tuple(keys), dataset_at(folder))
+    request = DatasetRequest(asked.settings, keys, dataset_at(folder))
     report = anyio.run(partial(recover_dataset, request), backend_options=loop_options())
     console.answer(report.as_json, recover_lines(report, folder))
     return int(report.ended()[0])

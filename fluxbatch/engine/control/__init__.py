@@ -1,1 +1,1 @@
-"""The control of a run that several processes share, at each of them."""
+"""The control of a run at work: what several processes share, at each of them; keys that come."""

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from fluxbatch._version import __version__
-from fluxbatch.config.api_keys import KeyFilter
+from fluxbatch.config.api_keys import Keyring
 from fluxbatch.engine.metrics.run_metrics import RunMetrics
 from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run_status import RunStatus
@@ -51,7 +51,7 @@ class RunTelemetry:
             tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
             tracers.add_span_processor(BatchSpanProcessor(WatchedSpanExporter(health)))
             tracer = tracers.get_tracer("fluxbatch", __version__)
-            keys = KeyFilter(request.keys)
+            keys = Keyring.of(request.keys).filter
             self._spans = AttemptSpans(
                 tracer, dataset, request.settings.model, request.settings.provider.base_url,
                 lambda text: sanitize(keys.text(text)),

@@ -49,7 +49,7 @@ def test_keys_are_those_given_else_those_of_the_environment(
     Texts may carry labels, and equal ones count once.
     """
     monkeypatch.setenv("EACHLABS_API_KEY", "from-the-environment")
-    assert PythonInputs([], {}).keys() == [ApiKey("from-the-environment")]
+    assert list(PythonInputs([], {}).keys()) == [ApiKey("from-the-environment")]
 
     given = PythonInputs([], {"keys": ["main=abc", "abc", ApiKey("def", label="second")]})
     keys = given.keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxbatch.config.api_keys import ApiKey, KeyFilter, find_keys
+from fluxbatch.config.api_keys import ApiKey, KeyFilter, Keyring, find_keys, key_to_add
 from fluxbatch.config.settings import KeyEntry
 from fluxbatch.domain.job import PredictionId
 from fluxbatch.domain.state_machine import PredictionEvent
@@ -156,3 +156,31 @@ def test_what_the_provider_said_of_a_prediction_is_written_without_the_key() -> 
     written = KeyFilter([key]).value(Transition(at, 1, PredictionEvent.FAILED, said))
     assert "0123456789abcdef" not in repr(written)
     assert written.evidence.urls == ("https://x.invalid/<key main>",)
+
+
+def test_a_ring_hides_the_keys_that_come_later_too() -> None:
+    """
+    Whoever holds the ring or its filter need not be told of them.
+    """
+    ring = Keyring([ApiKey("first-secret", label="one")])
+    hide = Keyring.of(ring).filter
+
+    ring.add(ApiKey("second-secret", label="two"))
+    ring.add(ApiKey("second-secret", label="again"))
+
+    assert hide.text("first-secret and second-secret") == "<key one> and <key two>"
+    assert [key.label for key in ring[:]] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("label", "account"),
+    [("sk-secret-text", ""), ("", "of-sk-secret-text"), ("../up", ""), ("", "a/b"), ("x" * 31, "")],
+)
+def test_a_key_in_the_place_of_a_name_is_refused_unshown(label: str, account: str) -> None:
+    """
+    Names are shown, written down, and an account's is a file's.
+    """
+    with pytest.raises(ConfigError) as refused:
+        key_to_add("sk-secret-text", label, account)
+
+    assert "sk-secret-text" not in str(refused.value)

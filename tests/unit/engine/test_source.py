@@ -41,6 +41,6 @@ def test_keys_that_are_given_stand_for_all_others(monkeypatch: pytest.MonkeyPatc
     mine = ApiKey("ghi", label="three")
 
     assert BatchSource(None, {}).accounts() == 2
-    assert BatchSource(None, {}, [mine]).keys() == [mine]
+    assert list(BatchSource(None, {}, [mine]).keys()) == [mine]
     assert BatchSource(None, {}, []).any_key() is None
     assert BatchSource(None, {}, []).accounts() == 1

@@ -14,7 +14,8 @@ from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.settings import Limits
 from fluxbatch.events import Event, Events, LaneChanged
 from fluxbatch.infra.runtime import Timestamp
-from fluxbatch.scheduler.lane import Lane, Lanes, Permit
+from fluxbatch.scheduler.lane import Lane, Permit
+from fluxbatch.scheduler.lanes import Lanes
 
 _LAG_S = 30.0
 
@@ -214,7 +215,7 @@ async def test_a_lane_without_balance_waits_for_what_runs_and_then_its_key_is_ou
     """
     async with _world("a", concurrent=2) as world:
         lane = world.lanes.all[0]
-        async with world.lanes.held(lane):
+        async with world.lanes.held(lane.account):
             async with world.lanes.permit() as permit:
                 assert permit is not None
                 permit.withdraw()
@@ -252,6 +253,20 @@ async def test_the_slot_of_a_found_prediction_is_taken_even_above_the_limit() ->
     """
     async with _world("a", concurrent=1) as world:
         lane = world.lanes.all[0]
-        async with world.lanes.held(lane), world.lanes.held(lane):
+        async with world.lanes.held(lane.account), world.lanes.held(lane.account):
             assert lane.held == 2
             assert lane.wait_s(world.clock.now_s) is None
+
+
+async def test_a_lane_that_comes_later_counts_what_is_alive_of_its_account() -> None:
+    """
+    Slots that were held before it came are its own, and are given back to it.
+    """
+    async with _world("a", concurrent=2) as world:
+        lane = Lane("b", [ApiKey("key-of-b", account="b")], Limits(concurrent=2))
+        async with world.lanes.held("b"), world.lanes.held("b"):
+            world.lanes.add(lane)
+            assert (lane.held, lane.wait_s(world.clock.now_s)) == (2, None)
+        async with world.lanes.held("b"):
+            pass
+        assert (lane.held, lane.wait_s(world.clock.now_s)) == (0, 0.0)
