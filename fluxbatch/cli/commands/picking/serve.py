@@ -35,6 +35,7 @@ def serve_command(
 
     from fluxbatch.cli.render.live_figures import LiveFigures
     from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.infra.runtime import loop_options, process_of_its_own
     from fluxbatch.live import LivePage, serve_page
 
     dataset = dataset_at(folder)
@@ -48,7 +49,8 @@ def serve_command(
 
     page = LivePage(dataset, LiveFigures(dataset), host, port, has_buttons=has_buttons)
     try:
-        anyio.run(serve_page, page, listening)
+        with process_of_its_own():
+            anyio.run(serve_page, page, listening, backend_options=loop_options())
     except KeyboardInterrupt:
         console.info("the page has ended")
     return 0
