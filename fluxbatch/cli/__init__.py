@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fluxbatch.infra.garbage import collected_seldom
+
 if TYPE_CHECKING:
     from fluxbatch.cli.console import Console
 
@@ -20,12 +22,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Source of the codes: docs/guide/exit-codes.md "Exit codes".
     """
+    with collected_seldom():
+        return _exit_code(list(sys.argv[1:] if argv is None else argv))
+
+
+def _exit_code(words: Sequence[str]) -> int:
     from fluxbatch.cli.console import Console, open_streams
 
     open_streams()
     from fluxbatch.cli.app import invoke, only_shows
 
-    words = list(sys.argv[1:] if argv is None else argv)
     console = Console(words)
     with warnings.catch_warnings():
         _hush_libraries(console)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -47,14 +47,6 @@ def version_command(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     return 0
 
 
-app = typer.Typer(
-    name="fluxbatch",
-    help="Batch image generation that never pays twice and never loses a result.",
-    epilog="Start with `fluxbatch demo`: it needs no key and costs nothing.",
-    rich_markup_mode=None,  # laid out by rich, help takes more than twice as long
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-)
 _VERBS = (
     (demo_command, "A real run against a local emulator; no key, no cost."),
     (init_command, "Write a config, a manifest and photos to start from."),
@@ -83,16 +75,6 @@ _VERBS = (
     (emulator_command, "Serve the provider's API on this machine."),
     (version_command, "This program's version."),
 )
-for _verb, _short in _VERBS:
-    # The emulator's flags say themselves what an empty value means.
-    app.command(
-        _verb.__name__.removesuffix("_command"),
-        short_help=_short,
-        cls=None if _verb is emulator_command else FilledCommand,
-    )(_verb)
-app.add_typer(uploads_app, name="uploads", short_help="Look after uploaded control images.")
-
-
 _SHOWING = {
     "plan", "status", "watch", "ls", "show", "why", "costs", "models", "keys", "version",
 }  # fmt: skip
@@ -109,7 +91,6 @@ def _tell_version(ctx: typer.Context, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _whole(
     _: Annotated[
         bool,
@@ -119,9 +100,36 @@ def _whole(
     """Flags before the verb."""
 
 
+def _application(verbs: Iterable[tuple[Callable[..., int | None], str]]) -> typer.Typer:
+    made = typer.Typer(
+        name="fluxbatch",
+        help="Batch image generation that never pays twice and never loses a result.",
+        epilog="Start with `fluxbatch demo`: it needs no key and costs nothing.",
+        rich_markup_mode=None,  # laid out by rich, help takes more than twice as long
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    )
+    for verb, short in verbs:
+        # The emulator's flags say themselves what an empty value means.
+        cls = None if verb is emulator_command else FilledCommand
+        made.command(_name_of(verb), short_help=short, cls=cls)(verb)
+    made.callback()(_whole)
+    return made
+
+
+def _name_of(verb: Callable[..., int | None]) -> str:
+    return verb.__name__.removesuffix("_command")
+
+
+app = _application(_VERBS)
+app.add_typer(uploads_app, name="uploads", short_help="Look after uploaded control images.")
+
+
 def invoke(argv: Sequence[str], console: Console) -> int:
     """Run one verb; answers what it returns, raises what it raises."""
-    code: Any = app(
+    # A verb that is named needs no other: the flags of all of them take a while to be made.
+    named = [one for one in _VERBS if argv and _name_of(one[0]) == argv[0]]
+    code: Any = (_application(named) if named else app)(
         args=list(argv) or ["--help"], prog_name="fluxbatch", standalone_mode=False, obj=console
     )
     return code if isinstance(code, int) else 0

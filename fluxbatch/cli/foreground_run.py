@@ -30,7 +30,7 @@ from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import FluxbatchError
 from fluxbatch.events import Events
 from fluxbatch.infra.loopback import is_loopback
-from fluxbatch.infra.runtime import loop_options, process_of_its_own
+from fluxbatch.infra.runtime import loop_options
 from fluxbatch.ledger.queries.runs_and_failures import latest_images
 from fluxbatch.planning.plan import Plan, make_plan
 
@@ -72,8 +72,7 @@ def run_batch(
         notified_run = partial(
             with_notifications, settings.notify, folder.address, events, hooked_run
         )
-        with process_of_its_own():
-            summary = anyio.run(notified_run, backend_options=loop_options())
+        summary = anyio.run(notified_run, backend_options=loop_options())
     try:
         tell_summary(console, summary, request.folder, again, request.manifest_seq)
     except FluxbatchError as exc:  # its dataset was taken away meanwhile

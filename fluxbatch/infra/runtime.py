@@ -7,10 +7,8 @@ generator, and blocking calls run inline. Source: docs/design/protocol.md 8.
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,24 +71,6 @@ def real_runtime() -> Runtime:
 def loop_options() -> dict[str, Any]:
     """For `anyio.run`: uvloop where it is installed (`pip install 'fluxbatch-engine[fast]'`)."""
     return {"use_uvloop": find_spec("uvloop") is not None}
-
-
-@contextmanager
-def process_of_its_own() -> Iterator[None]:
-    """For a process that works on one thing: what is imported by now is not looked through by the
-    garbage collector again and again, and what comes is looked through less often.
-
-    A tenth of a job's CPU time went there. Not for a process that is somebody else's.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 async def in_thread(call: Callable[[], T], /) -> T:

@@ -82,7 +82,6 @@ def export_command(
     from fluxbatch.export.export import write_export
     from fluxbatch.export.export_request import ExportRequest
     from fluxbatch.export.filter import EVERYTHING, parse_filter
-    from fluxbatch.infra.runtime import process_of_its_own
 
     request = ExportRequest(
         folder=dataset_at(folder),
@@ -95,7 +94,7 @@ def export_command(
         embed_images=embed_images,
         license=license_id,
     )
-    with process_of_its_own(), shard_pool(processes, on) as pool:
+    with shard_pool(processes, on) as pool:
         done = write_export(request, pool)
     for line in export_lines(done):
         console.info(line)
@@ -145,7 +144,6 @@ def push_command(
     from fluxbatch.export.export_request import ExportRequest
     from fluxbatch.export.filter import EVERYTHING, parse_filter
     from fluxbatch.export.hub import ReadyExport, dataset_of, hub_token, push_export
-    from fluxbatch.infra.runtime import process_of_its_own
 
     dataset_of(url)
     token = hub_token()
@@ -165,8 +163,7 @@ def push_command(
         queries=False,
         has_card=True,
     )
-    with process_of_its_own():
-        done = write_export(request)
+    done = write_export(request)
     for line in export_lines(done):
         console.info(line)
     ready = ReadyExport(done.path, form, done.files, done.patterns, done.images)

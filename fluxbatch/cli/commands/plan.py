@@ -51,7 +51,6 @@ def plan_command(
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.errors import ExitCode
     from fluxbatch.infra.atomic_file import passing_folder
-    from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.planning.plan import make_plan as make_plan
 
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
@@ -59,12 +58,11 @@ def plan_command(
     with passing_folder() as place:
         asked = typed.asked(console)
         asked.name_provider()
-        with process_of_its_own():
-            planned = make_plan(
-                asked.settings, asked.manifest_in(place), folder, accounts=asked.accounts(),
-                key=asked.any_key(), bad_rows_kept=10**9 if as_json or verbose else 1_000,
-                with_urls=check_urls,
-            )  # fmt: skip
+        planned = make_plan(
+            asked.settings, asked.manifest_in(place), folder, accounts=asked.accounts(),
+            key=asked.any_key(), bad_rows_kept=10**9 if as_json or verbose else 1_000,
+            with_urls=check_urls,
+        )  # fmt: skip
     if not as_json:
         for line in plan_lines(planned, asked.settings, typed.source, typed.out):
             for part in folded(line, console.width(), hang=OVERVIEW_LABEL):

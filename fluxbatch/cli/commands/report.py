@@ -39,13 +39,12 @@ def report_command(
     from fluxbatch.cli.render.text import count
     from fluxbatch.cluster.pools import shard_pool
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.infra.runtime import process_of_its_own
     from fluxbatch.report import ReportDir, write_report
 
     dataset = dataset_at(folder)
     with dataset.reader():
         pass  # no dataset, no folder
-    with process_of_its_own(), shard_pool(processes, on) as pool:
+    with shard_pool(processes, on) as pool:
         place = ReportDir.of(dataset, to)
         written = write_report(place, most=most, pool=pool)
     made = count(written.thumbs_made, "new thumbnail")
