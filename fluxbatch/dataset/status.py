@@ -130,7 +130,9 @@ def dataset_status(
         invalid=tuple(
             (str(name), error)
             for name, error in runs_and_failures.invalid_rows(db, seq, _ROWS_NAMED)
-        ),
+        )
+        if jobs.invalid
+        else (),
         unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
         quality=quality_notes.count_notes(db),
         changes=tuple(_changes(db, runs[0].run_id)) if runs else (),

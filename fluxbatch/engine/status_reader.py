@@ -33,6 +33,8 @@ class StatusReader:
         self._done_before = 0
         self._at_start: _Sums | None = None
         """What `started` has just summed up, for the first status."""
+        self._latest: tuple[int, _Sums] | None = None
+        """The sums, and the ledger's `changes_seen` right before they were read."""
 
     async def started(self, began_s: float) -> RunStarted:
         """*began_s*, monotonic: since when it takes."""
@@ -82,9 +84,13 @@ class StatusReader:
         )
 
     async def _sums(self) -> _Sums:
+        return await self._context.read(self._summed_up)
+
+    def _summed_up(self, db: Database) -> _Sums:
+        changes = db.changes_seen()
+        if self._latest is not None and self._latest[0] == changes:
+            return self._latest[1]
         opened = self._context.run
-
-        def query(db: Database) -> _Sums:
-            return *totals_of_run(db, opened.seq), count_jobs(db, opened.manifest_seq)
-
-        return await self._context.read(query)
+        sums = *totals_of_run(db, opened.seq), count_jobs(db, opened.manifest_seq)
+        self._latest = (changes, sums) if changes is not None else None
+        return sums

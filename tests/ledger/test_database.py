@@ -216,3 +216,19 @@ def test_plain_sqlite_reads_the_ledger_while_it_is_written(tmp_path: Path) -> No
             assert tool.execute("SELECT SUM(creates) FROM costs").fetchone() == (expected,)
             if expected < 2:
                 books.buy(expected + 1)
+
+
+def test_a_reader_can_tell_whether_anything_was_committed_since(tmp_path: Path) -> None:
+    """
+    What it summed up stays true until then.
+    """
+    with (
+        closing(SqliteDatabase(tmp_path / "ledger.sqlite")) as db,
+        closing(SqliteDatabase(tmp_path / "ledger.sqlite", read_only=True)) as reader,
+    ):
+        before = reader.changes_seen()
+        assert reader.changes_seen() == before
+        books = Books(db)
+        books.import_rows("m", [])
+        assert (after := reader.changes_seen()) != before
+        assert reader.changes_seen() == after

@@ -31,6 +31,7 @@ from fluxbatch.ledger.queries.recovery import (
     recent_creates,
     unfinished_outputs,
 )
+from fluxbatch.ledger.queries.rerolled_jobs import count_rerolls
 from fluxbatch.ledger.queries.runs_and_failures import latest_failed
 from fluxbatch.ledger.queries.totals import count_jobs, totals, totals_of_run
 from tests.ledger.conftest import Connect
@@ -253,9 +254,10 @@ def plans(db: SqliteDatabase) -> Iterator[dict[str, str]]:
         (lambda db: pending_jobs(db, 1, QUEUE_START, 10), ["USING INDEX jobs_pending"] * 2),
         (live_predictions, ["USING INDEX predictions_live"]),
         (unfinished_outputs, ["USING INDEX outputs_wanted"]),
+        (count_rerolls, ["SEARCH jobs USING INTEGER PRIMARY KEY"]),
     ],
 )
-def test_what_is_asked_often_is_answered_from_a_partial_index(
+def test_what_is_asked_often_is_answered_without_a_look_at_every_job(
     books: Books, ask: Callable[[Database], object], indexes: list[str]
 ) -> None:
     """

@@ -48,6 +48,11 @@ class Database(Protocol):
         """Whether what is written is found again by whoever opens the ledger next."""
         ...
 
+    def changes_seen(self) -> int | None:
+        """A number that is another one once another connection has committed; None where nobody
+        can tell."""
+        ...
+
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]: ...
 
     def at_one_moment(self, query: Callable[[Self], QueryResult]) -> QueryResult:

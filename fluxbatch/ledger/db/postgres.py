@@ -103,6 +103,9 @@ class PostgresDatabase:
     def is_in_place(self) -> bool:
         return True  # the connection ends with the schema it writes to
 
+    def changes_seen(self) -> int | None:
+        return None
+
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
         self.rows.settle()
         text, values = statement.prepared("postgresql")

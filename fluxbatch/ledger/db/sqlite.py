@@ -116,6 +116,11 @@ class SqliteDatabase:
     def is_in_place(self) -> bool:
         return identity(self.path) == self._file
 
+    def changes_seen(self) -> int | None:
+        with self._translated():
+            seen: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return seen
+
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
         text, values = statement.prepared("sqlite")
         try:

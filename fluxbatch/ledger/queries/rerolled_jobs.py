@@ -26,8 +26,8 @@ _MANIFEST = Statement(lambda _: select(_m.seq).where(_m.identity == bindparam("i
 _STATES = Statement(
     lambda _: (
         select(_j.state, func.count())
-        .join_from(schema.rerolls, schema.jobs, _j.seq == _rr.job_seq)
-        .where(_j.listed_in.is_not(None))
+        # As a join every job is read, where there is no reroll at all.
+        .where(_j.seq.in_(select(_rr.job_seq)), _j.listed_in.is_not(None))
         .group_by(_j.state)
     )
 )
