@@ -74,3 +74,22 @@ class _Table:
                     slot = (slot + 1) & mask
                 grown[slot] = hashed
                 self._marks[slot] = mark
+
+
+class NumberSet:
+    """Numbers met so far, a byte for each up to the highest: of rows that a database numbers."""
+
+    __slots__ = ("_met",)
+
+    def __init__(self) -> None:
+        self._met = bytearray()
+
+    def add(self, number: int) -> bool:
+        """Whether *number*, from 0, is met for the first time."""
+        met = self._met
+        if number >= len(met):
+            met.extend(bytes(number + 1))  # doubles, where numbers come in order
+        if met[number]:
+            return False
+        met[number] = 1
+        return True

@@ -25,12 +25,15 @@ from fluxbatch.domain.job import (
     derived_seed,
 )
 from fluxbatch.errors import BadRow
+from fluxbatch.infra.compact_set import NumberSet
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.uploads import find_file, find_upload
 from fluxbatch.ledger.queries import results, runs_and_failures
+from fluxbatch.ledger.queries.imported_rows import ImportedPage
 from fluxbatch.manifest import CompactMap, FileHash, FileStamp, MemoryFileHashes
 from fluxbatch.manifest.split_names import UnfitSplits
 from fluxbatch.models import ModelCard
+from fluxbatch.planning.known_rows import names_split, row_as_imported
 from fluxbatch.worker.poll_schedule import kind_of
 
 _FIRST_ROWS = 3
@@ -83,6 +86,8 @@ class JobCounter:
         self._db = db
         self._past = PreviousManifest(db)
         self._seen = CompactMap()
+        self._met = NumberSet()
+        """Of jobs that the ledger has numbered."""
         self._bad_rows_kept = bad_rows_kept
         self._counts: dict[str, int] = {}
         self._now = datetime.now(UTC)
@@ -131,33 +136,33 @@ class JobCounter:
             state = results.job_state(self._db, row.job.job_id)
         self._add_job(row, state, is_changed=is_changed)
 
-    def add_imported(self, row: Row, state: JobState) -> None:
-        """As `add`, for a row of the dataset's latest manifest whose job stands at *state*."""
-        assert row.job is not None
-        self.rows += 1
-        self._digest.update(row.job.job_id)
-        self.splits.note(row)
-        if self._seen.setdefault(row.job.job_id):
-            self.duplicates += 1
-        else:
-            self._add_job(row, state, is_changed=False)
+    def add_imported(self, db: Database, page: ImportedPage) -> None:
+        """As `add`, for rows of the latest manifest of *db*: only of what is to be bought, or names
+        a split, is more read than the job and its state."""
+        self.rows += len(page.job_ids)
+        self._digest.update(b"".join(page.job_ids))
+        for place, meta in enumerate(page.metas):
+            if names_split(meta):
+                self.splits.note(row_as_imported(db, page.row(place)))
+        new = [place for place, seq in enumerate(page.job_seqs) if self._met.add(seq)]
+        self.duplicates += len(page.job_ids) - len(new)
+        for state, jobs in Counter([page.states[place] for place in new]).items():
+            self._count(_kind_of(JobState(state)), jobs)
+        for place in new:
+            if page.states[place] == JobState.PENDING:
+                self._add_to_buy(row_as_imported(db, page.row(place)))
 
     def _add_job(self, row: Row, state: JobState | None, *, is_changed: bool) -> None:
-        match state:
-            case None | JobState.PENDING:
-                self._count("changed" if is_changed and state is None else "new")
-                self._add_to_buy(row)
-            case JobState.DONE | JobState.FAILED:
-                self._count(state.value)
-            case _:
-                self._count("begun")
+        self._count("changed" if is_changed and state is None else _kind_of(state))
+        if state in (None, JobState.PENDING):
+            self._add_to_buy(row)
 
     def jobs(self) -> PlannedJobs:
         names = ("new", "changed", "done", "begun", "failed", "invalid")
         return PlannedJobs(**{name: self._counts.get(name, 0) for name in names})
 
-    def _count(self, kind: str) -> None:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+    def _count(self, kind: str, jobs: int = 1) -> None:
+        self._counts[kind] = self._counts.get(kind, 0) + jobs
 
     def _add_to_buy(self, row: Row) -> None:
         assert row.job is not None
@@ -207,6 +212,17 @@ class JobCounter:
         # As the ledger will have it, because that is what leaves: names sorted, 10.0 written 10.
         given: Input = json.loads(row.job.input_json or canonical_json(row.job.input))
         return as_sent(given, self._card.file_inputs, url, seed)
+
+
+def _kind_of(state: JobState | None) -> str:
+    """The name in `PlannedJobs`; None: of a job that the dataset has not."""
+    match state:
+        case None | JobState.PENDING:
+            return "new"
+        case JobState.DONE | JobState.FAILED:
+            return state.value
+        case _:
+            return "begun"
 
 
 class PreviousManifest:

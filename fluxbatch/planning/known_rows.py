@@ -1,47 +1,37 @@
-"""The rows of a manifest that the dataset has imported, as its ledger has them.
+"""A row of a manifest that the dataset has imported, as its ledger has it.
 
-They cost less than half of reading and validating the file again. Of each row there is what a plan
-looks at, and no more.
+Of each row there is what a plan looks at, and no more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-from fluxbatch.domain.job import ControlFile, Job, JobState, Row
+from fluxbatch.domain.job import ControlFile, Job, Row
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.uploads import find_file
-from fluxbatch.ledger.queries.imported_rows import ImportedRow, imported_rows
+from fluxbatch.ledger.queries.imported_rows import ImportedRow
 
 
-def rows_as_imported(db: Database, manifest_seq: int) -> Iterator[tuple[Row, JobState]]:
-    """Every row in the manifest's order with the state of its job; all of them name one.
+def row_as_imported(db: Database, found: ImportedRow) -> Row:
+    """Of a job that is not pending the input is left out: nothing will be sent."""
+    given = found.input_json
+    job = Job(
+        found.job_id,
+        found.model,
+        json.loads(given) if given is not None else {},
+        found.repeat,
+        found.outputs_wanted,
+        given or "",
+    )
+    meta = json.loads(found.meta_json or "{}") if names_split(found.meta_json) else {}
+    control = _control_of(db, found) if given is not None else None
+    return Row(found.number, found.line, found.user_id, meta, job, control)
 
-    Of a job that is not pending the input is left out: nothing will be sent.
-    """
-    for found in imported_rows(db, manifest_seq):
-        job = Job(
-            found.job_id,
-            found.model,
-            json.loads(found.input_json) if found.input_json is not None else {},
-            found.repeat,
-            found.outputs_wanted,
-            found.input_json or "",
-        )
-        # Of the meta columns a plan asks for the split alone.
-        meta = found.meta_json
-        yield (
-            Row(
-                found.number,
-                found.line,
-                found.user_id,
-                json.loads(meta) if meta is not None and '"split"' in meta else {},
-                job,
-                _control_of(db, found) if found.input_json is not None else None,
-            ),
-            found.state,
-        )
+
+def names_split(meta_json: str | None) -> bool:
+    """Whether a row's meta columns may have the one that a plan asks for."""
+    return meta_json is not None and '"split"' in meta_json
 
 
 def _control_of(db: Database, found: ImportedRow) -> ControlFile | None:

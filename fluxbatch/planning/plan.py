@@ -27,13 +27,12 @@ from fluxbatch.infra.atomic_file import passing_folder
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.queries import runs_and_failures
-from fluxbatch.ledger.queries.imported_rows import imported_whole
+from fluxbatch.ledger.queries.imported_rows import imported_rows, imported_whole
 from fluxbatch.manifest import Manifest
 from fluxbatch.manifest.readers.remote_file import name_of
 from fluxbatch.models import ModelCard
 from fluxbatch.planning.estimate import BindingLimit, mean_observed_s, wall_clock
 from fluxbatch.planning.job_counter import JobCounter, KnownHashes, PlannedJobs, PlannedRow
-from fluxbatch.planning.known_rows import rows_as_imported
 
 ASSUMED_EXECUTION_S = 10.0
 MOST_EXPANDED = 1_000_000
@@ -168,8 +167,8 @@ def _told_by_ledger(db: Database, source: Manifest, controls: Path, tally: JobCo
         return False
     if names_other_files(db, *known, source.path, controls):
         return False
-    for row, state in rows_as_imported(db, known[0]):
-        tally.add_imported(row, state)
+    for page in imported_rows(db, known[0]):
+        tally.add_imported(db, page)
     return True
 
 

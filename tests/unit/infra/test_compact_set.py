@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fluxbatch.infra.compact_set import NumberSet
 from fluxbatch.manifest import CompactMap
 
 
@@ -36,3 +37,12 @@ def test_it_grows_without_forgetting() -> None:
         assert seen.setdefault(f"row-{mark}", mark) == 0
 
     assert all(seen.setdefault(f"row-{mark}") == mark for mark in range(1, 10_001))
+
+
+@given(st.lists(st.integers(0, 200)))
+def test_a_number_is_new_once(numbers: list[int]) -> None:
+    """In whatever order they come."""
+    seen, known = NumberSet(), set[int]()
+    for number in numbers:
+        assert seen.add(number) == (number not in known)
+        known.add(number)
