@@ -25,6 +25,7 @@ import anyio
 
 from fluxbatch.errors import FluxbatchError, HeldElsewhere
 from fluxbatch.infra import file_lock
+from fluxbatch.infra.open_databases import database_closed, database_opened
 from fluxbatch.infra.runtime import Timestamp, ToThread
 from fluxbatch.scheduler.window_recovery import age_s
 
@@ -128,6 +129,7 @@ class LaneFile:
             self._connection.execute(_PUT_PLACE, (dataset, where))
         except (OSError, sqlite3.Error) as exc:
             raise FluxbatchError(f"cannot keep the lane's file in {str(place)!r}: {exc}") from exc
+        self._place = database_opened(self.path)
         self.dataset = dataset
         self._in_use = threading.Lock()
 
@@ -190,6 +192,7 @@ class LaneFile:
 
     def close(self) -> None:
         self._connection.close()
+        database_closed(self._place)
         self._lock.close()
 
 

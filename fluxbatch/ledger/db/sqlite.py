@@ -12,6 +12,7 @@ from secrets import token_hex
 from typing import Self
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
+from fluxbatch.infra.open_databases import database_closed, database_opened
 from fluxbatch.infra.regular_file import identity
 from fluxbatch.ledger.db.backup import back_up
 from fluxbatch.ledger.db.database import (
@@ -50,6 +51,7 @@ class SqliteDatabase:
                 self._connection.close()
                 raise
         self._file = identity(path)
+        self._place: Path | None = database_opened(path)
 
     def _open(self, *, read_only: bool) -> None:
         self.version = version = self._version()
@@ -182,6 +184,9 @@ class SqliteDatabase:
 
     def close(self) -> None:
         self._connection.close()
+        if self._place is not None:
+            database_closed(self._place)
+            self._place = None
 
     @contextmanager
     def _translated(self, words: str | None = None) -> Iterator[None]:

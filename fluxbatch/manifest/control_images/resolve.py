@@ -29,6 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from fluxbatch.domain.job import UPLOAD_PREFIX, ControlFile
 from fluxbatch.infra.image_type import HEAD_BYTES, MAX_FETCHED_BYTES, is_complete, sniff
+from fluxbatch.infra.open_databases import is_of_open_database
 from fluxbatch.infra.ssrf_guard import is_this_machine
 from fluxbatch.manifest.control_images.errors import Unreadable
 from fluxbatch.manifest.control_images.fetch import RemoteImages, is_remote
@@ -218,6 +219,8 @@ class ControlImages:
         stamp = FileStamp(str(path), stats.st_size, stats.st_mtime_ns, stats.st_ino)
         found = self._hashes.get(stamp)
         if found is None:
+            if is_of_open_database(stats):  # before it is opened: closing it would cost its locks
+                raise BadControl(f"{quoted(given)} is a database in use here, and no image")
             found = _look_into(path, stamp, given)
             # A file written this moment may change again within one tick of its clock.
             if time.time_ns() - stamp.mtime_ns > _UNSETTLED_NS:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from fluxbatch.errors import ManifestError
+from fluxbatch.infra.open_databases import is_of_open_database
 from fluxbatch.manifest.readers.compression import Readable, Unpacked, packing_of
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -148,7 +149,10 @@ class FileSource:
 
     def _open(self) -> BinaryIO:
         try:
-            mode = self.path.stat().st_mode
+            found = self.path.stat()
+            mode = found.st_mode
+            if is_of_open_database(found):
+                raise ManifestError(f"manifest {str(self.path)!r} is a database in use here")
             if stat.S_ISREG(mode):
                 return self.path.open("rb")
         except (OSError, ValueError) as exc:

@@ -12,7 +12,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from fluxbatch.dataset.folder import Folder
+from fluxbatch.errors import ManifestError
+from fluxbatch.infra.open_databases import is_of_open_database
+from fluxbatch.manifest.control_images.resolve import BadControl, ControlImages, MemoryFileHashes
+from fluxbatch.manifest.readers.file_source import FileSource
 from tests.ledger.support import Books, fetch, make_rows
 
 _LOOK = """
@@ -43,6 +49,35 @@ def test_what_is_committed_after_another_program_looked_is_there(tmp_path: Path)
         books.import_rows("more", make_rows(5))
 
         assert seen_by_another_program(folder.ledger) == 5
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("kind", ["itself", "a hard link", "a link"])
+def test_a_ledger_s_file_is_no_control_image_and_no_manifest(
+    kind: str, ending: str, tmp_path: Path
+) -> None:
+    """
+    By whatever name: it is refused before it is opened, or closing it would cost its locks.
+    """
+    folder, photo = Folder(tmp_path / "d"), tmp_path / "photo.png"
+    folder.make()
+    with closing(folder.make_ledger()) as db:
+        books = Books.opened(db, jobs=2)
+        file = Path(f"{folder.ledger}{ending}")
+        if kind == "itself":
+            photo = file
+        else:
+            (photo.hardlink_to if kind == "a hard link" else photo.symlink_to)(file)
+        images = ControlImages(tmp_path, MemoryFileHashes(), allow_http=False)
+        with pytest.raises(BadControl, match="a database in use here"):
+            images.resolve(str(photo))
+        with pytest.raises(ManifestError, match="a database in use here"):
+            FileSource(photo)
+        assert seen_by_another_program(folder.ledger) == 2
+        books.import_rows("more", make_rows(5))
+
+        assert seen_by_another_program(folder.ledger) == 5
+    assert not is_of_open_database(folder.ledger.stat())
 
 
 def test_a_reader_sees_what_runs_write_that_begin_and_end_after_it(tmp_path: Path) -> None:
