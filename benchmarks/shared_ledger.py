@@ -29,7 +29,8 @@ import psycopg
 
 from fluxbatch.domain.job import PredictionId
 from fluxbatch.domain.state_machine import PredictionEvent
-from fluxbatch.infra.runtime import SystemClock, in_thread, process_of_its_own
+from fluxbatch.infra.garbage import collected_seldom
+from fluxbatch.infra.runtime import SystemClock, in_thread
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse
@@ -69,7 +70,7 @@ def main() -> int:
     if given.proxy_to is not None:
         _proxy(given.proxy_to, given.delay_ms / 1_000)
     if given.writer is not None:
-        with process_of_its_own():  # as a run is
+        with collected_seldom():  # as a run is
             anyio.run(_write, _Part(*json.loads(given.writer)))
         return 0
     _measure(given.writers, given.seconds, given.delay_ms)

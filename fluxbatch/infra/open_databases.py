@@ -2,7 +2,7 @@
 
 A process loses all its locks on a file once it closes any handle of it (POSIX): whoever opens the
 database next would take it for one that nobody uses. What is known here is the process's own, as
-those locks are. Source: docs/design/protocol.md 7 "Locks of the file".
+those locks are. Source: docs/design/protocol.md 7.
 """
 
 from __future__ import annotations

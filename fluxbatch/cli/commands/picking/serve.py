@@ -35,7 +35,7 @@ def serve_command(
 
     from fluxbatch.cli.render.live_figures import LiveFigures
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.infra.runtime import loop_options, process_of_its_own
+    from fluxbatch.infra.runtime import loop_options
     from fluxbatch.live import LivePage, serve_page
 
     dataset = dataset_at(folder)
@@ -49,8 +49,7 @@ def serve_command(
 
     page = LivePage(dataset, LiveFigures(dataset), host, port, has_buttons=has_buttons)
     try:
-        with process_of_its_own():
-            anyio.run(serve_page, page, listening, backend_options=loop_options())
+        anyio.run(serve_page, page, listening, backend_options=loop_options())
     except KeyboardInterrupt:
         console.info("the page has ended")
     return 0
