@@ -30,6 +30,7 @@ from fluxbatch.ledger.sharing.lanes import (
     keep_lane,
     lanes_of,
     renew_lanes,
+    shorten_leases,
     take_lanes,
 )
 from fluxbatch.ledger.sharing.server_clock import advance_generation, read_server_time
@@ -42,6 +43,7 @@ from fluxbatch.ledger.sharing.workers import (
     be_seen,
     bury,
     claim_jobs,
+    date_no_later,
     described,
     join,
     leave,
@@ -216,6 +218,9 @@ class Membership:
             if not has_stepped and not told.is_new_timeline:
                 break
             advance_generation(db, told.generation, is_failover=told.is_new_timeline)
+        if told.boot_id != self.clock.boot_id:
+            shorten_leases(db)
+            date_no_later(db)
         self.failover = told.failover
         self.clock.set(asked_s, answered_s, told.now_s, told.began_s, told.boot_id)
 

@@ -82,6 +82,12 @@ _RENEW = postgres_statement(
     WHERE holder = :worker RETURNING account
     """
 )
+_SHORTEN = postgres_statement(
+    f"""
+    UPDATE fluxbatch.lanes SET expires_at = clock_timestamp() + interval '{LEASE_S} s'
+    WHERE expires_at > clock_timestamp() + interval '{LEASE_S} s'
+    """
+)
 _KEEP = postgres_statement(
     """
     SELECT 1 FROM fluxbatch.lanes
@@ -144,6 +150,11 @@ def take_lanes(db: Database, worker: str, accounts: Collection[str], most: int) 
 def renew_lanes(db: Database, worker: str) -> frozenset[str]:
     """Keep what is held for another lease; what is not in the answer is lost."""
     return frozenset(account for (account,) in db.run(_RENEW, {"worker": worker}))
+
+
+def shorten_leases(db: Database) -> None:
+    """None lasts longer than a lease from now: the server's clock may have been set back."""
+    db.run(_SHORTEN)
 
 
 def keep_lane(db: Database, worker: str, account: str) -> bool:

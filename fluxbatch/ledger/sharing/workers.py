@@ -60,6 +60,9 @@ _WORK_ON = postgres_statement("UPDATE workers SET run_seq = :run_seq WHERE id = 
 _SEEN = postgres_statement(
     "UPDATE workers SET seen_at = clock_timestamp(), waits = :waits WHERE id = :worker RETURNING id"
 )
+_DATE_NO_LATER = postgres_statement(
+    "UPDATE workers SET seen_at = clock_timestamp() WHERE seen_at > clock_timestamp()"
+)
 _BURY = postgres_statement(
     f"""
     DELETE FROM workers
@@ -171,6 +174,11 @@ def be_seen(db: Database, worker: str, waits: str | None) -> None:
     """This process lives; raise `WorkerGone` where the others have buried it."""
     if not db.run(_SEEN, {"worker": worker, "waits": waits}):
         raise WorkerGone("the other workers took this one for dead; it joins anew")
+
+
+def date_no_later(db: Database) -> None:
+    """Nobody was seen later than now: the server's clock may have been set back."""
+    db.run(_DATE_NO_LATER)
 
 
 def bury(db: Database, worker: str) -> None:

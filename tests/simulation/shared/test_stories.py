@@ -86,3 +86,16 @@ def test_a_lease_that_is_renewed_opens_its_lane_again() -> None:
     steps = [(6.0 * number, 20.0) for number in range(1, 6)]
     ran = run_plan(_plan(OneLife(), rows=8, accounts=(1,), concurrent=1, steps=steps))
     assert ran.codes[0] == [0]
+
+
+@pytest.mark.parametrize("worker", [OneLife(pause_s=1.0), OneLife(pause_s=6.0)])
+def test_nobody_waits_for_the_dead_longer_where_the_servers_clock_is_set_back(
+    worker: OneLife,
+) -> None:
+    """
+    Their leases ended an hour later by then, whether somebody saw the step or came after it.
+    """
+    killed = OneLife(doom=Doom(at_s=4.0))
+    ran = run_plan(_plan(killed, worker, rows=2, accounts=(1,), steps=[(5.0, -3600.0)]))
+    assert ran.codes[0] == [None, 0]
+    assert ran.virtual_s < 120.0
