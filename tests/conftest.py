@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.postgres_server import PostgresServer, postgres_server
 
-# How long an example takes says more of the machine's other work than of ours.
-settings.register_profile("shared machine", deadline=None)
+# How long an example takes, also to make, says more of the machine's other work than of ours.
+settings.register_profile(
+    "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("shared machine")
 
 
