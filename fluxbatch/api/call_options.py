@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,10 @@ def _truth(name: str, value: Any) -> bool:
     return plain
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: Any, least: int = 1) -> int:
     plain = plain_value(value)
-    if isinstance(plain, bool) or not isinstance(plain, int) or not 1 <= plain <= MOST_COUNT:
-        raise ConfigError(f"{name} is {value!r}; give a whole number of at least 1")
+    if isinstance(plain, bool) or not isinstance(plain, int) or not least <= plain <= MOST_COUNT:
+        raise ConfigError(f"{name} is {value!r}; give a whole number of at least {least}")
     return plain
 
 
@@ -164,7 +165,7 @@ _CHECKS: Mapping[str, Check] = {
     "limit": _count,
     "run_name": _text,
     "on": _text,
-    "workers": _count,
+    "workers": partial(_count, least=0),
     "progress": _truth,
     "on_event": _call,
     "on_status": _call,

@@ -29,9 +29,10 @@ from fluxbatch.engine.shared_run import summary_of_ended
 from fluxbatch.engine.source import BatchSource
 from fluxbatch.errors import ConfigError, FluxbatchError, LedgerError
 from fluxbatch.infra.runtime import in_thread
-from fluxbatch.ledger.sharing.shared_runs import ended_run
+from fluxbatch.ledger.sharing.shared_runs import ended_run, left_run
 
 _EVERY_S = 1.0
+_LEFT = "the workers have left; the same call with another number of workers goes on"
 _OF_EACH_NODE = ("keys", "settings", "model")
 _OF_ONE_PROCESS = ("on_event", "on_status", "progress")
 _FLAGS: Mapping[str, str] = {
@@ -99,7 +100,8 @@ class ClusterCall:
 
         Raises `ConfigError` naming every node that lacks something, before anything is spent, and
         `FluxbatchError` where no worker is left and the run has not ended. Cancelled, the workers
-        go on: the same call waits for them again.
+        go on: the same call waits for them again. With no workers, those at work leave, and the
+        summary says where the run stands then.
         """
         if (summary := await in_thread(self._ended)) is not None:
             return summary
@@ -113,6 +115,9 @@ class ClusterCall:
                 if (summary := await in_thread(self._ended)) is not None:  # meanwhile
                     return summary
                 raise
+            if not self.options["workers"]:
+                await in_thread(run.until_left)
+                return await in_thread(self._left)
             return await self._until_ended(run)
 
     def _question(self, given: BatchSource) -> NodeQuestion:
@@ -141,6 +146,17 @@ class ClusterCall:
                 told = "no worker is left, and the run has not ended; the same call goes on"
                 raise FluxbatchError("".join([told, *last]))
             await anyio.sleep(_EVERY_S)
+
+    def _left(self) -> RunSummary:
+        """The run without workers: unless they ended it, it can go on."""
+        if (summary := self._ended()) is not None:
+            return summary
+        name = self.options["run_name"]
+        if self.dataset.has_ledger():
+            with self.dataset.reader() as db:
+                if (left := left_run(db, name, _LEFT)) is not None:
+                    return summary_of_ended(db, left, time.monotonic() - self.began_s)
+        raise ConfigError(f"workers=0: there is no run {name!r} in {self.dataset.address!r}")
 
     def _ended(self) -> RunSummary | None:
         if not self.dataset.has_ledger():

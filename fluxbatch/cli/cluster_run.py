@@ -36,8 +36,6 @@ from fluxbatch.ledger.sharing.shared_runs import ended_run
 from fluxbatch.planning.plan import make_plan
 
 _EVERY_S = 1.0
-_LEAVES_WITHIN_S = 180.0
-"""A worker that is told to: `stop.grace`, and its last images."""
 _WITH_VALUE = ("--on", "--workers")
 
 
@@ -112,7 +110,9 @@ def run_on_cluster(
         for line in _placed_lines(placed):
             console.info(line)
         if not wanted.workers:
-            return watched.until_left(run.placement)
+            run.until_left()
+            console.info("the workers have left; with another number --workers goes on")
+            return 0
         try:
             return watched.until_ended(run.placement, f"fluxbatch  {typed.given} → {dataset.name}")
         except KeyboardInterrupt:
@@ -209,17 +209,6 @@ class _WatchedRun:
         return self.console.failed(
             "no worker is left, and the run has not ended; the same command goes on", code
         )
-
-    def until_left(self, placement: Placement) -> int:
-        """Wait for workers that were told to leave."""
-        leave_by = time.monotonic() + _LEAVES_WITHIN_S
-        while len(self._told) < len(placement.workers):
-            self._told |= placement.ends()
-            if time.monotonic() > leave_by:
-                raise FluxbatchError("not every worker has left yet; the same command waits again")
-            time.sleep(_EVERY_S)
-        self.console.info("the workers have left; with another number --workers goes on")
-        return 0
 
     def _tell_ends(self, placement: Placement) -> None:
         for number, end in placement.ends().items():

@@ -244,10 +244,12 @@ def test_a_program_places_workers_as_the_command_does(shared: SharedRun) -> None
     assert shared.check(120)["billed"] == 120
 
 
-def test_workers_leave_when_they_are_told_to(shared: SharedRun) -> None:
+@pytest.mark.parametrize("is_program", [False, True], ids=["command", "program"])
+def test_workers_leave_when_they_are_told_to(shared: SharedRun, is_program: bool) -> None:
     """
     Whoever watched went away before; what was bought by then is fetched.
     """
+    words = called if is_program else typed
     shared.accounts = 2
     shared.write(400)
     with ray_process([of_a_node(shared, 0)]) as cluster:
@@ -255,10 +257,13 @@ def test_workers_leave_when_they_are_told_to(shared: SharedRun) -> None:
             until_created(shared, 20)
             first.send_signal(signal.SIGINT)
             assert "the run goes on" in said(first, 130)
-        with driver(shared, cluster, workers=0) as none:
-            text = said(none, 0)
-    assert "1 worker of this run told to leave" in text
-    assert "the workers have left" in text
+        with driver(shared, cluster, workers=0, words=words) as none:
+            text = said(none, 130 if is_program else 0)
+    if is_program:
+        assert "'exit': 130" in text
+    else:
+        assert "1 worker of this run told to leave" in text
+        assert "the workers have left" in text
     assert hosts_at_work(shared) == 0
     ((done,),) = shared.rows("SELECT count(*) FROM jobs WHERE state = 'done'")
     stats = shared.emulator.stats()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -23,7 +24,11 @@ from fluxbatch.engine.placement.node_check import (
     sees_mark,
     take_mark,
 )
-from fluxbatch.errors import ConfigError
+from fluxbatch.errors import ConfigError, FluxbatchError
+
+_EVERY_S = 1.0
+_LEAVES_WITHIN_S = 180.0
+"""A worker that is told to: `stop.grace`, and its last images."""
 
 
 class Placed(NamedTuple):
@@ -77,6 +82,14 @@ class PlacedRun:
         stay = [number for number in there if number < wanted]
         nowhere = [number for number in self.placement.nowhere if number < wanted]
         return Placed(len(stay), len(surplus), len(nowhere), wanted - len(stay))
+
+    def until_left(self) -> None:
+        """Wait for workers that were told to leave; raises `FluxbatchError` where some do not."""
+        leave_by = time.monotonic() + _LEAVES_WITHIN_S
+        while len(self.placement.ends()) < len(self.placement.workers):
+            if time.monotonic() > leave_by:
+                raise FluxbatchError("not every worker has left yet; the same again waits for them")
+            time.sleep(_EVERY_S)
 
     def _states(self, answers: Sequence[NodeAnswer]) -> list[tuple[NodeAnswer, NodeState]]:
         """The state of each node; raises `ConfigError` for whatever any of them lacks."""

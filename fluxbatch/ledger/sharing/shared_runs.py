@@ -40,6 +40,9 @@ _ENDED = postgres_statement(
     "SELECT seq, id, manifest_seq, exit_code, reason FROM runs"
     " WHERE id = :name AND ended_at IS NOT NULL"
 )
+_OPEN = postgres_statement(
+    "SELECT seq, id, manifest_seq FROM runs WHERE id = :name AND ended_at IS NULL"
+)
 _MANIFEST_OF = postgres_statement("SELECT manifest_seq FROM runs WHERE seq = :run_seq")
 _NAMED = postgres_statement("SELECT manifest_seq FROM runs WHERE id = :name")
 _GATE = postgres_statement("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
@@ -70,6 +73,13 @@ def ended_run(db: Database, name: str) -> EndedRun | None:
     """The run of that name, where it is over."""
     for seq, run_id, manifest_seq, code, reason in db.run(_ENDED, {"name": name}):
         return EndedRun(seq, run_id, manifest_seq, ExitCode(code), reason or "")
+    return None
+
+
+def left_run(db: Database, name: str, reason: str) -> EndedRun | None:
+    """The run of that name, as who has left it tells of it: it can go on."""
+    for seq, run_id, manifest_seq in db.run(_OPEN, {"name": name}):
+        return EndedRun(seq, run_id, manifest_seq, ExitCode.INTERRUPTED, reason)
     return None
 
 

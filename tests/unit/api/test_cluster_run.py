@@ -22,6 +22,8 @@ _WHOLE: dict[str, Any] = {"on": "ray", "workers": 2, "run_name": "N"}
     [
         ({"on": "slurm", "workers": 2}, "on='slurm': workers can be placed with on='ray' alone"),
         ({"workers": 2}, "workers without on"),
+        ({**_WHOLE, "workers": -1}, "workers is -1; give a whole number of at least 0"),
+        ({"on": "ray", "workers": 0}, "name the run"),
         ({"on": "ray"}, "say how many workers with workers=N"),
         ({"on": "ray", "workers": 2}, "name the run"),
         ({**_WHOLE, "keys": "secret-key"}, "not with keys; each node has its own"),
