@@ -1,9 +1,9 @@
 """The reading commands, and a run with nothing to do, on a ledger of a million done jobs.
 
 `python -m benchmarks.million [ROWS [FOLDER]]`; in FOLDER the ledger stays and is taken again. Each
-command is a process of its own, imports and all. One job is bought; its prediction, output and
-history are copied to all others, each with a fingerprint of its own, and no image but the first
-lies on the disk.
+command is a process of its own, imports and all: the quickest of three, of exports and the report
+the only one. One job is bought; its prediction, output and history are copied to all others, each
+with a fingerprint of its own, and no image but the first lies on the disk.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from benchmarks.side import Load, engine_settings, run_engine, serve, tell, writ
 _ROWS = 1_000_000
 _LOAD = Load(1, creates=0, emulator=("--duration", "0.05"))
 _EXPORTS = ("csv", "jsonl", "parquet")
+_LONG = (*_EXPORTS, "report")
+_TRIES = 3
 
 
 def main(rows: int = _ROWS, kept: Path | None = None) -> None:
@@ -38,9 +40,9 @@ def main(rows: int = _ROWS, kept: Path | None = None) -> None:
             making.join()
             if making.exitcode:
                 raise SystemExit("the ledger could not be made")
-        told = {name: _measured(words, folder) for name, words in _commands(folder).items()}
+        told = {name: _best(name, words, folder) for name, words in _commands(folder).items()}
     for name in _EXPORTS:
-        told[name]["rows_per_s"] = round(rows / float(str(told[name]["seconds"])))
+        told[name]["rows_per_s"] = round(rows / told[name]["seconds"])
     tell("million", told, keep=rows == _ROWS)
 
 
@@ -62,7 +64,13 @@ def _commands(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def _measured(words: list[str], folder: Path) -> dict[str, object]:
+def _best(name: str, words: list[str], folder: Path) -> dict[str, float]:
+    """The quickest try: others use the machine too, and that says nothing of the command."""
+    tries = 1 if name in _LONG else _TRIES
+    return min((_measured(words, folder) for _ in range(tries)), key=lambda told: told["seconds"])
+
+
+def _measured(words: list[str], folder: Path) -> dict[str, float]:
     """One command's time, from its start to its end, and the most memory it took."""
     environ = {
         **os.environ,
