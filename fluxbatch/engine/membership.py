@@ -287,8 +287,14 @@ class Membership:
             ours = [one for one in self.others if one.run_seq == self.run_seq]
             at_work = frozenset(one.worker for one in ours if one.waits != _FINISHED)
             if not at_work:
-                return have_all_finished
+                return have_all_finished and not self._are_lanes_orphaned(found)
             await anyio.sleep(POLL_S)
+
+    def _are_lanes_orphaned(self, found: _Beat) -> bool:
+        """Whether somebody who has vanished held a lane to the end."""
+        alive = {None, *(one.worker for one in found.others)}
+        ours = [lane for lane in found.lanes if lane.dataset == self.dataset]
+        return any(lane.holder not in alive for lane in ours)
 
     async def others_done(self, waits: str) -> tuple[bool, str]:
         """This process has nothing to do: whether that is so of all of them, and the cap that is

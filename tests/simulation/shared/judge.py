@@ -11,7 +11,7 @@ from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import DatabaseFailed, ExitCode, FluxbatchError, HeldElsewhere
 from tests.simulation.checks import Violation
 from tests.simulation.judge import Judge
-from tests.simulation.plan import Invocation
+from tests.simulation.plan import KEYS, Invocation
 from tests.simulation.shared.books import SharedAuditor
 
 _ENDED = (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.STOPPED, ExitCode.UNKNOWN_LEFT)
@@ -40,6 +40,9 @@ class SharedJudge(Judge):
         if summary is None:
             return
         self._check_exit(told, auditor, summary)
+        keys_fail = told.revoked is not None or any(name in told.faults for name in KEYS)
+        if summary.exit_code is ExitCode.NO_KEY and not keys_fail:
+            raise Violation(f"no key was refused, and the exit is 5: {summary.reason}")
         if summary.is_last and summary.exit_code in _ENDED:
             self._run_began = len(self._provider.ours())
             self._lasts[summary.run_id] += 1

@@ -99,3 +99,13 @@ def test_nobody_waits_for_the_dead_longer_where_the_servers_clock_is_set_back(
     ran = run_plan(_plan(killed, worker, rows=2, accounts=(1,), steps=[(5.0, -3600.0)]))
     assert ran.codes[0] == [None, 0]
     assert ran.virtual_s < 120.0
+
+
+def test_what_stopped_a_run_is_told_though_a_process_dies_meanwhile() -> None:
+    """
+    What it had running is adopted by the next run; it was taken for a key's that is gone, exit 5.
+    """
+    killed = OneLife(doom=Doom(at_s=42.0))
+    limited = Invocation(limit=13)
+    ran = run_plan(_plan(OneLife(), killed, told=limited, rows=16, duration_s=15.0, concurrent=2))
+    assert ran.codes[0] == [None, 4]
