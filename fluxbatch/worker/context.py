@@ -357,7 +357,10 @@ class WorkerContext:
         It has one clock: what it told another account does until this one has asked. Through the
         boot clock where that can be: the wall clock may have jumped in between.
         """
-        told = self.dates.get(account) or next(iter(self.dates.values()), None)
+        own = self.dates.get(account)
+        all_told = [one for one in (own, *self.dates.values()) if one is not None]
+        of_its_boot = [one for one in all_told if one[1].boot_id == then.boot_id]
+        told = next(iter((*of_its_boot, *all_told)), None)
         if told is None:
             return then.utc
         date, at = told

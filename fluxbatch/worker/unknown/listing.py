@@ -113,7 +113,10 @@ class ListingReader:
         context.has_listing = True
         sending, others = dict(context.sending), await self._others()
         unborne = await self._unborne(listing)
-        return Seen(unborne, listing.began, listing.is_complete, asked, asked_s, sending, others)
+        # Where our clock was set meanwhile, what was made since then may not be in it.
+        reaches_now = listing.began is None or listing.began <= until
+        is_complete = listing.is_complete and reaches_now
+        return Seen(unborne, listing.began, is_complete, asked, asked_s, sending, others)
 
     async def _others(self) -> tuple[LivePrediction, ...]:
         """Asked after the listing and before what is known: each listed create of another process

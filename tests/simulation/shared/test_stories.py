@@ -109,3 +109,15 @@ def test_what_stopped_a_run_is_told_though_a_process_dies_meanwhile() -> None:
     limited = Invocation(limit=13)
     ran = run_plan(_plan(OneLife(), killed, told=limited, rows=16, duration_s=15.0, concurrent=2))
     assert ran.codes[0] == [None, 4]
+
+
+@pytest.mark.parametrize("by_s", [-100.0, 100.0])
+def test_a_lost_create_is_found_though_the_servers_clock_was_set_before(by_s: float) -> None:
+    """
+    The provider's date was carried on over the step: its listing was asked for other hours, and
+    what was not in them was bought once more.
+    """
+    lost = Invocation(faults={"create_timeout_after": 0.5})
+    run_plan(
+        _plan(OneLife(), told=lost, rows=8, accounts=(1,), duration_s=1.0, steps=[(8.0, by_s)])
+    )
