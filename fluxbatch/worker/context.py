@@ -351,6 +351,11 @@ class WorkerContext:
         if date is not None and age_s(asked, now) <= self.settings.provider.timeout:
             self.dates[account] = (date, now)
 
+    def knows_date(self, account: str) -> bool:
+        """Whether *account* was told the provider's time since our boot clock began."""
+        told = self.dates.get(account)
+        return told is not None and told[1].boot_id == self.runtime.clock.now().boot_id
+
     def by_provider(self, account: str, then: Timestamp) -> datetime:
         """*then* by the provider's clock; by ours as long as it has given no time.
 

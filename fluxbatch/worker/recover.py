@@ -208,7 +208,14 @@ class Recovery:
         if one.state is PredictionState.RUNNING and one.provider_id is not None:
             running = TransitionResult(PredictionState.RUNNING, JobState.ACTIVE)
             return running, tracked_prediction(one, one.provider_id)
-        return await self._resolver.resolve(self._unanswered(one))
+        moved, tracked = await self._resolver.resolve(self._unanswered(one))
+        if tracked is None and moved.state is PredictionState.RUNNING:
+            # Whoever had sent it stood still, and has said so itself meanwhile.
+            live = {other.seq: other for other in await self._context.read(live_predictions)}
+            known = live.get(one.seq)
+            if known is not None and known.provider_id is not None:
+                tracked = tracked_prediction(known, known.provider_id)
+        return moved, tracked
 
     def _unanswered(self, one: LivePrediction) -> UnknownCreate:
         seed = one.seed if one.seed is not None else sent_seed(self._context, one.job)

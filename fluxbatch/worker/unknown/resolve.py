@@ -173,8 +173,7 @@ class UnknownResolver:
 
     async def _learn_date(self, client: ProviderClient, account: str) -> None:
         """The provider's clock, before anything is looked for by it, in each boot of ours anew."""
-        _, at = self._context.dates.get(account, (None, None))
-        if at is None or at.boot_id != self._context.runtime.clock.now().boot_id:
+        if not self._context.knows_date(account):
             await self._search.is_there(client, account)
 
     def _clients(self, account: str, entries: Sequence[Entry]) -> list[ProviderClient]:

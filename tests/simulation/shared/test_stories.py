@@ -23,8 +23,10 @@ def _plan(
         {"prompt": f"pier {n}", "control_image": "https://example.com/d.png",
          "output_format": "png"} for n in range(rows)
     ]  # fmt: skip
-    options: dict[str, Any] = {"accounts": (1, 1), "lag_s": 5.0, "timeout_s": 5.0, **changes}
-    base = Plan(seed=1, rows=(named,), invocations=(), **options)
+    options: dict[str, Any] = {
+        "seed": 1, "accounts": (1, 1), "lag_s": 5.0, "timeout_s": 5.0, **changes
+    }  # fmt: skip
+    base = Plan(rows=(named,), invocations=(), **options)
     seats = [Seat([one]) for one in lives]
     return shared_plan(base, Round(told or Invocation(), seats, steps=steps))
 
@@ -121,3 +123,12 @@ def test_a_lost_create_is_found_though_the_servers_clock_was_set_before(by_s: fl
     run_plan(
         _plan(OneLife(), told=lost, rows=8, accounts=(1,), duration_s=1.0, steps=[(8.0, by_s)])
     )
+
+
+def test_what_a_holder_that_stood_still_says_late_is_followed_by_the_next_one() -> None:
+    """
+    Its answer came when the next one was searching for that create; then nobody followed it.
+    """
+    still = OneLife(stills=[Still(17.0, "call: after Transition accepted", 3)])
+    ran = run_plan(_plan(still, OneLife(pause_s=3.0), concurrent=3, duration_s=4.0, seed=847515))
+    assert ran.codes[0] == [0, 0]
