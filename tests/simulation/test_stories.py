@@ -91,6 +91,24 @@ def test_the_first_create_of_a_new_account_is_not_taken_for_a_lost_one(seed: int
     run_plan(replace(plan, seed=seed, rows=[_rows("a lighthouse", 2)]))
 
 
+@pytest.mark.parametrize("at_s", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("doom_s", [1.0, 4.0, 9.0])
+def test_a_key_that_is_added_finds_what_was_left_on_its_account(doom_s: float, at_s: float) -> None:
+    """
+    A run with two accounts dies with full windows; the next one begins without the second key and
+    is given it: what left before counts in its window, and what still runs holds its slots.
+    """
+    first = Invocation(doom=Doom(at_s=doom_s), slowness=0.0)
+    added = [(at_s, "add-key", "key-1-0"), (at_s + 1.0, "add-key", "key-1-0")]
+    then = Invocation(withheld=frozenset({"key-1-0"}), commands=added, slowness=0.0)
+    plan = _plan(
+        first, then, accounts=(1, 1), creates=3, concurrent=2, duration_s=6.0, window_s=60.0,
+        serial_creates="never",
+    )  # fmt: skip
+
+    run_plan(replace(plan, rows=[_rows("pier", 14)]))
+
+
 def test_the_next_dataset_counts_creates_though_the_wall_clock_was_set_ahead() -> None:
     """
     Seed 19351: a lane's file dropped what seemed to be older than a day, and was a minute old.
