@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.__main__ import failure_of
 from tests.simulation.shared.running import run_seed
 
-_SEEDS = int(os.environ.get("SEEDS", "64"))
+_SEEDS = int(os.environ.get("SEEDS", "40"))
 _CHUNK = 8
 _IN_EVERY_TEST = 8
 
