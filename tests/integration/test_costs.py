@@ -47,6 +47,12 @@ def change_ledger(dataset: Path, statement: str) -> None:
         ledger.commit()
 
 
+def runs_of(dataset: Path) -> list[str]:
+    """In the order in which they began: names of one second have none."""
+    with closing(sqlite3.connect(dataset / "ledger.sqlite")) as ledger:
+        return [name for (name,) in ledger.execute("SELECT id FROM runs ORDER BY seq")]
+
+
 @pytest.fixture(scope="module")
 def dataset(emulator: EmulatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_sweep(emulator, tmp_path_factory.mktemp("costs"))
@@ -120,7 +126,8 @@ def test_a_price_that_changed_between_two_runs_is_noted(
 
     ended = fluxbatch("costs", dataset, "--by", "run", "--json")
 
-    first, second = (group["value"] for group in ended.object["groups"])
+    first, second = runs_of(dataset)
+    assert {group["value"] for group in ended.object["groups"]} == {first, second}
     (change,) = ended.object["price_changes"]
     assert (change["before_run"], change["now_run"]) == (first, second)
     assert (change["before_usd"], change["now_usd"]) == ("0.02", "0.025")
