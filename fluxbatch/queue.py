@@ -59,8 +59,8 @@ class JobQueue:
         page_jobs: Callable[[], int] = lambda: _PAGE,
         others_done: OthersDone | None = None,
     ) -> None:
-        """*page_jobs* are read at once; *others_done* is asked before it ends, where jobs are
-        shared with other processes."""
+        """*page_jobs* are read at once, none where nothing can be made; *others_done* is asked
+        before it ends, where jobs are shared with other processes."""
         self._read_page = read_page
         self._page_jobs = page_jobs
         self._others_done = others_done
@@ -165,7 +165,9 @@ class JobQueue:
     async def _next(self) -> QueuedJob | None:
         while not self.is_closed:
             changed, wait_s = self._changed, math.inf
-            if self._blocked is None:
+            if not self._page_jobs():
+                self._leave_to_others()
+            elif self._blocked is None:
                 if not self._exhausted and len(self._ready) < self._low():
                     await self._fill()
                     continue
@@ -206,6 +208,11 @@ class JobQueue:
             self._is_asking = False
         self.look_again()
 
+    def _leave_to_others(self) -> None:
+        """Nothing can be made here: who can make it finds what is not busy in the ledger."""
+        self._ready.clear()
+        self._paused.clear()
+
     def _low(self) -> int:
         """With fewer ready, more are read."""
         return max(self._page_jobs() // 5, 1)
@@ -227,7 +234,7 @@ class JobQueue:
             most = self._page_jobs()
             jobs, self._cursor = await self._read_page(self._cursor, most)
             self._ready.extend(jobs)
-            self._exhausted = len(jobs) < most or not most
+            self._exhausted = len(jobs) < most
             if jobs and self._others_done is not None:
                 self._wake()  # who found nothing before may find something now
 

@@ -62,7 +62,10 @@ class HeldLanes:
                     await self._member.call(lambda db: lanes_of(db, self._member.accounts))
                 )
             while not context.queue.is_closed:
-                missing = self._share() - len(context.leases)
+                await self._give_back_what_is_out()
+                if not self._member.page_jobs():
+                    context.lanes.send_away()  # their jobs are for processes that have a lane
+                missing = self._share() - len(self._mine())
                 if missing > 0:
                     self._member.taking_up = missing
                     try:
@@ -76,22 +79,23 @@ class HeldLanes:
                 ):
                     await context.queue.closed.wait()
 
+    def _mine(self) -> list[Lane]:
+        """Lanes that are held and create."""
+        context = self._context
+        held = [lane for lane in context.lanes.all if lane.account in context.leases]
+        return [lane for lane in held if not lane.is_out]
+
     def _share(self) -> int:
         """Lanes for each worker that has their keys, rounded up."""
-        usable = [lane.account for lane in self._context.lanes.all if not lane.is_out]
         shares = 0.0
-        for account in usable:
+        for account in self._member.usable_accounts():
             at_work = [o for o in self._member.others if account in o.accounts and not o.is_silent]
             shares += 1 / (1 + len(at_work))
         return math.ceil(shares - 1e-9)
 
     async def _take(self, most: int) -> None:
         context = self._context
-        wanted = [
-            lane.account
-            for lane in context.lanes.all
-            if not lane.is_out and lane.account not in context.leases
-        ]
+        wanted = self._member.usable_accounts() - set(context.leases)
 
         def take(db: Database) -> dict[str, int]:
             taken = take_lanes(db, self._member.worker, wanted, most)
@@ -121,11 +125,17 @@ class HeldLanes:
         await take_in_lost_creates(self._context, self._member.keys, account)
         await self._member.change(lambda db: was_looked_through(db, account, failover))
 
+    async def _give_back_what_is_out(self) -> None:
+        """Lanes whose every key the provider refuses: another process may have a better one."""
+        for lane in self._context.lanes.all:
+            is_idle = lane.account in self._context.leases and not lane.held
+            if lane.is_out and is_idle and not await self._fetches_for(lane):
+                await self._give_back(lane)
+
     async def _hand_over(self, excess: int) -> None:
         """Give the least busy lanes to other workers, each once nothing runs on it."""
         context = self._context
-        mine = [lane for lane in context.lanes.all if lane.account in context.leases]
-        leaving = sorted(mine, key=lambda lane: lane.held)[:excess]
+        leaving = sorted(self._mine(), key=lambda lane: lane.held)[:excess]
         for lane in leaving:
             lane.is_open = False
         for _ in range(int(_DRAIN_S / POLL_S)):

@@ -45,6 +45,8 @@ from fluxbatch.ledger.sharing.workers import (
     claim_jobs,
     date_no_later,
     described,
+    free_claims,
+    have_keys_of,
     join,
     leave,
     workers,
@@ -91,6 +93,8 @@ class Membership:
     taking_up: int = 0
     """Lanes that are taken, of which nothing that was left on them is followed yet."""
     _waits: str | None = None
+    _told: frozenset[str] = frozenset()
+    """The accounts that the others know this process to have a usable key of."""
     failover: int = 0
     """The generation of the server's clock that its latest promotion began."""
     _hurry: anyio.Event = field(default_factory=anyio.Event)
@@ -98,6 +102,13 @@ class Membership:
     @property
     def accounts(self) -> frozenset[str]:
         return frozenset(key.account for key in self.keys)
+
+    def usable_accounts(self) -> frozenset[str]:
+        """Those of which the provider does not refuse every key."""
+        if self.context is None:
+            return self.accounts
+        lanes = (self.context.lanes.lane(account) for account in self.accounts)
+        return frozenset(lane.account for lane in lanes if lane is not None and not lane.is_out)
 
     def is_eldest(self) -> bool:
         """Whether no other process of the run that lives has joined before, as last seen."""
@@ -107,6 +118,7 @@ class Membership:
         """Be at work from now on; raises `HeldElsewhere` where the others forbid it."""
         await self.call(self._learn_time)
         await self.change(lambda db: join(db, self.worker, "run", self.accounts), in_turn=True)
+        self._told = self.accounts
 
     async def leave(self) -> None:
         """Nothing is held any more. Where the database is gone, the others find that out."""
@@ -184,10 +196,17 @@ class Membership:
     async def _learn(self, stop: tuple[ExitCode | None, str] | None = None) -> _Beat:
         """One heartbeat: say that this process lives, and learn how it stands."""
         await self.call(self._learn_time)
-        return await self.change(lambda db: self._learned(db, stop))
+        usable = self.usable_accounts()
+        found = await self.change(lambda db: self._learned(db, stop, usable))
+        self._told = usable
+        return found
 
-    def _learned(self, db: Database, stop: tuple[ExitCode | None, str] | None) -> _Beat:
+    def _learned(
+        self, db: Database, stop: tuple[ExitCode | None, str] | None, usable: frozenset[str]
+    ) -> _Beat:
         be_seen(db, self.worker, self._waits)
+        if usable != self._told:
+            have_keys_of(db, self.worker, usable)
         held = renew_lanes(db, self.worker)
         bury(db, self.worker)
         stopped = None
@@ -232,9 +251,9 @@ class Membership:
             lane.is_open = False
 
     def page_jobs(self) -> int:
-        """How many jobs are claimed at once."""
+        """How many jobs are claimed at once: none where no lane here may create any."""
         lanes = self.in_use().lanes.all
-        return _PAGE_SLOTS * sum(lane.slots.limit for lane in lanes if lane.is_open)
+        return _PAGE_SLOTS * sum(lane.slots.limit for lane in lanes if lane.is_usable)
 
     async def page(self, cursor: QueueCursor, most: int) -> tuple[list[QueuedJob], QueueCursor]:
         """Jobs that are this worker's from now on."""
@@ -302,6 +321,8 @@ class Membership:
         if self.taking_up:
             return False, ""
         self._waits = waits
+        if not waits:
+            await self.change(self._claim_nothing)
         # First: whoever has claimed a job since then is seen to be busy, or has vanished.
         before, has_unclaimed = await self.call(self._at_work_and_unclaimed)
         found = await self._learn()
@@ -336,6 +357,11 @@ class Membership:
         if ours is None or ours.is_out or lane.holder in alive:
             return True
         return lane.dataset != self.dataset and not lane.is_expired  # another dataset's run
+
+    def _claim_nothing(self, db: Database) -> None:
+        """Nothing is in hand here: what was claimed and let go is anybody's."""
+        if self._waits is not None:
+            free_claims(db, self.worker)
 
     def _at_work_and_unclaimed(self, db: Database) -> tuple[frozenset[str], bool]:
         at_work = frozenset(one.worker for one in workers(db))

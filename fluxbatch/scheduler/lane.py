@@ -74,6 +74,11 @@ class Lane:
     def is_out(self) -> bool:
         return not self.keys
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is this process's and creates again by itself, sooner or later."""
+        return self.is_open and not self.is_off and not self.is_out
+
     def health(self, now: float) -> str:
         """One or two words for people."""
         if self.is_out or self.is_off:
@@ -89,7 +94,7 @@ class Lane:
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until one more create may leave; None until something else happens."""
-        if self.is_out or self.is_off or self.unpaid is not None or not self.is_open:
+        if not self.is_usable or self.unpaid is not None:
             return None
         if self.held >= self.slots.allowed(now):
             return self.slots.wait_s(now)

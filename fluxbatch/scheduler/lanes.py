@@ -90,7 +90,7 @@ class Lanes:
     async def permit(self) -> AsyncIterator[Permit | None]:
         """Wait for a slot and an entry in the window; the slot is held until the end.
 
-        None once nothing more may leave.
+        None once nothing more may leave, or not from here.
         """
         waiter = _Waiter()
         if not self._closed:
@@ -120,6 +120,10 @@ class Lanes:
     def close(self) -> None:
         """Nothing more leaves: all waiters leave without a permit."""
         self._closed = True
+        self.send_away()
+
+    def send_away(self) -> None:
+        """Who waits leaves without a permit; who comes after that waits."""
         while self._waiters:
             self._waiters.popleft().event.set()
 

@@ -199,8 +199,20 @@ class Recovery:
                 context.lanes.settled(lane)
             if moved.job_state is JobState.PENDING:
                 context.queue.put(one.job, backoff_s(context, moved))
+            if delivery is None and moved.job_state is JobState.GENERATED:
+                # Its end was written down by whoever had held the lane, and stood still.
+                delivery = await self._left_to_fetch(one.seq)
             if delivery is not None:
                 await deliver.send(delivery)
+
+    async def _left_to_fetch(self, seq: int) -> OutputsToFetch | None:
+        unfinished = [
+            output
+            for output in await self._context.read(unfinished_outputs)
+            if output.prediction_seq == seq
+        ]
+        now = self._context.runtime.clock.now()
+        return next(iter(unfinished_deliveries(self._context, unfinished, now)), None)
 
     async def _found(
         self, one: LivePrediction

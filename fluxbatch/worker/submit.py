@@ -198,6 +198,9 @@ class Submitter:
     ) -> object:
         context = self._context
         key, journal = permit.key, context.journals[permit.lane.account]
+        lease = context.leases.get(permit.lane.account)
+        if context.is_shared and lease is None:
+            return LaneLost()  # since the permit was given
 
         def leaves_next(made: object) -> tuple[Beside, LaneChange] | None:
             if not isinstance(made, Intent):
@@ -214,7 +217,7 @@ class Submitter:
                     permit.lane.account,
                     key.fingerprint,
                     key.label,
-                    context.leases.get(permit.lane.account),
+                    lease,
                 ),
                 price=context.card.price or context.reserve,
                 reserve=context.reserve,

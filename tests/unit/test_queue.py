@@ -145,3 +145,27 @@ async def test_it_is_known_when_only_unknown_creates_are_waited_for() -> None:
     async with queue.take():
         assert not queue.waits_only_for(0)
         assert queue.waits_only_for(1)
+
+
+async def test_where_nothing_can_be_made_jobs_are_left_to_others() -> None:
+    """
+    Also those that wait for a retry: whoever can make them would wait for this process.
+    """
+    slots = 1_000
+    asked: list[str] = []
+
+    async def others_done(waits: str) -> tuple[bool, str]:
+        asked.append(waits)
+        return True, ""
+
+    queue = JobQueue(
+        _Ledger([_job(n) for n in range(3)]).page, SystemClock(), page_jobs=lambda: slots,
+        others_done=others_done,
+    )  # fmt: skip
+    async with queue.take() as first, queue.take() as second:
+        slots = 0
+        first.release()
+        second.retry_after(3600.0)
+
+    assert await _drain(queue) == []
+    assert asked == [""]

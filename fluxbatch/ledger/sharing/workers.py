@@ -44,6 +44,7 @@ class Worker(NamedTuple):
     version: str
     run_seq: int | None
     accounts: frozenset[str]
+    """Those that it has a key of which the provider does not refuse."""
     waits: str | None
     """Why it has nothing to do, or an empty text; None where it is busy."""
     is_silent: bool
@@ -60,6 +61,7 @@ _WORK_ON = postgres_statement("UPDATE workers SET run_seq = :run_seq WHERE id = 
 _SEEN = postgres_statement(
     "UPDATE workers SET seen_at = clock_timestamp(), waits = :waits WHERE id = :worker RETURNING id"
 )
+_KEYS = postgres_statement("UPDATE workers SET accounts = :accounts WHERE id = :worker")
 _DATE_NO_LATER = postgres_statement(
     "UPDATE workers SET seen_at = clock_timestamp() WHERE seen_at > clock_timestamp()"
 )
@@ -104,6 +106,7 @@ _DROP_ENDED_CLAIMS = postgres_statement(
         AND jobs.state IN ('done', 'failed', 'generated')
     """
 )
+_FREE_CLAIMS = postgres_statement("DELETE FROM claims WHERE worker = :worker")
 _CLAIM_THESE = postgres_statement(
     """
     WITH claimant AS MATERIALIZED (
@@ -154,9 +157,18 @@ def join(db: Database, worker: str, role: Role, accounts: Collection[str] = ()) 
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": __version__,
-            "accounts": json.dumps(sorted(accounts)),
+            "accounts": _json(accounts),
         },
     )
+
+
+def have_keys_of(db: Database, worker: str, accounts: Collection[str]) -> None:
+    """The worker may create on these *accounts*, and on no other one."""
+    db.run(_KEYS, {"worker": worker, "accounts": _json(accounts)})
+
+
+def _json(accounts: Collection[str]) -> str:
+    return json.dumps(sorted(accounts))
 
 
 def described(worker: Worker) -> str:
@@ -218,6 +230,11 @@ def claim_these(db: Database, worker: str, jobs: Sequence[int]) -> None:
     """Jobs whose predictions this worker follows: they come back to it, if they do."""
     if jobs:
         db.run(_CLAIM_THESE, {"worker": worker, "jobs": json.dumps(list(jobs))})
+
+
+def free_claims(db: Database, worker: str) -> None:
+    """This worker has no job in hand."""
+    db.run(_FREE_CLAIMS, {"worker": worker})
 
 
 def are_jobs_unclaimed(db: Database, manifest_seq: int) -> bool:

@@ -49,6 +49,10 @@ class Seat:
     dataset: int = 0
     skew_s: float = 0.0
     """Of its wall clock."""
+    lacks: frozenset[int] = frozenset()
+    """Keys, by their places in the plan, that it was not given."""
+    stale: frozenset[int] = frozenset()
+    """Keys of which it has an older text: the provider refuses that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,12 @@ def shared_plan_of(seed: int) -> SharedPlan:
     jobs = sum(row.get("repeat", 1) for rows in base.rows for row in rows)
     caps = some_caps(random, jobs)
     base = with_contract(replace_invocations(base, [Invocation(faults=faults, caps=caps)]))
-    rounds = [_round(random, base, base.invocations[0], bad)]
+    keys = Random(f"fluxbatch shared keys {seed}")
+    rounds = [_with_keys(keys, base, _round(random, base, base.invocations[0], bad))]
     if random.random() < 0.25:
         more = tuple(None if cap is None else cap + 75_000 for cap in caps)
         then = replace(base.invocations[0], caps=(more[0], more[1], more[2]), limit=None)
-        rounds.append(_round(random, base, then, bad))
+        rounds.append(_with_keys(keys, base, _round(random, base, then, bad)))
     return shared_plan(base, *rounds)
 
 
@@ -150,6 +155,19 @@ def _round(random: Random, base: Plan, told: Invocation, bad: float) -> Round:
         if stepping else (),
         promotions=[random.uniform(0, 2 * span_s)] if random.random() < 0.08 else (),
     )  # fmt: skip
+
+
+def _with_keys(random: Random, base: Plan, one: Round) -> Round:
+    """Now and then machines differ in their keys; each has one that works."""
+    count = sum(base.accounts)
+    if count < 2 or random.random() < 0.75:
+        return one
+    seats = []
+    for seat in one.seats:
+        bad = random.sample(range(count), random.randint(0, count - 1))
+        cut = random.randint(0, len(bad))
+        seats.append(replace(seat, lacks=frozenset(bad[:cut]), stale=frozenset(bad[cut:])))
+    return replace(one, seats=seats)
 
 
 def _seat(random: Random, base: Plan, span_s: float, *, calm: bool) -> Seat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,3 +133,41 @@ def test_what_a_holder_that_stood_still_says_late_is_followed_by_the_next_one() 
     still = OneLife(stills=[Still(17.0, "call: after Transition accepted", 3)])
     ran = run_plan(_plan(still, OneLife(pause_s=3.0), concurrent=3, duration_s=4.0, seed=847515))
     assert ran.codes[0] == [0, 0]
+
+
+def test_who_has_only_refused_keys_left_leaves_its_jobs_to_the_others() -> None:
+    """
+    It counted its dead lane as its share, and kept a claimed job for it: the other one waited for
+    it, and the run never ended.
+    """
+    revoked = Invocation(revoked=(2.0, 500.0, 1))
+    ran = run_plan(_plan(OneLife(), OneLife(), told=revoked, rows=16, concurrent=2, duration_s=3.0))
+    assert ran.codes[0] == [0, 0]
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_lane_that_one_has_no_good_key_of_is_another_ones_share(bad: int) -> None:
+    """
+    Each was given half of what both have a key of; the half that one may not use nobody took, and
+    the run never ended.
+    """
+    plan = _plan(OneLife(), OneLife(), rows=16, concurrent=2, duration_s=3.0)
+    first = plan.rounds[0]
+    seats = [first.seats[0], replace(first.seats[1], stale=frozenset({bad}))]
+    ran = run_plan(replace(plan, rounds=[replace(first, seats=seats)]))
+    assert ran.codes[0] == [0, 0]
+
+
+@pytest.mark.parametrize(("seed", "number", "pause_s"), [(1, 5, 0.0), (3, 5, 3.0)])
+def test_what_a_holder_that_stood_still_says_late_of_an_end_is_fetched_by_the_next_one(
+    seed: int, number: int, pause_s: float
+) -> None:
+    """
+    The image was paid and its job generated, but nobody fetched it: exit 1.
+    """
+    still = OneLife(stills=[Still(11.0, "call: after Transition accepted", number)])
+    plan = _plan(
+        still, OneLife(pause_s=pause_s), rows=9, accounts=(1,), creates=3, window_s=10.0,
+        concurrent=3, duration_s=0.5, seed=seed, jitter_s=1.0,
+    )  # fmt: skip
+    assert run_plan(plan).codes[0] == [0, 0]

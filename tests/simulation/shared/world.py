@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 
+from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.config.endpoints import Provider as ProviderSettings
 from fluxbatch.config.settings import (
     Budget,
@@ -312,9 +313,7 @@ class SharedWorld:
         clock = VirtualClock(self.loop, skew_s=seat.skew_s)
         runtime = Runtime(clock, self._random(f"{name}/engine"), process.to_thread)
         folder = SimDataset(self._root / name, self.server.url, place.name, process)
-        request = RunRequest(
-            settings, keys_of(self._base), folder, place.manifest, limit=told.limit
-        )
+        request = RunRequest(settings, self._keys(seat), folder, place.manifest, limit=told.limit)
         summary: RunSummary | None = None
         error: FluxbatchError | None = None
         try:
@@ -333,6 +332,16 @@ class SharedWorld:
                 raise
         self.judge.complain()
         return Ended(None if process.dead else summary, error)
+
+    def _keys(self, seat: Seat) -> list[ApiKey]:
+        """A machine's own; of a stale one the provider knows nothing."""
+        return [
+            ApiKey(f"old-{key.reveal()}", label=key.label, account=key.account)
+            if number in seat.stale
+            else key
+            for number, key in enumerate(keys_of(self._base))
+            if number not in seat.lacks
+        ]
 
     def _settings(self, told: Invocation, place: _Place) -> Settings:
         plan = self._base
