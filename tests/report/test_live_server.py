@@ -45,6 +45,19 @@ def address(folder: Folder) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """For tests that change nothing."""
+    return four_images(tmp_path_factory.mktemp("unchanged") / "ds")
+
+
+@pytest.fixture(scope="module")
+def shown(unchanged: Folder) -> Iterator[str]:
+    """The page of what is unchanged."""
+    with serving(unchanged.root) as url:
+        yield url
+
+
 def ask(
     address: str, path: str, *, post: object = None, **headers: str
 ) -> tuple[int, str, dict[str, str]]:
@@ -71,59 +84,56 @@ def seqs(address: str, query: str = "") -> list[int]:
     return found["seqs"]
 
 
-def test_the_images_come_newest_first_and_are_found_by_their_words(address: str) -> None:
+def test_the_images_come_newest_first_and_are_found_by_their_words(shown: str) -> None:
     """
     A search takes its signs as they are, `%` and `_` and the backslash included.
     """
-    assert seqs(address) == [4, 3, 2, 1]
-    assert seqs(address, "?after=2") == [4, 3]
-    assert seqs(address, "?q=COFFEE") == [2]
-    assert seqs(address, "?q=row-00001") == [1]
-    assert seqs(address, "?q=100%25_of") == [4]
-    assert seqs(address, "?q=10%25f") == []
+    assert seqs(shown) == [4, 3, 2, 1]
+    assert seqs(shown, "?after=2") == [4, 3]
+    assert seqs(shown, "?q=COFFEE") == [2]
+    assert seqs(shown, "?q=row-00001") == [1]
+    assert seqs(shown, "?q=100%25_of") == [4]
+    assert seqs(shown, "?q=10%25f") == []
 
 
-def test_the_page_runs_no_script_but_its_own(address: str) -> None:
+def test_the_page_runs_no_script_but_its_own(shown: str) -> None:
     """
     A prompt that is a script stays text in JSON, and no inline script could run.
     """
-    status, text, headers = ask(address, "/")
-    (item,) = json.loads(ask(address, "/api/items?seqs=3")[1])
+    status, text, headers = ask(shown, "/")
+    (item,) = json.loads(ask(shown, "/api/items?seqs=3")[1])
 
     assert status == 200
     assert "script-src 'self'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert SCRIPT not in text
     assert item["prompt"] == SCRIPT
-    assert ask(address, "/static/app.js")[2]["Content-Type"].startswith("text/javascript")
+    assert ask(shown, "/static/app.js")[2]["Content-Type"].startswith("text/javascript")
 
 
 @pytest.mark.parametrize("path", ["/static/../server.py", "/static/server.py", "/thumb/99", "/x"])
-def test_nothing_is_served_but_what_the_page_needs(address: str, path: str) -> None:
+def test_nothing_is_served_but_what_the_page_needs(shown: str, path: str) -> None:
     """
     Files are known by name and images by number.
     """
-    assert ask(address, path)[0] == 404
+    assert ask(shown, path)[0] == 404
 
 
-def test_another_site_can_neither_read_nor_change(address: str, folder: Folder) -> None:
+def test_another_site_can_neither_read_nor_change(shown: str, unchanged: Folder) -> None:
     """
     Not by a name that points here, not by its Origin, not without the page's token.
     """
-    ours = of_the_page(address)
+    ours = of_the_page(shown)
     change = {"seqs": [1], "rating": "reject"}
 
-    assert ask(address, "/api/images", Host="evil.example")[0] == 403
+    assert ask(shown, "/api/images", Host="evil.example")[0] == 403
+    assert ask(shown, "/api/rate", post=change, **{**ours, "Origin": "http://a.example"})[0] == 403
     assert (
-        ask(address, "/api/rate", post=change, **{**ours, "Origin": "http://a.example"})[0] == 403
+        ask(shown, "/api/rate", post=change, X_Fluxbatch_Token=ours["X_Fluxbatch_Token"])[0] == 403
     )
-    assert (
-        ask(address, "/api/rate", post=change, X_Fluxbatch_Token=ours["X_Fluxbatch_Token"])[0]
-        == 403
-    )
-    assert ask(address, "/api/rate", post=change, Origin=ours["Origin"])[0] == 403
-    assert ask(address, "/api/undo")[0] == 405
-    assert RatingFile(folder).read() == {}
+    assert ask(shown, "/api/rate", post=change, Origin=ours["Origin"])[0] == 403
+    assert ask(shown, "/api/undo")[0] == 405
+    assert RatingFile(unchanged).read() == {}
 
 
 def test_elsewhere_than_on_this_machine_alone_nothing_is_shown_without_the_token(
@@ -224,15 +234,15 @@ def test_a_rating_is_kept_with_who_and_when_and_its_undo_brings_the_former_one_b
         ["keep"],
     ],
 )
-def test_what_is_no_rating_is_refused(address: str, folder: Folder, change: Any) -> None:
+def test_what_is_no_rating_is_refused(shown: str, unchanged: Folder, change: Any) -> None:
     """
     With words, and nothing is written.
     """
-    status, said = rate(address, change)
+    status, said = rate(shown, change)
 
     assert status == 400
     assert said["error"]
-    assert RatingFile(folder).read() == {}
+    assert RatingFile(unchanged).read() == {}
 
 
 def test_the_command_rates_by_name_and_by_filter_and_exports_choose_by_it(folder: Folder) -> None:
