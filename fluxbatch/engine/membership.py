@@ -23,6 +23,7 @@ from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob
+from fluxbatch.ledger.queries.recovery import live_predictions, unfinished_outputs
 from fluxbatch.ledger.sharing import shared_runs
 from fluxbatch.ledger.sharing.lanes import (
     HeldLane,
@@ -324,7 +325,7 @@ class Membership:
         if not waits:
             await self.change(self._claim_nothing)
         # First: whoever has claimed a job since then is seen to be busy, or has vanished.
-        before, has_unclaimed = await self.call(self._at_work_and_unclaimed)
+        before, has_unclaimed, unattended = await self.call(self._left_to_do)
         found = await self._learn()
         self.others = [one for one in found.others if one.worker != self.worker]
         if found.has_room:
@@ -336,7 +337,7 @@ class Membership:
         is_done = (
             before <= alive  # else what one of them had claimed may be free by now
             and all(one.waits is not None for one in ours)
-            and all(self._is_in_hands(lane, alive) for lane in found.lanes)
+            and all(self._is_in_hands(lane, alive, unattended) for lane in found.lanes)
             and (bool(waits or reasons) or not has_unclaimed)
         )
         why = waits or (reasons[0] if reasons else "")
@@ -351,21 +352,29 @@ class Membership:
         assert self.run_seq is not None
         shared_runs.stop_run(db, self.run_seq, code, reason)
 
-    def _is_in_hands(self, lane: HeldLane, alive: Collection[str]) -> bool:
+    def _is_in_hands(
+        self, lane: HeldLane, alive: Collection[str], unattended: Collection[str]
+    ) -> bool:
         """Whether nobody has to take the lane up before the run may end."""
         ours = self.in_use().lanes.lane(lane.account)
         if ours is None or ours.is_out or lane.holder in alive:
             return True
-        return lane.dataset != self.dataset and not lane.is_expired  # another dataset's run
+        is_others = lane.dataset != self.dataset and not lane.is_expired  # another dataset's run
+        return is_others and lane.account not in unattended
 
     def _claim_nothing(self, db: Database) -> None:
         """Nothing is in hand here: what was claimed and let go is anybody's."""
         if self._waits is not None:
             free_claims(db, self.worker)
 
-    def _at_work_and_unclaimed(self, db: Database) -> tuple[frozenset[str], bool]:
+    def _left_to_do(self, db: Database) -> tuple[frozenset[str], bool, frozenset[str]]:
+        """Who is at work, whether jobs are unclaimed, and on which accounts something runs, or is
+        to be fetched, that whoever holds the lane has to take up."""
         at_work = frozenset(one.worker for one in workers(db))
-        return at_work, are_jobs_unclaimed(db, self.manifest_seq)
+        unattended = {one.account for one in live_predictions(db) if not one.at_risk}
+        of_keys = self.in_use().accounts
+        unattended |= {of_keys.get(one.key_fingerprint, "") for one in unfinished_outputs(db)}
+        return at_work, are_jobs_unclaimed(db, self.manifest_seq), frozenset(unattended)
 
     async def call(self, query: Callable[[Database], _T]) -> _T:
         return await self.runtime.to_thread(partial(self.connection, query))

@@ -171,3 +171,19 @@ def test_what_a_holder_that_stood_still_says_late_of_an_end_is_fetched_by_the_ne
         concurrent=3, duration_s=0.5, seed=seed, jitter_s=1.0,
     )  # fmt: skip
     assert run_plan(plan).codes[0] == [0, 0]
+
+
+def test_what_runs_on_a_lane_that_another_dataset_took_is_waited_for() -> None:
+    """
+    Its holder was cut off. The run took the lane for somebody else's business, and ended with
+    exit 5: "predictions run that no key may ask about".
+    """
+    plan = _plan(
+        OneLife(cut_off=(3.0, 12.0)), OneLife(pause_s=1.0), rows=2, accounts=(1,), duration_s=25.0
+    )
+    rows = [{**row, "prompt": f"another {row['prompt']}"} for row in plan.base.rows[0]]
+    base = replace(plan.base, rows=(plan.base.rows[0], rows))
+    first = plan.rounds[0]
+    seats = [first.seats[0], replace(first.seats[1], dataset=1)]
+    ran = run_plan(SharedPlan(base, [replace(first, seats=seats)]))
+    assert ran.codes[0] == [0, 0]
