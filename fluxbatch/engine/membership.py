@@ -34,7 +34,13 @@ from fluxbatch.ledger.sharing.lanes import (
     shorten_leases,
     take_lanes,
 )
-from fluxbatch.ledger.sharing.server_clock import advance_generation, read_server_time
+from fluxbatch.ledger.sharing.server_clock import (
+    ClockSighting,
+    advance_generation,
+    read_server_time,
+    recall_sighting,
+    remember_sighting,
+)
 from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.workers import (
     BEAT_S,
@@ -228,21 +234,25 @@ class Membership:
 
     def _learn_time(self, db: Database) -> None:
         """Blocks. A step of the server's clock, or a new timeline, begins another generation."""
+        clock, is_first = self.clock, not self.clock.boot_id
+        if is_first and (seen := recall_sighting(db, clock.machine)) is not None:
+            clock.recall(seen.offset_s, seen.generation)
         for _ in range(2):
-            asked_s = self.clock.asked()
+            asked_s = clock.asked()
             told = read_server_time(db)
-            answered_s = self.clock.asked()
-            has_stepped = self.clock.has_stepped(asked_s, answered_s, told.now_s)
-            if told.boot_id != self.clock.boot_id and not told.is_new_timeline:
+            answered_s = clock.asked()
+            has_stepped = clock.has_stepped(asked_s, answered_s, told.now_s)
+            if told.boot_id != clock.boot_id and not told.is_new_timeline:
                 has_stepped = False  # another process has seen it before
             if not has_stepped and not told.is_new_timeline:
                 break
             advance_generation(db, told.generation, is_failover=told.is_new_timeline)
-        if told.boot_id != self.clock.boot_id:
+        if is_first or told.boot_id != clock.boot_id:
             shorten_leases(db)
             date_no_later(db)
         self.failover = told.failover
-        self.clock.set(asked_s, answered_s, told.now_s, told.began_s, told.boot_id)
+        clock.set(asked_s, answered_s, told.now_s, told.began_s, told.boot_id)
+        remember_sighting(db, clock.machine, ClockSighting(told.boot_id, clock.offset_s))
 
     def close_lane(self, account: str) -> None:
         context = self.in_use()

@@ -22,7 +22,6 @@ class SharedClock:
     def __init__(self, local: Clock) -> None:
         self._local = local
         self._offset_s = 0.0
-        """The server's seconds since 1970 less this machine's seconds since boot."""
         self._began_s = 0.0
         self._boot_id = ""
 
@@ -30,6 +29,16 @@ class SharedClock:
     def boot_id(self) -> str:
         """Of the server's generation; empty before the server was asked."""
         return self._boot_id
+
+    @property
+    def machine(self) -> str:
+        """This machine, in this boot of its own."""
+        return self._local.now().boot_id
+
+    @property
+    def offset_s(self) -> float:
+        """The server's seconds since 1970 less this machine's seconds since boot."""
+        return self._offset_s
 
     def monotonic(self) -> float:
         return self._local.monotonic()
@@ -42,6 +51,10 @@ class SharedClock:
     def asked(self) -> float:
         """This machine's seconds since boot, before and after the server is asked."""
         return self._local.now().boot_s
+
+    def recall(self, offset_s: float, boot_id: str) -> None:
+        """Another process of this machine saw the server's clock so, before this one asked."""
+        self._offset_s, self._boot_id = offset_s, boot_id
 
     def has_stepped(self, asked_s: float, answered_s: float, server_s: float) -> bool:
         """Whether the server's clock was set since it was last asked."""

@@ -1,8 +1,10 @@
 """The database server's clock, as the one clock that machines share.
 
-Owns `fluxbatch.clock`: its generation is another one after a failover to a server that may lack
-commits, and after a step of the clock, so that no moment of before is compared with one of after
-by seconds. Source: docs/design/protocol.md 10.
+Owns `fluxbatch.clock` and `fluxbatch.clock_sightings`. The clock's generation is another one after
+a failover to a server that may lack commits, and after a step of the clock, so that no moment of
+before is compared with one of after by seconds. A machine's latest sighting stays when its
+processes have ended: the next one notices a step that came about meanwhile.
+Source: docs/design/protocol.md 10.
 """
 
 from __future__ import annotations
@@ -57,3 +59,33 @@ def read_server_time(db: Database) -> ServerTime:
 def advance_generation(db: Database, seen: int, *, is_failover: bool) -> None:
     """Begin another generation, unless somebody has since *seen* was read."""
     db.run(_ADVANCE, {"generation": seen, "is_failover": int(is_failover)})
+
+
+class ClockSighting(NamedTuple):
+    """What a machine last saw of the server's clock, in one boot of its own."""
+
+    generation: str
+    offset_s: float
+    """The server's seconds since 1970 less the machine's seconds since boot."""
+
+
+_RECALL = postgres_statement(
+    "SELECT generation, offset_s FROM fluxbatch.clock_sightings WHERE machine = :machine"
+)
+_REMEMBER = postgres_statement(
+    """
+    INSERT INTO fluxbatch.clock_sightings VALUES (:machine, :generation, :offset_s)
+    ON CONFLICT (machine) DO UPDATE
+    SET generation = excluded.generation, offset_s = excluded.offset_s
+    """
+)
+
+
+def recall_sighting(db: Database, machine: str) -> ClockSighting | None:
+    """The latest of that boot of a machine, whichever process had it."""
+    return next((ClockSighting(*row) for row in db.run(_RECALL, {"machine": machine})), None)
+
+
+def remember_sighting(db: Database, machine: str, seen: ClockSighting) -> None:
+    """For whichever process is the next one on that machine."""
+    db.run(_REMEMBER, {"machine": machine, **seen._asdict()})

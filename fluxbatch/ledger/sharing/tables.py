@@ -3,8 +3,9 @@
 Owns their names and columns. In the dataset's schema: who is at work, which jobs they have
 claimed, what holds for a run as a whole, what people say of the images. In the schema `fluxbatch`,
 which all datasets of the database have in common: who holds each account's lane, which datasets
-have used it, and the generation of the server's clock. None of them holds money or results: those
-are in `schema`, and are the same as in a file. Source: docs/design/protocol.md 10.
+have used it, the generation of the server's clock, and what each machine saw of it. None of them
+holds money or results: those are in `schema`, and are the same as in a file.
+Source: docs/design/protocol.md 10.
 """
 
 from __future__ import annotations
@@ -109,6 +110,13 @@ OF_ALL_DATASETS = (
         generation bigint NOT NULL,
         failover bigint NOT NULL,
         began_at timestamptz NOT NULL
+    )
+    """,
+    f"""
+    CREATE TABLE IF NOT EXISTS {SHARED}.clock_sightings (
+        machine text PRIMARY KEY,
+        generation text NOT NULL,
+        offset_s double precision NOT NULL
     )
     """,
     f"""

@@ -187,3 +187,24 @@ def test_what_runs_on_a_lane_that_another_dataset_took_is_waited_for() -> None:
     seats = [first.seats[0], replace(first.seats[1], dataset=1)]
     ran = run_plan(SharedPlan(base, [replace(first, seats=seats)]))
     assert ran.codes[0] == [0, 0]
+
+
+@pytest.mark.parametrize("by_s", [20.0, -20.0])
+def test_a_lost_create_is_found_though_the_servers_clock_was_set_when_nobody_was_at_work(
+    by_s: float,
+) -> None:
+    """
+    Nobody noticed: what the first process had learned of the provider's clock was taken for true of
+    what the second one sent, and that was bought once more.
+    """
+    lives = [
+        OneLife(doom=Doom("wire: answered POST", 2)),
+        OneLife(pause_s=29.0, doom=Doom("wire: answered POST", 2)),
+        OneLife(pause_s=4.0),
+    ]
+    plan = _plan(
+        rows=6, accounts=(1,), creates=5, window_s=20.0, concurrent=2, duration_s=1.0, seed=2,
+        dialect="card", sole_user=True, serial_creates="always", steps=[(15.0, by_s)],
+    )  # fmt: skip
+    ran = run_plan(replace(plan, rounds=[replace(plan.rounds[0], seats=[Seat(lives)])]))
+    assert ran.codes[0] == [0]
