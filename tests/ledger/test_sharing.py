@@ -25,7 +25,13 @@ from fluxbatch.ledger.sharing.lanes import (
     renew_lanes,
     take_lanes,
 )
-from fluxbatch.ledger.sharing.server_clock import advance_generation, read_server_time
+from fluxbatch.ledger.sharing.server_clock import (
+    ClockSighting,
+    advance_generation,
+    read_server_time,
+    recall_sighting,
+    remember_sighting,
+)
 from fluxbatch.ledger.sharing.shared_runs import stop_run, stopped
 from fluxbatch.ledger.sharing.workers import (
     WorkerGone,
@@ -259,6 +265,19 @@ def _open_counting_gate(db: PostgresDatabase, columns: str, values: str) -> None
 
 def _fail(books: Books, job: int, reason: str = "NSFW") -> None:
     books.move(books.run_one(job), E.FAILED, failure=FailureClass.FILTERED, reason=reason)
+
+
+def test_a_database_of_before_learns_to_keep_what_machines_saw_of_its_clock(
+    db: PostgresDatabase, postgres_url: str, name: str
+) -> None:
+    db.run(Statement(lambda _: text("DROP TABLE fluxbatch.clock_sightings")))
+
+    with closing(PostgresDatabase(postgres_url, name, create=True)) as again:
+        machine = account()
+        assert recall_sighting(again, machine) is None
+        for seen in (ClockSighting("pg-1", 5.25), ClockSighting("pg-2", 7.5)):
+            remember_sighting(again, machine, seen)
+            assert recall_sighting(again, machine) == seen
 
 
 def test_the_failure_that_is_one_too_many_stops_everybody(
