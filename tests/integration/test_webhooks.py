@@ -24,7 +24,7 @@ from fluxbatch.provider import WebhookAddress, WebhookAttempt, WebhookReceiver, 
 from fluxbatch.provider.webhook_listener import listening
 from tests.support.running import Bench, make_rows, provider
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.flaky(reruns=1)]  # real time is looked at
 
 LOOPBACK = {"public_url": "http://127.0.0.1:0", "listen": "127.0.0.1:0"}
 
