@@ -201,6 +201,7 @@ class Submitter:
         lease = context.leases.get(permit.lane.account)
         if context.is_shared and lease is None:
             return LaneLost()  # since the permit was given
+        key_use = KeyUse(permit.lane.account, key.fingerprint, key.label, lease)
 
         def leaves_next(made: object) -> tuple[Beside, LaneChange] | None:
             if not isinstance(made, Intent):
@@ -213,12 +214,7 @@ class Submitter:
                 run_seq=context.run.seq,
                 run_id=context.run.run_id,
                 job_seq=job.seq,
-                key_use=KeyUse(
-                    permit.lane.account,
-                    key.fingerprint,
-                    key.label,
-                    lease,
-                ),
+                key_use=key_use,
                 price=context.card.price or context.reserve,
                 reserve=context.reserve,
                 caps=context.caps,

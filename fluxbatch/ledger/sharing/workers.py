@@ -157,18 +157,14 @@ def join(db: Database, worker: str, role: Role, accounts: Collection[str] = ()) 
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": __version__,
-            "accounts": _json(accounts),
+            "accounts": json.dumps(sorted(accounts)),
         },
     )
 
 
 def have_keys_of(db: Database, worker: str, accounts: Collection[str]) -> None:
     """The worker may create on these *accounts*, and on no other one."""
-    db.run(_KEYS, {"worker": worker, "accounts": _json(accounts)})
-
-
-def _json(accounts: Collection[str]) -> str:
-    return json.dumps(sorted(accounts))
+    db.run(_KEYS, {"worker": worker, "accounts": json.dumps(sorted(accounts))})
 
 
 def described(worker: Worker) -> str:
