@@ -33,7 +33,7 @@ simulate: $(VENV)/.dev ## simulations by the seed: SEEDS=100000 for longer, SEED
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(if $(SHARED),--shared)
 
 bench: $(VENV)/.dev ## every benchmark, side by side with a plain script; about half an hour
-	for name in kills faults slot_use token_use overhead poll_frontier scaling memory startup million; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in kills faults slot_use token_use overhead poll_frontier scaling memory startup million live_page; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python -m benchmarks.kills docs
 	$(BIN)/python -m benchmarks.kills s3
 

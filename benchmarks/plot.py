@@ -122,6 +122,14 @@ _CHARTS: Mapping[str, _Bars | _Curve] = {
             "rows_per_s": ("rows a second", Goal(40_000, "goal 40,000")),
         },
     ),
+    "live_page": _Bars(
+        "The live page of 50,000 images, opened at each of its views",
+        {
+            "usable_s": ("seconds to its first picture", Goal(1.5, "at most 1.5 s")),
+            "longest_frame_ms": ("longest frame of scrolling, ms", Goal(100, "at most 100 ms")),
+            "server_mb": ("memory of the server, MB", Goal(150, "at most 150 MB")),
+        },
+    ),
     "poll_frontier": _Curve(
         "Polls a job against the slot time used, durations lognormal(10 s, 0.15)",
         "polls_per_job",

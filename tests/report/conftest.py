@@ -17,7 +17,7 @@ _NONE = (
 )
 
 
-def _chromium(playwright: Playwright) -> str | None:
+def chromium(playwright: Playwright) -> str | None:
     if given := os.environ.get("CHROMIUM"):
         return given
     for name in _NAMES:
@@ -30,7 +30,7 @@ def _chromium(playwright: Playwright) -> str | None:
 @pytest.fixture(scope="module")  # its loop must be gone when other modules' async tests begin
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        executable = _chromium(playwright)
+        executable = chromium(playwright)
         if executable is None:
             pytest.skip(_NONE)
         started = playwright.chromium.launch(
