@@ -19,7 +19,7 @@ from fluxbatch.dataset.folder import Folder
 from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run import execute_run
 from fluxbatch.events import Event, Events, OutputStored, RowsRead
-from fluxbatch.infra.garbage import collected_seldom
+from fluxbatch.infra.garbage import collect_seldom
 from fluxbatch.infra.runtime import in_thread, loop_options, real_runtime
 
 _T = TypeVar("_T")
@@ -86,8 +86,8 @@ def main(manifest: str, folder: str, base_url: str, limit: str = "", keys: str =
     runtime = real_runtime()._replace(to_thread=threads)
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     run = partial(execute_run, request, Events(heard), runtime=runtime)
-    with collected_seldom():
-        summary = anyio.run(run, backend_options=loop_options())
+    collect_seldom()
+    summary = anyio.run(run, backend_options=loop_options())
     usage = resource.getrusage(resource.RUSAGE_SELF)
     told = {
         "exit": int(summary.exit_code),

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fluxbatch.infra.garbage import collected_seldom
+from fluxbatch.infra.garbage import collect_seldom
 
 if TYPE_CHECKING:
     from fluxbatch.cli.console import Console
@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Source of the codes: docs/guide/exit-codes.md "Exit codes".
     """
-    with collected_seldom():
-        return _exit_code(list(sys.argv[1:] if argv is None else argv))
+    collect_seldom()
+    return _exit_code(list(sys.argv[1:] if argv is None else argv))
 
 
 def _exit_code(words: Sequence[str]) -> int:

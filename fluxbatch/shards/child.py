@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import IO
 
-from fluxbatch.infra.garbage import collected_seldom
+from fluxbatch.infra.garbage import collect_seldom
 from fluxbatch.shards.processes import read_frame, write_frame
 from fluxbatch.shards.requests import answer_to
 
@@ -37,5 +37,5 @@ if __name__ == "__main__":
     # What the work prints is no answer.
     private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    with collected_seldom():
-        serve_shards(sys.stdin.buffer, private)
+    collect_seldom()
+    serve_shards(sys.stdin.buffer, private)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, NamedTuple
@@ -83,6 +83,8 @@ class Provider:
         self.core.listen_at(ORIGIN)
         self.posts: Counter[Order] = Counter()
         """Creates that arrived, whatever became of them."""
+        self.arrivals: defaultdict[str | None, list[float]] = defaultdict(list)
+        """By account: when each of these came, in the provider's seconds."""
         self.on_leave: Callable[[Order, Timestamp], None] | None = None
         """Called when a create leaves its sender."""
         self.on_post: Callable[[Order], None] | None = None
@@ -142,6 +144,8 @@ class Provider:
         if _is_create(call):
             order = order_of(json.loads(call.body)["input"])
             self.posts[order] += 1
+            account = self.core.gate.account_of(call.headers.get("x-api-key"))
+            self.arrivals[account].append(self.core.clock.now())
             if self.on_post is not None:
                 self.on_post(order)
         reply = router.handle_call(self.core, call)

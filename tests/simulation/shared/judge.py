@@ -20,7 +20,21 @@ _ENDED = (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.STOPPED, ExitCode.UNKNOW
 class SharedJudge(Judge):
     """Raises `Violation`."""
 
+    unseen_s = 0.0
+    """By so much the server's clock is set without anybody's taking notice."""
     _lasts: Counter[str]
+
+    def _may_overshoot(self) -> bool:
+        return super()._may_overshoot() or self._is_early_by_unseen_steps()
+
+    def _is_early_by_unseen_steps(self) -> bool:
+        """A create came too early into its window, and by no more than such steps make it."""
+        window_s, creates = self._plan.window_s - self.unseen_s, self._plan.creates
+        return self.unseen_s > 0 and all(
+            later - earlier >= window_s
+            for times in self._provider.arrivals.values()
+            for earlier, later in zip(times, times[creates:], strict=False)
+        )
 
     def round_begins(self, told: Invocation) -> None:
         self._caps = told.caps

@@ -117,22 +117,23 @@ class SharedWorld:
         self.provider.kills_stuck_after_s = 3 * self._base.deadline_s
         for number in range(2):
             (root / f"depth-{number}.png").write_bytes(painted_control(number))
-        self.places = [self._place(number) for number in range(len(self._base.rows))]
+        steps = [abs(by_s) for one in self._plan.rounds for _, by_s in one.steps]
+        unseen_s = sum(by_s for by_s in steps if by_s <= STEP_S)
+        self.places = [self._place(number, unseen_s) for number in range(len(self._base.rows))]
         auditors = [place.auditor for place in self.places]
         self.judge = SharedJudge(self._base, self.provider, auditors, self.log.note)
+        self.judge.unseen_s = unseen_s
         self._all = anyio.CancelScope()
         self.judge.on_complaint = self._all.cancel
         loop.on_turn = self._turn
 
-    def _place(self, number: int) -> _Place:
+    def _place(self, number: int, unseen_s: float) -> _Place:
         name = DATASETS[number]
         manifest, images = self._root / f"{name}.jsonl", self._root / f"images-{name}"
         manifest.write_text("".join(f"{json.dumps(row)}\n" for row in self._base.rows[number]))
         images.mkdir()
         db = TimedDatabase(self.server, name, read_only=True)
         derived = self._base.derived_seeds
-        steps = [abs(by_s) for one in self._plan.rounds for _, by_s in one.steps]
-        unseen_s = sum(by_s for by_s in steps if by_s <= STEP_S)
         auditor = SharedAuditor(
             db, images, self.loop.time, derived_seeds=derived, unseen_s=unseen_s
         )
