@@ -74,16 +74,27 @@ async def lane_files(
             if elsewhere:
                 events.emit(Noticed(elsewhere))
         files = LaneFiles(dataset_id(db), folder.name, place, stack)
-        while not files.held:
-            for account in dict.fromkeys(key.account for key in keys):
-                try:
-                    files.take(account)
-                except HeldElsewhere as exc:
-                    if no_wait:
-                        raise
-                    if not told:
-                        events.emit(Noticed(f"{exc}; waiting for it"))
-                        told = True
-            if not files.held:
-                await anyio.sleep(_LANE_POLL_S)
+        while busy := _take_free(files, keys):
+            first = next(iter(busy.values()))
+            if no_wait:
+                raise first
+            if files.held:
+                labels = ", ".join(repr(key.label) for key in keys if key.account in busy)
+                events.emit(Noticed(f"this run goes on without {labels}: {first}"))
+                break
+            if not told:
+                events.emit(Noticed(f"{first}; waiting for it"))
+                told = True
+            await anyio.sleep(_LANE_POLL_S)
         yield files
+
+
+def _take_free(files: LaneFiles, keys: Sequence[ApiKey]) -> dict[str, HeldElsewhere]:
+    """By account: why another was not taken."""
+    busy = {}
+    for account in dict.fromkeys(key.account for key in keys):
+        try:
+            files.take(account)
+        except HeldElsewhere as exc:
+            busy[account] = exc
+    return busy

@@ -199,6 +199,28 @@ def test_a_key_in_use_elsewhere_is_not_waited_for_on_request(
         assert run(emulator, manifest, "--no-wait").code == 6
 
 
+def test_who_has_another_key_says_that_it_goes_on_without_the_one_in_use(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Nothing is waited for, and nothing says so.
+    """
+    emulator.faults(prediction_stuck=1)
+    manifest = write_manifest(tmp_path / "m.jsonl", 1)
+    words = ("run", manifest, "--out", tmp_path / "other", "--base-url", emulator.base_url, "-v")
+    with started(*words) as first:
+        assert first.stderr is not None
+        assert any(": running on " in line for line in first.stderr)
+        emulator.faults(prediction_stuck=0)
+
+        keys = f"shared={KEY},mine={KEY}-2"
+        ended = run(emulator, manifest, env={"EACHLABS_API_KEYS": keys, "EACHLABS_API_KEY": ""})
+
+    assert ended.code == 0
+    assert "goes on without 'shared': the key is in use by dataset" in ended.err
+    assert "waiting for it" not in ended.err
+
+
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_finishes_what_runs_and_the_next_run_goes_on(
     sign: signal.Signals, code: int, emulator: EmulatorProcess, tmp_path: Path
