@@ -14,6 +14,7 @@ from pathlib import Path
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.formatting import shortened
 from fluxbatch.errors import ConfigError
+from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.image_location import image_store
 from fluxbatch.ledger.queries import lookup
@@ -115,7 +116,7 @@ def _digest(path: Path) -> str | None:
     except (OSError, ValueError):  # too long, or a NUL in it
         return None
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
         raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}") from exc

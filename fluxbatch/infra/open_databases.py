@@ -11,10 +11,17 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from fluxbatch.infra.regular_file import identity
-
 _ENDINGS = ("", "-wal", "-shm", "-journal")
 _open: Counter[Path] = Counter()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file has that name now, whatever it was called before; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def database_opened(path: Path) -> Path:

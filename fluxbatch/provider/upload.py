@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 from fluxbatch.domain.job import ControlFile
 from fluxbatch.errors import RejectedRequest
 from fluxbatch.infra.image_type import HEAD_BYTES, is_complete, sniff
+from fluxbatch.infra.regular_file import open_regular
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.provider.client import ProviderClient
 from fluxbatch.provider.read_retry import RetryPolicy, retry
@@ -65,19 +65,18 @@ async def upload(
 
 def read_control(control: ControlFile) -> tuple[bytes, str]:
     """The bytes of a control image and what they are. Blocks."""
-    path = Path(control.path)
     try:
-        size = path.stat().st_size
-        if size > MAX_CONTROL_BYTES:
-            raise RejectedRequest(
-                f"control image {control.path!r} has {size:,} bytes;"
-                f" the provider takes {MAX_CONTROL_BYTES:,}"
-            )
-        content = path.read_bytes()
+        with open_regular(control.path) as file:
+            content = file.read(MAX_CONTROL_BYTES + 1)
     except OSError as exc:
         raise RejectedRequest(
             f"cannot read control image {control.path!r}: {exc.strerror}"
         ) from exc
+    if len(content) > MAX_CONTROL_BYTES:
+        raise RejectedRequest(
+            f"control image {control.path!r} has more than the {MAX_CONTROL_BYTES:,} bytes that"
+            " the provider takes"
+        )
     if hashlib.sha256(content).hexdigest() != control.sha256:
         raise RejectedRequest(
             f"control image {control.path!r} has changed since the manifest was read;"

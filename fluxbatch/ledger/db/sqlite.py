@@ -12,8 +12,7 @@ from secrets import token_hex
 from typing import Self
 
 from fluxbatch.errors import DatabaseFailed, LedgerError
-from fluxbatch.infra.open_databases import database_closed, database_opened
-from fluxbatch.infra.regular_file import identity
+from fluxbatch.infra.open_databases import database_closed, database_opened, identity
 from fluxbatch.ledger.db.backup import back_up
 from fluxbatch.ledger.db.database import (
     BUSY_MS,

@@ -7,6 +7,7 @@ after that is nowhere. Source: docs/design/protocol.md 7.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import ManifestError
+from fluxbatch.domain.job import ControlFile
+from fluxbatch.errors import ManifestError, RejectedRequest
 from fluxbatch.infra.open_databases import is_of_open_database
 from fluxbatch.manifest.control_images.resolve import BadControl, ControlImages, MemoryFileHashes
 from fluxbatch.manifest.readers.file_source import FileSource
+from fluxbatch.provider.upload import read_control
 from tests.ledger.support import Books, fetch, make_rows
 
 _LOOK = """
@@ -78,6 +81,35 @@ def test_a_ledger_s_file_is_no_control_image_and_no_manifest(
 
         assert seen_by_another_program(folder.ledger) == 5
     assert not is_of_open_database(folder.ledger.stat())
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+def test_a_ledger_s_file_in_a_control_image_s_place_is_not_uploaded(
+    ending: str, tmp_path: Path
+) -> None:
+    """
+    Somebody put it there after the manifest was read.
+    """
+    folder, photo = Folder(tmp_path / "d"), tmp_path / "photo.png"
+    folder.make()
+    with closing(folder.make_ledger()) as db:
+        books = Books.opened(db, jobs=2)
+        photo.hardlink_to(Path(f"{folder.ledger}{ending}"))
+        with pytest.raises(RejectedRequest, match="belongs to a database in use here"):
+            read_control(ControlFile(str(photo), "ab" * 32, 100, "image/png"))
+        assert seen_by_another_program(folder.ledger) == 2
+        books.import_rows("more", make_rows(5))
+
+        assert seen_by_another_program(folder.ledger) == 5
+
+
+def test_a_pipe_in_a_control_image_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    """
+    Nobody may ever write to it.
+    """
+    os.mkfifo(tmp_path / "photo.png")
+    with pytest.raises(RejectedRequest, match="no regular file"):
+        read_control(ControlFile(str(tmp_path / "photo.png"), "ab" * 32, 100, "image/png"))
 
 
 def test_a_reader_sees_what_runs_write_that_begin_and_end_after_it(tmp_path: Path) -> None:
