@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
+from fluxbatch.engine.after_failover import AfterFailover
 from fluxbatch.engine.membership import POLL_S, Membership
 from fluxbatch.errors import HeldElsewhere
 from fluxbatch.ledger.db.database import Database
@@ -22,15 +23,12 @@ from fluxbatch.ledger.sharing.lanes import (
     HeldLane,
     Lease,
     give_back_lanes,
-    is_looked_through,
     lanes_of,
     take_lanes,
-    was_looked_through,
 )
 from fluxbatch.ledger.sharing.workers import BEAT_S, claim_these
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.worker.context import OutputsToFetch
-from fluxbatch.worker.lost_commits import take_in_lost_creates
 from fluxbatch.worker.recover import Recovery
 
 _DRAIN_S = 30.0
@@ -52,6 +50,9 @@ class HeldLanes:
         self._recovery = recovery
         self._work = work
         self._deliver = deliver
+        self._after_failover = AfterFailover(member)
+        self._closed: set[str] = set()
+        """Accounts that are taken up, and create nothing before a failover's loss is known."""
 
     async def hold(self, *, no_wait: bool) -> None:
         """Take a fair share of the lanes, with what was left on each, until the queue ends."""
@@ -63,6 +64,8 @@ class HeldLanes:
                 )
             while not context.queue.is_closed:
                 await self._give_back_what_is_out()
+                await self._open()
+                self._member.taking_up = len(self._closed)
                 if not self._member.page_jobs():
                     context.lanes.send_away()  # their jobs are for processes that have a lane
                 missing = self._share() - len(self._mine())
@@ -71,7 +74,7 @@ class HeldLanes:
                     try:
                         await self._take(missing)
                     finally:
-                        self._member.taking_up = 0
+                        self._member.taking_up = len(self._closed)
                 elif missing < 0:
                     await self._hand_over(-missing)
                 with anyio.move_on_after(
@@ -107,23 +110,21 @@ class HeldLanes:
             lane = context.lanes.lane(account)
             assert lane is not None
             lane.forget()
-            await self._after_failover(account)
+            await self._after_failover.search(account)
             jobs = await self._recovery.take_up_lane(lane, self._work, self._deliver)
             await self._member.change(partial(claim_these, worker=self._member.worker, jobs=jobs))
-            lane.is_open = True
-            context.lanes.changed()
-        if taken:
-            context.queue.look_again()
+            self._closed.add(account)
+            await self._open()
 
-    async def _after_failover(self, account: str) -> None:
-        """A promoted standby may lack intents whose creates are paid."""
-        failover = self._member.failover
-        if not failover or await self._member.call(
-            lambda db: is_looked_through(db, account, failover)
-        ):
-            return
-        await take_in_lost_creates(self._context, self._member.keys, account)
-        await self._member.change(lambda db: was_looked_through(db, account, failover))
+    async def _open(self) -> None:
+        """Let lanes create that were taken up, once no create of before can be bought again."""
+        context = self._context
+        if self._closed and await self._after_failover.is_settled():
+            for lane in context.lanes.all:
+                lane.is_open = lane.is_open or lane.account in self._closed & set(context.leases)
+            self._closed.clear()
+            context.lanes.changed()
+            context.queue.look_again()
 
     async def _give_back_what_is_out(self) -> None:
         """Lanes whose every key the provider refuses: another process may have a better one."""
@@ -135,7 +136,8 @@ class HeldLanes:
     async def _hand_over(self, excess: int) -> None:
         """Give the least busy lanes to other workers, each once nothing runs on it."""
         context = self._context
-        leaving = sorted(self._mine(), key=lambda lane: lane.held)[:excess]
+        mine = [lane for lane in self._mine() if lane.account not in self._closed]
+        leaving = sorted(mine, key=lambda lane: lane.held)[:excess]
         for lane in leaving:
             lane.is_open = False
         for _ in range(int(_DRAIN_S / POLL_S)):
@@ -153,6 +155,7 @@ class HeldLanes:
     async def _give_back(self, lane: Lane) -> None:
         member = self._member
         member.close_lane(lane.account)
+        self._closed.discard(lane.account)
         await member.change(lambda db: give_back_lanes(db, member.worker, [lane.account]))
 
     async def _fetches_for(self, lane: Lane) -> bool:

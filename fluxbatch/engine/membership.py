@@ -17,6 +17,7 @@ from typing import TypeVar
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.engine.server_time import learn_server_time
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
@@ -31,15 +32,7 @@ from fluxbatch.ledger.sharing.lanes import (
     keep_lane,
     lanes_of,
     renew_lanes,
-    shorten_leases,
     take_lanes,
-)
-from fluxbatch.ledger.sharing.server_clock import (
-    ClockSighting,
-    advance_generation,
-    read_server_time,
-    recall_sighting,
-    remember_sighting,
 )
 from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.workers import (
@@ -50,7 +43,6 @@ from fluxbatch.ledger.sharing.workers import (
     be_seen,
     bury,
     claim_jobs,
-    date_no_later,
     described,
     free_claims,
     have_keys_of,
@@ -202,7 +194,10 @@ class Membership:
 
     async def _learn(self, stop: tuple[ExitCode | None, str] | None = None) -> _Beat:
         """One heartbeat: say that this process lives, and learn how it stands."""
+        failover = self.failover
         await self.call(self._learn_time)
+        if self.failover != failover:  # a pooler may hide that it is another server
+            raise WorkerGone("the database's server was promoted; this worker joins anew")
         usable = self.usable_accounts()
         found = await self.change(lambda db: self._learned(db, stop, usable))
         self._told = usable
@@ -233,26 +228,7 @@ class Membership:
         return admit(lines, context.reserve) is None
 
     def _learn_time(self, db: Database) -> None:
-        """Blocks. A step of the server's clock, or a new timeline, begins another generation."""
-        clock, is_first = self.clock, not self.clock.boot_id
-        if is_first and (seen := recall_sighting(db, clock.machine)) is not None:
-            clock.recall(seen.offset_s, seen.generation)
-        for _ in range(2):
-            asked_s = clock.asked()
-            told = read_server_time(db)
-            answered_s = clock.asked()
-            has_stepped = clock.has_stepped(asked_s, answered_s, told.now_s)
-            if told.boot_id != clock.boot_id and not told.is_new_timeline:
-                has_stepped = False  # another process has seen it before
-            if not has_stepped and not told.is_new_timeline:
-                break
-            advance_generation(db, told.generation, is_failover=told.is_new_timeline)
-        if is_first or told.boot_id != clock.boot_id:
-            shorten_leases(db)
-            date_no_later(db)
-        self.failover = told.failover
-        clock.set(asked_s, answered_s, told.now_s, told.began_s, told.boot_id)
-        remember_sighting(db, clock.machine, ClockSighting(told.boot_id, clock.offset_s))
+        self.failover = learn_server_time(db, self.clock)
 
     def close_lane(self, account: str) -> None:
         context = self.in_use()

@@ -14,7 +14,7 @@ from functools import partial
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.errors import ApiError
+from fluxbatch.errors import ApiError, KeyRefused
 from fluxbatch.events import Noticed
 from fluxbatch.ledger.queries.recovery import known_creates
 from fluxbatch.provider import Execution, ProviderClient
@@ -28,8 +28,9 @@ _MORE_S = 60.0
 
 async def take_in_lost_creates(
     context: WorkerContext, keys: Sequence[ApiKey], account: str
-) -> None:
-    """Return once the account's recent executions were looked through.
+) -> bool:
+    """Return once the account's recent executions were looked through; False where no key of it is
+    accepted.
 
     That is late enough for every create of before to have arrived and to be listed. The server's
     clock began anew with its promotion, and says how long ago that was.
@@ -41,21 +42,29 @@ async def take_in_lost_creates(
             f" bought for {wait_s:.0f} s, until what was made lately is known"
         )
         await anyio.sleep(wait_s)
-    client = next(context.clients[key.fingerprint] for key in keys if key.account == account)
-    while True:
+    lane = context.lanes.lane(account)
+    while lane is not None and lane.keys:
+        key = lane.keys[0]
+        client = context.clients[key.fingerprint]
         try:
             search = OrphanSearch(context, keys)
             rows = await _recent(context, client, account)
             matches = await search.find({row.prediction_id: (row, account) for row in rows})
+        except KeyRefused as exc:
+            context.lanes.key_out(lane, key, str(exc))
+            continue
         except ApiError as exc:
             context.notice_once(f"what was made before the failover cannot be looked for: {exc}")
         else:
             if not search.unread:
                 break
         await anyio.sleep(context.jittered(_AGAIN_S))
+    else:
+        return False
     taken = sum([await search.adopt(match) for match in matches])
     if taken or search.told_none:
         context.events.emit(Noticed(_words(account, taken, search.told_none)))
+    return True
 
 
 def _words(account: str, taken: int, told_none: int) -> str:

@@ -152,16 +152,22 @@ class OrphanSearch:
             yield None
 
     async def adopt(self, match: OrphanMatch) -> bool:
-        """As a create of the job that got no id, else as one more prediction."""
+        """As a create of the job that got no id, else as one more prediction.
+
+        Not where it may be a create that is on its way: who sent that, or holds its lane by now,
+        finds out what became of it.
+        """
         context, row = self._context, match.paid.row
         waiting = await self._context.read(partial(never_created, job_seq=match.job.seq))
         created = row.created_at or context.runtime.clock.now().utc
-        fitting = [
-            one.seq
+        may_be = [
+            one
             for one in waiting
             if one.intended - _MARGIN <= created and one.seed in {None, match.sent.get("seed")}
         ]
-        if fitting:
+        if any(one.is_on_its_way for one in may_be):
+            return False
+        if fitting := [one.seq for one in may_be]:
             facts = Evidence(
                 provider_id=row.prediction_id,
                 adopted=BY_INPUT,

@@ -49,6 +49,8 @@ class SharedRun:
     dataset: str = "pictures"
     keyring: str = ""
     """Whose keys; empty: the dataset's own."""
+    keys_of: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """By worker: the numbers of its accounts; who is not named has a key of each."""
     name: str = "NIGHT"
     url: str = ""
     """Another way to the same server, a proxy's; empty: straight."""
@@ -79,7 +81,8 @@ class SharedRun:
 
     def environment(self, worker: int = 0) -> dict[str, str]:
         owner = self.keyring or self.dataset
-        keys = ",".join(f"key-{n}=secret-{owner}-{n}" for n in range(self.accounts))
+        numbers = self.keys_of.get(worker, range(self.accounts))
+        keys = ",".join(f"key-{n}=secret-{owner}-{n}" for n in numbers)
         return {
             **os.environ,
             **SCALED,

@@ -144,7 +144,7 @@ class Provider:
         if _is_create(call):
             order = order_of(json.loads(call.body)["input"])
             self.posts[order] += 1
-            account = self.core.gate.account_of(call.headers.get("x-api-key"))
+            account = self.core.gate.account_of(self.core.dialect.key_of(call.headers))
             self.arrivals[account].append(self.core.clock.now())
             if self.on_post is not None:
                 self.on_post(order)

@@ -188,7 +188,7 @@ def make_shared_tables(connection: Connection) -> None:
     """Within the transaction that opens a ledger: what several processes share it by."""
     rows = connection.execute(
         "SELECT to_regclass('run_gates'), to_regclass('rating_changes'),"
-        " to_regclass('fluxbatch.clock_sightings')"  # the newest of each
+        " to_regclass('fluxbatch.failover_searches')"  # the newest of each
     )
     if (found := rows.fetchone()) is None or None not in found:
         return

@@ -249,11 +249,11 @@ _SENT_URLS = Statement(
 )
 _UNBORNE = Statement(
     lambda _: (
-        select(_p.seq, _p.intended_at, _p.seed)
+        select(_p.seq, _p.intended_at, _p.seed, _p.state == constant(_P.SUBMITTING))
         .where(
             _p.job_seq == bindparam("job_seq"),
             _p.provider_id.is_(None),
-            one_of(_p.state, WITHOUT_ID),
+            one_of(_p.state, (_P.SUBMITTING, *WITHOUT_ID)),
         )
         .order_by(_p.seq)
     )
@@ -291,13 +291,15 @@ class NeverCreated(NamedTuple):
     intended: datetime
     seed: int | None
     """As it was sent, or would have been."""
+    is_on_its_way: bool
+    """It may get an id yet."""
 
 
 def never_created(db: Database, job_seq: int) -> list[NeverCreated]:
     """The job's creates without an id, the oldest first."""
     return [
-        NeverCreated(seq, parse_utc(at), seed)
-        for seq, at, seed in db.run(_UNBORNE, {"job_seq": job_seq})
+        NeverCreated(seq, parse_utc(at), seed, bool(submitting))
+        for seq, at, seed, submitting in db.run(_UNBORNE, {"job_seq": job_seq})
     ]
 
 

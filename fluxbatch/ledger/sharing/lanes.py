@@ -22,6 +22,7 @@ from fluxbatch.ledger.db.rows import KeyedQuery, Rows
 from fluxbatch.ledger.db.sql import Statement, postgres_statement
 from fluxbatch.ledger.db.timestamps import parse_utc
 from fluxbatch.ledger.sharing.run_controls import RunControls, controls_from
+from fluxbatch.ledger.sharing.server_clock import TIMELINE
 
 LEASE_S = 10
 """How long a lane stays its holder's without being renewed."""
@@ -110,7 +111,7 @@ _OF_ACCOUNTS = postgres_statement(
 )
 _GATE = KeyedQuery(
     lambda _: text(
-        """
+        f"""
         WITH asked AS MATERIALIZED (
             SELECT one ->> 0 AS account, one ->> 1 AS worker, CAST(one ->> 2 AS bigint) AS epoch,
                 CAST(one ->> 3 AS bigint) AS run_seq
@@ -120,6 +121,7 @@ _GATE = KeyedQuery(
             FROM fluxbatch.lanes AS lane JOIN asked ON lane.account = asked.account
                 AND lane.holder = asked.worker AND lane.epoch = asked.epoch
             WHERE lane.expires_at > clock_timestamp()
+                AND (SELECT timeline FROM fluxbatch.clock) = {TIMELINE}
             ORDER BY lane.account FOR KEY SHARE OF lane
         )
         SELECT asked.account, asked.worker, asked.epoch, run_seq, lane.account IS NOT NULL,
@@ -259,21 +261,3 @@ def _account_create(dataset: str, row: Sequence[Any]) -> AccountCreate:
     is_live = PredictionState(state) in LIVE
     is_counted = state != PredictionState.UNSENT
     return AccountCreate(dataset, seq, provider_id, is_live, is_counted, moment)
-
-
-_LOOKED = postgres_statement(
-    "SELECT looked_at_failover >= :failover FROM fluxbatch.lanes WHERE account = :account"
-)
-_LOOK = postgres_statement(
-    "UPDATE fluxbatch.lanes SET looked_at_failover = :failover WHERE account = :account"
-)
-
-
-def is_looked_through(db: Database, account: str, failover: int) -> bool:
-    """Whether what that failover may have lost of the account's creates was looked for."""
-    rows = db.run(_LOOKED, {"account": account, "failover": failover})
-    return all(done for (done,) in rows)
-
-
-def was_looked_through(db: Database, account: str, failover: int) -> None:
-    db.run(_LOOK, {"account": account, "failover": failover})

@@ -31,17 +31,18 @@ class ServerTime(NamedTuple):
     """The server has been promoted since the generation began, and nobody has said so yet."""
 
 
-_TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+"""Another one after each promotion; any role may ask."""
 _READ = postgres_statement(
     f"""
     SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM began_at),
-        'pg-' || id || '-' || generation, generation, failover, timeline <> {_TIMELINE}
+        'pg-' || id || '-' || generation, generation, failover, timeline <> {TIMELINE}
     FROM fluxbatch.clock
     """
 )
 _ADVANCE = postgres_statement(
     f"""
-    UPDATE fluxbatch.clock SET generation = generation + 1, timeline = {_TIMELINE},
+    UPDATE fluxbatch.clock SET generation = generation + 1, timeline = {TIMELINE},
         failover = CASE WHEN :is_failover = 1 THEN generation + 1 ELSE failover END,
         began_at = clock_timestamp()
     WHERE generation = :generation

@@ -91,14 +91,21 @@ OF_ALL_DATASETS = (
         holder text,
         dataset text,
         epoch bigint NOT NULL DEFAULT 0,
-        expires_at timestamptz,
-        looked_at_failover bigint NOT NULL DEFAULT 0
+        expires_at timestamptz
     )
     """,
     f"""
     CREATE TABLE IF NOT EXISTS {SHARED}.lane_datasets (
         account text NOT NULL,
         dataset text NOT NULL,
+        PRIMARY KEY (account, dataset)
+    )
+    """,
+    f"""
+    CREATE TABLE IF NOT EXISTS {SHARED}.failover_searches (
+        account text NOT NULL,
+        dataset text NOT NULL,
+        failover bigint NOT NULL,
         PRIMARY KEY (account, dataset)
     )
     """,

@@ -44,6 +44,11 @@ class ManyProcessesLoop(AutojumpLoop):
             for again in self._held.pop(process):
                 again()
 
+    def all_go_on(self) -> None:
+        """Nobody stands still: all is over, and each has to hear of it."""
+        for process in tuple(self._held):
+            self.go_on(process)
+
     def call_soon(
         self, callback: Callable[[Unpack[_Args]], object], *args: *_Args,
         context: Context | None = None,

@@ -17,7 +17,7 @@ from tests.simulation.shared.running import run_plan
 
 def _plan(
     *lives: OneLife, rows: int = 4, told: Invocation | None = None,
-    steps: Sequence[tuple[float, float]] = (), **changes: Any,
+    steps: Sequence[tuple[float, float]] = (), promotions: Sequence[float] = (), **changes: Any,
 ) -> SharedPlan:  # fmt: skip
     """Each of *lives* on a machine of its own."""
     named = [
@@ -29,7 +29,7 @@ def _plan(
     }  # fmt: skip
     base = Plan(rows=(named,), invocations=(), **options)
     seats = [Seat([one]) for one in lives]
-    return shared_plan(base, Round(told or Invocation(), seats, steps=steps))
+    return shared_plan(base, Round(told or Invocation(), seats, steps, promotions))
 
 
 def test_what_a_process_had_to_fetch_is_fetched_by_the_others() -> None:
@@ -208,3 +208,14 @@ def test_a_lost_create_is_found_though_the_servers_clock_was_set_when_nobody_was
     )  # fmt: skip
     ran = run_plan(replace(plan, rounds=[replace(plan.rounds[0], seats=[Seat(lives)])]))
     assert ran.codes[0] == [0]
+
+
+def test_a_create_on_its_way_is_not_taken_for_one_that_a_failover_has_lost() -> None:
+    """
+    Whoever joined after it looked through another account first, was shown that create in the
+    organisation's listing, and entered it as one more prediction of its job.
+    """
+    still = OneLife(stills=[Still(60.0, "wire: fetched", 2)])
+    late = OneLife(pause_s=15.0)
+    ran = run_plan(_plan(still, late, rows=8, concurrent=3, duration_s=6.0, promotions=[2.0]))
+    assert ran.codes[0] == [0, 0]

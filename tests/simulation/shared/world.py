@@ -124,8 +124,12 @@ class SharedWorld:
         self.judge = SharedJudge(self._base, self.provider, auditors, self.log.note)
         self.judge.unseen_s = unseen_s
         self._all = anyio.CancelScope()
-        self.judge.on_complaint = self._all.cancel
+        self.judge.on_complaint = self._end
         loop.on_turn = self._turn
+
+    def _end(self) -> None:
+        self._all.cancel()
+        self.loop.call_soon(self.loop.all_go_on, context=Context())
 
     def _place(self, number: int, unseen_s: float) -> _Place:
         name = DATASETS[number]
