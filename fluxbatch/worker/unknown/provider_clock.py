@@ -34,6 +34,15 @@ class _Bound(NamedTuple):
     high: datetime
 
 
+class _Agreed(NamedTuple):
+    """Bounds that hold from the first to the last of some sightings."""
+
+    first_s: float
+    last_s: float
+    low: datetime
+    high: datetime
+
+
 class ClockEstimate:
     """What the provider's clock said at a moment of one boot of this machine."""
 
@@ -57,29 +66,31 @@ class ClockEstimate:
     def span(self, from_s: float, to_s: float) -> tuple[datetime, datetime] | None:
         """Between which times a listing dates what happened between two moments of the boot.
 
-        None while no create of ours has told.
+        None while no create of ours has told. Where the clock was set, what is told before and
+        after counts, each for its time, and both for what lies between them.
         """
-        offset = self._offset()
-        if offset is None:
+        agreeing = self._agreeing()
+        if not agreeing:
             return None
-        low, high = offset
-        begin = low + timedelta(seconds=from_s) - self._grain
-        return begin, high + timedelta(seconds=to_s)
+        before = [one for one in agreeing if one.first_s <= to_s][-1:] or agreeing[:1]
+        after = [one for one in agreeing if one.last_s >= from_s][:1] or agreeing[-1:]
+        low = min(one.low for one in (*before, *after))
+        high = max(one.high for one in (*before, *after))
+        return low + timedelta(seconds=from_s) - self._grain, high + timedelta(seconds=to_s)
 
-    def _offset(self) -> tuple[datetime, datetime] | None:
-        """The narrowest bounds that the latest sightings agree on."""
-        newest_first = sorted(self._bounds.values(), key=lambda bound: -bound.at_s)
-        if not newest_first:
-            return None
-        newest = newest_first[0]
-        low, high = newest.low, newest.high
-        for bound in newest_first[1:]:
-            drift = timedelta(seconds=_DRIFT * (newest.at_s - bound.at_s))
-            narrower = max(low, bound.low - drift), min(high, bound.high + drift)
-            if narrower[0] > narrower[1]:
-                break  # the clock was set in between
-            low, high = narrower
-        return low, high
+    def _agreeing(self) -> list[_Agreed]:
+        """The narrowest bounds that sightings agree on which follow each other, oldest first."""
+        found: list[_Agreed] = []
+        for bound in sorted(self._bounds.values(), key=lambda bound: -bound.at_s):
+            if found:
+                later = found[-1]
+                drift = timedelta(seconds=_DRIFT * (later.last_s - bound.at_s))
+                low, high = max(later.low, bound.low - drift), min(later.high, bound.high + drift)
+                if low <= high:
+                    found[-1] = _Agreed(bound.at_s, later.last_s, low, high)
+                    continue
+            found.append(_Agreed(bound.at_s, bound.at_s, bound.low, bound.high))
+        return found[::-1]
 
 
 def grain_of(times: Iterable[datetime]) -> timedelta:

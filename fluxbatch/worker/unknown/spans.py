@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from fluxbatch.domain.job import PredictionState
 from fluxbatch.infra.runtime import Timestamp
+from fluxbatch.infra.shared_clock import STEP_S
 from fluxbatch.ledger.db.timestamps import later
 from fluxbatch.ledger.queries.recovery import LivePrediction
 from fluxbatch.scheduler.lane_state_file import KeptCreate
@@ -62,8 +63,11 @@ def span_of(context: WorkerContext, one: Tried, now: Timestamp) -> AcceptanceSpa
     told = clock.span(begin.boot_s, near.boot_s) if clock is not None else None
     told_late = clock.span(begin.boot_s, late.boot_s) if clock is not None and late else None
     if told is not None:
+        # So little of a step of a shared clock is not seen.
+        unsure = timedelta(seconds=STEP_S if context.is_shared else 0.0)
+        until = told_late and told_late[1] + unsure
         return AcceptanceSpan(
-            one.create, account, one.model, told[0], told[1], told_late and told_late[1], is_hidden
+            one.create, account, one.model, told[0] - unsure, told[1] + unsure, until, is_hidden
         )
     earliest = earliest_of(context, one.account, one.intended)
     margin = timedelta(seconds=MARGIN_S + context.settings.provider.timeout)

@@ -225,5 +225,5 @@ def _doom(random: Random) -> Doom:
 
 
 def _step_s(random: Random) -> float:
-    size = random.choice((0.4, 0.9, 3.0, 8.0, 20.0, 3600.0))
+    size = random.choice((0.08, 0.4, 3.0, 8.0, 20.0, 3600.0))
     return size if random.random() < 0.5 else -size

@@ -60,7 +60,38 @@ def test_a_step_of_the_server_s_clock_is_seen() -> None:
     _asked(clock, machine, _SERVER_S)
     machine.boot_s += 100.0
     at = clock.asked()
-    assert not clock.has_stepped(at, at, _SERVER_S + 100.5)
-    assert clock.has_stepped(at, at, _SERVER_S + 102.0)
-    assert clock.has_stepped(at, at, _SERVER_S + 90.0)
-    assert not clock.has_stepped(at, at + 4.0, _SERVER_S + 104.5)
+    assert not clock.has_stepped(at, at, _SERVER_S + 100.15)
+    assert clock.has_stepped(at, at, _SERVER_S + 100.5)
+    assert clock.has_stepped(at, at, _SERVER_S + 99.5)
+    assert not clock.has_stepped(at, at + 4.0, _SERVER_S + 104.0)
+    assert clock.has_stepped(at, at + 4.0, _SERVER_S + 104.5)
+
+
+def test_a_clock_that_is_slewed_has_stepped_in_the_end() -> None:
+    """
+    Each beat alone sees next to nothing.
+    """
+    machine = _Machine()
+    clock = SharedClock(machine)
+    server_s = _SERVER_S
+    for _ in range(9):
+        machine.boot_s += 3.0
+        server_s += 3.0 + 0.02
+        at = clock.asked()
+        if clock.has_stepped(at, at + 0.001, server_s):
+            return
+        clock.set(at, at + 0.001, server_s, _SERVER_S - 60.0, "pg-a-1")
+    raise AssertionError("0.16 s in 24 s went unseen")
+
+
+def test_two_clocks_that_merely_run_apart_do_not_step() -> None:
+    """
+    Fifty millionths, for a day.
+    """
+    machine = _Machine()
+    clock = SharedClock(machine)
+    for beat in range(28_800):
+        machine.boot_s += 3.0
+        at, server_s = clock.asked(), _SERVER_S + beat * 3.0 * (1 + 5e-5)
+        assert not clock.has_stepped(at, at + 0.001, server_s)
+        clock.set(at, at + 0.001, server_s, _SERVER_S - 60.0, "pg-a-1")

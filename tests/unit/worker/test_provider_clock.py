@@ -61,7 +61,7 @@ def test_many_creates_tell_it_more_closely_than_any_one() -> None:
 
 def test_a_clock_that_was_set_is_believed_as_it_is_now() -> None:
     """
-    What was seen before contradicts it, and counts no more.
+    What was seen before contradicts it, and counts for what came before alone.
     """
     clock = ClockEstimate()
     clock.saw([_sighting(1, 0.0, 0.1, 0.2)])
@@ -70,3 +70,29 @@ def test_a_clock_that_was_set_is_believed_as_it_is_now() -> None:
     begin, end = clock.span(20.0, 20.0) or (_ZERO, _ZERO)
 
     assert begin <= _ZERO + timedelta(seconds=3620) <= end
+
+
+def test_what_was_made_before_a_clock_was_set_is_dated_by_it_as_it_was() -> None:
+    """
+    Else a lost create's execution lies in no create's span, and is bought again.
+    """
+    clock = ClockEstimate()
+    clock.saw([_sighting(1, 0.0, 0.1, 0.2), _sighting(2, 5.0, 5.1, 5.2)])
+    clock.saw([_sighting(3, 10.0, 10.1 + 0.95, 10.2)])
+
+    begin, end = clock.span(2.0, 2.5) or (_ZERO, _ZERO)
+
+    assert begin <= _ZERO + timedelta(seconds=2.2) <= end
+    assert end - begin < timedelta(seconds=0.9)
+
+
+def test_what_was_made_while_a_clock_was_set_may_be_dated_either_way() -> None:
+    """
+    Between the last that was told before, and the first after it.
+    """
+    clock = ClockEstimate()
+    clock.saw([_sighting(1, 0.0, 0.1, 0.2), _sighting(2, 10.0, 10.1 - 60.0, 10.2)])
+
+    begin, end = clock.span(5.0, 6.0) or (_ZERO, _ZERO)
+
+    assert begin <= _ZERO - timedelta(seconds=55) < _ZERO + timedelta(seconds=5) <= end
