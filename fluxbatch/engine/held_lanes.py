@@ -72,11 +72,12 @@ class HeldLanes:
                 if missing > 0:
                     self._member.taking_up = missing
                     try:
-                        await self._take(missing)
+                        await self._take(self._member.usable_accounts(), missing)
                     finally:
                         self._member.taking_up = len(self._closed)
                 elif missing < 0:
                     await self._hand_over(-missing)
+                await self._fetch_for_what_is_out()
                 with anyio.move_on_after(
                     BEAT_S * (0.5 + 0.5 * self._member.runtime.random.random())
                 ):
@@ -96,9 +97,9 @@ class HeldLanes:
             shares += 1 / (1 + len(at_work))
         return math.ceil(shares - 1e-9)
 
-    async def _take(self, most: int) -> None:
+    async def _take(self, accounts: frozenset[str], most: int) -> None:
         context = self._context
-        wanted = self._member.usable_accounts() - set(context.leases)
+        wanted = accounts - set(context.leases)
 
         def take(db: Database) -> dict[str, int]:
             taken = take_lanes(db, self._member.worker, wanted, most)
@@ -130,8 +131,15 @@ class HeldLanes:
         """Lanes whose every key the provider refuses: another process may have a better one."""
         for lane in self._context.lanes.all:
             is_idle = lane.account in self._context.leases and not lane.held
-            if lane.is_out and is_idle and not await self._fetches_for(lane):
+            if lane.is_out and is_idle and not await self._fetches_for(lane.account):
                 await self._give_back(lane)
+
+    async def _fetch_for_what_is_out(self) -> None:
+        """What was made with keys that are refused by now is fetched without them."""
+        lanes = self._context.lanes.all
+        if out := {lane.account for lane in lanes if lane.is_out} - set(self._context.leases):
+            left = frozenset([account for account in out if await self._fetches_for(account)])
+            await self._take(left, len(left))
 
     async def _hand_over(self, excess: int) -> None:
         """Give the least busy lanes to other workers, each once nothing runs on it."""
@@ -142,7 +150,7 @@ class HeldLanes:
             lane.is_open = False
         for _ in range(int(_DRAIN_S / POLL_S)):
             for lane in [one for one in leaving if not one.held]:
-                if not await self._fetches_for(lane):
+                if not await self._fetches_for(lane.account):
                     leaving.remove(lane)
                     await self._give_back(lane)
             if not leaving or context.queue.is_closed:
@@ -158,11 +166,10 @@ class HeldLanes:
         self._closed.discard(lane.account)
         await member.change(lambda db: give_back_lanes(db, member.worker, [lane.account]))
 
-    async def _fetches_for(self, lane: Lane) -> bool:
+    async def _fetches_for(self, account: str) -> bool:
         """Whether outputs of its predictions are still to be stored."""
-        context = self._context
-        outputs = await context.read(unfinished_outputs)
-        return any(context.accounts.get(one.key_fingerprint) == lane.account for one in outputs)
+        outputs = await self._context.read(unfinished_outputs)
+        return any(one.account == account for one in outputs)
 
     def _refuse_to_wait(self, lanes: Sequence[HeldLane]) -> None:
         """Raise `HeldElsewhere` where other datasets hold every account (`--no-wait`)."""

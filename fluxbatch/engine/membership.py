@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 
@@ -60,6 +60,13 @@ _FINISHED = "finished"
 POLL_S = 0.5
 _PAGE_SLOTS = 2
 """Jobs claimed at once, for each slot that is held."""
+
+
+class _Left(NamedTuple):
+    """Accounts on which something is left."""
+
+    running: frozenset[str]
+    to_fetch: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +318,7 @@ class Membership:
         if not waits:
             await self.change(self._claim_nothing)
         # First: whoever has claimed a job since then is seen to be busy, or has vanished.
-        before, has_unclaimed, unattended = await self.call(self._left_to_do)
+        before, has_unclaimed, left = await self.call(self._left_to_do)
         found = await self._learn()
         self.others = [one for one in found.others if one.worker != self.worker]
         if found.has_room:
@@ -323,7 +330,7 @@ class Membership:
         is_done = (
             before <= alive  # else what one of them had claimed may be free by now
             and all(one.waits is not None for one in ours)
-            and all(self._is_in_hands(lane, alive, unattended) for lane in found.lanes)
+            and all(self._is_in_hands(lane, alive, left) for lane in found.lanes)
             and (bool(waits or reasons) or not has_unclaimed)
         )
         why = waits or (reasons[0] if reasons else "")
@@ -338,29 +345,28 @@ class Membership:
         assert self.run_seq is not None
         shared_runs.stop_run(db, self.run_seq, code, reason)
 
-    def _is_in_hands(
-        self, lane: HeldLane, alive: Collection[str], unattended: Collection[str]
-    ) -> bool:
+    def _is_in_hands(self, lane: HeldLane, alive: Collection[str], left: _Left) -> bool:
         """Whether nobody has to take the lane up before the run may end."""
         ours = self.in_use().lanes.lane(lane.account)
-        if ours is None or ours.is_out or lane.holder in alive:
+        if ours is None or lane.holder in alive:
             return True
+        if ours.is_out:
+            return lane.account not in left.to_fetch
         is_others = lane.dataset != self.dataset and not lane.is_expired  # another dataset's run
-        return is_others and lane.account not in unattended
+        return is_others and lane.account not in left.to_fetch | left.running
 
     def _claim_nothing(self, db: Database) -> None:
         """Nothing is in hand here: what was claimed and let go is anybody's."""
         if self._waits is not None:
             free_claims(db, self.worker)
 
-    def _left_to_do(self, db: Database) -> tuple[frozenset[str], bool, frozenset[str]]:
-        """Who is at work, whether jobs are unclaimed, and on which accounts something runs, or is
-        to be fetched, that whoever holds the lane has to take up."""
+    def _left_to_do(self, db: Database) -> tuple[frozenset[str], bool, _Left]:
+        """Who is at work, whether jobs are unclaimed, and what whoever holds a lane takes up."""
         at_work = frozenset(one.worker for one in workers(db))
-        unattended = {one.account for one in live_predictions(db) if not one.at_risk}
-        of_keys = self.in_use().accounts
-        unattended |= {of_keys.get(one.key_fingerprint, "") for one in unfinished_outputs(db)}
-        return at_work, are_jobs_unclaimed(db, self.manifest_seq), frozenset(unattended)
+        running = {one.account for one in live_predictions(db) if not one.at_risk}
+        to_fetch = {one.account for one in unfinished_outputs(db)}
+        left = _Left(frozenset(running), frozenset(to_fetch))
+        return at_work, are_jobs_unclaimed(db, self.manifest_seq), left
 
     async def call(self, query: Callable[[Database], _T]) -> _T:
         return await self.runtime.to_thread(partial(self.connection, query))

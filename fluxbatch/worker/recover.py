@@ -108,9 +108,7 @@ class Recovery:
         context = self._context
         live = [one for one in await context.read(live_predictions) if one.account == lane.account]
         unfinished = [
-            one
-            for one in await context.read(unfinished_outputs)
-            if context.accounts.get(one.key_fingerprint) == lane.account
+            one for one in await context.read(unfinished_outputs) if one.account == lane.account
         ]
         await self.seed(lane)
         await self.mark_unanswered(live)
@@ -252,7 +250,7 @@ def unfinished_deliveries(
                 seq,
                 PredictionId(group[0].provider_id),
                 group[0].job_id,
-                context.accounts.get(group[0].key_fingerprint, ""),
+                group[0].account,
                 group[0].key_fingerprint,
                 group[0].key_fingerprint[:6],
                 intended.utc,

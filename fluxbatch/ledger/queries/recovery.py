@@ -155,6 +155,7 @@ class UnfinishedOutput:
     number: int
     prediction_seq: int
     provider_id: str
+    account: str
     key_fingerprint: str
     job_id: JobId
     attempt: int
@@ -167,8 +168,8 @@ _e = schema.outputs.alias("e").c
 _WANTED = Statement(
     lambda _: (
         select(
-            _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.key_fingerprint, _j.id,
-            _o.path, _p.attempt,
+            _o.seq, _o.number, _o.prediction_seq, _p.provider_id, _p.account,
+            _p.key_fingerprint, _j.id, _o.path, _p.attempt,
             select(func.count(distinct(_e.prediction_seq)))
             .where(
                 _e.job_seq == _o.job_seq,
@@ -193,6 +194,7 @@ def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
             number,
             prediction,
             name,
+            account,
             key,
             JobId(bytes(job)),
             attempt,
@@ -200,7 +202,9 @@ def unfinished_outputs(db: Database) -> list[UnfinishedOutput]:
             # Kept where it is more than this, or where there was a file already.
             (path and stem_of_path(path)) or output_stem(bytes(job).hex(), edition, number),
         )
-        for seq, number, prediction, name, key, job, path, attempt, edition in db.run(_WANTED)
+        for seq, number, prediction, name, account, key, job, path, attempt, edition in db.run(
+            _WANTED
+        )
     ]
 
 

@@ -219,3 +219,18 @@ def test_a_create_on_its_way_is_not_taken_for_one_that_a_failover_has_lost() -> 
     late = OneLife(pause_s=15.0)
     ran = run_plan(_plan(still, late, rows=8, concurrent=3, duration_s=6.0, promotions=[2.0]))
     assert ran.codes[0] == [0, 0]
+
+
+def test_what_an_old_key_of_an_account_had_made_is_fetched_by_who_has_a_newer_one() -> None:
+    """
+    The machine that made it is gone, and its key was replaced: the job was left `generated`, with
+    exit 1 however often the run was begun again.
+    """
+    killed = OneLife(doom=Doom("wire: fetched", 1))
+    plan = _plan(killed, OneLife(pause_s=20.0), rows=4, accounts=(2,), concurrent=2)
+    (first,) = plan.rounds
+    for old in (0, 1):
+        newer = replace(first.seats[1], stale=frozenset({old}))
+        seats = (first.seats[0], newer)
+        ran = run_plan(replace(plan, rounds=[replace(first, seats=seats)]))
+        assert ran.codes[0] == [None, 0]
