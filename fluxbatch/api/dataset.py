@@ -141,8 +141,9 @@ class Dataset(ProviderVerbs):
             work = partial(with_hooks, settings.hooks, self._folder, events, run)
             try:
                 summary = await with_notifications(
-                    settings.notify, self._folder.address, events, work, anywhere=local
-                )
+                    settings.notify, self._folder.address, events, work, anywhere=local,
+                    is_shared=self._folder.is_shared,
+                )  # fmt: skip
             except ManifestError as exc:
                 raise as_python_said(exc, are_rows=given.rows is not None) from None
         return self._shown(summary)

@@ -13,6 +13,15 @@ from fluxbatch.dataset.address import dataset_at
 from fluxbatch.planning.plan import Plan
 from fluxbatch.planning.saved_plan import SavedPlan
 
+_LONG_NUMBER = 10
+
+
+def following(run_name: str) -> str:
+    """A name for the run after that one: `NIGHT`, `NIGHT-2`, `NIGHT-3`."""
+    stem, _, number = run_name.rpartition("-")
+    is_counted = bool(stem) and number.isdecimal() and len(number) < _LONG_NUMBER
+    return f"{stem}-{int(number) + 1}" if is_counted else f"{run_name}-2"
+
 
 @dataclass(frozen=True, slots=True)
 class BatchArgs:

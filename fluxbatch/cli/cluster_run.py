@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from fluxbatch._version import __version__
-from fluxbatch.cli.batch_args import BatchArgs
+from fluxbatch.cli.batch_args import BatchArgs, following
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.foreground_run import confirm_cost
 from fluxbatch.cli.progress.progress import Progress, progress
@@ -84,7 +84,8 @@ def run_on_cluster(
     assert wanted.workers is not None
     where = ["--on", wanted.on, "--workers", str(wanted.workers)]
     again = typed.run_again(yes=wanted.yes, run_name=wanted.name, placed=where)
-    watched = _WatchedRun(console, dataset, wanted.name, again)
+    anew = typed.run_again(yes=wanted.yes, run_name=following(wanted.name), placed=where)
+    watched = _WatchedRun(console, dataset, wanted.name, again, anew)
     if (summary := watched.ended()) is not None:
         return watched.tell(summary)
     manifest = asked.manifest_in(dataset.root / "manifests")
@@ -157,6 +158,7 @@ class _WatchedRun:
     dataset: SharedDataset
     name: str
     again: str
+    anew: str
     began_s: float = field(default_factory=time.monotonic)
     _told: dict[int, WorkerEnd] = field(default_factory=dict)
     _is_silent: bool = False
@@ -185,7 +187,7 @@ class _WatchedRun:
     def tell(self, summary: RunSummary) -> int:
         """Say how the run ended; answers its exit code."""
         try:
-            tell_summary(self.console, summary, self.dataset, self.again)
+            tell_summary(self.console, summary, self.dataset, self.again, anew=self.anew)
         except FluxbatchError as exc:
             self.console.warn(f"exit {int(summary.exit_code)}: {summary.reason}\n{exc}")
         if self.console.json:

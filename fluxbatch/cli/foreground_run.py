@@ -43,11 +43,13 @@ def run_batch(
     *,
     title: str,
     again: str,
+    anew: str | None = None,
     canary: int | None = None,
     yes: bool = False,
     more: Callable[[], Mapping[str, object]] = dict,
 ) -> int:
-    """Run, show, sum up; answers the exit code. *again* is the command that goes on with it.
+    """Run, show, sum up; answers the exit code. *again* is the command that goes on with it, *anew*
+    the one that does so by another name, where the run has one.
 
     *canary* jobs are made first, and asked about; *yes* goes on where none of them failed. What
     *more* answers at the end is added to the object of `--json`.
@@ -70,11 +72,12 @@ def run_batch(
         settings, folder = request.settings, request.folder
         hooked_run = partial(with_hooks, settings.hooks, folder, events, run, handle_signals=True)
         notified_run = partial(
-            with_notifications, settings.notify, folder.address, events, hooked_run
-        )
+            with_notifications, settings.notify, folder.address, events, hooked_run,
+            is_shared=folder.is_shared,
+        )  # fmt: skip
         summary = anyio.run(notified_run, backend_options=loop_options())
     try:
-        tell_summary(console, summary, request.folder, again, request.manifest_seq)
+        tell_summary(console, summary, request.folder, again, request.manifest_seq, anew=anew)
     except FluxbatchError as exc:  # its dataset was taken away meanwhile
         console.warn(f"exit {int(summary.exit_code)}: {summary.reason}\n{exc}")
     added = more()

@@ -21,7 +21,7 @@ from fluxbatch.config.endpoints import Notify
 from fluxbatch.config.proxies import ProxyFor, UnusableProxy, environment_proxies
 from fluxbatch.domain.money import as_usd
 from fluxbatch.engine.run_status import RunSummary
-from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError
+from fluxbatch.errors import ConfigError, ExitCode, FluxbatchError, HeldElsewhere
 from fluxbatch.events import Events, Noticed
 from fluxbatch.infra.connections import PublicConnections
 from fluxbatch.infra.ssrf_guard import Forbidden
@@ -50,10 +50,12 @@ async def with_notifications(
     work: Callable[[], Awaitable[RunSummary]],
     *,
     anywhere: bool = False,
+    is_shared: bool = False,
 ) -> RunSummary:
     """Do *work*, and tell of its start and its end, however it ends.
 
-    *anywhere*: any address may be a private one, as for a provider on this machine.
+    *anywhere*: any address may be a private one, as for a provider on this machine. *is_shared*:
+    others may work on the run, which goes on where this process is refused, and then tells nothing.
     Raises what *work* raises, and `ConfigError` where an address cannot be found.
     """
     if notify.url is None and notify.healthcheck is None:
@@ -69,9 +71,10 @@ async def with_notifications(
         try:
             summary = await work()
         except FluxbatchError as exc:
-            if ping is not None:
+            goes_on = is_shared and isinstance(exc, HeldElsewhere)
+            if ping is not None and not goes_on:
                 await messenger.ping(f"{ping}/fail")
-            if message is not None and "failed" in notify.when:
+            if message is not None and "failed" in notify.when and not goes_on:
                 await messenger.post(message, _refused(dataset, exc))
             raise
         if ping is not None and summary.is_last:

@@ -35,7 +35,7 @@ from fluxbatch.engine.session import Network, RunSession, opening
 from fluxbatch.engine.shutdown import leaf_errors, unwrap_errors
 from fluxbatch.engine.webhook_service import webhook_service
 from fluxbatch.errors import ConfigError, DatabaseFailed, ExitCode
-from fluxbatch.events import Events, Noticed, RunEnded
+from fluxbatch.events import Event, Events, Noticed, OutputStored, PredictionMoved, RunEnded
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
@@ -58,6 +58,8 @@ from fluxbatch.worker.circuit_breaker import CircuitBreaker
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
+_WORKED_S = 60.0
+"""Who was at work for so long without a failure had a database, though it had nothing to do."""
 _LEAVES_AT_ONCE = frozenset(
     {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.ERROR, ExitCode.NO_KEY}
 )
@@ -82,18 +84,18 @@ async def execute_shared_run(
             network = await stack.enter_async_context(open_network(request.settings))
         part = _Part(request, events, runtime, network, on_status, handle_signals, began_s)
         failing_since: float | None = None
-        pause_s, has_worked = _FIRST_PAUSE_S, False
+        pause_s, has_joined = _FIRST_PAUSE_S, False
         while True:
             try:
                 return await part.work()
             except BaseException as exc:
                 failure = _database_failure(exc)
-                has_worked = has_worked or part.has_joined
-                if failure is None or not has_worked or part.is_told_to_stop:
+                has_joined = has_joined or part.has_joined
+                if failure is None or not has_joined or part.is_told_to_stop:
                     with unwrap_errors():
                         raise
                 now = runtime.clock.monotonic()
-                if part.has_joined or failing_since is None:
+                if part.has_worked or failing_since is None:
                     failing_since, pause_s = now, _FIRST_PAUSE_S
                 left_s = failing_since + request.settings.ledger.patience - now
                 if left_s <= 0:
@@ -134,7 +136,7 @@ class _Part:
         assert isinstance(request.folder, SharedDataset)
         self._request = request
         self._dataset = request.folder
-        self._events = events
+        self._events = events.heard_by(self._hear)
         self._local = runtime
         self._network = network
         self._on_status = on_status
@@ -142,10 +144,21 @@ class _Part:
         self._began_s = began_s
         self.has_joined = False
         """Since the last call of `work`."""
+        self._joined_s = 0.0
+        self._has_moved = False
         self._run_name = request.run_name
         """Once it is known, whatever it is called: who joins anew never begins another run."""
         self._session: RunSession | None = None
         self._warned = ""
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the database did more, since the last call of `work`, than let it join."""
+        lived_s = self._local.clock.monotonic() - self._joined_s
+        return self.has_joined and (self._has_moved or lived_s > _WORKED_S)
+
+    def _hear(self, event: Event) -> None:
+        self._has_moved |= isinstance(event, PredictionMoved | OutputStored)
 
     @property
     def is_told_to_stop(self) -> bool:
@@ -155,7 +168,7 @@ class _Part:
 
     async def work(self) -> RunSummary:
         """Join, work until the run ends, leave."""
-        self.has_joined = False
+        self.has_joined = self._has_moved = False
         clock = SharedClock(self._local.clock)
         runtime = self._local._replace(clock=clock)
         async with open_ledger(self._dataset, runtime) as db:
@@ -169,7 +182,7 @@ class _Part:
                 )  # fmt: skip
                 try:
                     await member.join()
-                    self.has_joined = True
+                    self.has_joined, self._joined_s = True, self._local.clock.monotonic()
                     await self._warn_of_standbys(member)
                     async with anyio.create_task_group() as beating:
                         beating.start_soon(member.beat, name="heartbeat")

@@ -74,6 +74,9 @@ def test_a_run_that_has_ended_is_told_of_and_buys_nothing(shared: SharedRun) -> 
     assert second.object["run_id"] == "NIGHT"
     assert second.object["cost_usd"] == first.object["cost_usd"]
     assert shared.emulator.stats()["billed"] == 10
+    assert "--run NIGHT-2 " in second.err  # the same command would buy nothing for ever
+    status = fluxbatch("status", shared.address, env=shared.environment())
+    assert "with another `--run NAME`" in status.out
     other = again(shared, "--budget", "0.10", name="NEXT")
     assert (other.code, other.object["jobs"]["done"]) == (4, 14), other.err
 
@@ -87,6 +90,40 @@ def test_a_worker_with_other_caps_does_not_join(shared: SharedRun) -> None:
     assert other.code == 6
     assert "$3.00 per run" in other.err
     assert "$9.00 per run" in other.err
+
+
+def test_a_run_of_another_name_does_not_begin_while_one_is_at_work(shared: SharedRun) -> None:
+    """
+    A night that overlaps with the next: its name is not used up, and serves once the first is over.
+    """
+    shared.write(60)
+    shared.flags = ("--budget", "1.00")
+    shared.start(0)
+    wait_for_creates(shared.emulator, 1)
+    refused = again(shared, "--budget", "2.00", name="NEXT")
+    assert refused.code == 6, refused.err
+    assert "run 'NIGHT' is at work on this dataset" in refused.err
+    assert shared.finish() == [4], shared.logs()
+    assert again(shared, "--budget", "2.00", name="NEXT").code == 0
+    assert shared.check(60)["billed"] == 60
+
+
+def test_a_database_that_lets_in_and_does_nothing_more_is_not_tried_for_ever(
+    shared: SharedRun,
+) -> None:
+    """
+    Somebody has locked the jobs: `ledger.patience` runs out though joining works each time.
+    """
+    shared.write(120)
+    shared.settings = {"FLUXBATCH_LEDGER__PATIENCE": "8"}
+    shared.start(0)
+    wait_for_creates(shared.emulator, 1)
+    with psycopg.connect(shared.server.url) as connection:
+        connection.execute(f'LOCK TABLE "{shared.dataset}".jobs IN ACCESS EXCLUSIVE MODE')
+        assert shared.finish(90) == [1], shared.logs()
+    shared.start(0)
+    assert shared.finish() == [0], shared.logs()
+    assert shared.check(120)["billed"] == 120
 
 
 def test_no_maintenance_while_workers_are_there(shared: SharedRun) -> None:

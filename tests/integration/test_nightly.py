@@ -130,6 +130,25 @@ async def test_a_run_that_is_refused_is_told_too() -> None:
         assert "in use" in told.messages[0]["text"]
 
 
+async def test_a_process_that_is_refused_tells_nothing_of_a_run_that_others_do() -> None:
+    """
+    One notification a run: it is well, and ends without this process.
+    """
+
+    async def work() -> RunSummary:
+        raise HeldElsewhere("give all its workers the same caps")
+
+    async with listener() as told:
+        notify = Notify(url=told.url, healthcheck=told.url)
+        with pytest.raises(HeldElsewhere):
+            await with_notifications(
+                notify, "nights", Events(), work, anywhere=True, is_shared=True
+            )
+
+        assert told.pings == ["/start"]
+        assert told.messages == []
+
+
 async def test_a_listener_that_fails_changes_nothing_but_a_note(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

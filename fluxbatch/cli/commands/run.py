@@ -102,7 +102,7 @@ def run_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet, verbose=verbose)
     from datetime import UTC, datetime
 
-    from fluxbatch.cli.batch_args import BatchArgs
+    from fluxbatch.cli.batch_args import BatchArgs, following
     from fluxbatch.cli.deadline import ends_at
     from fluxbatch.cli.foreground_run import confirm_cost, run_batch
     from fluxbatch.dataset.address import dataset_at
@@ -149,4 +149,5 @@ def run_command(
     )
     title = f"fluxbatch  {source} → {folder.address}"
     again = typed.run_again(yes=yes, run_name=run_name)
-    return run_batch(console, request, title=title, again=again, canary=canary, yes=yes)
+    anew = typed.run_again(yes=yes, run_name=following(run_name)) if run_name else None
+    return run_batch(console, request, title=title, again=again, anew=anew, canary=canary, yes=yes)

@@ -7,7 +7,12 @@ from typing import Any
 
 from fluxbatch.cli.progress.eta import Eta
 from fluxbatch.cli.progress.watch import status_of
-from fluxbatch.cli.render.status import cap_lines, next_steps, reroll_words
+from fluxbatch.cli.render.status import (
+    cap_lines,
+    next_steps,
+    reroll_words,
+    run_again_words,
+)
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.slot_waits import waits_of
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
@@ -95,4 +100,4 @@ def _figures(now: DatasetStatus) -> list[tuple[str, str]]:
 def _next(now: DatasetStatus) -> list[tuple[str, str]]:
     """(command, what it does), the most useful first."""
     last = now.runs[0].exit_code if now.runs else None
-    return list(next_steps(now, "the same `fluxbatch run` again", last))
+    return list(next_steps(now, run_again_words(now), last))

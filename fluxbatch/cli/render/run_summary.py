@@ -13,6 +13,7 @@ from fluxbatch.domain.formatting import dollars, duration
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.run_status import RunSummary
 from fluxbatch.errors import ExitCode
+from fluxbatch.ledger.operations.runs import ENDS
 
 _HEADLINES = {
     ExitCode.DONE: "done",
@@ -35,11 +36,16 @@ def tell_summary(
     folder: Folder,
     again: str,
     manifest_seq: int | None = None,
+    *,
+    anew: str | None = None,
 ) -> None:
     """Say how the run ended; *again* is the command that goes on with it, *manifest_seq* what it
-    was of, where that is not the latest manifest."""
+    was of, where that is not the latest manifest. *anew*, where a run that has ended buys nothing
+    more by its name, is the command that goes on by another one."""
     if console.quiet:
         return
+    if anew is not None and summary.exit_code in ENDS:
+        again = anew
     with folder.reader() as db:
         now = dataset_status(db, folder, manifest_seq=manifest_seq)
     for line in summary_lines(summary, now, again):

@@ -24,6 +24,7 @@ from fluxbatch.domain.job import JobState, Quality
 from fluxbatch.domain.money import Balance, as_usd
 from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
+from fluxbatch.ledger.operations.runs import ENDS
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.runs_and_failures import ListedRun
 
@@ -65,6 +66,14 @@ def money_words(totals: totals.Totals) -> str:
     if totals.at_risk:
         parts.append(f"{dollars(totals.at_risk)} at risk")
     return " · ".join(parts)
+
+
+def run_again_words(now: DatasetStatus) -> str:
+    """The command that goes on with the dataset, where nobody knows how it was run."""
+    last = now.runs[0].exit_code if now.runs else None
+    if now.folder.is_shared and last in ENDS:
+        return "`fluxbatch run` again, with another `--run NAME`"
+    return "the same `fluxbatch run` again"
 
 
 def next_lines(now: DatasetStatus, again: str, exit_code: int | None) -> list[str]:
@@ -265,7 +274,7 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     steps = (
         [f"fluxbatch watch {now.folder.address}", "  the screen of the run that goes on"]
         if goes_on
-        else next_lines(now, "the same `fluxbatch run` again", last)
+        else next_lines(now, run_again_words(now), last)
     )
     yield from _labelled("next", steps or ["nothing: every job has its end"])
 

@@ -43,7 +43,7 @@ _ENDED = postgres_statement(
 _OPEN = postgres_statement(
     "SELECT seq, id, manifest_seq FROM runs WHERE id = :name AND ended_at IS NULL"
 )
-_MANIFEST_OF = postgres_statement("SELECT manifest_seq FROM runs WHERE seq = :run_seq")
+_AT_WORK = postgres_statement("SELECT id, manifest_seq FROM runs WHERE seq = :run_seq")
 _NAMED = postgres_statement("SELECT manifest_seq FROM runs WHERE id = :name")
 _GATE = postgres_statement("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
 _OPEN_GATE = postgres_statement(
@@ -122,13 +122,19 @@ class OpenSharedRun:
             if one.worker != self.worker and one.run_seq is not None and not one.is_silent
         ]
         for other in others:
-            ((manifest,),) = db.run(_MANIFEST_OF, {"run_seq": other.run_seq})
+            ((_, manifest),) = db.run(_AT_WORK, {"run_seq": other.run_seq})
             if manifest != self.run.manifest_seq:
                 raise HeldElsewhere(
                     f"{described(other)} is at work on another manifest of this dataset; wait for"
                     " it, or stop it"
                 )
         opened = self.run.apply(db)
+        for other in (one for one in others if one.run_seq != opened.seq):
+            ((name, _),) = db.run(_AT_WORK, {"run_seq": other.run_seq})
+            raise HeldElsewhere(
+                f"run {name!r} is at work on this dataset ({described(other)}): join it"
+                f" (--run {name}), or begin another one when it has ended"
+            )
         caps = self._caps()
         before = [asked for (asked,) in db.run(_GATE, {"run_seq": opened.seq})]
         if others and before not in ([], [caps]):
@@ -136,7 +142,7 @@ class OpenSharedRun:
                 f"{described(others[0])} is at work on this run with {_told(before[0])}, and this"
                 f" asks for {_told(caps)}: give all its workers the same"
             )
-        if not others:
+        if not others or not before:
             db.run(_OPEN_GATE, self._gate(opened.seq, caps))
         self._keep_cap(db, opened, is_same=before == [caps])
         work_on(db, self.worker, opened.seq)
