@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
@@ -76,7 +77,7 @@ class DatasetStatus:
     changes: tuple[tuple[str, str, str], ...] = ()
     """(when, what, why) of each change of the latest run by `fluxbatch ctl`."""
     waits: str = ""
-    """Whose creates hold the slots of the run that goes on."""
+    """Why the run that goes on creates nothing, or one of its lanes does not."""
     rerolls: Mapping[JobState, int] = field(default_factory=dict)
     """The jobs made by `reroll`, where `jobs` are those of the latest manifest."""
     found_by_time: int = 0
@@ -169,6 +170,6 @@ def _waits(db: Database, folder: Folder, jobs: totals.JobCounts) -> str:
     run = watched_run(db) if folder.is_locked() else None
     if run is None:
         return ""
-    from fluxbatch.dataset.slot_waits import waits_of  # the lanes' state is a running run's
+    from fluxbatch.dataset.run_standing import run_standing  # the lanes' state is a running run's
 
-    return waits_of(folder, run, jobs)
+    return run_standing(db, folder, run, jobs, datetime.now(UTC)).reasons
