@@ -19,6 +19,7 @@ from fluxbatch.cli.render.text import (
     overview_line,
 )
 from fluxbatch.dataset.status import DatasetStatus
+from fluxbatch.domain.control import because
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance, as_usd
@@ -172,6 +173,9 @@ def status_json(now: DatasetStatus) -> dict[str, Any]:
         "runs": [_run_json(run) for run in now.runs],
         "failures": [group.as_json() for group in now.failures],
         "unknown": [_unknown_json(create) for create in now.unknown],
+        "changes": [
+            {"at": at, "change": what, "reason": why or None} for at, what, why in now.changes
+        ],
         "waits": now.waits,
         "found_by_time": now.found_by_time,
     }
@@ -251,7 +255,7 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     if len(now.runs) > _RUNS_SHOWN:
         yield overview_line("", "and earlier ones (all of them: the view `costs`)")
     if now.changes:
-        changes = [f"{at[:16].replace('T', ' ')}  {what}" + (f": {why}" if why else "")
+        changes = [f"{at[:16].replace('T', ' ')}  {what}" + because(why)
                    for at, what, why in now.changes[-_CHANGES_SHOWN:]]  # fmt: skip
         yield from _labelled("control", changes)
     if now.found_by_time:
