@@ -175,7 +175,8 @@ def _reason(
         if wait_s >= _AT_ONCE_S:
             return "", f"has made {creates} creates in {window_s:g} s, the next in {wait_s:.0f} s"
     if last is not None and last.refusal in _TRIED_AGAIN and last.at is not None:
-        return "", f"tries again by itself after {last.at:%H:%M:%S} UTC: {last.reason}"
+        sent = f"its create of {last.at:%H:%M:%S} UTC came to nothing"
+        return "", f"tries again by itself: {sent} ({last.reason})"
     return "", ""
 
 

@@ -100,8 +100,8 @@ def test_a_stop_that_was_asked_for_says_why(books: Books, tmp_path: Path) -> Non
     [
         (E.KEY_REFUSED, "out", f"is out for this run: key {LANE}: no"),
         (E.UNPAID, "waits for balance", "until one of its predictions settles: no"),
-        (E.OVER_LIMIT, "", "tries again by itself after"),
-        (E.NOT_SENT, "", "tries again by itself after"),
+        (E.OVER_LIMIT, "", "UTC came to nothing (no)"),
+        (E.NOT_SENT, "", "UTC came to nothing (no)"),
         (E.REJECTED, "", ""),
     ],
 )
