@@ -105,10 +105,10 @@ class DatasetStatus:
 
 
 def dataset_status(
-    db: Database, folder: Folder, *, manifest_seq: int | None = None
+    db: Database, folder: Folder, *, manifest_seq: int | None = None, has_waits: bool = True
 ) -> DatasetStatus:
     """Everything there is to say about *folder* now; the jobs are those of the latest manifest, or
-    of the one that is named."""
+    of the one that is named. Without *has_waits* for who reads the run's standing anyway."""
     manifest = runs_and_failures.latest_manifest(db)
     money = totals.money_lines(db)
     runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN, money)
@@ -137,7 +137,7 @@ def dataset_status(
         unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
         quality=quality_notes.count_notes(db),
         changes=tuple(_changes(db, runs[0].run_id)) if runs else (),
-        waits=_waits(db, folder, jobs),
+        waits=_waits(db, folder, jobs) if has_waits else "",
         rerolls=rerolls,
         found_by_time=totals.count_found_by_time(db),
     )

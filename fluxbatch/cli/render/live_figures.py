@@ -39,7 +39,7 @@ class LiveFigures:
         self._eta = Eta()
 
     def __call__(self, db: Database) -> dict[str, Any]:
-        now = dataset_status(db, self._folder)
+        now = dataset_status(db, self._folder, has_waits=False)
         jobs = now.jobs
         is_live = self._folder.is_locked()
         active = jobs.of(JobState.ACTIVE) - jobs.unknown + jobs.of(JobState.GENERATED)
