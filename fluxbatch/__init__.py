@@ -6,7 +6,8 @@
     print(summary.jobs, summary.run.spent_usd)
 
 `run` and `plan` work anywhere, also where an event loop runs already (a notebook). From async
-code use `Dataset`. Everything else is importable from its module and may change.
+code use `Dataset`. What is refused raises `ConfigError`, bad rows its `ManifestError`; both are a
+`FluxbatchError`. Everything else is importable from its module and may change.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from fluxbatch._version import __version__
 if TYPE_CHECKING:
     from fluxbatch.api.dataset import Dataset, plan, run
     from fluxbatch.domain.job import Job
+    from fluxbatch.errors import ConfigError, FluxbatchError, ManifestError
 
-__all__ = ["Dataset", "Job", "__version__", "plan", "run"]
+__all__ = [
+    "ConfigError", "Dataset", "FluxbatchError", "Job", "ManifestError",
+    "__version__", "plan", "run",
+]  # fmt: skip
 
 _HOMES = {
+    "ConfigError": "errors",
     "Dataset": "api.dataset",
+    "FluxbatchError": "errors",
     "Job": "domain.job",
+    "ManifestError": "errors",
     "plan": "api.dataset",
     "run": "api.dataset",
 }

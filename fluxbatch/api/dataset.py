@@ -174,6 +174,10 @@ class SyncDataset(SyncTwin[Dataset], DatasetVerbs):
     reroll = twin(Dataset.reroll)
     cancel = twin(Dataset.cancel)
     prune_uploads = twin(Dataset.prune_uploads)
+    rate = twin(Dataset.rate)
+    undo_rating = twin(Dataset.undo_rating)
+    costs = twin(Dataset.costs)
+    push = twin(Dataset.push)
 
     @contextmanager
     def running(self) -> Iterator[SyncRunAtWork]:

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
-from fluxbatch.api.dataset_verbs import DatasetVerbs
 from fluxbatch.api.run_at_work import RunAtWork
+from fluxbatch.api.threaded_verbs import ThreadedVerbs
 from fluxbatch.cluster.pools import shard_pool
 from fluxbatch.config.api_keys import ApiKey, keys_for
 from fluxbatch.config.loading import environment, load_settings
@@ -42,7 +42,7 @@ from fluxbatch.maintenance.reroll import (
 _OnEvent = Callable[[Event], None]
 
 
-class ProviderVerbs(DatasetVerbs):
+class ProviderVerbs(ThreadedVerbs):
     """What is asked of the provider. Every method raises `FluxbatchError`."""
 
     @asynccontextmanager

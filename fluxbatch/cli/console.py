@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _KEY_VARIABLES = ("EACHLABS_API_KEY", "EACHLABS_API_KEYS", "EACH_API_KEY")
 _SHORTEST_KEY = 6
 """A shorter text is no secret, and taking it out would garble every word."""
+_SHORTEST_WITHIN = 8
+"""A shorter one is taken out as a word of its own alone: `second` may be a part of `seconds`."""
 _CREDENTIALS = re.compile(
     r"""(?P<user>https?://)[^\s/?#"'<>@]+@
     | (?P<query>[?&;][^=&?\s"'<>]*(?:sig|credential|token|secret|password|passwd|key)[^=&\s"'<>]*=)
@@ -134,8 +136,10 @@ class Console:
         for name in _KEY_VARIABLES:  # before the keys are read, an error may already quote them
             for part in os.environ.get(name, "").split(","):
                 secret = part.rpartition("=")[2].strip()
-                if len(secret) >= _SHORTEST_KEY:
+                if len(secret) >= _SHORTEST_WITHIN:
                     text = text.replace(secret, "<key>")
+                elif len(secret) >= _SHORTEST_KEY:
+                    text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "<key>", text)
         return _CREDENTIALS.sub(_without_secret, text)
 
 

@@ -26,8 +26,11 @@ _ASK_EVERY_S = 0.5
 
 def run_detached(console: Console, folder: Folder, words: Sequence[str]) -> int:
     """Begin `fluxbatch` with *words* and answer once it is at work; its exit code where it ended
-    before that."""
+    before that. Raises `HeldElsewhere` where another process has the dataset."""
     folder.make()
+    if not folder.is_shared:
+        with folder.lock():  # where a run has it, this one is refused here: the log is that run's
+            pass
     path = folder.root / RUN_LOG
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "r+b") as log:

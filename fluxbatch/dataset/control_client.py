@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.domain.control import ADD_KEY
+from fluxbatch.domain.control import ADD_KEY, asked_reason
 from fluxbatch.errors import ConfigError, FluxbatchError, HeldElsewhere
 from fluxbatch.infra.unix_socket import reachable
 
@@ -31,10 +32,11 @@ def control(
 ) -> dict[str, Any]:
     """What the run at work in *folder* answered; blocks.
 
-    *secret* is what `add_key` sends beside. Raises `ConfigError` where no run is at work there or
-    it refuses the command, `HeldElsewhere` where another dataset is in the way, `FluxbatchError`
-    where it does not answer.
+    *secret* is what `add_key` sends beside; of *reason*, control characters become blanks. Raises
+    `ConfigError` where no run is at work there or it refuses the command, `HeldElsewhere` where
+    another dataset is in the way, `FluxbatchError` where it does not answer.
     """
+    reason = asked_reason(reason)
     if folder.is_shared:
         from fluxbatch.dataset.shared_control import control_shared_run
         from fluxbatch.dataset.shared_dataset import SharedDataset  # most datasets are folders
@@ -49,12 +51,27 @@ def control(
         answer = _asked(folder, json.dumps(request).encode() + b"\n")
     except (FileNotFoundError, ConnectionRefusedError):
         raise ConfigError(f"no run is at work in {folder.address!r}") from None
+    except TimeoutError:
+        raise FluxbatchError(
+            _no_answer(folder, changes=command != "show" and not dry_run)
+        ) from None
     except OSError as exc:
         raise FluxbatchError(f"the run in {folder.address!r} does not answer: {exc}") from exc
     told: dict[str, Any] = json.loads(answer)
     if "error" in told:
         raise (HeldElsewhere if told.get("is_held") else ConfigError)(str(told["error"]))
     return told
+
+
+def _no_answer(folder: Folder, *, changes: bool) -> str:
+    """Its process stands still, or the machine is very busy: what was sent waits for it."""
+    words = f"the run in {folder.address!r} has not answered for {_TIMEOUT_S:.0f} s"
+    if not changes:
+        return f"{words}; its process may stand still"
+    return (
+        f"{words}; its process may stand still. The change may still take effect once it goes on."
+        f" See whether it has:  fluxbatch ctl {shlex.quote(folder.address)} show"
+    )
 
 
 def add_key(

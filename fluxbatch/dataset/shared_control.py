@@ -15,7 +15,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fluxbatch.dataset.shared_dataset import SharedDataset
-from fluxbatch.domain.control import asked_budget, asked_lane, asked_limit, because
+from fluxbatch.domain.control import (
+    asked_budget,
+    asked_lane,
+    asked_limit,
+    because,
+)
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import ConfigError, ExitCode

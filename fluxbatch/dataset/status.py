@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from fluxbatch.dataset.folder import Folder
@@ -76,7 +77,7 @@ class DatasetStatus:
     changes: tuple[tuple[str, str, str], ...] = ()
     """(when, what, why) of each change of the latest run by `fluxbatch ctl`."""
     waits: str = ""
-    """Whose creates hold the slots of the run that goes on."""
+    """Why the run that goes on creates nothing, or one of its lanes does not."""
     rerolls: Mapping[JobState, int] = field(default_factory=dict)
     """The jobs made by `reroll`, where `jobs` are those of the latest manifest."""
     found_by_time: int = 0
@@ -104,10 +105,10 @@ class DatasetStatus:
 
 
 def dataset_status(
-    db: Database, folder: Folder, *, manifest_seq: int | None = None
+    db: Database, folder: Folder, *, manifest_seq: int | None = None, has_waits: bool = True
 ) -> DatasetStatus:
     """Everything there is to say about *folder* now; the jobs are those of the latest manifest, or
-    of the one that is named."""
+    of the one that is named. Without *has_waits* for who reads the run's standing anyway."""
     manifest = runs_and_failures.latest_manifest(db)
     money = totals.money_lines(db)
     runs = runs_and_failures.latest_runs(db, _RUNS_SHOWN, money)
@@ -136,7 +137,7 @@ def dataset_status(
         unknown=tuple(runs_and_failures.unknown_creates(db, _UNKNOWN_NAMED)),
         quality=quality_notes.count_notes(db),
         changes=tuple(_changes(db, runs[0].run_id)) if runs else (),
-        waits=_waits(db, folder, jobs),
+        waits=_waits(db, folder, jobs) if has_waits else "",
         rerolls=rerolls,
         found_by_time=totals.count_found_by_time(db),
     )
@@ -169,6 +170,6 @@ def _waits(db: Database, folder: Folder, jobs: totals.JobCounts) -> str:
     run = watched_run(db) if folder.is_locked() else None
     if run is None:
         return ""
-    from fluxbatch.dataset.slot_waits import waits_of  # the lanes' state is a running run's
+    from fluxbatch.dataset.run_standing import run_standing  # the lanes' state is a running run's
 
-    return waits_of(folder, run, jobs)
+    return run_standing(db, folder, run, jobs, datetime.now(UTC)).reasons

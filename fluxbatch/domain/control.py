@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from fluxbatch.domain.formatting import shortened
 from fluxbatch.domain.money import Micros, usd
 from fluxbatch.errors import ConfigError
 
@@ -11,6 +12,9 @@ CHANGE_EVENT = "control: "
 """How the history's line of a change begins; what follows says what was changed."""
 ADD_KEY = "add-key"
 """The one command that brings something secret, beside its value."""
+REASON_CHARS_SHOWN = 200
+"""Of a reason, where people are shown it among other lines."""
+_MOST_REASON_CHARS = 4_000
 _MOST_DIGITS = 15
 """More than anything here can be counted."""
 
@@ -39,6 +43,18 @@ def asked_lane(text: str, labels: Collection[str]) -> tuple[str, bool]:
     return label, word == "off"
 
 
+def asked_reason(text: str) -> str:
+    """A reason on one line, without what a terminal would obey; raise `ConfigError` for a book."""
+    if len(text) > _MOST_REASON_CHARS:
+        raise ConfigError(
+            f"the reason has {len(text):,} characters; write at most {_MOST_REASON_CHARS:,}"
+        )
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
 def because(reason: str) -> str:
-    """The end of a sentence that says why somebody asked for it; empty where nobody did."""
-    return f": {reason}" if reason else ""
+    """The end of a sentence that says why somebody asked for it; empty where nobody did.
+
+    A long reason is shortened: the ledger has the whole of it.
+    """
+    return f": {shortened(reason, REASON_CHARS_SHOWN)}" if reason else ""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from fluxbatch.dataset.run_standing import LaneStanding
 from fluxbatch.domain.job import JobState
 from fluxbatch.domain.money import Balance, as_usd
 from fluxbatch.errors import ExitCode
@@ -30,7 +31,9 @@ class LaneStatus:
     """Allowed in the window."""
     window_s: float
     health: str
-    """`working`, `slowed`, `paused`, `waits for balance` or `out`; empty: nobody here knows."""
+    """`working`, `slowed`, `paused`, `waits for balance`, `off`, `out`; empty: nobody knows."""
+    why: str = ""
+    """Why it creates nothing, as another process sees it; the run's own `waits` tells that."""
 
     @classmethod
     def of(cls, lane: Lane, now: float) -> LaneStatus:
@@ -44,6 +47,14 @@ class LaneStatus:
             lane.window.window_s,
             lane.health(now),
         )
+
+    @classmethod
+    def as_seen(cls, lane: LaneStanding) -> LaneStatus:
+        """*lane* as another process sees it."""
+        return cls(
+            lane.label, lane.slots_held, lane.slots, lane.creates_in_window, lane.creates,
+            lane.window_s, lane.health, lane.why,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,8 @@ class RunStatus:
     """The latest, in whichever run; the newest at the end."""
     waits: str = ""
     """Why nothing is created though jobs wait, where that is out of the ordinary."""
+    is_paused: bool = False
+    """By `fluxbatch ctl`: nothing leaves until it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)

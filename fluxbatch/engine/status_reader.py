@@ -68,6 +68,7 @@ class StatusReader:
             stopping=context.stop.reason,
             failures=tuple(failures),
             waits=why_nothing_leaves(context, self._resolver),
+            is_paused=context.lanes.suspended is not None,
         )
 
     async def summary(self) -> RunSummary:

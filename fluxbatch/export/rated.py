@@ -1,18 +1,48 @@
-"""The images that a rating is given to: by a filter, or by name."""
+"""The images that a rating is given to, by a filter or by name, and what that changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from fluxbatch.dataset.find_job import find_job
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.ratings import ImageRating, with_rating
+from fluxbatch.dataset.rating_store import ratings_in
+from fluxbatch.dataset.ratings import ImageRating, RatingChange, with_rating
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.columns import results_with_samples
-from fluxbatch.export.filter import Filter
+from fluxbatch.export.filter import Filter, parse_filter
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import images_of_job
 from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """What a rating was given to."""
+
+    images: int
+    changed: int
+    """How many of them were not rated like that before."""
+
+
+def rate_images(folder: Folder, names: Sequence[str], where: str, change: RatingChange) -> Rated:
+    """Make *change* to the images of these *names*, or to those that fit the filter *where*.
+
+    A job's name stands for all its images. Raises `ConfigError` where both are given or neither,
+    and where no image fits; `SinkError` where the ratings cannot be written.
+    """
+    if bool(names) == bool(where):
+        raise ConfigError("name images or jobs, or give a filter (where): one of them")
+    ratings = ratings_in(folder)
+    with folder.reader() as db:
+        if where:
+            images = filtered_images(db, parse_filter(where), ratings.read())
+        else:
+            images = named_images(db, folder, names)
+    if not images:
+        raise ConfigError("no image fits, so nothing was rated")
+    return Rated(len(images), ratings.rate(images, change))
 
 
 def filtered_images(db: Database, chosen: Filter, ratings: Mapping[str, ImageRating]) -> list[str]:

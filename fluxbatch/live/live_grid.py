@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from fluxbatch.dataset.model_card import kept_card
-from fluxbatch.dataset.slot_waits import shaped
+from fluxbatch.dataset.run_standing import shaped
 from fluxbatch.domain.money import Micros
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.db.database import Database

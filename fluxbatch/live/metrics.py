@@ -14,7 +14,7 @@ from functools import partial
 
 import anyio
 
-from fluxbatch.dataset.slot_waits import shaped
+from fluxbatch.dataset.run_standing import lane_standings
 from fluxbatch.domain.money import Micros
 from fluxbatch.engine.metrics.exposition import MetricFamily, exposition
 from fluxbatch.engine.metrics.families import (
@@ -29,7 +29,7 @@ from fluxbatch.engine.metrics.families import (
 from fluxbatch.engine.run_status import LaneStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import ledger_revision
-from fluxbatch.ledger.queries.live_run import WatchedRun, lane_traffic, last_progress, watched_run
+from fluxbatch.ledger.queries.live_run import WatchedRun, last_progress, watched_run
 from fluxbatch.ledger.queries.runs_and_failures import latest_balances, latest_manifest
 from fluxbatch.ledger.queries.totals import NEVER_MADE, MoneyLine, count_jobs, money_lines
 from fluxbatch.ledger.reader import LedgerReader
@@ -80,12 +80,7 @@ def _of_dataset(db: Database, run: WatchedRun, now: datetime) -> Iterator[Metric
     manifest = latest_manifest(db)
     if manifest is not None:
         yield from job_families(count_jobs(db, manifest.seq))
-    limits = shaped(run).limits
-    yield from lane_families(
-        LaneStatus(one.label, one.alive, limits.concurrent, one.left_lately, limits.creates,
-                   limits.window, "")
-        for one in lane_traffic(db, now, limits.window)
-    )  # fmt: skip
+    yield from lane_families(map(LaneStatus.as_seen, lane_standings(db, run, now, waits=False)))
     spent = Micros(sum(line.cost for line in money))
     yield from money_families(spent, latest_balances(db, run.run_id))
 

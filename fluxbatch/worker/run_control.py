@@ -20,7 +20,14 @@ from aiolimiter import AsyncLimiter
 from anyio.abc import ByteStream
 
 from fluxbatch.config.api_keys import ApiKey, key_to_add
-from fluxbatch.domain.control import ADD_KEY, asked_budget, asked_lane, asked_limit, because
+from fluxbatch.domain.control import (
+    ADD_KEY,
+    asked_budget,
+    asked_lane,
+    asked_limit,
+    asked_reason,
+    because,
+)
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.money import Micros, as_usd
 from fluxbatch.errors import ConfigError, ExitCode, HeldElsewhere
@@ -31,7 +38,8 @@ from fluxbatch.ledger.sharing.run_controls import RunControls
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.worker.context import WorkerContext
 
-_MOST_BYTES = 4_096
+_MOST_BYTES = 32_768
+"""Of a request; JSON may write each character of a reason as six."""
 _PATIENCE_S = 5.0
 """For a line that was begun: who connects and says nothing holds nobody up."""
 
@@ -62,7 +70,8 @@ class RunControl:
         try:
             request = json.loads(line)
             command = self._commands[request["command"]]
-            value, reason = str(request.get("value") or ""), str(request.get("reason") or "")
+            value = str(request.get("value") or "")
+            reason = asked_reason(str(request.get("reason") or ""))
             if request["command"] == ADD_KEY:
                 command = partial(command, _added(request, value))
             async with self._one_at_a_time:
@@ -147,7 +156,7 @@ class RunControl:
         if stop.code is not None or dry_run:
             return stop.code is None
         await self._record("stopped", reason)
-        stop(ExitCode.STOPPED, "stopped by fluxbatch ctl" + (f": {reason}" if reason else ""))
+        stop(ExitCode.STOPPED, f"stopped by fluxbatch ctl{because(reason)}")
         return True
 
     async def _budget(self, value: str, reason: str, dry_run: bool) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from fluxbatch.domain.control import because
 from fluxbatch.scheduler.lane import Lane
 from fluxbatch.scheduler.slot_holders import Holder, holders_words, kept_holder
 from fluxbatch.worker.context import WorkerContext
@@ -22,8 +23,7 @@ def why_nothing_leaves(context: WorkerContext, resolver: UnknownResolver) -> str
     if context.queue.blocked_by:
         return f"{context.queue.blocked_by}; what runs may free some"
     if context.lanes.suspended is not None:
-        why = f": {context.lanes.suspended}" if context.lanes.suspended else ""
-        return f"paused by fluxbatch ctl{why}"
+        return f"paused by fluxbatch ctl{because(context.lanes.suspended)}"
     if context.standing_by:
         return context.standing_by
     if not context.lanes.waiting:

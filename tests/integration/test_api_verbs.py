@@ -16,6 +16,7 @@ from fluxbatch.api.dataset import SyncDataset
 from fluxbatch.api.run_at_work import RunAtWork, SyncRunAtWork
 from fluxbatch.domain.job import JobState
 from fluxbatch.errors import ConfigError, ExitCode
+from tests.support.hub import hub_process
 from tests.support.running import KEY, Bench, Provider, make_rows, provider
 from tests.unit.test_guide import ALL
 
@@ -32,9 +33,6 @@ ELSEWHERE = {
     "ctl": "is `running`",
     "uploads prune": "is `prune_uploads`",
     "serve": "is a process of its own",
-    "rate": "is the command line's and the page's so far",
-    "costs": "is the command line's alone so far",
-    "push": "is the command line's alone so far",
 }
 
 
@@ -76,6 +74,7 @@ def test_every_method_that_is_awaited_has_a_twin_that_is_not() -> None:
     assert twins.keys() <= methods.keys()
     assert awaited == {
         "run", "reconcile", "repair", "recover", "reroll", "cancel", "prune_uploads", "running",
+        "rate", "undo_rating", "costs", "push",
     }  # fmt: skip
     assert [name for name, method in twins.items() if is_awaited(method)] == []
     for name in awaited - {"running"}:
@@ -154,6 +153,88 @@ async def test_a_dataset_is_mended(served: Provider, tmp_path: Path) -> None:
     assert dataset.retry_quality(["black"]).jobs == 0
     with pytest.raises(ConfigError, match="there are: "):
         dataset.retry("sulking")
+
+
+async def test_images_are_rated_and_the_latest_rating_is_taken_back(
+    served: Provider, tmp_path: Path
+) -> None:
+    """
+    By the name of a job, by a file, by a filter; what is no rating, or fits none, is refused.
+    """
+    dataset = await filled(served, tmp_path)
+    file = next(iter(dataset.results())).paths[0]
+
+    kept = await dataset.rate("#1", "keep", note="sharp")
+    again = await dataset.rate([file, "#2"], "keep", note="sharp")
+    starred = await dataset.rate(rating=4, where="rating=keep")
+    undone = await dataset.undo_rating()
+    rated = {row.number: row.images[0].rating for row in dataset.rows("rating=keep")}
+    without_await = dataset.sync.rate("#3", "reject"), dataset.sync.undo_rating()
+
+    assert (kept.images, kept.changed) == (1, 1)
+    assert (again.images, again.changed) == (2, 1)
+    assert (starred.images, starred.changed, undone) == (2, 2, 2)
+    assert (without_await[0].changed, without_await[1]) == (1, 1)
+    assert {number: (one.stars, one.note) for number, one in rated.items()} == {
+        1: (None, "sharp"), 2: (None, "sharp"),
+    }  # fmt: skip
+    refused: list[tuple[str, str, str, str]] = [
+        ("#1", "keep", "rating=keep", "one of them"),
+        ("", "keep", "", "one of them"),
+        ("", "keep", "stars=5", "no image fits"),
+        ("#1", "", "", "no rating"),
+        ("#1", "6", "", "1 to 5"),
+    ]
+    for name, rating, where, why in refused:
+        with pytest.raises(ConfigError, match=why):
+            await dataset.rate([name] if name else [], rating, where=where)
+
+
+async def test_costs_are_added_up(
+    served: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """
+    By what is asked for, and with other datasets; in dollars too.
+    """
+    dataset = await filled(served, tmp_path_factory.mktemp("one"))
+    other = await filled(served, tmp_path_factory.mktemp("two"), jobs=1)
+
+    mine = await dataset.costs("run")
+    both = dataset.sync.costs("key", others=[other.path, dataset.path])
+
+    assert mine.total.images == 3
+    assert mine.total.spent_usd == dataset.totals().spent_usd > 0
+    assert [spent.creates for _, spent in mine.lines()] == [3]
+    assert both.total.creates == 4
+    assert len(both.places) == 2
+    assert both.total.an_image_usd == mine.total.an_image_usd
+    with pytest.raises(ConfigError, match="there are day, run, model, key and axis:NAME"):
+        await dataset.costs("weather")
+
+
+async def test_a_dataset_is_pushed(
+    served: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    To the Hub, then once more with nothing to send; a place that is none is refused before.
+    """
+    dataset = await filled(served, tmp_path)
+    said: list[str] = []
+    with hub_process() as hub:
+        for name, value in hub.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError, match="hf://datasets/OWNER/NAME"):
+            await dataset.push("somebody/lighthouses")
+        pushed = await dataset.push(
+            "hf://datasets/somebody/lighthouses", "jsonl", on_text=said.append
+        )
+        again = await dataset.push("hf://datasets/somebody/lighthouses", "jsonl")
+        is_private = hub.repo("somebody/lighthouses")["private"]
+
+    assert pushed.uploaded > 0
+    assert pushed.url.endswith("/datasets/somebody/lighthouses")
+    assert (again.uploaded, again.unchanged) == (0, pushed.uploaded)
+    assert is_private
 
 
 async def test_a_lost_ledger_is_written_anew(served: Provider, tmp_path: Path) -> None:

@@ -77,6 +77,26 @@ def test_a_paused_run_creates_nothing_until_it_is_resumed(
         assert ended(run)["exit"] == 4
 
 
+def test_a_long_reason_is_one_short_line_in_status_and_whole_in_its_json(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Line ends and escapes are blanks by then.
+    """
+    reason = "too dark\n\x1b[31m" + "again " * 500
+    with at_work(emulator, tmp_path, _MANY) as run:
+        paused = fluxbatch("ctl", tmp_path / "d", "pause", "--reason", reason)
+        shown = fluxbatch("status", tmp_path / "d").out
+        (change,) = fluxbatch("status", tmp_path / "d", "--json").object["changes"]
+        assert fluxbatch("ctl", tmp_path / "d", "stop", "--reason", reason).code == 0
+        told = ended(run)
+    assert paused.code == 0, paused.err
+    assert "paused: too dark [31magain again" in shown
+    assert max(map(len, shown.splitlines())) < 300
+    assert (change["change"], change["reason"]) == ("paused", f"too dark [31m{'again ' * 500}"[:-1])
+    assert told["exit"] == 4
+
+
 def test_a_create_that_is_ready_when_the_run_is_paused_does_not_leave(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

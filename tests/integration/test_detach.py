@@ -38,13 +38,15 @@ def test_a_detached_run_answers_once_it_is_at_work_and_goes_on(tmp_path: Path) -
 
 def test_a_detached_run_that_is_refused_says_why(tmp_path: Path) -> None:
     """
-    Its exit code and its words are the command's.
+    Its exit code and its words are the command's; nothing is written into the other's log.
     """
     manifest, out = write_manifest(tmp_path / "m.jsonl", 3), tmp_path / "d"
     out.mkdir()
+    (out / "run.log").write_text("what the run at work says\n")
     with emulator_process(*_SLOW) as emulator, Folder(out).lock():
         words = ("run", manifest, "--out", out, "--base-url", emulator.base_url, "--json")
         ended = fluxbatch(*words, "--detach")
 
     assert ended.code == 6
     assert "in use by" in ended.err
+    assert (out / "run.log").read_text() == "what the run at work says\n"

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
+from fluxbatch.dataset.control_client import control
+from fluxbatch.dataset.folder import Folder
 from tests.integration.test_ctl import at_work, ended
 from tests.report.live_server import serving
 from tests.report.test_live_page import visiting
@@ -86,6 +88,29 @@ def test_without_control_there_are_no_buttons_and_without_a_run_they_say_so(
         assert "no run is at work" in ask(url, "/api/run", **opened(url))[1]
         assert pressed(url, "stop")[0] == 409
         assert ask(url, "/api/run", post={"command": "lane"}, **opened(url))[0] == 400
+
+
+def test_what_was_changed_by_ctl_is_shown_to_who_may_press_nothing(
+    browser: Browser, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Limits, a lane that is off and a pause, each with its reason, on a page without buttons.
+    """
+    folder = Folder(tmp_path / "d")
+    with (
+        at_work(emulator, tmp_path, _MANY) as run,
+        serving(folder.root) as url,
+        visiting(browser, url) as page,
+    ):
+        (lane,) = control(folder, "limits.slots", "1")["lanes"]
+        expect(page.locator("#figures")).to_contain_text("of 1 slots")
+        control(folder, "lane", f"{lane['label']} off", reason="card declined")
+        expect(page.locator("#figures")).to_contain_text("card declined")
+        control(folder, "pause", reason="lunch")
+        expect(page.locator("#live")).to_have_text("a run is paused")
+        expect(page.locator("#figures")).to_contain_text("UTC: lunch")
+        control(folder, "stop")
+        assert ended(run)["exit"] == 4
 
 
 def test_a_person_pauses_resumes_and_stops(

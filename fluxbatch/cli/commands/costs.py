@@ -37,20 +37,14 @@ def costs_command(
     says where executions cost something else in the latest run than in the one before.
     """
     console = console_for(ctx, as_json=as_json)
-    from fluxbatch.cli.render.costs import (
-        SpendingTable,
-        costs_csv,
-        costs_json,
-        costs_lines,
-        costs_notes,
-        parse_dimension,
-    )
+    from fluxbatch.cli.render.costs import costs_csv, costs_json, costs_lines, costs_notes
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.errors import ConfigError
+    from fluxbatch.report.spending_table import SpendingTable
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json are two answers; ask for one")
-    table = SpendingTable.read([dataset_at(folder) for folder in folders], parse_dimension(by))
+    table = SpendingTable.read([dataset_at(folder) for folder in folders], by)
     console.answer(lambda: costs_json(table), costs_csv(table) if as_csv else costs_lines(table))
     for note in costs_notes(table):
         console.info(f"note: {note}")

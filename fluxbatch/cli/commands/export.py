@@ -141,34 +141,28 @@ def push_command(
     from fluxbatch.config.api_keys import ApiKey
     from fluxbatch.dataset.address import dataset_at
     from fluxbatch.export.export import write_export
-    from fluxbatch.export.export_request import ExportRequest
     from fluxbatch.export.filter import EVERYTHING, parse_filter
-    from fluxbatch.export.hub import ReadyExport, dataset_of, hub_token, push_export
+    from fluxbatch.export.hub import dataset_of, hub_token
+    from fluxbatch.export.push import hub_request, push_exported
 
     dataset_of(url)
     token = hub_token()
     console.redact_key([ApiKey(token, label="hub")])
-    dataset = dataset_at(folder)
-    request = ExportRequest(
-        folder=dataset,
-        format=form,
-        to=dataset.root / "exports" / "hub" / form,
+    request = hub_request(
+        dataset_at(folder),
+        form,
         where=parse_filter(where) if where else EVERYTHING,
         splits=split or (),
         shard_size=shard_size,
         include_failed=include_failed,
-        embed_images=form == "parquet",
-        license=license_id,
-        costs=with_costs,
-        queries=False,
-        has_card=True,
+        license_id=license_id,
+        with_costs=with_costs,
     )
     done = write_export(request)
     for line in export_lines(done):
         console.info(line)
-    ready = ReadyExport(done.path, form, done.files, done.patterns, done.images)
-    pushed = push_export(
-        ready, url, token, public=public, replace_card=replace_card, tell=console.info
+    pushed = push_exported(
+        done, form, url, token, public=public, replace_card=replace_card, tell=console.info
     )
     for line in push_lines(pushed):
         console.info(line)

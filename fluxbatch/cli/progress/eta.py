@@ -40,6 +40,8 @@ class Eta:
         jobs_left = status.jobs.total - _ended(status) - status.jobs.in_doubt
         if jobs_left <= 0:
             return "looking for creates without an answer" if status.jobs.in_doubt else "done"
+        if status.is_paused and status.waits and status.jobs.of(JobState.PENDING):
+            return status.waits
         beyond = _beyond_the_caps(status)
         if beyond and beyond >= jobs_left:
             return f"the budget is used up; {count(beyond, 'job')} will be left"

@@ -254,7 +254,8 @@ def _lanes(lanes: Sequence[LaneStatus], room: int) -> list[Text]:
             line.append(lane.health.ljust(max(longest, 7)) + "  ", style=style)
         held = f"{lane.slots_held:>{len(str(lane.slots))}}/{lane.slots} slots"
         made = f"{lane.creates_in_window:>{len(str(lane.creates))}}/{lane.creates} creates"
-        lines.append(line.append(f"{held}   {made}", style="not dim"))
+        why = f"   {lane.why}" if lane.why else ""
+        lines.append(line.append(f"{held}   {made}{why}", style="not dim"))
     if more := len(lanes) - len(shown):
         lines.append(_labelled("", f"and {count(more, 'lane')} more"))
     return lines

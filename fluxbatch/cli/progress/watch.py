@@ -9,19 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.progress.progress import Progress, progress
 from fluxbatch.cli.render.status import status_lines
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.slot_waits import shaped, waits_of
+from fluxbatch.dataset.run_standing import run_standing
 from fluxbatch.dataset.status import dataset_status
 from fluxbatch.engine.run_status import LaneStatus, RunStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
-from fluxbatch.ledger.queries.live_run import WatchedRun, lane_traffic, watched_run
+from fluxbatch.ledger.queries.live_run import WatchedRun, watched_run
 
 _EVERY_S = 1.0
 
@@ -48,8 +47,7 @@ def show_run(shown: Progress, folder: Folder, db: Database) -> None:
     """Show where the latest run stands; nothing of a dataset that never ran."""
     run = watched_run(db)
     if run is not None:
-        status = status_of(db, run, datetime.now(UTC))
-        shown.show(replace(status, waits=waits_of(folder, run, status.jobs)))
+        shown.show(status_of(db, folder, run, datetime.now(UTC)))
 
 
 @contextmanager
@@ -58,18 +56,11 @@ def _shown(console: Console, folder: Folder) -> Iterator[Progress]:
         yield shown
 
 
-def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
-    """What the run's own screen would show, but for a lane's health: that only it knows."""
-    limits = shaped(run).limits
+def status_of(db: Database, folder: Folder, run: WatchedRun, now: datetime) -> RunStatus:
+    """What the run's own screen would show, but for what only it knows of a lane's health."""
     jobs = totals.count_jobs(db, run.manifest_seq)
     failures = runs_and_failures.latest_failed(db, run.manifest_seq)
-    lanes = tuple(
-        LaneStatus(
-            lane.label, lane.alive, limits.concurrent, lane.left_lately, limits.creates,
-            limits.window, "",
-        )
-        for lane in lane_traffic(db, now, limits.window)
-    )  # fmt: skip
+    stands = run_standing(db, folder, run, jobs, now)
     of_run, of_all = totals.totals_of_run(db, run.seq)
     return RunStatus(
         run_id=run.run_id,
@@ -78,8 +69,10 @@ def status_of(db: Database, run: WatchedRun, now: datetime) -> RunStatus:
         run=of_run,
         dataset=of_all,
         budgets=tuple(runs_and_failures.latest_balances(db, run.run_id)),
-        lanes=lanes,
+        lanes=tuple(map(LaneStatus.as_seen, stands.lanes)),
         done_before=0,
         stopping=run.reason,
         failures=tuple(failures),
+        waits=stands.waits,
+        is_paused=bool(stands.paused),
     )

@@ -4,97 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fluxbatch.cli.render.text import count
-from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.formatting import dollars, shortened
 from fluxbatch.domain.money import Micros, as_usd
-from fluxbatch.errors import ConfigError
-from fluxbatch.ledger.queries.recovery import dataset_id
-from fluxbatch.ledger.queries.spending import (
-    AXIS,
-    DIMENSIONS,
-    PriceChange,
-    Spending,
-    axis_names,
-    price_changes,
-    spending_by,
-)
+from fluxbatch.ledger.queries.spending import AXIS, Spending
+from fluxbatch.report.spending_table import SpendingTable
 
-_MOST_AXES = 10
 _NAME_CHARS = 48
 _HEADINGS = ("creates", "images", "spent", "at risk", "on failures", "an image")
 _COLUMNS = ("creates", "images", "spent_usd", "at_risk_usd", "on_failures_usd", "image_usd")
-
-
-def parse_dimension(text: str) -> str:
-    """*text* where it is one; raise `ConfigError` with those there are."""
-    if text in DIMENSIONS or (text.startswith(AXIS) and text != AXIS):
-        return text
-    raise ConfigError(f"--by {text!r}: there are {', '.join(DIMENSIONS)} and {AXIS}NAME")
-
-
-@dataclass(slots=True)
-class SpendingTable:
-    """The spending of some datasets by one dimension."""
-
-    by: str
-    places: list[str] = field(default_factory=list)
-    repeated: list[str] = field(default_factory=list)
-    """Named again under another name, and counted once."""
-    groups: defaultdict[str | None, Spending] = field(
-        default_factory=lambda: defaultdict[str | None, Spending](Spending)
-    )
-    changes: list[tuple[str, PriceChange]] = field(default_factory=list)
-    """Each with its dataset."""
-
-    @classmethod
-    def read(cls, datasets: Sequence[Folder], by: str) -> SpendingTable:
-        """Of all *datasets* together; raise `ConfigError` for an axis that none of them has."""
-        table, seen, axes = cls(by), set[str](), set[str]()
-        for dataset in datasets:
-            with dataset.reader() as db:
-                name = dataset_id(db)
-                if name in seen:
-                    table.repeated.append(dataset.address)
-                    continue
-                seen.add(name)
-                table.places.append(dataset.address)
-                for value, spent in spending_by(db, by).items():
-                    table.groups[value] += spent
-                table.changes += [(dataset.address, change) for change in price_changes(db)]
-                if by.startswith(AXIS):
-                    axes |= axis_names(db)
-        if by.startswith(AXIS) and table.groups and by.removeprefix(AXIS) not in axes:
-            raise ConfigError(f"--by {by!r}: {_axes_there_are(sorted(axes))}")
-        return table
-
-    @property
-    def total(self) -> Spending:
-        return sum(self.groups.values(), Spending())
-
-    def lines(self) -> list[tuple[str | None, Spending]]:
-        """In the order of their values; what belongs to none comes last."""
-        return sorted(self.groups.items(), key=lambda line: (line[0] is None, _order(line[0])))
-
-
-def _order(value: str | None) -> tuple[float, str]:
-    """Numbers by their size, before words."""
-    try:
-        return float(value or ""), ""
-    except ValueError:
-        return float("inf"), value or ""
-
-
-def _axes_there_are(names: Sequence[str]) -> str:
-    if not names:
-        return "no row that anything was bought for has an axis"
-    more = len(names) - _MOST_AXES
-    return f"there are {', '.join(names[:_MOST_AXES])}" + (f" and {more} more" if more > 0 else "")
 
 
 def costs_lines(table: SpendingTable) -> Iterator[str]:

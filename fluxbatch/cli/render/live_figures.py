@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,17 +10,22 @@ from fluxbatch.cli.progress.eta import Eta
 from fluxbatch.cli.progress.watch import status_of
 from fluxbatch.cli.render.status import (
     cap_lines,
+    failure_step,
     next_steps,
     reroll_words,
     run_again_words,
+    run_words,
 )
+from fluxbatch.cli.render.text import FAILURES
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.dataset.slot_waits import waits_of
 from fluxbatch.dataset.status import DatasetStatus, dataset_status
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.domain.job import JobState
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_run import watched_run
+
+_NO_RUN = "no run is at work"
 
 
 class LiveFigures:
@@ -34,14 +40,18 @@ class LiveFigures:
         self._eta = Eta()
 
     def __call__(self, db: Database) -> dict[str, Any]:
-        now = dataset_status(db, self._folder)
+        now = dataset_status(db, self._folder, has_waits=False)
         jobs = now.jobs
         is_live = self._folder.is_locked()
         active = jobs.of(JobState.ACTIVE) - jobs.unknown + jobs.of(JobState.GENERATED)
+        run = watched_run(db) if is_live else None
+        status = status_of(db, self._folder, run, datetime.now(UTC)) if run is not None else None
+        is_paused = status is not None and status.is_paused
+        live = f"a run is {'paused' if is_paused else 'at work'}" if is_live else _NO_RUN
         return {
             "name": self._folder.short_name,
             "at_work": is_live,
-            "live": "a run is at work" if is_live else "no run is at work",
+            "live": live,
             "states": {
                 "done": jobs.of(JobState.DONE),
                 "failed": now.failed,
@@ -49,37 +59,30 @@ class LiveFigures:
                 "unknown": jobs.unknown,
                 "pending": jobs.of(JobState.PENDING),
             },
-            "figures": [*_figures(now), *(self._of_run(db) if is_live else ())],
+            "figures": [*_figures(now), *(self._of_run(status) if status is not None else ())],
             "next": [] if is_live else _next(now),
-            "failures": [
-                f"{why.jobs:,} {group.failure}: {why.reason} ({', '.join(why.rows)})"
-                for group in now.failures
-                for why in group.reasons[:5]
-            ]
-            + [f"{name}: invalid, {error}" for name, error in now.invalid],
-            "runs": [
-                f"{run.run_id}: {run.creates:,} creates, {dollars(run.spent)}"
-                + (f", {run.reason}" if run.reason else "")
-                for run in now.runs[:8]
-            ],
+            "failures": list(_failures(now, is_live=is_live)),
+            "runs": list(_runs(now, is_live=is_live)),
         }
 
-    def _of_run(self, db: Database) -> list[tuple[str, str]]:
+    def _of_run(self, status: RunStatus) -> Iterator[tuple[str, str]]:
         """The time left, the lanes, and why nothing leaves."""
-        run = watched_run(db)
-        if run is None:
-            return []
-        status = status_of(db, run, datetime.now(UTC))
-        if run.run_id != self._run_id:
-            self._run_id, self._eta = run.run_id, Eta()
+        if status.run_id != self._run_id:
+            self._run_id, self._eta = status.run_id, Eta()
         self._eta.update(status)
-        figures = [("Time left", self._eta.remaining(status))]
+        left = self._eta.remaining(status)
+        standing = "nothing is created while the run is paused" if status.is_paused else "unknown"
+        yield "Time left", standing if status.waits and status.waits in left else left
         for lane in status.lanes:
             slots = f"{lane.slots_held} of {lane.slots} slots"
             creates = f"{lane.creates_in_window} of {lane.creates} creates in {lane.window_s:g} s"
-            figures.append((f"Lane {lane.label}", f"{slots}, {creates}"))
-        waits = waits_of(self._folder, run, status.jobs)
-        return [*figures, ("Waits", waits)] if waits else figures
+            why = f"; {lane.why}" if lane.why else ""
+            yield f"Lane {lane.label}", f"{slots}, {creates}{why}"
+        if status.is_paused:
+            again = f"fluxbatch ctl {self._folder.address} resume"
+            yield "Goes on by", again
+        if status.waits:
+            yield "Waits", status.waits
 
 
 def _figures(now: DatasetStatus) -> list[tuple[str, str]]:
@@ -95,6 +98,26 @@ def _figures(now: DatasetStatus) -> list[tuple[str, str]]:
         figures.append(("Rerolls", reroll_words(now.rerolls)))
     figures += [("Cap", line) for line in cap_lines(now.balances)]
     return figures
+
+
+def _failures(now: DatasetStatus, *, is_live: bool) -> Iterator[str]:
+    """Each reason, and below those of a class what it means and what to do about it."""
+    later = ", once the run has ended" if is_live else ""
+    for group in now.failures:
+        for why in group.reasons[:5]:
+            yield f"{why.jobs:,} {group.failure}: {why.reason} ({', '.join(why.rows)})"
+        command, what = failure_step(now, group.failure)
+        yield f"{group.failure} means: {FAILURES[group.failure]}. Next{later}: {command} ({what})"
+    for name, error in now.invalid:
+        yield f"{name}: invalid, {error}"
+    if now.invalid:
+        yield f"Next{later}: mend the invalid rows in the manifest, then the same `fluxbatch run`"
+
+
+def _runs(now: DatasetStatus, *, is_live: bool) -> Iterator[str]:
+    for number, run in enumerate(now.runs[:8]):
+        why = f": {run.reason}" if run.reason else ""
+        yield run_words(run, goes_on=is_live and not number) + why
 
 
 def _next(now: DatasetStatus) -> list[tuple[str, str]]:

@@ -19,8 +19,9 @@ from fluxbatch.cli.render.text import (
     overview_line,
 )
 from fluxbatch.dataset.status import DatasetStatus
+from fluxbatch.domain.control import because
 from fluxbatch.domain.formatting import dollars, shortened
-from fluxbatch.domain.job import JobState, Quality
+from fluxbatch.domain.job import FailureClass, JobState, Quality
 from fluxbatch.domain.money import Balance, as_usd
 from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.operations.retry import MAY_BE_ALIVE, PAID_ALREADY
@@ -74,6 +75,17 @@ def run_again_words(now: DatasetStatus) -> str:
     if now.folder.is_shared and last in ENDS:
         return "`fluxbatch run` again, with another `--run NAME`"
     return "the same `fluxbatch run` again"
+
+
+def failure_step(now: DatasetStatus, failure: FailureClass) -> tuple[str, str]:
+    """(command, what it does) for the failed jobs of one class."""
+    if failure in MAY_BE_ALIVE:
+        what = "asks the provider what became of them: they may be alive there, and be paid twice"
+        return f"fluxbatch reconcile {now.folder.address}", what
+    if failure in PAID_ALREADY:
+        return f"fluxbatch repair {now.folder.address}", "fetches their images again, for $0"
+    command = f"fluxbatch retry {now.folder.address} --kind {failure}"
+    return command, "sends them back to pending, for the next run"
 
 
 def next_lines(now: DatasetStatus, again: str, exit_code: int | None) -> list[str]:
@@ -170,6 +182,9 @@ def status_json(now: DatasetStatus) -> dict[str, Any]:
         "runs": [_run_json(run) for run in now.runs],
         "failures": [group.as_json() for group in now.failures],
         "unknown": [_unknown_json(create) for create in now.unknown],
+        "changes": [
+            {"at": at, "change": what, "reason": why or None} for at, what, why in now.changes
+        ],
         "waits": now.waits,
         "found_by_time": now.found_by_time,
     }
@@ -244,12 +259,12 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     yield overview_line("money", money_words(now.totals))
     yield from _labelled("budget", list(cap_lines(now.balances)))
     held = now.folder.is_locked()
-    runs = [_run(run, goes_on=held and not number) for number, run in enumerate(now.runs)]
+    runs = [run_words(run, goes_on=held and not number) for number, run in enumerate(now.runs)]
     yield from _labelled("runs", runs[:_RUNS_SHOWN])
     if len(now.runs) > _RUNS_SHOWN:
         yield overview_line("", "and earlier ones (all of them: the view `costs`)")
     if now.changes:
-        changes = [f"{at[:16].replace('T', ' ')}  {what}" + (f": {why}" if why else "")
+        changes = [f"{at[:16].replace('T', ' ')}  {what}" + because(why)
                    for at, what, why in now.changes[-_CHANGES_SHOWN:]]  # fmt: skip
         yield from _labelled("control", changes)
     if now.found_by_time:
@@ -313,7 +328,8 @@ def _jobs(now: DatasetStatus) -> str:
     return f"{jobs.total + jobs.invalid:,} in all: {parts or 'none'}"
 
 
-def _run(run: ListedRun, *, goes_on: bool) -> str:
+def run_words(run: ListedRun, *, goes_on: bool) -> str:
+    """A run on one line, with how it ended."""
     if run.ended_at is not None:
         end = f"exit {run.exit_code}"
     elif run.exit_code is not None:

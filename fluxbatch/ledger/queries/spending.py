@@ -10,13 +10,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, FromClause, and_, case, func, select
 
 from fluxbatch.domain.job import OutputState, PredictionState
-from fluxbatch.domain.money import Micros
+from fluxbatch.domain.money import DollarsOf, DollarsOrNone, Micros, in_dollars
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import Statement, constant, one_of
@@ -49,6 +50,14 @@ class Spending:
     on_failures: int = 0
     """Paid for predictions that gave nothing; part of settled and estimated."""
     images: int = 0
+
+    settled_usd = DollarsOf("settled")
+    estimated_usd = DollarsOf("estimated")
+    reserved_usd = DollarsOf("reserved")
+    on_failures_usd = DollarsOf("on_failures")
+    spent_usd = DollarsOf("spent")
+    at_risk_usd = DollarsOf("at_risk")
+    an_image_usd = DollarsOrNone("an_image")
 
     def __add__(self, other: Spending) -> Spending:
         return Spending(
@@ -177,6 +186,14 @@ class PriceChange(NamedTuple):
     before_run: str
     now: Micros
     now_run: str
+
+    @property
+    def before_usd(self) -> Decimal:
+        return in_dollars(self.before)
+
+    @property
+    def now_usd(self) -> Decimal:
+        return in_dollars(self.now)
 
 
 _CHARGED = Statement(

@@ -47,6 +47,19 @@ def test_a_key_is_taken_out_before_the_keys_are_read(
     assert Console().redact(f"bad: {_KEY}") == "bad: <key>"
 
 
+def test_a_short_key_is_taken_out_as_a_word_of_its_own_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A key that is a common word, as with an emulator, leaves other words whole.
+    """
+    monkeypatch.setenv("EACHLABS_API_KEY", "second")
+
+    said = Console().redact("in 5 seconds: 'second' was refused (key=second), secondary")
+
+    assert said == "in 5 seconds: '<key>' was refused (key=<key>), secondary"
+
+
 def test_a_key_is_known_in_json_and_in_a_url() -> None:
     """
     Escaped it is no less a secret.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fluxbatch.cli.progress.eta import Eta
 from fluxbatch.domain.job import JobState
 from tests.unit.cli.statuses import make_cap, make_status, make_totals
@@ -93,3 +95,17 @@ def test_with_only_unknown_creates_left_it_says_what_is_waited_for() -> None:
     status = make_status({JobState.DONE: 9, JobState.ACTIVE: 1}, unknown=1)
 
     assert Eta().remaining(status) == "looking for creates without an answer"
+
+
+def test_a_paused_run_has_no_time_left() -> None:
+    """
+    However steady its pace was, and with nothing under way.
+    """
+    eta = Eta()
+    for second in range(60):
+        status = make_status({JobState.DONE: second, JobState.PENDING: 99}, elapsed_s=second)
+        eta.update(status)
+    paused = replace(status, is_paused=True, waits="paused by fluxbatch ctl: lunch")
+
+    assert "left" in eta.remaining(status)
+    assert eta.remaining(paused) == "paused by fluxbatch ctl: lunch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -76,6 +77,16 @@ def test_a_lane_that_is_out_is_named_and_its_limits_do_not_count() -> None:
 
     assert any("key-3" in line and "out" in line for line in lines)
     assert any("126 of 300 in any 60 s" in line for line in lines)
+
+
+def test_a_lane_that_creates_nothing_says_why() -> None:
+    """
+    As far as the line has room.
+    """
+    lane = replace(make_lane("card", "off", held=0), why="is off by fluxbatch ctl: declined")
+    lines = drawn(make_status({JobState.PENDING: 9}, lanes=(lane, make_lane())), width=120)
+
+    assert any("card" in line and "is off by fluxbatch ctl: declined" in line for line in lines)
 
 
 def test_hundred_percent_is_kept_for_the_end() -> None:

@@ -103,7 +103,10 @@ def test_the_public_surface_is_exactly_this() -> None:
     """
     A name more is a promise more; one less breaks somebody.
     """
-    assert sorted(fluxbatch.__all__) == ["Dataset", "Job", "__version__", "plan", "run"]
+    assert sorted(fluxbatch.__all__) == [
+        "ConfigError", "Dataset", "FluxbatchError", "Job", "ManifestError", "__version__", "plan",
+        "run",
+    ]  # fmt: skip
     for name in fluxbatch.__all__:
         assert getattr(fluxbatch, name) is not None
         assert name in dir(fluxbatch)
@@ -115,6 +118,7 @@ def test_the_public_names_are_what_their_modules_define() -> None:
     """
     The lazy names are no copies.
     """
+    from fluxbatch import errors
     from fluxbatch.api import dataset
     from fluxbatch.domain import job
 
@@ -122,3 +126,6 @@ def test_the_public_names_are_what_their_modules_define() -> None:
     assert fluxbatch.run is dataset.run
     assert fluxbatch.plan is dataset.plan
     assert fluxbatch.Job is job.Job
+    assert fluxbatch.ManifestError is errors.ManifestError
+    assert fluxbatch.ConfigError is errors.ConfigError
+    assert fluxbatch.FluxbatchError is errors.FluxbatchError

@@ -1,4 +1,4 @@
-"""When a process of our own looks for garbage: seldom, and never while it is imported."""
+"""The times when a process of our own looks for garbage: seldom, never while it is imported."""
 
 from __future__ import annotations
 

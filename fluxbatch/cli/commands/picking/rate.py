@@ -34,27 +34,12 @@ def rate_command(
     console = console_for(ctx, as_json=as_json, quiet=quiet)
     from fluxbatch.cli.render.text import count
     from fluxbatch.dataset.address import dataset_at
-    from fluxbatch.dataset.rating_store import ratings_in
     from fluxbatch.dataset.ratings import parse_rating
-    from fluxbatch.errors import ConfigError
-    from fluxbatch.export.filter import parse_filter
-    from fluxbatch.export.rated import filtered_images, named_images
+    from fluxbatch.export.rated import rate_images
 
     *targets, said = names
-    change = parse_rating(said, note)
-    if bool(targets) == bool(where):
-        raise ConfigError("name images or jobs, or give --where: one of them")
-    dataset = dataset_at(folder)
-    ratings = ratings_in(dataset)
-    with dataset.reader() as db:
-        if where:
-            images = filtered_images(db, parse_filter(where), ratings.read())
-        else:
-            images = named_images(db, dataset, targets)
-    if not images:
-        raise ConfigError("no image fits, so nothing was rated")
-    changed = ratings.rate(images, change)
-    console.info(f"{count(len(images), 'image')} rated {said}, {changed:,} of them anew")
+    rated = rate_images(dataset_at(folder), targets, where, parse_rating(said, note))
+    console.info(f"{count(rated.images, 'image')} rated {said}, {rated.changed:,} of them anew")
     if as_json:
-        console.object({"exit": 0, "images": len(images), "changed": changed})
+        console.object({"exit": 0, "images": rated.images, "changed": rated.changed})
     return 0

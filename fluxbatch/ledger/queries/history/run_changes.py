@@ -1,12 +1,13 @@
 """The changes of runs at work (`fluxbatch ctl`), as the ledger's history has them.
 
-Owns which of them were in force while a job waited to be bought. Changes nothing; runs on a
-reader's own connection. Times are the ledger's own texts.
+Owns which of them are in force now, and which were while a job waited to be bought. Changes
+nothing; runs on a reader's own connection. Times are the ledger's own texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
@@ -45,6 +46,17 @@ class InForce(NamedTuple):
     until: int | None
 
 
+class HeldControls(NamedTuple):
+    """What was asked of a run at work and holds now; None: what its settings say."""
+
+    paused: RunLine | None = None
+    stopped: RunLine | None = None
+    creates: int | None = None
+    slots: int | None = None
+    lanes_off: Mapping[str, RunLine] = MappingProxyType({})
+    """By their labels."""
+
+
 _OF_RUN = Statement(
     lambda _: (
         select(_h.seq, _h.at, _h.run_seq, _h.was, _h.became, _h.event, _h.reason)
@@ -75,6 +87,27 @@ def changes_of_run(db: Database, run_id: str) -> list[RunLine]:
     """Each change of the run that somebody asked for, in their order."""
     lines = map(RunLine._make, db.run(_OF_RUN, {"run_id": run_id}))
     return [line for line in lines if line.change]
+
+
+def controls_in_force(db: Database, run_id: str) -> HeldControls:
+    """What holds of the run now; what was asked of a process that has ended holds no more."""
+    lines = map(RunLine._make, db.run(_OF_RUN, {"run_id": run_id}))
+    in_force = _in_force(lines, outlive_a_process=db.name == "postgresql")
+    held = {line.change: line for line, until in in_force if until is None}
+    lanes = [name for name in held if name.startswith("lane ") and name.endswith(" off")]
+    return HeldControls(
+        held.get("paused"),
+        held.get("stopped"),
+        _number(held, "limits.creates "),
+        _number(held, "limits.slots "),
+        {name.removeprefix("lane ").removesuffix(" off"): held[name] for name in lanes},
+    )
+
+
+def _number(held: Mapping[str, RunLine], name: str) -> int | None:
+    """Of a limit, where it was changed."""
+    found = [change.removeprefix(name) for change in held if change.startswith(name)]
+    return int(found[0]) if found else None
 
 
 def changes_for_job(db: Database, job_seq: int) -> list[InForce]:
