@@ -16,10 +16,10 @@ import anyio
 from fluxbatch.dataset.lane_record import LaneRecord, kept_in_database
 from fluxbatch.dataset.shared_dataset import SharedDataset
 from fluxbatch.engine.control.follower import ControlFollower
-from fluxbatch.engine.held_lanes import HeldLanes
 from fluxbatch.engine.image_comparison import compare_the_rest
 from fluxbatch.engine.manifest_import import MayWrite
-from fluxbatch.engine.membership import Membership
+from fluxbatch.engine.membership.held_lanes import HeldLanes
+from fluxbatch.engine.membership.membership import Membership
 from fluxbatch.engine.preparation import prepare
 from fluxbatch.engine.request import RunRequest
 from fluxbatch.engine.run_status import RunSummary

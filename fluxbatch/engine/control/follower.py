@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from fluxbatch.engine.membership import POLL_S, Membership
+from fluxbatch.engine.membership.membership import POLL_S, Membership
 from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines

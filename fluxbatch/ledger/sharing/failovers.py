@@ -1,4 +1,4 @@
-"""What a promoted standby may lack, by account: where a dataset's lost creates were searched for.
+"""The searches after a failover: for which accounts a dataset's lost creates were looked for.
 
 Owns `fluxbatch.failover_searches`. A dataset searches for its own creates alone, so that another
 one that has the account by now has not done it for both. Source: docs/design/protocol.md 10.

@@ -1,8 +1,8 @@
-"""What a run does after the database's failover, before it buys anything more.
+"""The wait after the database's failover: nothing is bought before all accounts were searched.
 
-Owns the wait: a create that the failover had lost is known by the provider alone, and only who
-has a key of its account can ask. Its job looks like one that was never bought, to all processes
-and on all accounts; so none of them buys before all accounts were searched.
+Owns when a run may buy again. A create that the failover had lost is known by the provider alone,
+and only who has a key of its account can ask. Its job looks like one that was never bought, to all
+processes and on all accounts; so none of them buys before all accounts were searched.
 Source: docs/design/protocol.md 10.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fluxbatch.engine.membership import Membership
+from fluxbatch.engine.membership.membership import Membership
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.sharing.failovers import Unsearched, unsearched_accounts, was_searched
 from fluxbatch.ledger.sharing.lanes import HeldLane, lanes_of

@@ -1,4 +1,4 @@
-"""How a process of a shared run learns the time: the server's, and whether it is another server.
+"""The server's time, as a process of a shared run learns it, and whether it is another server.
 
 Owns what each heartbeat asks the server's clock, and what is made of a step of it.
 Source: docs/design/protocol.md 10.

@@ -14,8 +14,8 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fluxbatch.engine.after_failover import AfterFailover
-from fluxbatch.engine.membership import POLL_S, Membership
+from fluxbatch.engine.membership.after_failover import AfterFailover
+from fluxbatch.engine.membership.membership import POLL_S, Membership
 from fluxbatch.errors import HeldElsewhere
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.recovery import unfinished_outputs

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.engine.server_time import learn_server_time
+from fluxbatch.engine.membership.server_time import learn_server_time
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
