@@ -107,7 +107,9 @@ def reroll_lines(plan: RerollPlan) -> Iterator[str]:
         yield f"{count(len(plan.picks), 'job')} to make anew, each with another seed"
         yield "  the images that are there stay"
     if plan.waiting:
-        yield f"{count(plan.waiting, 'reroll')} of an earlier command: made first"
+        yield f"  {plan.waiting:,} of them were left by an earlier command"
+    if plan.withdrawn:
+        yield f"{count(plan.withdrawn, 'reroll')} of an earlier command, never bought: withdrawn"
     if plan.at_work:
         yield f"{count(plan.at_work, 'reroll')} bought already: followed to the end"
     if plan.to_buy:
@@ -139,6 +141,7 @@ def _facts(
     facts: dict[str, Any] = {
         "picked": len(plan.picks),
         "waiting": plan.waiting,
+        "withdrawn": plan.withdrawn,
         "remade": plan.remade,
         "without_image": plan.without_image,
     }

@@ -7,7 +7,7 @@ unfinished job will give. Money and new jobs are for others.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,15 @@ class Combination:
     def of(self, record: ExportRecord) -> CoveredValues:
         return tuple(_text(read(record)) for read in self._readers)
 
+    def refuse_unknown(self, found: Collection[CoveredValues]) -> None:
+        """Raise `ConfigError` for an axis, or a name of `meta`, that none of these rows has."""
+        for place, field in enumerate(self.fields):
+            is_open = field.startswith(("axes.", "meta."))
+            if is_open and found and all(values[place] is None for values in found):
+                raise ConfigError(
+                    f"--per: no row has {field!r}; `fluxbatch status DIR --coverage` shows the axes"
+                )
+
 
 def parse_per(text: str) -> Combination:
     """What `--per` names, commas between; raise `ConfigError`."""
@@ -92,6 +101,7 @@ def coverage_of(
     found: dict[CoveredValues, Coverage] = {}
     for row, samples in results:
         found.setdefault(per.of(samples[0].record), Coverage()).count(row, ratings)
+    per.refuse_unknown(found)
     return found
 
 

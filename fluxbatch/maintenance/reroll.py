@@ -1,8 +1,9 @@
 """The user's `reroll`: which rows are made anew, the jobs for that, and the run that makes them.
 
 Owns the choice. A row whose newest image is chosen gets one new job; one that has a newer image
-which is not chosen gets none, so that the same command again buys nothing twice. A reroll without
-an end from an earlier command is made first. Nothing that is there is removed.
+which is not chosen gets none, so that the same command again buys nothing twice. What an earlier
+command left unbought serves where it is chosen again, and is withdrawn elsewhere: nothing is bought
+but the choice. No image is removed.
 Source: docs/guide/live-page.md "Making anew".
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from fluxbatch.config.settings import Settings
@@ -40,6 +41,11 @@ from fluxbatch.ledger.queries.runs_and_failures import latest_manifest
 from fluxbatch.ledger.queries.totals import count_jobs
 from fluxbatch.maintenance.retry import apply_alone
 from fluxbatch.maintenance.saved_settings import saved_settings
+
+_MOST = 100_000
+"""Jobs that one command makes."""
+_UNPAID = 1_000
+"""Jobs beyond what the budget pays for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,9 @@ class RerollPlan:
     """Whose rows are picked."""
     picks: tuple[RerollPick, ...]
     waiting: int
-    """Rerolls of an earlier command that are not bought yet: they are made first."""
+    """How many of them an earlier command has left, unbought."""
+    withdrawn: int
+    """Rerolls of an earlier command that were not bought and are not chosen: they are not made."""
     at_work: int
     """Those that are bought and not here yet: they cost nothing more."""
     remade: int
@@ -87,7 +95,7 @@ class RerollPlan:
 
     @property
     def to_buy(self) -> int:
-        return len(self.picks) + self.waiting
+        return len(self.picks)
 
     @property
     def cost(self) -> Micros | None:
@@ -132,6 +140,8 @@ def plan_reroll(request: DatasetRequest, choice: RerollChoice) -> RerollPlan:
         rows = _Families(choice, ratings)
         for row, samples in results_with_samples(db, manifest.seq):
             rows.add(row, samples)
+        if choice.per is not None:
+            choice.per.refuse_unknown(rows.coverage())
         waiting, at_work = _unfinished(db, manifest.model)
         highest_cost = observed_price(db, manifest.model)
     card = describe(request.settings, folder, next(iter(request.keys), None)).card
@@ -145,16 +155,30 @@ def plan_reroll(request: DatasetRequest, choice: RerollChoice) -> RerollPlan:
             f"model {card.slug!r} takes no seed, so a reroll would ask for the same once more;"
             " change the rows in the manifest instead"
         )
+    price = _reserved(card.price, highest_cost)
+    picks = tuple(islice(rows.picks(), _most(request.settings.budget.per_run, price)))
+    if len(picks) > _MOST:
+        raise ConfigError(
+            f"more than {_MOST:,} jobs are to be made anew at once: give --budget USD, or choose"
+            " fewer (--where, a smaller --until)"
+        )
     return RerollPlan(
         model=manifest.model,
         manifest_seq=manifest.seq,
-        picks=tuple(rows.picks()),
-        waiting=waiting,
+        picks=picks,
+        waiting=rows.reused(),
+        withdrawn=max(0, waiting - rows.reused()),
         at_work=at_work,
         remade=rows.remade,
         without_image=rows.without_image,
-        price=_reserved(card.price, highest_cost),
+        price=price,
     )
+
+
+def _most(cap: Micros | None, price: Micros | None) -> int:
+    """How many jobs are looked for: a few more than a run's cap pays for, so that it is told what
+    is left; without a cap, one more than may be made."""
+    return _MOST + 1 if cap is None or not price else min(cap // price + _UNPAID, _MOST)
 
 
 def _reserved(price: Micros | None, highest_cost: Micros | None) -> Micros | None:
@@ -166,13 +190,13 @@ def add_rerolls(request: DatasetRequest, plan: RerollPlan) -> RunRequest | None:
     """Make the picks pending jobs, durably, and answer the run that makes them; None where there
     is nothing to make. Raises `HeldElsewhere` while a run is at work."""
     folder, manifest_seq = request.folder, None
-    if plan.picks:
+    if plan.picks or plan.withdrawn:
         add = AddRerolls(SystemClock().now(), plan.model, plan.manifest_seq, plan.picks)
         manifest_seq = apply_alone(folder, add).manifest_seq
-    elif plan.waiting or plan.at_work:
+    elif plan.at_work:
         with folder.reader() as db:
             manifest_seq = reroll_manifest(db, plan.model)
-    if manifest_seq is None:
+    if manifest_seq is None or not (plan.picks or plan.at_work):
         return None
     return RunRequest(
         request.settings, request.keys, folder, manifest=None, manifest_seq=manifest_seq
@@ -200,7 +224,7 @@ def still_short(request: DatasetRequest, choice: RerollChoice) -> dict[CoveredVa
     # What waits for the next budget is not there yet.
     return {
         values: one
-        for values, one in rows.coverage().items()
+        for values, one in rows.coverage(with_pending=True).items()
         if one.kept + one.unjudged < choice.until
     }
 
@@ -236,6 +260,9 @@ class _Family:
     """Its number as a reroll, 0 for the row's own job; below that, none is."""
     has_unfinished: bool = False
     rerolls: int = 0
+    pending: int = 0
+    """Rerolls that nobody has bought."""
+    picked: int = 0
 
 
 class _Families:
@@ -261,18 +288,27 @@ class _Families:
             family = _Family(origin, row.number, row.outputs_wanted, values, Coverage())
             self._families[origin] = family
         family.rerolls = max(family.rerolls, row.reroll)
+        if row.reroll and row.state is JobState.PENDING:
+            family.pending += 1
+            return  # it is there only if it is picked
         family.was_chosen |= fits
         if row.state is JobState.DONE and row.reroll >= family.newest_done:
             family.is_chosen, family.newest_done = fits, row.reroll
         family.has_unfinished |= row.state not in (JobState.DONE, JobState.FAILED)
         family.coverage.count(row, self._ratings)
 
-    def coverage(self) -> dict[CoveredValues, Coverage]:
+    def coverage(self, *, with_pending: bool = False) -> dict[CoveredValues, Coverage]:
         """Of each combination, all of its chosen families together."""
         found: dict[CoveredValues, Coverage] = {}
         for family in self._chosen():
-            found.setdefault(family.combination, Coverage()).add(family.coverage)
+            covered = found.setdefault(family.combination, Coverage())
+            covered.add(family.coverage)
+            covered.to_come += family.pending * family.images if with_pending else 0
         return found
+
+    def reused(self) -> int:
+        """How many picks are served by rerolls that an earlier command left unbought."""
+        return sum(min(one.picked, one.pending) for one in self._families.values())
 
     def picks(self) -> Iterator[RerollPick]:
         if self._choice.until is not None:
@@ -282,6 +318,7 @@ class _Families:
             if family.newest_done < 0:
                 self.without_image += 1
             elif family.is_chosen and not family.has_unfinished:
+                family.picked += 1
                 yield RerollPick(family.job_id, family.row_number, family.rerolls)
             else:
                 self.remade += 1
@@ -301,7 +338,7 @@ class _Families:
             if missing > 0 and not ready:
                 self.without_image += len(groups[values])
             elif missing > 0:
-                turns.append(list(_in_turn(ready, missing)))
+                turns.append(_in_turn(ready, missing))
         yield from (pick for pick in chain.from_iterable(zip_longest(*turns)) if pick is not None)
 
 
@@ -309,6 +346,7 @@ def _in_turn(families: Sequence[_Family], missing: int) -> Iterator[RerollPick]:
     """Picks that give *missing* images and not a job more; the least rerolled row first."""
     while missing > 0:
         family = min(families, key=lambda one: (one.rerolls, one.row_number))
+        family.picked += 1
         yield RerollPick(family.job_id, family.row_number, family.rerolls)
         family.rerolls += 1
         missing -= max(family.images, 1)

@@ -116,3 +116,14 @@ def test_a_combination_without_an_image_is_left_to_a_run(
     assert told.object["reroll"]["without_image"] == 1
     assert "1 left alone: no image yet" in told.err
     assert emulator.stats()["created"] == 0
+
+
+def test_an_axis_that_no_row_has_is_refused(swept: Path) -> None:
+    """
+    Mistyped, it would be one group of everything, and be made anew as one.
+    """
+    wanted = ("--until", "160", "--per", "axes.nosuch", "--budget", "1")
+    for words in (("reroll", swept, *wanted), ("status", swept, "--per", "axes.nosuch")):
+        told = fluxbatch(*words)
+        assert told.code == 2
+        assert "no row has 'axes.nosuch'" in told.err

@@ -73,7 +73,7 @@ def test_twenty_rejected_images_are_made_anew_within_a_budget(
     assert told.object["cost_usd"]["run"] == "0.50"
     assert told.object["reroll"]["picked"] == JOBS
     assert again.object["reroll"] == {
-        "picked": 0, "waiting": 0, "remade": JOBS, "without_image": 0
+        "picked": 0, "waiting": 0, "withdrawn": 0, "remade": JOBS, "without_image": 0
     }  # fmt: skip
     stats = emulator.stats()
     assert (stats["created"], stats["billed"]) == (2 * JOBS, 2 * JOBS)
@@ -149,8 +149,8 @@ def test_a_budget_that_is_too_small_buys_as_many_as_fit(
     assert first.object["cost_usd"]["run"] == "0.30"
     assert "12 done, 8 waiting for `reroll`" in status.out
     assert "12 of 20 jobs done" in first.err
-    assert "8 rerolls of an earlier command: made first" in second.err
-    assert second.object["reroll"]["picked"] == 0
+    assert "8 of them were left by an earlier command" in second.err
+    assert second.object["reroll"]["picked"] == 8
     assert emulator.stats()["billed_micro_usd"] == 2 * JOBS * PRICE
 
 
@@ -171,6 +171,43 @@ def test_a_run_of_the_manifest_makes_no_reroll_and_keeps_them_all(
     assert len(exported(rejected, "reroll=1")) == 12
     assert reroll(rejected, "--yes").object["reroll"]["waiting"] == 8
     assert emulator.stats()["created"] == 2 * JOBS + 2
+
+
+def test_nothing_is_bought_that_the_command_does_not_choose(
+    emulator: EmulatorProcess, rejected: Path
+) -> None:
+    """
+    What a command with too small a budget has left serves the same one again, and no other one.
+    """
+    assert reroll(rejected, "--budget", "0.30").code == 4
+    (one, other) = [row["id"] for row in exported(rejected, "reroll=0")[-2:]]
+    where = ("--where", f"rating=reject and id={one}")
+    chosen = fluxbatch("reroll", rejected, *where, "--budget", "1", "--json")
+
+    assert chosen.code == 0, chosen.err
+    assert chosen.object["reroll"] == {
+        "picked": 1, "waiting": 1, "withdrawn": 7, "remade": 0, "without_image": 0
+    }  # fmt: skip
+    assert emulator.stats()["created"] == JOBS + 12 + 1
+    made = [row["id"] for row in exported(rejected, "reroll=1")]
+    assert (made.count(one), made.count(other), len(made)) == (1, 0, 13)
+    assert reroll(rejected, "--yes").object["reroll"]["picked"] == 7
+    assert emulator.stats()["created"] == 2 * JOBS
+
+
+def test_a_number_mistyped_costs_neither_time_nor_room(rejected: Path) -> None:
+    """
+    No more is written down than the budget pays for, and some that it does not.
+    """
+    mistyped = ("--until", "1000000", "--per", "rating")
+    told = fluxbatch("reroll", rejected, *mistyped, "--budget", "0", "--json")
+    refused = fluxbatch("reroll", rejected, *mistyped, "--yes", "--json")
+
+    assert told.code == 4, told.err
+    assert told.object["reroll"]["picked"] == 1_000
+    assert refused.code == 2
+    assert "more than 100,000 jobs" in refused.err
+    assert reroll(rejected, "--budget", "0").object["reroll"]["withdrawn"] == 1_000 - JOBS
 
 
 @pytest.mark.parametrize("die_at", ["submitting:1", "submitting:7", "running:4", "stored:9"])

@@ -123,7 +123,7 @@ def test_judged_images_are_exported_and_made_anew_within_a_budget(
             expect(page.locator("#count")).to_have_text("22 images")
             page.get_by_role("link", name="Now").click()
             expect(page.locator("#figures")).to_contain_text("2 done, 2 waiting for `reroll`")
-            expect(page.locator("#next")).to_contain_text("makes 2 rerolls that wait first")
+            expect(page.locator("#next")).to_contain_text("makes 2 rerolls that it has left")
         billed = emulator.stats()["billed"]
 
     assert len(exported.read_text(encoding="utf-8").splitlines()) == 15

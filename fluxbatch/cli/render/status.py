@@ -121,12 +121,9 @@ def next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterato
             f"asks the provider what became of {count(uncertain, 'prediction')}",
         )
     if now.rerolls_waiting:
-        yield (
-            f'fluxbatch reroll {now.folder.address} --where "rating=reject" --budget USD',
-            f"makes {count(now.rerolls_waiting, 'reroll')} that waits first"
-            if now.rerolls_waiting == 1
-            else f"makes {count(now.rerolls_waiting, 'reroll')} that wait first",
-        )
+        left = count(now.rerolls_waiting, "reroll")
+        what = f"makes {left} that it has left; another one withdraws what it does not choose"
+        yield "the same `fluxbatch reroll` again", what
     for note in (Quality.BLACK, Quality.FLAT):
         if images := now.quality.get(note, 0):
             yield (

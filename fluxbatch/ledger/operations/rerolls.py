@@ -91,6 +91,35 @@ _UNLIST_FAILED = Statement(
         .values(listed_in=null())
     )
 )
+_WITHDRAW = Statement(
+    lambda _: (
+        update(schema.jobs)
+        .where(
+            _j.state == constant(JobState.PENDING),
+            _j.listed_in == bindparam("manifest_seq"),
+        )
+        .values(listed_in=null())
+    )
+)
+_WITHDRAWN = Statement(
+    lambda _: (
+        select(_j.seq)
+        .join_from(schema.rerolls, schema.jobs, _j.seq == _rr.job_seq)
+        .where(
+            _rr.of_job_seq == bindparam("of_job_seq"),
+            _j.state == constant(JobState.PENDING),
+            _j.listed_in.is_(None),
+        )
+        .order_by(_rr.number)
+    )
+)
+_LIST_AGAIN = Statement(
+    lambda _: (
+        update(schema.jobs)
+        .where(_j.seq == bindparam("job_seq"))
+        .values(listed_in=bindparam("manifest_seq", type_=_j.listed_in.type))
+    )
+)
 _COUNT_ROWS = Statement(
     lambda _: (
         update(schema.manifests)
@@ -120,10 +149,19 @@ class AddedRerolls:
     """Made already: the job is in the ledger, or somebody was quicker."""
 
 
+@dataclass(slots=True)
+class _Picked:
+    """What was done for one job."""
+
+    times: int = 0
+    made: int = 0
+    """Numbers that were given."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddRerolls:
     """A pending job for each pick, listed for `reroll` alone; one job may be picked several
-    times."""
+    times. What earlier ones left pending serves first, and is withdrawn where nothing picks it."""
 
     at: Timestamp
     model: str
@@ -147,18 +185,27 @@ class AddRerolls:
             )
         ((before,),) = db.run(_LAST_ROW, {"manifest_seq": manifest_seq})
         number = before
+        db.run(_WITHDRAW, {"manifest_seq": manifest_seq})
+        picked: dict[JobId, _Picked] = {}
         for pick in self.picks:
-            number += self._add(db, pick, manifest_seq, number + 1)
+            so_far = picked.setdefault(pick.job_id, _Picked())
+            number += self._add(db, pick, manifest_seq, number + 1, so_far)
+            so_far.times += 1
         db.run(_COUNT_ROWS, {"manifest_seq": manifest_seq, "row_count": number})
         added = number - before
         return AddedRerolls(manifest_seq, added, len(self.picks) - added)
 
-    def _add(self, db: Database, pick: RerollPick, listed_in: int, position: int) -> bool:
+    def _add(
+        self, db: Database, pick: RerollPick, listed_in: int, position: int, so_far: _Picked
+    ) -> bool:
         """Whether its job is a new one."""
         (origin,) = db.run(_ORIGIN, {"job_id": pick.job_id})
         of_job_seq, _, model, given, repeat, wanted, sha256, path = origin
         ((highest,),) = db.run(_HIGHEST, {"of_job_seq": of_job_seq})
-        if highest != pick.after:
+        if highest - so_far.made != pick.after - so_far.times:
+            return False
+        for (seq,) in db.run(_WITHDRAWN, {"of_job_seq": of_job_seq})[:1]:
+            db.run(_LIST_AGAIN, {"job_seq": seq, "manifest_seq": listed_in})
             return False
         # One that failed is done with: the next seed stands for it.
         db.run(_UNLIST_FAILED, {"of_job_seq": of_job_seq, "manifest_seq": listed_in})
@@ -200,6 +247,7 @@ class AddRerolls:
                 "row_number": pick.row_number,
             },
         )
+        so_far.made += number - highest
         return not found
 
 
