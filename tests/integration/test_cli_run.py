@@ -199,6 +199,25 @@ def test_a_key_in_use_elsewhere_is_not_waited_for_on_request(
         assert run(emulator, manifest, "--no-wait").code == 6
 
 
+def test_a_job_that_waits_is_said_to_be_bought_by_the_run_at_work(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Nobody has to run anything for it; once the run is gone, somebody has.
+    """
+    emulator.faults(prediction_stuck=1)
+    manifest, out = write_manifest(tmp_path / "m.jsonl", 12), tmp_path / "d"
+    words = ("run", manifest, "--out", out, "--base-url", emulator.base_url, "-v")
+    with started(*words) as working:
+        assert working.stderr is not None
+        assert any(": running on " in line for line in working.stderr)
+        meanwhile = fluxbatch("why", out, "#12")
+    after = fluxbatch("why", out, "#12")
+
+    assert "nothing: the run at work buys it" in meanwhile.out
+    assert "the same `fluxbatch run` again: buys it" in after.out
+
+
 def test_who_has_another_key_says_that_it_goes_on_without_the_one_in_use(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

@@ -186,6 +186,9 @@ def _prediction_facts(made: PredictionEntry) -> dict[str, str]:
 def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
     """The commands that take the job further."""
     place, entry = shown.folder.address, job.job
+    by_whom = "the same `fluxbatch run` again:"
+    if shown.folder.is_locked():
+        by_whom = "nothing: the run at work"
     match entry.state:
         case JobState.DONE:
             yield "nothing: the job is done"
@@ -193,7 +196,7 @@ def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
             assert entry.failure is not None
             yield from _after_failure(place, entry.failure)
         case JobState.GENERATED:
-            yield "the same `fluxbatch run` again: fetches the images, for nothing"
+            yield f"{by_whom} fetches the images, for nothing"
         case JobState.PENDING if shown.origin is not None:
             yield f"fluxbatch reroll {place} … --budget USD: makes it; no run of the manifest does"
         case JobState.PENDING if entry.listed_in != shown.meant.manifest.seq:
@@ -202,7 +205,7 @@ def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
             yield from lifting
         case JobState.PENDING:
             later = f", not before {local_time(entry.not_before)} UTC" if entry.not_before else ""
-            yield f"the same `fluxbatch run` again: buys it{later}"
+            yield f"{by_whom} buys it{later}"
         case JobState.ACTIVE:
             yield from _while_active(place, job)
 
