@@ -335,9 +335,7 @@ class Submitter:
 
     def _upload_failed(self, claim: Claim, exc: TransientApiError) -> None:
         claim.retry_after(self._context.jittered(2 * PAUSE_UNREACHABLE_S))
-        if isinstance(exc, KeyRefused):
-            self._controls.refused(exc)
-        else:
+        if not isinstance(exc, KeyRefused):
             self._context.unreachable(f"a control image could not be uploaded: {exc}")
 
     async def _refuse(self, job: QueuedJob, reason: str) -> None:

@@ -14,13 +14,15 @@ from functools import partial
 
 import anyio
 
+from fluxbatch.config.api_keys import ApiKey
 from fluxbatch.domain.job import ControlFile
 from fluxbatch.errors import KeyRefused, RejectedRequest, TransientApiError
 from fluxbatch.events import Noticed
 from fluxbatch.ledger.operations.uploads import KnownUpload, RecordUpload, find_upload
 from fluxbatch.ledger.queries.queue import QueuedJob
-from fluxbatch.provider import ProviderClient, upload
+from fluxbatch.provider import upload
 from fluxbatch.provider.upload import read_control, type_of_control
+from fluxbatch.scheduler.lane import Lane
 from fluxbatch.sink.store import CONTROLS
 from fluxbatch.worker.context import WorkerContext
 
@@ -72,8 +74,13 @@ class UploadCache:
         assert job.control_sha256 is not None
         control = ControlFile(job.control_path or "", job.control_sha256, 0, "")
         async with self._places:
-            fingerprint, client = self._usable_client()
-            uploaded = await upload(client, control, self._context.runtime, read=self._read)
+            lane, key = self._usable_key()
+            client = self._context.clients[key.fingerprint]
+            try:
+                uploaded = await upload(client, control, self._context.runtime, read=self._read)
+            except KeyRefused as exc:
+                self._context.lanes.key_out(lane, key, str(exc))
+                raise
         self._context.reached()
         if self._other_file and not self._is_told_other:
             self._is_told_other = True
@@ -91,7 +98,7 @@ class UploadCache:
                 uploaded.public_url,
                 uploaded.bytes,
                 uploaded.mime,
-                fingerprint,
+                key.fingerprint,
                 uploaded.expires_at,
             )
         )
@@ -117,15 +124,8 @@ class UploadCache:
             )
         return content, type_of_control(content, control.path)
 
-    def _usable_client(self) -> tuple[str, ProviderClient]:
+    def _usable_key(self) -> tuple[Lane, ApiKey]:
         for lane in self._context.lanes.all:
             for key in lane.keys:
-                return key.fingerprint, self._context.clients[key.fingerprint]
+                return lane, key
         raise TransientApiError("no usable key is left for an upload")
-
-    def refused(self, exc: KeyRefused) -> None:
-        """The key uploads are made with is out."""
-        for lane in self._context.lanes.all:
-            for key in lane.keys[:1]:
-                self._context.lanes.key_out(lane, key, str(exc))
-                return

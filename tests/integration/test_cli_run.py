@@ -199,6 +199,26 @@ def test_a_key_in_use_elsewhere_is_not_waited_for_on_request(
         assert run(emulator, manifest, "--no-wait").code == 6
 
 
+def test_a_key_that_is_refused_takes_no_other_one_with_it(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    """
+    Several uploads are under way with it, and each is refused.
+    """
+    emulator.revoke("gone")
+    rows = [
+        {"prompt": f"a lighthouse, {n}", "control_image": str(photo)}
+        for n, photo in enumerate(sorted(PHOTOS.glob("*.jpg")))
+    ]
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keys = {"EACHLABS_API_KEYS": f"old=gone,new={KEY}", "EACHLABS_API_KEY": ""}
+    ended = run(emulator, manifest, env=keys)
+
+    assert ended.code == 0, ended.err
+    assert ended.object["jobs"]["done"] == len(rows) > 1
+
+
 def test_a_job_that_waits_is_said_to_be_bought_by_the_run_at_work(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
