@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-COOKIE = "fluxbatch_live"
+_COOKIE = "fluxbatch_live"
 QUERY = "open"
 """Under a name such as `token`, the console would hide it with the secrets."""
 TOKEN_HEADER = "X-Fluxbatch-Token"
@@ -40,6 +40,13 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def cookie_of(request: web.Request) -> str:
+    """The cookie's name for the address that was asked: browsers keep one jar for all ports of a
+    host, and the port is the one that the browser sees, with a tunnel or a proxy between."""
+    _, _, port = request.host.rpartition(":")
+    return f"{_COOKIE}_{port}" if port.isascii() and port.isdecimal() else _COOKIE
 
 
 class AccessGate:
@@ -72,8 +79,9 @@ class AccessGate:
         return None
 
     def _bears_token(self, request: web.Request) -> bool:
-        given = request.cookies.get(COOKIE) or request.query.get(QUERY) or ""
-        return self._same(given)
+        """Either may be an old one: a browser keeps a cookie longer than a server lives."""
+        cookie, query = request.cookies.get(cookie_of(request)), request.query.get(QUERY)
+        return self._same(cookie or "") or self._same(query or "")
 
     def _same(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())

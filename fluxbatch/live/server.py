@@ -26,7 +26,7 @@ from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import LiveImage, live_image
 from fluxbatch.ledger.reader import LedgerReader
-from fluxbatch.live.access import COOKIE, QUERY, AccessGate, add_headers
+from fluxbatch.live.access import QUERY, AccessGate, add_headers, cookie_of
 from fluxbatch.live.feed import LiveFeed
 from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
 from fluxbatch.live.grid_api import GridRoutes
@@ -154,7 +154,7 @@ class _Routes:
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if QUERY in request.query:
             moved = web.Response(status=302, headers={"Location": "/"})
-            moved.set_cookie(COOKIE, self._gate.token, httponly=True, samesite="Strict")
+            moved.set_cookie(cookie_of(request), self._gate.token, httponly=True, samesite="Strict")
             return moved
         text = _part("index.html").replace("{{token}}", self._gate.token)
         text = text.replace("{{control}}", "true" if self._has_buttons else "false")

@@ -154,6 +154,22 @@ def test_elsewhere_than_on_this_machine_alone_nothing_is_shown_without_the_token
     assert "SameSite=Strict" in cookie
 
 
+def test_an_old_cookie_shuts_nobody_out_who_has_the_right_address(folder: Folder) -> None:
+    """
+    A browser keeps the cookie of a server that is gone; either of both lets in, none that is wrong.
+    """
+    with serving(folder.root, "--host", "0.0.0.0") as url:
+        query = urlsplit(url).query
+        right, _, value = ask(url, f"/?{query}")[2]["Set-Cookie"].partition(";")[0].partition("=")
+        old = {"Cookie": f"fluxbatch_live=old; {right}=old"}
+        entered = ask(url, f"/?{query}", **old)[0]
+        scraped = ask(url, f"/metrics?{query}", **old)[0]
+        known = ask(url, "/?open=old", Cookie=f"{right}={value}")[0]
+        neither = ask(url, "/?open=old", **old)[0]
+
+    assert (entered, scraped, known, neither) == (302, 200, 302, 403)
+
+
 def test_prometheus_reads_the_dataset_s_metrics_from_the_ledger(
     address: str, folder: Folder
 ) -> None:

@@ -136,6 +136,7 @@ function newTile(seq) {
   const tile = made("button", undefined, "tile");
   tile.type = "button";
   tile.dataset.seq = seq;
+  tile.setAttribute("aria-label", `image ${seq}`); // until its details are here
   const image = made("img");
   image.alt = "";
   image.decoding = "async";
