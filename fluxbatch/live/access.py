@@ -69,13 +69,13 @@ class AccessGate:
         if self._is_here and not is_loopback_host(name):
             return "this page is for this machine alone: open it by 127.0.0.1"
         if not self._is_open and not self._bears_token(request):
-            return "open the address that `fluxbatch serve` has printed, token included"
+            return "open the address that `fluxbatch serve` prints now, token included"
         if request.method in ("GET", "HEAD"):
             return None
         if request.headers.get("Origin") != f"{request.scheme}://{request.host}":
             return "a change comes from the page itself, not from another site"
         if not self._same(request.headers.get(TOKEN_HEADER, "")):
-            return "the page is of an earlier `fluxbatch serve`: load it again"
+            return "the page is of an earlier `fluxbatch serve`; load it again"
         return None
 
     def _bears_token(self, request: web.Request) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.rating_store import ratings_in
@@ -35,9 +36,8 @@ from fluxbatch.live.pictures import LivePictures, thumbs_folder
 from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
-_PARTS = {"app.css": "text/css", "app.js": "text/javascript", "pick.js": "text/javascript",
-          "run.js": "text/javascript", "grid.js": "text/javascript",
-          "choose.js": "text/javascript"}  # fmt: skip
+_SCRIPTS = ("app", "choose", "grid", "judging", "notice", "pick", "requests", "run")
+_PARTS = {"app.css": "text/css", **{f"{name}.js": "text/javascript" for name in _SCRIPTS}}
 _PING_S = 15.0
 _MOST_BODY = 2 * 1024 * 1024
 _FOREVER = "private, max-age=86400"
@@ -84,7 +84,7 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
             gate,
             has_buttons=page.has_buttons,
         )
-        app = web.Application(middlewares=[gate.middleware], client_max_size=_MOST_BODY)
+        app = web.Application(middlewares=[gate.middleware, _worded], client_max_size=_MOST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(routes.table())
         app.add_routes(GridRoutes(LedgerReader(gridded, in_thread)).table())
@@ -114,6 +114,15 @@ def _address(host: str, port: int, gate: AccessGate) -> str:
     return f"http://{shown}:{port}/{query}"
 
 
+@web.middleware
+async def _worded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A disk or a database that fails is said to the reader, and is no fault of the server."""
+    try:
+        return await handler(request)
+    except FluxbatchError as exc:
+        return _json({"error": str(exc)}, status=503)
+
+
 class _Routes:
     def __init__(
         self,
@@ -133,6 +142,8 @@ class _Routes:
         self._metrics = metrics
         self._gate = gate
         self._has_buttons = has_buttons
+        self._mark = secrets.token_hex(8)
+        """Tells a page of an earlier server that it is one."""
 
     def table(self) -> list[web.RouteDef]:
         return [
@@ -157,6 +168,7 @@ class _Routes:
             moved.set_cookie(cookie_of(request), self._gate.token, httponly=True, samesite="Strict")
             return moved
         text = _part("index.html").replace("{{token}}", self._gate.token)
+        text = text.replace("{{server}}", self._mark)
         text = text.replace("{{control}}", "true" if self._has_buttons else "false")
         return web.Response(text=text, content_type="text/html")
 
@@ -173,6 +185,7 @@ class _Routes:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         version = 0
+        await response.write(f"event: server\ndata: {self._mark}\n\n".encode())
         try:
             with self._feed as feed:
                 while True:

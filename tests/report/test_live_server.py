@@ -261,6 +261,27 @@ def test_what_is_no_rating_is_refused(shown: str, unchanged: Folder, change: Any
     assert RatingFile(unchanged).read() == {}
 
 
+def test_ratings_that_cannot_be_read_are_said_in_words(address: str, folder: Folder) -> None:
+    """
+    A disk that fails is no fault of the server's.
+    """
+    RatingFile(folder).path.mkdir()
+    status, text, _ = ask(address, "/api/judged")
+
+    assert status == 503
+    assert str(RatingFile(folder).path) in json.loads(text)["error"]
+
+
+def test_a_rating_of_images_that_are_not_there_is_refused(address: str, folder: Folder) -> None:
+    """
+    It would be taken for written.
+    """
+    status, said = rate(address, {"seqs": [98, 99], "rating": "keep"})
+
+    assert (status, "no such image" in said["error"]) == (400, True)
+    assert rate(address, {"seqs": [99, 1], "rating": "keep"})[1]["changed"] == 1
+
+
 def test_the_command_rates_by_name_and_by_filter_and_exports_choose_by_it(folder: Folder) -> None:
     """
     `rate` needs no page, and `export --where` and `ls --where` know what it said.

@@ -2,26 +2,15 @@
 // Everything of the dataset is set as text; nothing is ever parsed as HTML.
 import { choose, isChoosing } from "./choose.js";
 import { grid } from "./grid.js";
+import { judged } from "./judging.js";
+import { say, unsay } from "./notice.js";
 import { pick } from "./pick.js";
+import { ask } from "./requests.js";
 import { refresh } from "./run.js";
 
 const $ = (id) => document.getElementById(id);
-const token = document.querySelector('meta[name="fluxbatch-token"]').content;
+const server = document.querySelector('meta[name="fluxbatch-server"]').content;
 
-export async function ask(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  return answer.json();
-}
-export async function post(path, body = {}) {
-  const answer = await fetch(path, {
-    method: "POST",
-    headers: { "X-Fluxbatch-Token": token, "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  if (!answer.ok) $("live").textContent = (await answer.text()).slice(0, 200);
-  return answer.ok ? answer.json() : null;
-}
 export function made(name, text, kind) {
   const one = document.createElement(name);
   if (text !== undefined) one.textContent = text;
@@ -73,10 +62,18 @@ export const gallery = { seqs: [], details: new Map(), pick: null, chosen: new S
 const CELL = 190;
 const HELD = 3000;
 
+let forgotten = 0;
+export function forget() {
+  forgotten += 1;
+  gallery.details.clear();
+}
 export async function details(seqs) {
   const missing = seqs.filter((seq) => !gallery.details.has(seq));
   for (let at = 0; at < missing.length; at += 200) {
-    for (const item of await ask(`/api/items?seqs=${missing.slice(at, at + 200)}`)) gallery.details.set(item.seq, item);
+    const before = forgotten;
+    const items = await ask(`/api/items?seqs=${missing.slice(at, at + 200)}`);
+    if (before !== forgotten) return details(seqs); // they are of before what was forgotten
+    for (const item of items) gallery.details.set(item.seq, item);
   }
   while (gallery.details.size > HELD) gallery.details.delete(gallery.details.keys().next().value);
 }
@@ -86,8 +83,9 @@ function query() {
 // One at a time: a list that comes late must not be put on top of a newer one.
 let turn = Promise.resolve();
 function inTurn(work) {
-  return (turn = turn.then(work).catch((error) => { $("live").textContent = `${error}`; }));
+  return (turn = turn.then(work).catch(tell));
 }
+function tell(error) { $("live").textContent = error.message; }
 function load() {
   return inTurn(async () => {
     gallery.seqs = (await ask(`/api/images?${query()}`)).seqs;
@@ -129,7 +127,7 @@ async function drawNow() {
     if (!tile) tiles.set(seq, (tile = newTile(seq)));
     tile.style.cssText = `left:${(place % columns) * width}px;top:${Math.floor(place / columns) * height}px;width:${width}px;height:${height}px`;
   });
-  await details(sight);
+  await details(sight).catch(tell);
   for (const seq of sight) fill(seq);
 }
 function newTile(seq) {
@@ -147,7 +145,7 @@ function newTile(seq) {
 }
 export function fill(seq) {
   const tile = tiles.get(seq);
-  const item = gallery.details.get(seq);
+  const item = judged(seq);
   if (!tile || !item) return;
   const said = [item.rating, item.stars ? `${item.stars}★` : "", item.notes.join(" ")].filter(Boolean).join(" ");
   const isChosen = gallery.chosen.has(seq);
@@ -200,26 +198,37 @@ addEventListener("hashchange", view);
 
 let revision = 0;
 let ratings = 0;
+async function changed(now) {
+  if (now.ratings !== ratings) {
+    ratings = now.ratings;
+    forget();
+    if ($("rating").value) await load(); else draw();
+    await pick.progress();
+    grid.changed();
+  }
+  await refresh();
+  if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
+}
+const AGAIN_MS = 3000;
 function listen() {
   const events = new EventSource("/events");
+  events.addEventListener("server", (event) => {
+    unsay("server");
+    if (event.data !== server) say("server", "This page is of an earlier server", "load it again, so that what you judge is written.");
+  });
   events.addEventListener("now", (event) => {
     const now = JSON.parse(event.data);
     $("live").textContent = now.live;
     showNow(now);
   });
-  events.addEventListener("changed", async (event) => {
-    const now = JSON.parse(event.data);
-    if (now.ratings !== ratings) {
-      ratings = now.ratings;
-      gallery.details.clear();
-      if ($("rating").value) await load(); else draw();
-      pick.progress();
-      grid.changed();
-    }
-    await refresh();
-    if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
+  events.addEventListener("changed", (event) => changed(JSON.parse(event.data)).catch(tell));
+  events.addEventListener("error", () => {
+    $("live").textContent = "not connected; trying again";
+    if (events.readyState !== EventSource.CLOSED) return;
+    // It was refused, and a browser then tries no more.
+    setTimeout(listen, AGAIN_MS);
+    ask("/api/judged").catch((error) => say("server", "Not connected", error.message));
   });
-  events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
 }
 // What is looked at comes first: the server's sums for the rest would take its time.
 if (location.hash.startsWith("#grid")) { view(); grid.ready().then(load).then(listen); } else { listen(); load().then(view); }

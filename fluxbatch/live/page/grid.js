@@ -1,5 +1,7 @@
 // The grid: a sweep along up to four of its axes. Only the cells in sight are here, and are asked for.
-import { ask, details, gallery, made, openImage } from "./app.js";
+import { details, made, openImage } from "./app.js";
+import { judged } from "./judging.js";
+import { ask } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
 const PARTS = [["across", "Across"], ["down", "Down"], ["facets_across", "Facets across"], ["facets_down", "Facets down"]];
@@ -50,7 +52,7 @@ async function load() {
       take(await ask(`/api/grid?${words}`));
     } while (stale);
   } catch (error) {
-    $("live").textContent = `${error}`;
+    $("live").textContent = error.message;
   } finally {
     asking = false;
     isReady();
@@ -245,7 +247,7 @@ function drawCell(key, one, size, side, left, top) {
 async function rate() {
   await details([...new Set(told.cells.map((one) => one.image).filter(Boolean))]);
   for (const cell of cells.values()) {
-    const item = gallery.details.get(Number(cell.dataset.image));
+    const item = judged(Number(cell.dataset.image));
     cell.classList.toggle("keep", item?.rating === "keep");
     cell.classList.toggle("reject", item?.rating === "reject");
   }

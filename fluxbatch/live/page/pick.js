@@ -1,5 +1,7 @@
-// Picking: one image at a time, judged by keys or buttons; nothing waits for the disk but the undo.
-import { ask, details, fill, gallery, post } from "./app.js";
+// Picking: one image at a time, judged by keys or buttons; what is judged is shown before it is written.
+import { details, gallery } from "./app.js";
+import { inTurn, judge, judged, undo } from "./judging.js";
+import { ask } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -8,13 +10,13 @@ function place() {
   return at < 0 ? 0 : at;
 }
 async function show() {
-  if (!gallery.seqs.length) { $("caption").textContent = "no image yet"; return; }
+  if (!gallery.seqs.length) { nothing(); return; }
   const at = place();
   const seq = (gallery.pick = gallery.seqs[at]);
   $("whole").src = `/image/${seq}`;
   await details(gallery.seqs.slice(at, at + 4));
   if (gallery.pick !== seq) return;
-  const item = gallery.details.get(seq);
+  const item = judged(seq);
   if (!item) return;
   $("whole").alt = item.prompt;
   const axes = Object.entries(item.axes).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
@@ -28,6 +30,15 @@ async function show() {
     document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", on);
   }
   for (const key of "12345") document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", item.stars === Number(key));
+}
+function nothing() {
+  gallery.pick = null;
+  if (isZoomed()) zoom(false);
+  for (const image of [$("whole"), $("control")]) image.removeAttribute("src");
+  $("whole").alt = $("note").value = "";
+  $("control").hidden = $("slide").hidden = true;
+  for (const key of "kx12345") document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", false);
+  $("caption").textContent = "no image yet";
 }
 function slide() {
   $("control").style.clipPath = `inset(0 ${100 - Number($("slider").value)}% 0 0)`;
@@ -62,22 +73,15 @@ function words(judged) {
 async function progress() {
   words(await ask("/api/judged"));
 }
-async function rate(change, { moves }) {
-  const seq = gallery.pick;
-  const item = gallery.details.get(seq);
-  if (item) Object.assign(item, change);
-  fill(seq);
-  const sent = "rating_note" in change ? { note: change.rating_note } : change;
-  const answer = post("/api/rate", { seqs: [seq], ...sent });
+async function rate(seq, change, { moves }) {
+  if (!seq) return;
   if (moves && place() < gallery.seqs.length - 1) gallery.pick = gallery.seqs[place() + 1];
-  await show();
-  const done = await answer;
+  const done = await judge([seq], change, show);
   if (done) words(done.judged);
 }
-async function undo() {
-  const done = await post("/api/undo");
+async function takeBack() {
+  const done = await undo();
   if (!done) return;
-  gallery.details.clear();
   words(done.judged);
   await show();
 }
@@ -88,28 +92,24 @@ function step(by) {
 }
 function press(key) {
   if (key === "z") return zoom(!isZoomed() && $("whole").naturalWidth > 0);
-  if (key === "k") return rate({ rating: "keep" }, { moves: true });
-  if (key === "x") return rate({ rating: "reject" }, { moves: true });
-  if (key >= "1" && key <= "5" && key.length === 1) return rate({ stars: Number(key) }, { moves: false });
-  if (key === "u") return undo();
+  if (key === "k") return rate(gallery.pick, { rating: "keep" }, { moves: true });
+  if (key === "x") return rate(gallery.pick, { rating: "reject" }, { moves: true });
+  if (key >= "1" && key <= "5" && key.length === 1) return rate(gallery.pick, { stars: Number(key) }, { moves: false });
+  if (key === "u") return takeBack();
   if (key === "ArrowRight" || key === "j") return step(1);
   if (key === "ArrowLeft") return step(-1);
   return null;
-}
-let last = Promise.resolve();
-function inTurn(key) {
-  last = last.then(() => press(key)).catch((error) => { $("live").textContent = `${error}`; });
 }
 addEventListener("keydown", (event) => {
   if ($("pick").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input, select")) return;
   if (isZoomed() && event.key === "Escape") zoom(false);
   if (isZoomed() && PANS[event.key]) { event.preventDefault(); $("frame").scrollBy(...PANS[event.key]); return; }
-  if (/^([kxujz1-5]|ArrowLeft|ArrowRight)$/.test(event.key)) { event.preventDefault(); inTurn(event.key); }
+  if (/^([kxujz1-5]|ArrowLeft|ArrowRight)$/.test(event.key)) { event.preventDefault(); inTurn(() => press(event.key)); }
 });
 $("keys").addEventListener("click", (event) => {
   const key = event.target.closest("[data-key]");
-  if (key) inTurn(key.dataset.key);
+  if (key) inTurn(() => press(key.dataset.key));
 });
 $("slider").addEventListener("input", slide);
 $("whole").addEventListener("load", () => { if (isZoomed()) zoom(true); });
@@ -126,7 +126,11 @@ $("frame").addEventListener("pointermove", (event) => {
   held = [event.clientX, event.clientY];
 });
 for (const end of ["pointerup", "pointercancel"]) $("frame").addEventListener(end, () => { held = null; });
-$("frame").addEventListener("dblclick", () => inTurn("z"));
-$("note").addEventListener("change", () => rate({ rating_note: $("note").value }, { moves: false }));
+$("frame").addEventListener("dblclick", () => inTurn(() => press("z")));
+$("note").addEventListener("change", () => {
+  const seq = gallery.pick;
+  const text = $("note").value;
+  inTurn(() => rate(seq, { rating_note: text }, { moves: false }));
+});
 
 export const pick = { show: async () => { await show(); await progress(); }, progress, words };

@@ -1,0 +1,31 @@
+// What is wrong, in words that stay until it is mended or the reader has put them away.
+import { made } from "./app.js";
+
+const MOST_NAMES = 5;
+const matters = new Map();
+
+function draw() {
+  const lines = [...matters].map(([matter, { what, why, names }]) => {
+    const line = made("p");
+    const told = [...names].slice(0, MOST_NAMES).map((name) => made("bdi", name));
+    line.append(made("strong", what), told.length ? " for " : "");
+    told.forEach((name, i) => line.append(i ? ", " : "", name));
+    if (names.size > MOST_NAMES) line.append(` and ${(names.size - MOST_NAMES).toLocaleString("en")} more`);
+    line.append(`: ${why} `);
+    const away = made("button", "Understood");
+    away.type = "button";
+    away.addEventListener("click", () => unsay(matter));
+    line.append(away);
+    return line;
+  });
+  document.getElementById("notice").replaceChildren(...lines);
+}
+export function say(matter, what, why, name) {
+  const names = matters.get(matter)?.names ?? new Set();
+  if (name) names.add(name);
+  matters.set(matter, { what, why, names });
+  draw();
+}
+export function unsay(matter) {
+  if (matters.delete(matter)) draw();
+}
