@@ -85,10 +85,13 @@ let turn = Promise.resolve();
 function inTurn(work) {
   return (turn = turn.then(work).catch(tell));
 }
-function tell(error) { $("live").textContent = error.message; }
-function load() {
+export function tell(error) { $("live").textContent = error.message; }
+function load({ isLive = false } = {}) {
   return inTurn(async () => {
-    gallery.seqs = (await ask(`/api/images?${query()}`)).seqs;
+    const { seqs } = await ask(`/api/images?${query()}`);
+    const held = isLive ? firstInSight() : null;
+    gallery.seqs = seqs;
+    if (held) hold(held);
     draw();
   });
 }
@@ -96,10 +99,29 @@ function loadNewer() {
   return inTurn(async () => {
     const { seqs } = await ask(`/api/images?${query()}&after=${gallery.seqs[0] || 0}`);
     if (!seqs.length) return;
+    const held = firstInSight();
     gallery.seqs = seqs.concat(gallery.seqs);
+    if (held) hold(held);
     draw();
-    if (!$("pick").hidden) pick.show();
+    if (!$("pick").hidden) await pick.changed();
   });
+}
+function layout() {
+  const box = $("gallery");
+  const columns = Math.max(2, Math.floor(box.clientWidth / CELL));
+  const width = Math.floor(box.clientWidth / columns);
+  return { columns, width, height: width + 24 };
+}
+// Where the reader has scrolled to stays in sight while newer images come above it.
+function firstInSight() {
+  const { columns, height } = layout();
+  const line = Math.floor($("gallery").scrollTop / height);
+  return line ? { seq: gallery.seqs[line * columns], below: $("gallery").scrollTop - line * height } : null;
+}
+function hold({ seq, below }) {
+  const { columns, height } = layout();
+  $("space").style.height = `${Math.ceil(gallery.seqs.length / columns) * height}px`;
+  $("gallery").scrollTop = Math.floor(gallery.seqs.findIndex((one) => one <= seq) / columns) * height + below;
 }
 const tiles = new Map();
 let drawing = false;
@@ -112,9 +134,7 @@ async function drawNow() {
   const box = $("gallery");
   const total = gallery.seqs.length;
   $("count").textContent = `${total.toLocaleString("en")} images`;
-  const columns = Math.max(2, Math.floor(box.clientWidth / CELL));
-  const width = Math.floor(box.clientWidth / columns);
-  const height = width + 24;
+  const { columns, width, height } = layout();
   $("space").style.height = `${Math.ceil(total / columns) * height}px`;
   const from = Math.max(0, Math.floor(box.scrollTop / height) - 1) * columns;
   const until = Math.min(total, (Math.ceil((box.scrollTop + box.clientHeight) / height) + 1) * columns);
@@ -169,7 +189,7 @@ $("gallery").addEventListener("click", (event) => {
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 let typing;
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(load, 250); });
-$("rating").addEventListener("change", load);
+$("rating").addEventListener("change", () => load());
 
 export async function openImage(seq) {
   if (!gallery.seqs.includes(seq)) {
@@ -192,7 +212,7 @@ function view() {
   }
   if (name === "images") draw();
   if (name === "grid") grid.show(words);
-  if (name === "pick") pick.show();
+  if (name === "pick") pick.enter().catch(tell);
 }
 addEventListener("hashchange", view);
 
@@ -202,8 +222,8 @@ async function changed(now) {
   if (now.ratings !== ratings) {
     ratings = now.ratings;
     forget();
-    if ($("rating").value) await load(); else draw();
-    await pick.progress();
+    if ($("rating").value) await load({ isLive: true }); else draw();
+    if (!$("pick").hidden) await pick.progress();
     grid.changed();
   }
   await refresh();

@@ -35,7 +35,7 @@ function none() {
 async function rate(change) {
   const seqs = [...gallery.chosen];
   if (!seqs.length) return;
-  const done = await judge(seqs, change, () => {});
+  const done = await judge(seqs, change, async () => {});
   if (!done) return;
   $("chosen-words").textContent = `${seqs.length.toLocaleString("en")} judged`;
   pick.words(done.judged);

@@ -1,5 +1,5 @@
 // Judgements: shown at once, sent one after the other, and taken back where they were not written.
-import { fill, forget, gallery } from "./app.js";
+import { fill, forget, gallery, tell } from "./app.js";
 import { post } from "./requests.js";
 
 const waiting = new Set();
@@ -19,12 +19,12 @@ export async function judge(seqs, change, shown) {
   waiting.add(one);
   seqs.forEach(fill);
   const answer = post("/api/rate", { seqs, ...sent }, { failed: "Not written", name });
-  await shown();
+  await shown().catch(tell);
   const done = await answer;
   waiting.delete(one);
   for (const seq of done ? seqs : []) Object.assign(gallery.details.get(seq) ?? {}, change);
   seqs.forEach(fill);
-  if (!done) await shown();
+  if (!done) await shown().catch(tell);
   return done;
 }
 export async function undo() {
@@ -34,5 +34,5 @@ export async function undo() {
 }
 let last = Promise.resolve();
 export function inTurn(work) {
-  last = last.then(work).catch((error) => { document.getElementById("live").textContent = error.message; });
+  last = last.then(work).catch(tell);
 }

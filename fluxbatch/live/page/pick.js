@@ -5,26 +5,41 @@ import { ask } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
 
-function place() {
-  const at = gallery.seqs.indexOf(gallery.pick);
-  return at < 0 ? 0 : at;
-}
+let shown = null;
+const drafts = new Map(); // what was typed as a note and is not written
+const refused = new Map();
+
+// Newest first, so an image that the list has no more (it was judged, and the list is of others) has its place too.
+function next() { return gallery.seqs.find((seq) => seq < gallery.pick); }
+function former() { return gallery.seqs.findLast((seq) => seq > gallery.pick); }
+
+// Called again for the same image with whatever changes: what the reader is at (a note, a zoom, the slider) stays.
 async function show() {
-  if (!gallery.seqs.length) { nothing(); return; }
-  const at = place();
-  const seq = (gallery.pick = gallery.seqs[at]);
+  const seq = (gallery.pick ??= gallery.seqs[0] ?? null);
+  if (seq === null) { nothing(); return; }
+  if (seq !== shown) begin(seq);
+  const at = gallery.seqs.indexOf(seq);
+  const near = [seq, ...gallery.seqs.slice(at + 1, at + 4)];
+  if (!gallery.details.has(seq)) await details(near);
+  if (gallery.pick === seq) describe(seq, judged(seq));
+  await details(near);
+}
+function begin(seq) {
+  shown = seq;
   $("whole").src = `/image/${seq}`;
-  await details(gallery.seqs.slice(at, at + 4));
-  if (gallery.pick !== seq) return;
-  const item = judged(seq);
-  if (!item) return;
+  $("control").hidden = $("slide").hidden = true;
+  if (!gallery.details.has(seq)) { $("caption").textContent = ""; $("note").value = ""; }
+}
+function describe(seq, item) {
+  if (!item) { $("caption").textContent = "this image is not there any more"; return; }
   $("whole").alt = item.prompt;
   const axes = Object.entries(item.axes).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
   const said = [item.rating || "not judged", item.stars ? `${item.stars} stars` : "", ...item.notes];
   $("caption").textContent = [item.id, said.filter(Boolean).join(", "), `seed ${item.seed}`, ...axes, item.prompt].join(" · ");
-  $("note").value = item.rating_note || "";
+  const note = drafts.get(seq) ?? (item.rating_note || "");
+  if ($("note").value !== note) $("note").value = note; // the cursor stays where it is
+  if (item.has_control && $("control").hidden) $("control").src = `/control/${seq}`;
   $("control").hidden = $("slide").hidden = !item.has_control;
-  if (item.has_control) $("control").src = `/control/${seq}`;
   slide();
   for (const [key, on] of [["k", item.rating === "keep"], ["x", item.rating === "reject"]]) {
     document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", on);
@@ -32,7 +47,7 @@ async function show() {
   for (const key of "12345") document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", item.stars === Number(key));
 }
 function nothing() {
-  gallery.pick = null;
+  shown = null;
   if (isZoomed()) zoom(false);
   for (const image of [$("whole"), $("control")]) image.removeAttribute("src");
   $("whole").alt = $("note").value = "";
@@ -75,9 +90,10 @@ async function progress() {
 }
 async function rate(seq, change, { moves }) {
   if (!seq) return;
-  if (moves && place() < gallery.seqs.length - 1) gallery.pick = gallery.seqs[place() + 1];
+  if (moves) gallery.pick = next() ?? seq;
   const done = await judge([seq], change, show);
   if (done) words(done.judged);
+  return done;
 }
 async function takeBack() {
   const done = await undo();
@@ -85,10 +101,14 @@ async function takeBack() {
   words(done.judged);
   await show();
 }
-function step(by) {
-  const at = Math.min(Math.max(place() + by, 0), gallery.seqs.length - 1);
-  gallery.pick = gallery.seqs[at];
+function go(seq) {
+  gallery.pick = seq ?? gallery.pick;
   return show();
+}
+async function note(seq, text) {
+  const done = await rate(seq, { rating_note: text }, { moves: false });
+  if (done && drafts.get(seq) === text) drafts.delete(seq);
+  if (done) refused.delete(seq); else refused.set(seq, text);
 }
 function press(key) {
   if (key === "z") return zoom(!isZoomed() && $("whole").naturalWidth > 0);
@@ -96,8 +116,8 @@ function press(key) {
   if (key === "x") return rate(gallery.pick, { rating: "reject" }, { moves: true });
   if (key >= "1" && key <= "5" && key.length === 1) return rate(gallery.pick, { stars: Number(key) }, { moves: false });
   if (key === "u") return takeBack();
-  if (key === "ArrowRight" || key === "j") return step(1);
-  if (key === "ArrowLeft") return step(-1);
+  if (key === "ArrowRight" || key === "j") return go(next());
+  if (key === "ArrowLeft") return go(former());
   return null;
 }
 addEventListener("keydown", (event) => {
@@ -127,10 +147,25 @@ $("frame").addEventListener("pointermove", (event) => {
 });
 for (const end of ["pointerup", "pointercancel"]) $("frame").addEventListener(end, () => { held = null; });
 $("frame").addEventListener("dblclick", () => inTurn(() => press("z")));
-$("note").addEventListener("change", () => {
-  const seq = gallery.pick;
+$("note").addEventListener("input", () => { if (shown) drafts.set(shown, $("note").value); });
+$("note").addEventListener("keydown", (event) => {
+  // For a browser nothing has changed since it was refused.
   const text = $("note").value;
-  inTurn(() => rate(seq, { rating_note: text }, { moves: false }));
+  const seq = shown;
+  if (event.key === "Enter" && refused.get(seq) === text) inTurn(() => note(seq, text));
+});
+$("note").addEventListener("change", () => {
+  const seq = shown;
+  const text = $("note").value;
+  inTurn(() => note(seq, text));
 });
 
-export const pick = { show: async () => { await show(); await progress(); }, progress, words };
+export const pick = {
+  enter() {
+    if (!gallery.seqs.includes(gallery.pick)) gallery.pick = null;
+    return pick.changed();
+  },
+  async changed() { await show(); await progress(); },
+  progress,
+  words,
+};
