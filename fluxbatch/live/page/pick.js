@@ -122,7 +122,8 @@ function press(key) {
 }
 addEventListener("keydown", (event) => {
   if ($("pick").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("input, select")) return;
+  if (event.target.matches("input:not([type=range]), select")) return;
+  if (event.target.matches("[type=range]") && event.key.startsWith("Arrow")) return; // they move it
   if (isZoomed() && event.key === "Escape") zoom(false);
   if (isZoomed() && PANS[event.key]) { event.preventDefault(); $("frame").scrollBy(...PANS[event.key]); return; }
   if (/^([kxujz1-5]|ArrowLeft|ArrowRight)$/.test(event.key)) { event.preventDefault(); inTurn(() => press(event.key)); }
