@@ -154,3 +154,31 @@ def test_where_a_reader_has_scrolled_to_stays_in_sight_while_new_images_come(
     assert before is not None
     assert after is not None
     assert abs(before["y"] - after["y"]) <= before["height"]
+
+
+def test_what_another_page_or_a_command_judges_is_seen_at_once(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    In Pick and on the tiles, and its undo too.
+    """
+    with (
+        growing(tmp_path / "ds", rows=3, done=3) as (folder, _),
+        serving(folder.root) as url,
+        visiting(browser, f"{url}#pick") as page,
+        visiting(browser, f"{url}#images") as images,
+        visiting(browser, f"{url}#pick") as other,
+    ):
+        expect(page.locator("#caption")).to_contain_text("row-00003 · not judged")
+        expect(page.locator("#live")).to_have_text("no run is at work")
+        expect(other.locator("#caption")).to_contain_text("row-00003 · not judged")
+        expect(images.locator(".tile")).to_have_count(3)
+        other.keyboard.press("x")
+        expect(page.locator("#caption")).to_contain_text("row-00003 · reject")
+        expect(page.get_by_role("button", name="Reject")).to_have_attribute("aria-pressed", "true")
+        expect(images.locator(".tile.reject")).to_have_count(1)
+        fluxbatch("rate", folder.root, "row-00003", "5", "--note", "the best")
+        expect(page.locator("#caption")).to_contain_text("5 stars")
+        expect(page.get_by_label("Note")).to_have_value("the best")
+        other.keyboard.press("u")
+        expect(page.get_by_label("Note")).to_have_value("")

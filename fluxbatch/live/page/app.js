@@ -223,7 +223,7 @@ async function changed(now) {
     ratings = now.ratings;
     forget();
     if ($("rating").value) await load({ isLive: true }); else draw();
-    if (!$("pick").hidden) await pick.progress();
+    if (!$("pick").hidden) await pick.changed();
     grid.changed();
   }
   await refresh();
