@@ -36,7 +36,7 @@ from fluxbatch.live.pictures import LivePictures, thumbs_folder
 from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
-_SCRIPTS = ("app", "choose", "grid", "judging", "notice", "pick", "requests", "run")
+_SCRIPTS = ("app", "choose", "grid", "judging", "notice", "pick", "requests", "run", "text")
 _PARTS = {"app.css": "text/css", **{f"{name}.js": "text/javascript" for name in _SCRIPTS}}
 _PING_S = 15.0
 _MOST_BODY = 2 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,15 +47,12 @@ class LiveFigures:
             },
             "figures": [*_figures(now), *(self._of_run(db) if is_live else ())],
             "next": [] if is_live else _next(now),
-            "failures": [
-                f"{why.jobs:,} {group.failure}: {why.reason} ({', '.join(why.rows)})"
-                for group in now.failures
-                for why in group.reasons[:5]
-            ]
-            + [f"{name}: invalid, {error}" for name, error in now.invalid],
+            "failures": _failures(now),
             "runs": [
-                f"{run.run_id}: {run.creates:,} creates, {dollars(run.spent)}"
-                + (f", {run.reason}" if run.reason else "")
+                [
+                    f"{run.run_id}: {run.creates:,} creates, {dollars(run.spent)}",
+                    *((", ", run.reason) if run.reason else ()),
+                ]
                 for run in now.runs[:8]
             ],
         }
@@ -90,6 +88,20 @@ def _figures(now: DatasetStatus) -> list[tuple[str, str]]:
         figures.append(("Rerolls", reroll_words(now.rerolls)))
     figures += [("Cap", line) for line in cap_lines(now.balances)]
     return figures
+
+
+def _failures(now: DatasetStatus) -> list[list[str]]:
+    """Each as its parts: names and reasons are others' words, and may be of any script."""
+    found = [
+        [f"{why.jobs:,} {group.failure}: ", why.reason, " (", *_listed(why.rows), ")"]
+        for group in now.failures
+        for why in group.reasons[:5]
+    ]
+    return found + [[name, ": invalid, ", error] for name, error in now.invalid]
+
+
+def _listed(names: Sequence[str]) -> list[str]:
+    return [part for name in names for part in (", ", name)][1:]
 
 
 def _next(now: DatasetStatus) -> list[tuple[str, str]]:

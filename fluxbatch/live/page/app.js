@@ -7,6 +7,7 @@ import { say, unsay } from "./notice.js";
 import { pick } from "./pick.js";
 import { ask } from "./requests.js";
 import { refresh } from "./run.js";
+import { contained, part } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const server = document.querySelector('meta[name="fluxbatch-server"]').content;
@@ -48,11 +49,15 @@ function showNow(now) {
   $("steps").hidden = !now.next.length;
   $("next").replaceChildren(...now.next.map(([command, what]) => {
     const step = made("li");
-    step.append(made("code", command), ` ${what}`);
+    step.append(made("code", contained(command)), ` ${what}`);
     return step;
   }));
   for (const name of ["failures", "runs"]) {
-    $(name).replaceChildren(...now[name].map((text) => made("li", text)));
+    $(name).replaceChildren(...now[name].map((parts) => {
+      const line = made("li");
+      line.append(...parts.map(part));
+      return line;
+    }));
     if (!now[name].length) $(name).append(made("li", "none"));
   }
 }
@@ -172,7 +177,7 @@ export function fill(seq) {
   tile.className = `tile ${item.rating || ""} ${isChosen ? "chosen" : ""}`;
   if (isChoosing()) tile.setAttribute("aria-pressed", isChosen);
   else tile.removeAttribute("aria-pressed");
-  tile.lastChild.textContent = `${item.id} ${said} ${item.prompt}`;
+  tile.lastChild.replaceChildren(part(item.id), ` ${said} `, part(item.prompt));
   tile.title = item.prompt;
   tile.setAttribute("aria-label", `${item.id}: ${item.prompt} ${said}`.trim());
 }

@@ -2,6 +2,7 @@
 import { details, made, openImage } from "./app.js";
 import { judged } from "./judging.js";
 import { ask } from "./requests.js";
+import { part, quoted } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const PARTS = [["across", "Across"], ["down", "Down"], ["facets_across", "Facets across"], ["facets_down", "Facets down"]];
@@ -73,7 +74,8 @@ function take(answer) {
 
 // The choice of axes
 function listed(label, options, value, change) {
-  const holder = made("label", `${label} `);
+  const holder = made("label");
+  holder.append(part(label), " ");
   const list = made("select");
   list.setAttribute("aria-label", label); // or its options would be a part of its name
   for (const [key, text] of options) {
@@ -145,15 +147,20 @@ function summary() {
   if (told.rows_left_out) said.push(`the last ${told.rows_left_out.toLocaleString("en")} rows are left out`);
   return said.join("; ");
 }
-function placed(names, keys) {
-  return names.map((name, i) => (name ? `${name} ${keys[i] ?? "none"}` : "")).filter(Boolean).join(", ");
+function placed(names, keys, as = (text) => text) {
+  return names.map((name, i) => (name ? `${as(name)} ${as(keys[i] ?? "none")}` : "")).filter(Boolean).join(", ");
+}
+function worded(kind, ...parts) {
+  const one = made(kind);
+  one.append(...parts);
+  return one;
 }
 function drawHead(width, cell, side, head) {
   const line = $("grid-head");
   line.style.cssText = `width:${width}px;height:${head}px`;
   const corner = made("div", undefined, "corner");
-  if (choice.across) corner.append(made("span", `${choice.across} →`));
-  if (choice.down) corner.append(made("span", `${choice.down} ↓`));
+  if (choice.across) corner.append(worded("span", part(choice.across), " →"));
+  if (choice.down) corner.append(worded("span", part(choice.down), " ↓"));
   corner.style.width = `${side}px`;
   corner.setAttribute("role", "columnheader");
   const { left } = told.window;
@@ -163,7 +170,7 @@ function drawHead(width, cell, side, head) {
     one.setAttribute("role", "columnheader");
     one.setAttribute("aria-colindex", left + i + 2);
     one.setAttribute("aria-label", placed(names, keys) || "all");
-    one.title = placed(names, keys);
+    one.title = placed(names, keys, quoted);
     one.style.cssText = `left:${side + (left + i) * cell}px;width:${cell}px`;
     return one;
   });
@@ -173,7 +180,7 @@ function drawHead(width, cell, side, head) {
       let many = 1;
       while (i + many < told.heads.length && told.heads[i + many][0] === keys[0]) many += 1;
       const group = made("div", undefined, "facet");
-      const name = made("span", `${choice.facets_across} ${keys[0] ?? "none"}`);
+      const name = worded("span", part(choice.facets_across), " ", part(keys[0] ?? "none"));
       name.style.left = `${side + 6}px`;
       group.append(name);
       group.setAttribute("aria-hidden", "true");
@@ -198,10 +205,11 @@ function drawRow(line, names, before, { width, cell, side }) {
   const head = row.firstChild;
   head.setAttribute("role", "rowheader");
   head.style.width = `${side}px`;
-  head.title = placed([choice.facets_down, choice.down], names);
-  head.setAttribute("aria-label", head.title || "all");
+  const axes = [choice.facets_down, choice.down];
+  head.title = placed(axes, names, quoted);
+  head.setAttribute("aria-label", placed(axes, names) || "all");
   const shown = [];
-  if (choice.facets_down) shown.push(made("b", `${choice.facets_down} ${names[0] ?? "none"}`));
+  if (choice.facets_down) shown.push(worded("b", part(choice.facets_down), " ", part(names[0] ?? "none")));
   shown.push(made("span", names[1] ?? (choice.down ? "none" : "")));
   head.replaceChildren(...shown);
 }

@@ -1,5 +1,6 @@
 // What is wrong, in words that stay until it is mended or the reader has put them away.
 import { made } from "./app.js";
+import { part } from "./text.js";
 
 const MOST_NAMES = 5;
 const matters = new Map();
@@ -7,7 +8,7 @@ const matters = new Map();
 function draw() {
   const lines = [...matters].map(([matter, { what, why, names }]) => {
     const line = made("p");
-    const told = [...names].slice(0, MOST_NAMES).map((name) => made("bdi", name));
+    const told = [...names].slice(0, MOST_NAMES).map(part);
     line.append(made("strong", what), told.length ? " for " : "");
     told.forEach((name, i) => line.append(i ? ", " : "", name));
     if (names.size > MOST_NAMES) line.append(` and ${(names.size - MOST_NAMES).toLocaleString("en")} more`);

@@ -2,6 +2,7 @@
 import { details, gallery } from "./app.js";
 import { inTurn, judge, judged, undo } from "./judging.js";
 import { ask } from "./requests.js";
+import { part } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -33,9 +34,10 @@ function begin(seq) {
 function describe(seq, item) {
   if (!item) { $("caption").textContent = "this image is not there any more"; return; }
   $("whole").alt = item.prompt;
-  const axes = Object.entries(item.axes).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
+  const axes = Object.entries(item.axes).map(([name, value]) => [part(name), " ", part(JSON.stringify(value))]);
   const said = [item.rating || "not judged", item.stars ? `${item.stars} stars` : "", ...item.notes];
-  $("caption").textContent = [item.id, said.filter(Boolean).join(", "), `seed ${item.seed}`, ...axes, item.prompt].join(" · ");
+  const words = [[part(item.id)], [said.filter(Boolean).join(", ")], [`seed ${item.seed}`], ...axes, [part(item.prompt)]];
+  $("caption").replaceChildren(...words.flatMap((few, i) => (i ? [" · ", ...few] : few)));
   const note = drafts.get(seq) ?? (item.rating_note || "");
   if ($("note").value !== note) $("note").value = note; // the cursor stays where it is
   if (item.has_control && $("control").hidden) $("control").src = `/control/${seq}`;
