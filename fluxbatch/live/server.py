@@ -33,6 +33,7 @@ from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
 from fluxbatch.live.grid_api import GridRoutes
 from fluxbatch.live.metrics import LiveMetrics
 from fluxbatch.live.pictures import LivePictures, thumbs_folder
+from fluxbatch.live.place import DatasetPlace
 from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
@@ -74,7 +75,8 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
     ):
         read = LedgerReader(db, in_thread)
         ratings = ratings_in(page.folder)
-        feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings)
+        place = DatasetPlace(page.folder, db)
+        feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings, place)
         routes = _Routes(
             read,
             feed,
@@ -84,7 +86,8 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
             gate,
             has_buttons=page.has_buttons,
         )
-        app = web.Application(middlewares=[gate.middleware, _worded], client_max_size=_MOST_BODY)
+        middlewares = [gate.middleware, place.middleware, _worded]
+        app = web.Application(middlewares=middlewares, client_max_size=_MOST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(routes.table())
         app.add_routes(GridRoutes(LedgerReader(gridded, in_thread)).table())

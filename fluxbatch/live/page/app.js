@@ -12,6 +12,10 @@ import { contained, part } from "./text.js";
 const $ = (id) => document.getElementById(id);
 const server = document.querySelector('meta[name="fluxbatch-server"]').content;
 
+// Numbers begin anew in each dataset, and a browser keeps pictures longer than a server lives.
+export function picture(kind, seq) {
+  return `/${kind}/${seq}?of=${server}`;
+}
 export function made(name, text, kind) {
   const one = document.createElement(name);
   if (text !== undefined) one.textContent = text;
@@ -163,7 +167,7 @@ function newTile(seq) {
   const image = made("img");
   image.alt = "";
   image.decoding = "async";
-  image.src = `/thumb/${seq}`;
+  image.src = picture("thumb", seq);
   tile.append(image, made("span"));
   $("space").append(tile);
   return tile;
@@ -234,6 +238,17 @@ async function changed(now) {
   await refresh();
   if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
 }
+let isLost = false;
+function placed(lost) {
+  if (lost) {
+    say("place", "The dataset is not there", lost);
+    $("live").textContent = "the dataset is not there";
+  } else {
+    unsay("place");
+    if (isLost) { forget(); load({ isLive: true }).then(view); }
+  }
+  isLost = Boolean(lost);
+}
 const AGAIN_MS = 3000;
 function listen() {
   const events = new EventSource("/events");
@@ -246,6 +261,7 @@ function listen() {
     $("live").textContent = now.live;
     showNow(now);
   });
+  events.addEventListener("place", (event) => placed(JSON.parse(event.data).lost));
   events.addEventListener("changed", (event) => changed(JSON.parse(event.data)).catch(tell));
   events.addEventListener("error", () => {
     $("live").textContent = "not connected; trying again";

@@ -1,5 +1,5 @@
 // The grid: a sweep along up to four of its axes. Only the cells in sight are here, and are asked for.
-import { details, made, openImage } from "./app.js";
+import { details, made, openImage, picture } from "./app.js";
 import { judged } from "./judging.js";
 import { ask } from "./requests.js";
 import { part, quoted } from "./text.js";
@@ -244,7 +244,7 @@ function drawCell(key, one, size, side, left, top) {
       image.decoding = "async";
       cell.replaceChildren(image, made("span", undefined, "said"), made("span", undefined, "many"));
     }
-    if (image.dataset.seq !== `${one.image}`) { image.dataset.seq = one.image; image.src = `/thumb/${one.image}`; }
+    if (image.dataset.seq !== `${one.image}`) { image.dataset.seq = one.image; image.src = picture("thumb", one.image); }
     cell.children[1].textContent = one.words;
     cell.children[2].textContent = one.images > 1 ? one.images.toLocaleString("en") : "";
   } else {

@@ -1,5 +1,5 @@
 // Picking: one image at a time, judged by keys or buttons; what is judged is shown before it is written.
-import { details, gallery } from "./app.js";
+import { details, gallery, picture } from "./app.js";
 import { inTurn, judge, judged, undo } from "./judging.js";
 import { ask } from "./requests.js";
 import { part } from "./text.js";
@@ -27,7 +27,7 @@ async function show() {
 }
 function begin(seq) {
   shown = seq;
-  $("whole").src = `/image/${seq}`;
+  $("whole").src = picture("image", seq);
   $("control").hidden = $("slide").hidden = true;
   if (!gallery.details.has(seq)) { $("caption").textContent = ""; $("note").value = ""; }
 }
@@ -40,7 +40,7 @@ function describe(seq, item) {
   $("caption").replaceChildren(...words.flatMap((few, i) => (i ? [" · ", ...few] : few)));
   const note = drafts.get(seq) ?? (item.rating_note || "");
   if ($("note").value !== note) $("note").value = note; // the cursor stays where it is
-  if (item.has_control && $("control").hidden) $("control").src = `/control/${seq}`;
+  if (item.has_control && $("control").hidden) $("control").src = picture("control", seq);
   $("control").hidden = $("slide").hidden = !item.has_control;
   slide();
   for (const [key, on] of [["k", item.rating === "keep"], ["x", item.rating === "reject"]]) {
