@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -40,6 +41,33 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def openable_host(host: str) -> str:
+    """What a browser can open where *host* is all addresses of this machine: its name, if that
+    leads here, or else its address for itself. Asks the resolver, so it may block."""
+    try:
+        address = ipaddress.ip_address(host or "0.0.0.0")
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    family, itself = (
+        (socket.AF_INET, "127.0.0.1") if address.version == 4 else (socket.AF_INET6, "::1")
+    )
+    name = socket.gethostname()
+    return name if _leads_here(name, family) else itself
+
+
+def _leads_here(name: str, family: socket.AddressFamily) -> bool:
+    """Whether all that the name stands for is ours: only then can it be bound to."""
+    try:
+        for _, kind, protocol, _, place in socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.bind(place)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def cookie_of(request: web.Request) -> str:

@@ -27,7 +27,7 @@ from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import LiveImage, live_image
 from fluxbatch.ledger.reader import LedgerReader
-from fluxbatch.live.access import QUERY, AccessGate, add_headers, cookie_of
+from fluxbatch.live.access import QUERY, AccessGate, add_headers, cookie_of, openable_host
 from fluxbatch.live.feed import LiveFeed
 from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
 from fluxbatch.live.grid_api import GridRoutes
@@ -104,7 +104,8 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
                     f"cannot listen on {page.host} port {page.port}: {exc.strerror};"
                     " choose another by --port"
                 ) from exc
-            listening(_address(page.host, runner.addresses[0][1], gate))
+            host = await in_thread(partial(openable_host, page.host))
+            listening(_address(host, runner.addresses[0][1], gate))
             await feed.run()
         finally:
             with anyio.CancelScope(shield=True):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fluxbatch import __version__
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import RatingFile, Verdict
+from fluxbatch.live.access import openable_host
 from tests.report.datasets import making, row, small_images
 from tests.report.live_server import serving
 from tests.support.commands import fluxbatch
@@ -152,6 +155,50 @@ def test_elsewhere_than_on_this_machine_alone_nothing_is_shown_without_the_token
     assert (bare, wrong, status, known) == (403, 403, 302, 200)
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_address_of_all_addresses_is_one_that_can_be_opened(folder: Folder, host: str) -> None:
+    """
+    As it is printed; a browser opens neither 0.0.0.0 nor ::.
+    """
+    if host == "::" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with serving(folder.root, "--host", host) as url:
+        assert urlsplit(url).hostname not in ("0.0.0.0", "::")
+        with urlopen(url.replace("/?", "/metrics?"), timeout=20) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("", "127.0.0.1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("lab-3", "lab-3"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    """
+    What was asked for by name or by one address stays as it is.
+    """
+    elsewhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: elsewhere)
+
+    assert openable_host(host) == shown
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def test_an_old_cookie_shuts_nobody_out_who_has_the_right_address(folder: Folder) -> None:
