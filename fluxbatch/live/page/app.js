@@ -101,7 +101,24 @@ function load({ isLive = false } = {}) {
     const held = isLive ? firstInSight() : null;
     gallery.seqs = seqs;
     if (held) hold(held);
+    sayNothing();
     draw();
+  });
+}
+// An empty list: whether nothing was found, or nothing is there yet.
+function sayNothing() {
+  const isAsked = $("search").value.trim() || $("rating").value;
+  for (const one of document.querySelectorAll(".nothing")) {
+    one.hidden = gallery.seqs.length > 0;
+    one.firstChild.textContent = isAsked ? "Nothing matches the search and the rating that are chosen." : "No image yet.";
+    one.lastChild.hidden = !isAsked;
+  }
+}
+for (const one of document.querySelectorAll(".nothing")) {
+  one.lastChild.addEventListener("click", async () => {
+    $("search").value = $("rating").value = "";
+    await load();
+    view();
   });
 }
 function loadNewer() {
@@ -111,6 +128,7 @@ function loadNewer() {
     const held = firstInSight();
     gallery.seqs = seqs.concat(gallery.seqs);
     if (held) hold(held);
+    sayNothing();
     draw();
     if (!$("pick").hidden) await pick.changed();
   });

@@ -16,9 +16,24 @@ let active = { line: 0, column: 0 };
 const rows = new Map();
 const cells = new Map();
 
+// What the longest word at the side of the rows takes, so that none is broken where there is room.
+let longest = 0;
+function measure() {
+  const pen = document.createElement("canvas").getContext("2d");
+  const family = getComputedStyle($("grid-frame")).fontFamily;
+  const room = (part, font) => {
+    pen.font = `${font} ${family}`;
+    const values = axes.find((axis) => axis.name === choice[part])?.values ?? [];
+    const words = [...values, choice[part]].flatMap((text) => text.split(/\s+/));
+    return Math.max(...words.map((word) => pen.measureText(word).width));
+  };
+  longest = Math.ceil(Math.max(room("down", "600 15px"), room("facets_down", "700 13px"))) + 16;
+}
 function sizes() {
-  const small = $("grid-frame").clientWidth < 640;
-  return { cell: small ? 108 : 148, side: small ? 84 : 128, head: choice?.facets_across ? 56 : 42 };
+  const wide = $("grid-frame").clientWidth;
+  const small = wide < 640;
+  const side = Math.max(small ? 84 : 128, Math.min(longest, Math.floor(wide * (small ? 0.4 : 0.25))));
+  return { cell: small ? 108 : 148, side, head: choice?.facets_across ? 56 : 42 };
 }
 function sight() {
   const frame = $("grid-frame");
@@ -89,6 +104,7 @@ function listed(label, options, value, change) {
   return holder;
 }
 function showChoice() {
+  measure();
   const form = $("grid-axes");
   const had = [...form.children].findIndex((one) => one.contains(document.activeElement));
   const names = axes.map((axis) => axis.name);
@@ -208,9 +224,8 @@ function drawRow(line, names, before, { width, cell, side }) {
   const axes = [choice.facets_down, choice.down];
   head.title = placed(axes, names, quoted);
   head.setAttribute("aria-label", placed(axes, names) || "all");
-  const shown = [];
+  const shown = [made("span", names[1] ?? (choice.down ? "none" : ""))]; // first: rows are told apart by it
   if (choice.facets_down) shown.push(worded("b", part(choice.facets_down), " ", part(names[0] ?? "none")));
-  shown.push(made("span", names[1] ?? (choice.down ? "none" : "")));
   head.replaceChildren(...shown);
 }
 function drawCell(key, one, size, side, left, top) {

@@ -55,7 +55,7 @@ function nothing() {
   $("whole").alt = $("note").value = "";
   $("control").hidden = $("slide").hidden = true;
   for (const key of "kx12345") document.querySelector(`[data-key="${key}"]`).setAttribute("aria-pressed", false);
-  $("caption").textContent = "no image yet";
+  $("caption").textContent = "";
 }
 function slide() {
   $("control").style.clipPath = `inset(0 ${100 - Number($("slider").value)}% 0 0)`;
