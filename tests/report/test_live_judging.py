@@ -96,6 +96,27 @@ def test_a_page_of_an_earlier_server_says_so_and_shows_nothing_as_judged(
     assert [one.verdict for one in RatingFile(folder).read().values()] == [Verdict.KEEP]
 
 
+def test_what_the_reader_has_put_away_is_not_said_again(browser: Browser, tmp_path: Path) -> None:
+    """
+    The page goes on trying to connect, and is refused each time for the same reason.
+    """
+    folder = four_images(tmp_path / "ds")
+    with ExitStack() as server:
+        url = server.enter_context(serving(folder.root, "--control"))
+        with visiting(browser, url, expected=UNREACHED) as page:
+            expect(page.locator("#live")).to_have_text("no run is at work")
+            server.close()
+            again = ("--port", str(urlsplit(url).port), "--control")
+            server.enter_context(serving(folder.root, *again))
+            notices(page, "Not connected")
+            page.get_by_role("button", name="Understood").click()
+            for _ in range(2):
+                with page.expect_response("**/api/judged") as refused:
+                    pass
+                assert refused.value.status == 403
+            expect(page.locator("#notice p")).to_have_count(0)
+
+
 def test_a_refusal_is_told_in_words_until_something_is_written(
     browser: Browser, tmp_path: Path
 ) -> None:

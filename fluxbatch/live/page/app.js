@@ -3,7 +3,7 @@
 import { choose, isChoosing } from "./choose.js";
 import { grid } from "./grid.js";
 import { judged } from "./judging.js";
-import { say, unsay } from "./notice.js";
+import { stands, unsay } from "./notice.js";
 import { pick } from "./pick.js";
 import { ask } from "./requests.js";
 import { refresh } from "./run.js";
@@ -259,7 +259,7 @@ async function changed(now) {
 let isLost = false;
 function placed(lost) {
   if (lost) {
-    say("place", "The dataset is not there", lost);
+    stands("place", "The dataset is not there", lost);
     $("live").textContent = "the dataset is not there";
   } else {
     unsay("place");
@@ -271,8 +271,8 @@ const AGAIN_MS = 3000;
 function listen() {
   const events = new EventSource("/events");
   events.addEventListener("server", (event) => {
-    unsay("server");
-    if (event.data !== server) say("server", "This page is of an earlier server", "load it again, so that what you judge is written.");
+    if (event.data === server) unsay("server");
+    else stands("server", "This page is of an earlier server", "load it again, so that what you judge is written.");
   });
   events.addEventListener("now", (event) => {
     const now = JSON.parse(event.data);
@@ -286,7 +286,7 @@ function listen() {
     if (events.readyState !== EventSource.CLOSED) return;
     // It was refused, and a browser then tries no more.
     setTimeout(listen, AGAIN_MS);
-    ask("/api/judged").catch((error) => say("server", "Not connected", error.message));
+    ask("/api/judged").catch((error) => stands("server", "Not connected", error.message));
   });
 }
 // What is looked at comes first: the server's sums for the rest would take its time.

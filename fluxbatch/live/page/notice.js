@@ -15,7 +15,7 @@ function draw() {
     line.append(`: ${why} `);
     const away = made("button", "Understood");
     away.type = "button";
-    away.addEventListener("click", () => unsay(matter));
+    away.addEventListener("click", () => { matters.delete(matter); draw(); });
     line.append(away);
     return line;
   });
@@ -27,6 +27,14 @@ export function say(matter, what, why, name) {
   matters.set(matter, { what, why, names });
   draw();
 }
+// What is so until `unsay`: told once, and not again where the reader has put it away.
+const standing = new Map();
+export function stands(matter, what, why) {
+  if (standing.get(matter) === why) return;
+  standing.set(matter, why);
+  say(matter, what, why);
+}
 export function unsay(matter) {
+  standing.delete(matter);
   if (matters.delete(matter)) draw();
 }
