@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-COOKIE = "fluxbatch_live"
+_COOKIE = "fluxbatch_live"
 QUERY = "open"
 """Under a name such as `token`, the console would hide it with the secrets."""
 TOKEN_HEADER = "X-Fluxbatch-Token"
@@ -42,6 +43,40 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def openable_host(host: str) -> str:
+    """What a browser can open where *host* is all addresses of this machine: its name, if that
+    leads here, or else its address for itself. Asks the resolver, so it may block."""
+    try:
+        address = ipaddress.ip_address(host or "0.0.0.0")
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    family, itself = (
+        (socket.AF_INET, "127.0.0.1") if address.version == 4 else (socket.AF_INET6, "::1")
+    )
+    name = socket.gethostname()
+    return name if _leads_here(name, family) else itself
+
+
+def _leads_here(name: str, family: socket.AddressFamily) -> bool:
+    """Whether all that the name stands for is ours: only then can it be bound to."""
+    try:
+        for _, kind, protocol, _, place in socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.bind(place)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+def cookie_of(request: web.Request) -> str:
+    """The cookie's name for the address that was asked: browsers keep one jar for all ports of a
+    host, and the port is the one that the browser sees, with a tunnel or a proxy between."""
+    _, _, port = request.host.rpartition(":")
+    return f"{_COOKIE}_{port}" if port.isascii() and port.isdecimal() else _COOKIE
+
+
 class AccessGate:
     """Decides on each request, before anything is read."""
 
@@ -62,18 +97,19 @@ class AccessGate:
         if self._is_here and not is_loopback_host(name):
             return "this page is for this machine alone: open it by 127.0.0.1"
         if not self._is_open and not self._bears_token(request):
-            return "open the address that `fluxbatch serve` has printed, token included"
+            return "open the address that `fluxbatch serve` prints now, token included"
         if request.method in ("GET", "HEAD"):
             return None
         if request.headers.get("Origin") != f"{request.scheme}://{request.host}":
             return "a change comes from the page itself, not from another site"
         if not self._same(request.headers.get(TOKEN_HEADER, "")):
-            return "the page is of an earlier `fluxbatch serve`: load it again"
+            return "the page is of an earlier `fluxbatch serve`; load it again"
         return None
 
     def _bears_token(self, request: web.Request) -> bool:
-        given = request.cookies.get(COOKIE) or request.query.get(QUERY) or ""
-        return self._same(given)
+        """Either may be an old one: a browser keeps a cookie longer than a server lives."""
+        cookie, query = request.cookies.get(cookie_of(request)), request.query.get(QUERY)
+        return self._same(cookie or "") or self._same(query or "")
 
     def _same(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())

@@ -20,6 +20,7 @@ from fluxbatch.dataset.rating_store import Ratings
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import ledger_revision
 from fluxbatch.ledger.reader import LedgerReader
+from fluxbatch.live.place import DatasetPlace
 
 _LOOK_S = 0.5
 _AT_WORK_S = 3.0
@@ -34,10 +35,13 @@ class LiveFeed:
         read: LedgerReader,
         figures: Callable[[Database], dict[str, Any]],
         ratings: Ratings,
+        place: DatasetPlace,
     ) -> None:
         self._read = read
         self._figures = figures
         self._ratings = ratings
+        self._place = place
+        self._lost: str | None = None
         self._changed = anyio.Event()
         self._wanted = anyio.Event()
         self._watchers = 0
@@ -72,6 +76,10 @@ class LiveFeed:
             if not self._watchers:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
+            if await self._is_lost():
+                told = summed = None
+                await anyio.sleep(_LOOK_S)
+                continue
             now = (await self._read(ledger_revision), await self._read(self._ratings.revision))
             if now != told:
                 self._tell("changed", {"revision": now[0], "ratings": now[1]})
@@ -85,6 +93,14 @@ class LiveFeed:
                 rests_until_s = ended_s + _SHARE * (ended_s - began_s)
                 looks_again_s = ended_s + _AT_WORK_S
             await anyio.sleep(_LOOK_S)
+
+    async def _is_lost(self) -> bool:
+        """Whether the dataset is not where it was; told when it goes, and when it is back."""
+        lost = await self._read(lambda _: self._place.lost())
+        if lost != self._lost:
+            self._lost = lost
+            self._tell("place", {"lost": lost})
+        return lost is not None
 
     def _tell(self, event: str, told: dict[str, Any]) -> None:
         self.version += 1

@@ -79,6 +79,8 @@ class LiveGallery:
             raise ConfigError(f"seqs: at most {_MOST_RATED:,} numbers of images")
         change = _change(asked)
         images = await self._read(partial(image_hashes, seqs=seqs))
+        if seqs and not images:
+            raise ConfigError("there is no such image any more; load the page again")
         return await in_thread(partial(self._ratings.rate, images, change))
 
     async def undo(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.rating_store import ratings_in
@@ -26,18 +27,18 @@ from fluxbatch.infra.runtime import in_thread
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import LiveImage, live_image
 from fluxbatch.ledger.reader import LedgerReader
-from fluxbatch.live.access import COOKIE, QUERY, AccessGate, add_headers
+from fluxbatch.live.access import QUERY, AccessGate, add_headers, cookie_of, openable_host
 from fluxbatch.live.feed import LiveFeed
 from fluxbatch.live.gallery_api import CHOICES, MOST_ITEMS, LiveGallery
 from fluxbatch.live.grid_api import GridRoutes
 from fluxbatch.live.metrics import LiveMetrics
 from fluxbatch.live.pictures import LivePictures, thumbs_folder
+from fluxbatch.live.place import DatasetPlace
 from fluxbatch.live.run_buttons import RunButtons
 from fluxbatch.report.thumbnails import Thumbnails
 
-_PARTS = {"app.css": "text/css", "app.js": "text/javascript", "pick.js": "text/javascript",
-          "run.js": "text/javascript", "grid.js": "text/javascript",
-          "choose.js": "text/javascript"}  # fmt: skip
+_SCRIPTS = ("app", "choose", "grid", "judging", "notice", "pick", "requests", "run", "text")
+_PARTS = {"app.css": "text/css", **{f"{name}.js": "text/javascript" for name in _SCRIPTS}}
 _PING_S = 15.0
 _MOST_BODY = 2 * 1024 * 1024
 _FOREVER = "private, max-age=86400"
@@ -74,7 +75,8 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
     ):
         read = LedgerReader(db, in_thread)
         ratings = ratings_in(page.folder)
-        feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings)
+        place = DatasetPlace(page.folder, db)
+        feed = LiveFeed(LedgerReader(summed, in_thread), page.figures, ratings, place)
         routes = _Routes(
             read,
             feed,
@@ -84,7 +86,8 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
             gate,
             has_buttons=page.has_buttons,
         )
-        app = web.Application(middlewares=[gate.middleware], client_max_size=_MOST_BODY)
+        middlewares = [gate.middleware, place.middleware, _worded]
+        app = web.Application(middlewares=middlewares, client_max_size=_MOST_BODY)
         app.on_response_prepare.append(add_headers)
         app.add_routes(routes.table())
         app.add_routes(GridRoutes(LedgerReader(gridded, in_thread)).table())
@@ -101,7 +104,8 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
                     f"cannot listen on {page.host} port {page.port}: {exc.strerror};"
                     " choose another by --port"
                 ) from exc
-            listening(_address(page.host, runner.addresses[0][1], gate))
+            host = await in_thread(partial(openable_host, page.host))
+            listening(_address(host, runner.addresses[0][1], gate))
             await feed.run()
         finally:
             with anyio.CancelScope(shield=True):
@@ -112,6 +116,15 @@ def _address(host: str, port: int, gate: AccessGate) -> str:
     shown = f"[{host}]" if ":" in host else host
     query = f"?{QUERY}={gate.token}" if gate.needs_token else ""
     return f"http://{shown}:{port}/{query}"
+
+
+@web.middleware
+async def _worded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A disk or a database that fails is said to the reader, and is no fault of the server."""
+    try:
+        return await handler(request)
+    except FluxbatchError as exc:
+        return _json({"error": str(exc)}, status=503)
 
 
 class _Routes:
@@ -133,6 +146,8 @@ class _Routes:
         self._metrics = metrics
         self._gate = gate
         self._has_buttons = has_buttons
+        self._mark = secrets.token_hex(8)
+        """Tells a page of an earlier server that it is one."""
 
     def table(self) -> list[web.RouteDef]:
         return [
@@ -154,9 +169,10 @@ class _Routes:
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if QUERY in request.query:
             moved = web.Response(status=302, headers={"Location": "/"})
-            moved.set_cookie(COOKIE, self._gate.token, httponly=True, samesite="Strict")
+            moved.set_cookie(cookie_of(request), self._gate.token, httponly=True, samesite="Strict")
             return moved
         text = _part("index.html").replace("{{token}}", self._gate.token)
+        text = text.replace("{{server}}", self._mark)
         text = text.replace("{{control}}", "true" if self._has_buttons else "false")
         return web.Response(text=text, content_type="text/html")
 
@@ -173,6 +189,7 @@ class _Routes:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         version = 0
+        await response.write(f"event: server\ndata: {self._mark}\n\n".encode())
         try:
             with self._feed as feed:
                 while True:

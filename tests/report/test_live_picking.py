@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from fluxbatch.dataset.ratings import RatingFile, Verdict
-from tests.report.datasets import large_dataset
+from tests.report.datasets import PHOTOS, large_dataset, making, row, small_images
 from tests.report.live_server import serving
 from tests.report.test_live_page import visiting
 from tests.report.test_live_server import four_images
@@ -74,3 +74,31 @@ def test_an_image_is_zoomed_and_moved_by_keys(browser: Browser, tmp_path: Path) 
     assert before[0] > 1
     assert after > before[1]
     assert wide <= 390
+
+
+def test_keys_judge_after_the_slider_was_used_and_its_arrows_stay_its_own(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    A press of the mouse on it leaves the focus there.
+    """
+    with making(tmp_path / "ds") as made:
+        made.begin([row(n, {"prompt": "a cat", "seed": n}, PHOTOS[0]) for n in (1, 2)])
+        for number in (1, 2):
+            made.image(number, *small_images(tmp_path / f"pictures-{number}")[number])
+    with serving(made.folder.root) as url, visiting(browser, f"{url}#pick") as page:
+        slider = page.get_by_label("Control image", exact=True).and_(page.locator("input"))
+        slider.click()
+        expect(slider).to_be_focused()
+        expect(slider).to_have_value("50")
+        page.keyboard.press("ArrowRight")
+        expect(slider).to_have_value("51")
+        expect(page.locator("#caption")).to_contain_text("row-00002")
+        page.keyboard.press("4")
+        expect(page.locator("#caption")).to_contain_text("4 stars")
+        page.keyboard.press("k")
+        expect(page.locator("#judged-words")).to_contain_text("1 kept")
+        expect(page.locator("#caption")).to_contain_text("row-00001")
+        slider.focus()
+        page.keyboard.press("u")
+        expect(page.locator("#judged-words")).to_contain_text("0 kept")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fluxbatch import __version__
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.ratings import RatingFile, Verdict
+from fluxbatch.live.access import openable_host
 from tests.report.datasets import making, row, small_images
 from tests.report.live_server import serving
 from tests.support.commands import fluxbatch
@@ -154,6 +157,66 @@ def test_elsewhere_than_on_this_machine_alone_nothing_is_shown_without_the_token
     assert "SameSite=Strict" in cookie
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_address_of_all_addresses_is_one_that_can_be_opened(folder: Folder, host: str) -> None:
+    """
+    As it is printed; a browser opens neither 0.0.0.0 nor ::.
+    """
+    if host == "::" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with serving(folder.root, "--host", host) as url:
+        assert urlsplit(url).hostname not in ("0.0.0.0", "::")
+        with urlopen(url.replace("/?", "/metrics?"), timeout=20) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("", "127.0.0.1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("lab-3", "lab-3"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    """
+    What was asked for by name or by one address stays as it is.
+    """
+    elsewhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: elsewhere)
+
+    assert openable_host(host) == shown
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def test_an_old_cookie_shuts_nobody_out_who_has_the_right_address(folder: Folder) -> None:
+    """
+    A browser keeps the cookie of a server that is gone; either of both lets in, none that is wrong.
+    """
+    with serving(folder.root, "--host", "0.0.0.0") as url:
+        query = urlsplit(url).query
+        right, _, value = ask(url, f"/?{query}")[2]["Set-Cookie"].partition(";")[0].partition("=")
+        old = {"Cookie": f"fluxbatch_live=old; {right}=old"}
+        entered = ask(url, f"/?{query}", **old)[0]
+        scraped = ask(url, f"/metrics?{query}", **old)[0]
+        known = ask(url, "/?open=old", Cookie=f"{right}={value}")[0]
+        neither = ask(url, "/?open=old", **old)[0]
+
+    assert (entered, scraped, known, neither) == (302, 200, 302, 403)
+
+
 def test_prometheus_reads_the_dataset_s_metrics_from_the_ledger(
     address: str, folder: Folder
 ) -> None:
@@ -243,6 +306,27 @@ def test_what_is_no_rating_is_refused(shown: str, unchanged: Folder, change: Any
     assert status == 400
     assert said["error"]
     assert RatingFile(unchanged).read() == {}
+
+
+def test_ratings_that_cannot_be_read_are_said_in_words(address: str, folder: Folder) -> None:
+    """
+    A disk that fails is no fault of the server's.
+    """
+    RatingFile(folder).path.mkdir()
+    status, text, _ = ask(address, "/api/judged")
+
+    assert status == 503
+    assert str(RatingFile(folder).path) in json.loads(text)["error"]
+
+
+def test_a_rating_of_images_that_are_not_there_is_refused(address: str, folder: Folder) -> None:
+    """
+    It would be taken for written.
+    """
+    status, said = rate(address, {"seqs": [98, 99], "rating": "keep"})
+
+    assert (status, "no such image" in said["error"]) == (400, True)
+    assert rate(address, {"seqs": [99, 1], "rating": "keep"})[1]["changed"] == 1
 
 
 def test_the_command_rates_by_name_and_by_filter_and_exports_choose_by_it(folder: Folder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,24 +100,31 @@ def _figures(now: DatasetStatus) -> list[tuple[str, str]]:
     return figures
 
 
-def _failures(now: DatasetStatus, *, is_live: bool) -> Iterator[str]:
-    """Each reason, and below those of a class what it means and what to do about it."""
+def _failures(now: DatasetStatus, *, is_live: bool) -> Iterator[list[str]]:
+    """Each reason, and below those of a class what it means and what to do about it.
+
+    As parts: names and reasons are others' words, and may be of any script.
+    """
     later = ", once the run has ended" if is_live else ""
     for group in now.failures:
         for why in group.reasons[:5]:
-            yield f"{why.jobs:,} {group.failure}: {why.reason} ({', '.join(why.rows)})"
+            yield [f"{why.jobs:,} {group.failure}: ", why.reason, " (", *_listed(why.rows), ")"]
         command, what = failure_step(now, group.failure)
-        yield f"{group.failure} means: {FAILURES[group.failure]}. Next{later}: {command} ({what})"
+        yield [f"{group.failure} means: {FAILURES[group.failure]}. Next{later}: {command} ({what})"]
     for name, error in now.invalid:
-        yield f"{name}: invalid, {error}"
+        yield [name, ": invalid, ", error]
     if now.invalid:
-        yield f"Next{later}: mend the invalid rows in the manifest, then the same `fluxbatch run`"
+        yield [f"Next{later}: mend the invalid rows in the manifest, then the same `fluxbatch run`"]
 
 
-def _runs(now: DatasetStatus, *, is_live: bool) -> Iterator[str]:
+def _listed(names: Sequence[str]) -> list[str]:
+    return [part for name in names for part in (", ", name)][1:]
+
+
+def _runs(now: DatasetStatus, *, is_live: bool) -> Iterator[list[str]]:
     for number, run in enumerate(now.runs[:8]):
-        why = f": {run.reason}" if run.reason else ""
-        yield run_words(run, goes_on=is_live and not number) + why
+        why = (": ", run.reason) if run.reason else ()
+        yield [run_words(run, goes_on=is_live and not number), *why]
 
 
 def _next(now: DatasetStatus) -> list[tuple[str, str]]:

@@ -2,25 +2,19 @@
 // Everything of the dataset is set as text; nothing is ever parsed as HTML.
 import { choose, isChoosing } from "./choose.js";
 import { grid } from "./grid.js";
+import { judged } from "./judging.js";
+import { stands, unsay } from "./notice.js";
 import { pick } from "./pick.js";
+import { ask } from "./requests.js";
 import { refresh } from "./run.js";
+import { contained, part } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
-const token = document.querySelector('meta[name="fluxbatch-token"]').content;
+const server = document.querySelector('meta[name="fluxbatch-server"]').content;
 
-export async function ask(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  return answer.json();
-}
-export async function post(path, body = {}) {
-  const answer = await fetch(path, {
-    method: "POST",
-    headers: { "X-Fluxbatch-Token": token, "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  if (!answer.ok) $("live").textContent = (await answer.text()).slice(0, 200);
-  return answer.ok ? answer.json() : null;
+// Numbers begin anew in each dataset, and a browser keeps pictures longer than a server lives.
+export function picture(kind, seq) {
+  return `/${kind}/${seq}?of=${server}`;
 }
 export function made(name, text, kind) {
   const one = document.createElement(name);
@@ -59,11 +53,15 @@ function showNow(now) {
   $("steps").hidden = !now.next.length;
   $("next").replaceChildren(...now.next.map(([command, what]) => {
     const step = made("li");
-    step.append(made("code", command), ` ${what}`);
+    step.append(made("code", contained(command)), ` ${what}`);
     return step;
   }));
   for (const name of ["failures", "runs"]) {
-    $(name).replaceChildren(...now[name].map((text) => made("li", text)));
+    $(name).replaceChildren(...now[name].map((parts) => {
+      const line = made("li");
+      line.append(...parts.map(part));
+      return line;
+    }));
     if (!now[name].length) $(name).append(made("li", "none"));
   }
 }
@@ -73,10 +71,18 @@ export const gallery = { seqs: [], details: new Map(), pick: null, chosen: new S
 const CELL = 190;
 const HELD = 3000;
 
+let forgotten = 0;
+export function forget() {
+  forgotten += 1;
+  gallery.details.clear();
+}
 export async function details(seqs) {
   const missing = seqs.filter((seq) => !gallery.details.has(seq));
   for (let at = 0; at < missing.length; at += 200) {
-    for (const item of await ask(`/api/items?seqs=${missing.slice(at, at + 200)}`)) gallery.details.set(item.seq, item);
+    const before = forgotten;
+    const items = await ask(`/api/items?seqs=${missing.slice(at, at + 200)}`);
+    if (before !== forgotten) return details(seqs); // they are of before what was forgotten
+    for (const item of items) gallery.details.set(item.seq, item);
   }
   while (gallery.details.size > HELD) gallery.details.delete(gallery.details.keys().next().value);
 }
@@ -86,22 +92,63 @@ function query() {
 // One at a time: a list that comes late must not be put on top of a newer one.
 let turn = Promise.resolve();
 function inTurn(work) {
-  return (turn = turn.then(work).catch((error) => { $("live").textContent = `${error}`; }));
+  return (turn = turn.then(work).catch(tell));
 }
-function load() {
+export function tell(error) { $("live").textContent = error.message; }
+function load({ isLive = false } = {}) {
   return inTurn(async () => {
-    gallery.seqs = (await ask(`/api/images?${query()}`)).seqs;
+    const { seqs } = await ask(`/api/images?${query()}`);
+    const held = isLive ? firstInSight() : null;
+    gallery.seqs = seqs;
+    if (held) hold(held);
+    sayNothing();
     draw();
+  });
+}
+// An empty list: whether nothing was found, or nothing is there yet.
+function sayNothing() {
+  const isAsked = $("search").value.trim() || $("rating").value;
+  for (const one of document.querySelectorAll(".nothing")) {
+    one.hidden = gallery.seqs.length > 0;
+    one.firstChild.textContent = isAsked ? "Nothing matches the search and the rating that are chosen." : "No image yet.";
+    one.lastChild.hidden = !isAsked;
+  }
+}
+for (const one of document.querySelectorAll(".nothing")) {
+  one.lastChild.addEventListener("click", async () => {
+    $("search").value = $("rating").value = "";
+    await load();
+    view();
   });
 }
 function loadNewer() {
   return inTurn(async () => {
     const { seqs } = await ask(`/api/images?${query()}&after=${gallery.seqs[0] || 0}`);
     if (!seqs.length) return;
+    const held = firstInSight();
     gallery.seqs = seqs.concat(gallery.seqs);
+    if (held) hold(held);
+    sayNothing();
     draw();
-    if (!$("pick").hidden) pick.show();
+    if (!$("pick").hidden) await pick.changed();
   });
+}
+function layout() {
+  const box = $("gallery");
+  const columns = Math.max(2, Math.floor(box.clientWidth / CELL));
+  const width = Math.floor(box.clientWidth / columns);
+  return { columns, width, height: width + 24 };
+}
+// Where the reader has scrolled to stays in sight while newer images come above it.
+function firstInSight() {
+  const { columns, height } = layout();
+  const line = Math.floor($("gallery").scrollTop / height);
+  return line ? { seq: gallery.seqs[line * columns], below: $("gallery").scrollTop - line * height } : null;
+}
+function hold({ seq, below }) {
+  const { columns, height } = layout();
+  $("space").style.height = `${Math.ceil(gallery.seqs.length / columns) * height}px`;
+  $("gallery").scrollTop = Math.floor(gallery.seqs.findIndex((one) => one <= seq) / columns) * height + below;
 }
 const tiles = new Map();
 let drawing = false;
@@ -114,9 +161,7 @@ async function drawNow() {
   const box = $("gallery");
   const total = gallery.seqs.length;
   $("count").textContent = `${total.toLocaleString("en")} images`;
-  const columns = Math.max(2, Math.floor(box.clientWidth / CELL));
-  const width = Math.floor(box.clientWidth / columns);
-  const height = width + 24;
+  const { columns, width, height } = layout();
   $("space").style.height = `${Math.ceil(total / columns) * height}px`;
   const from = Math.max(0, Math.floor(box.scrollTop / height) - 1) * columns;
   const until = Math.min(total, (Math.ceil((box.scrollTop + box.clientHeight) / height) + 1) * columns);
@@ -129,31 +174,32 @@ async function drawNow() {
     if (!tile) tiles.set(seq, (tile = newTile(seq)));
     tile.style.cssText = `left:${(place % columns) * width}px;top:${Math.floor(place / columns) * height}px;width:${width}px;height:${height}px`;
   });
-  await details(sight);
+  await details(sight).catch(tell);
   for (const seq of sight) fill(seq);
 }
 function newTile(seq) {
   const tile = made("button", undefined, "tile");
   tile.type = "button";
   tile.dataset.seq = seq;
+  tile.setAttribute("aria-label", `image ${seq}`); // until its details are here
   const image = made("img");
   image.alt = "";
   image.decoding = "async";
-  image.src = `/thumb/${seq}`;
+  image.src = picture("thumb", seq);
   tile.append(image, made("span"));
   $("space").append(tile);
   return tile;
 }
 export function fill(seq) {
   const tile = tiles.get(seq);
-  const item = gallery.details.get(seq);
+  const item = judged(seq);
   if (!tile || !item) return;
   const said = [item.rating, item.stars ? `${item.stars}★` : "", item.notes.join(" ")].filter(Boolean).join(" ");
   const isChosen = gallery.chosen.has(seq);
   tile.className = `tile ${item.rating || ""} ${isChosen ? "chosen" : ""}`;
   if (isChoosing()) tile.setAttribute("aria-pressed", isChosen);
   else tile.removeAttribute("aria-pressed");
-  tile.lastChild.textContent = `${item.id} ${said} ${item.prompt}`;
+  tile.lastChild.replaceChildren(part(item.id), ` ${said} `, part(item.prompt));
   tile.title = item.prompt;
   tile.setAttribute("aria-label", `${item.id}: ${item.prompt} ${said}`.trim());
 }
@@ -170,7 +216,7 @@ $("gallery").addEventListener("click", (event) => {
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 let typing;
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(load, 250); });
-$("rating").addEventListener("change", load);
+$("rating").addEventListener("change", () => load());
 
 export async function openImage(seq) {
   if (!gallery.seqs.includes(seq)) {
@@ -193,32 +239,55 @@ function view() {
   }
   if (name === "images") draw();
   if (name === "grid") grid.show(words);
-  if (name === "pick") pick.show();
+  if (name === "pick") pick.enter().catch(tell);
 }
 addEventListener("hashchange", view);
 
 let revision = 0;
 let ratings = 0;
+async function changed(now) {
+  if (now.ratings !== ratings) {
+    ratings = now.ratings;
+    forget();
+    if ($("rating").value) await load({ isLive: true }); else draw();
+    if (!$("pick").hidden) await pick.changed();
+    grid.changed();
+  }
+  await refresh();
+  if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
+}
+let isLost = false;
+function placed(lost) {
+  if (lost) {
+    stands("place", "The dataset is not there", lost);
+    $("live").textContent = "the dataset is not there";
+  } else {
+    unsay("place");
+    if (isLost) { forget(); load({ isLive: true }).then(view); }
+  }
+  isLost = Boolean(lost);
+}
+const AGAIN_MS = 3000;
 function listen() {
   const events = new EventSource("/events");
+  events.addEventListener("server", (event) => {
+    if (event.data === server) unsay("server");
+    else stands("server", "This page is of an earlier server", "load it again, so that what you judge is written.");
+  });
   events.addEventListener("now", (event) => {
     const now = JSON.parse(event.data);
     $("live").textContent = now.live;
     showNow(now);
   });
-  events.addEventListener("changed", async (event) => {
-    const now = JSON.parse(event.data);
-    if (now.ratings !== ratings) {
-      ratings = now.ratings;
-      gallery.details.clear();
-      if ($("rating").value) await load(); else draw();
-      pick.progress();
-      grid.changed();
-    }
-    await refresh();
-    if (now.revision !== revision) { revision = now.revision; grid.changed(); await loadNewer(); }
+  events.addEventListener("place", (event) => placed(JSON.parse(event.data).lost));
+  events.addEventListener("changed", (event) => changed(JSON.parse(event.data)).catch(tell));
+  events.addEventListener("error", () => {
+    $("live").textContent = "not connected; trying again";
+    if (events.readyState !== EventSource.CLOSED) return;
+    // It was refused, and a browser then tries no more.
+    setTimeout(listen, AGAIN_MS);
+    ask("/api/judged").catch((error) => stands("server", "Not connected", error.message));
   });
-  events.addEventListener("error", () => { $("live").textContent = "not connected; trying again"; });
 }
 // What is looked at comes first: the server's sums for the rest would take its time.
 if (location.hash.startsWith("#grid")) { view(); grid.ready().then(load).then(listen); } else { listen(); load().then(view); }

@@ -1,5 +1,6 @@
 // Many images at once: chosen in the gallery, then kept, rejected, starred together.
-import { fill, gallery, post } from "./app.js";
+import { fill, gallery } from "./app.js";
+import { inTurn, judge, undo } from "./judging.js";
 import { pick } from "./pick.js";
 
 const $ = (id) => document.getElementById(id);
@@ -34,31 +35,26 @@ function none() {
 async function rate(change) {
   const seqs = [...gallery.chosen];
   if (!seqs.length) return;
-  const done = await post("/api/rate", { seqs, ...change });
+  const done = await judge(seqs, change, async () => {});
   if (!done) return;
-  for (const seq of seqs) {
-    const item = gallery.details.get(seq);
-    if (item) Object.assign(item, change);
-    fill(seq);
-  }
   $("chosen-words").textContent = `${seqs.length.toLocaleString("en")} judged`;
   pick.words(done.judged);
 }
-async function undo() {
-  const done = await post("/api/undo");
+async function takeBack() {
+  const done = await undo();
   if (done) pick.words(done.judged);
 }
 function press(key) {
   if (key === "k") return rate({ rating: "keep" });
   if (key === "x") return rate({ rating: "reject" });
-  if (key === "u") return undo();
+  if (key === "u") return takeBack();
   if (key === "Escape") return none();
   return rate({ stars: Number(key) });
 }
 addEventListener("keydown", (event) => {
   if ($("images").hidden || !isChoosing() || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input, select")) return;
-  if (/^([kxu1-5]|Escape)$/.test(event.key)) { event.preventDefault(); press(event.key); }
+  if (/^([kxu1-5]|Escape)$/.test(event.key)) { event.preventDefault(); inTurn(() => press(event.key)); }
 });
 $("choose").addEventListener("click", () => {
   $("choose").setAttribute("aria-pressed", !isChoosing());
@@ -67,5 +63,5 @@ $("choose").addEventListener("click", () => {
 $("chosen").addEventListener("click", (event) => {
   const button = event.target.closest("[data-many]");
   if (!button) return;
-  if (button.dataset.many === "found") { gallery.chosen = new Set(gallery.seqs); show(); } else press(button.dataset.many);
+  if (button.dataset.many === "found") { gallery.chosen = new Set(gallery.seqs); show(); } else inTurn(() => press(button.dataset.many));
 });

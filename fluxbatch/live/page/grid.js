@@ -1,5 +1,8 @@
 // The grid: a sweep along up to four of its axes. Only the cells in sight are here, and are asked for.
-import { ask, details, gallery, made, openImage } from "./app.js";
+import { details, made, openImage, picture } from "./app.js";
+import { judged } from "./judging.js";
+import { ask } from "./requests.js";
+import { part, quoted } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const PARTS = [["across", "Across"], ["down", "Down"], ["facets_across", "Facets across"], ["facets_down", "Facets down"]];
@@ -13,9 +16,24 @@ let active = { line: 0, column: 0 };
 const rows = new Map();
 const cells = new Map();
 
+// What the longest word at the side of the rows takes, so that none is broken where there is room.
+let longest = 0;
+function measure() {
+  const pen = document.createElement("canvas").getContext("2d");
+  const family = getComputedStyle($("grid-frame")).fontFamily;
+  const room = (part, font) => {
+    pen.font = `${font} ${family}`;
+    const values = axes.find((axis) => axis.name === choice[part])?.values ?? [];
+    const words = [...values, choice[part]].flatMap((text) => text.split(/\s+/));
+    return Math.max(...words.map((word) => pen.measureText(word).width));
+  };
+  longest = Math.ceil(Math.max(room("down", "600 15px"), room("facets_down", "700 13px"))) + 16;
+}
 function sizes() {
-  const small = $("grid-frame").clientWidth < 640;
-  return { cell: small ? 108 : 148, side: small ? 84 : 128, head: choice?.facets_across ? 56 : 42 };
+  const wide = $("grid-frame").clientWidth;
+  const small = wide < 640;
+  const side = Math.max(small ? 84 : 128, Math.min(longest, Math.floor(wide * (small ? 0.4 : 0.25))));
+  return { cell: small ? 108 : 148, side, head: choice?.facets_across ? 56 : 42 };
 }
 function sight() {
   const frame = $("grid-frame");
@@ -50,7 +68,7 @@ async function load() {
       take(await ask(`/api/grid?${words}`));
     } while (stale);
   } catch (error) {
-    $("live").textContent = `${error}`;
+    $("live").textContent = error.message;
   } finally {
     asking = false;
     isReady();
@@ -71,7 +89,8 @@ function take(answer) {
 
 // The choice of axes
 function listed(label, options, value, change) {
-  const holder = made("label", `${label} `);
+  const holder = made("label");
+  holder.append(part(label), " ");
   const list = made("select");
   list.setAttribute("aria-label", label); // or its options would be a part of its name
   for (const [key, text] of options) {
@@ -85,6 +104,7 @@ function listed(label, options, value, change) {
   return holder;
 }
 function showChoice() {
+  measure();
   const form = $("grid-axes");
   const had = [...form.children].findIndex((one) => one.contains(document.activeElement));
   const names = axes.map((axis) => axis.name);
@@ -143,15 +163,20 @@ function summary() {
   if (told.rows_left_out) said.push(`the last ${told.rows_left_out.toLocaleString("en")} rows are left out`);
   return said.join("; ");
 }
-function placed(names, keys) {
-  return names.map((name, i) => (name ? `${name} ${keys[i] ?? "none"}` : "")).filter(Boolean).join(", ");
+function placed(names, keys, as = (text) => text) {
+  return names.map((name, i) => (name ? `${as(name)} ${as(keys[i] ?? "none")}` : "")).filter(Boolean).join(", ");
+}
+function worded(kind, ...parts) {
+  const one = made(kind);
+  one.append(...parts);
+  return one;
 }
 function drawHead(width, cell, side, head) {
   const line = $("grid-head");
   line.style.cssText = `width:${width}px;height:${head}px`;
   const corner = made("div", undefined, "corner");
-  if (choice.across) corner.append(made("span", `${choice.across} →`));
-  if (choice.down) corner.append(made("span", `${choice.down} ↓`));
+  if (choice.across) corner.append(worded("span", part(choice.across), " →"));
+  if (choice.down) corner.append(worded("span", part(choice.down), " ↓"));
   corner.style.width = `${side}px`;
   corner.setAttribute("role", "columnheader");
   const { left } = told.window;
@@ -161,7 +186,7 @@ function drawHead(width, cell, side, head) {
     one.setAttribute("role", "columnheader");
     one.setAttribute("aria-colindex", left + i + 2);
     one.setAttribute("aria-label", placed(names, keys) || "all");
-    one.title = placed(names, keys);
+    one.title = placed(names, keys, quoted);
     one.style.cssText = `left:${side + (left + i) * cell}px;width:${cell}px`;
     return one;
   });
@@ -171,7 +196,7 @@ function drawHead(width, cell, side, head) {
       let many = 1;
       while (i + many < told.heads.length && told.heads[i + many][0] === keys[0]) many += 1;
       const group = made("div", undefined, "facet");
-      const name = made("span", `${choice.facets_across} ${keys[0] ?? "none"}`);
+      const name = worded("span", part(choice.facets_across), " ", part(keys[0] ?? "none"));
       name.style.left = `${side + 6}px`;
       group.append(name);
       group.setAttribute("aria-hidden", "true");
@@ -196,11 +221,11 @@ function drawRow(line, names, before, { width, cell, side }) {
   const head = row.firstChild;
   head.setAttribute("role", "rowheader");
   head.style.width = `${side}px`;
-  head.title = placed([choice.facets_down, choice.down], names);
-  head.setAttribute("aria-label", head.title || "all");
-  const shown = [];
-  if (choice.facets_down) shown.push(made("b", `${choice.facets_down} ${names[0] ?? "none"}`));
-  shown.push(made("span", names[1] ?? (choice.down ? "none" : "")));
+  const axes = [choice.facets_down, choice.down];
+  head.title = placed(axes, names, quoted);
+  head.setAttribute("aria-label", placed(axes, names) || "all");
+  const shown = [made("span", names[1] ?? (choice.down ? "none" : ""))]; // first: rows are told apart by it
+  if (choice.facets_down) shown.push(worded("b", part(choice.facets_down), " ", part(names[0] ?? "none")));
   head.replaceChildren(...shown);
 }
 function drawCell(key, one, size, side, left, top) {
@@ -234,7 +259,7 @@ function drawCell(key, one, size, side, left, top) {
       image.decoding = "async";
       cell.replaceChildren(image, made("span", undefined, "said"), made("span", undefined, "many"));
     }
-    if (image.dataset.seq !== `${one.image}`) { image.dataset.seq = one.image; image.src = `/thumb/${one.image}`; }
+    if (image.dataset.seq !== `${one.image}`) { image.dataset.seq = one.image; image.src = picture("thumb", one.image); }
     cell.children[1].textContent = one.words;
     cell.children[2].textContent = one.images > 1 ? one.images.toLocaleString("en") : "";
   } else {
@@ -245,7 +270,7 @@ function drawCell(key, one, size, side, left, top) {
 async function rate() {
   await details([...new Set(told.cells.map((one) => one.image).filter(Boolean))]);
   for (const cell of cells.values()) {
-    const item = gallery.details.get(Number(cell.dataset.image));
+    const item = judged(Number(cell.dataset.image));
     cell.classList.toggle("keep", item?.rating === "keep");
     cell.classList.toggle("reject", item?.rating === "reject");
   }

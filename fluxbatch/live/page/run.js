@@ -1,5 +1,5 @@
 // The buttons of a run at work. They are there where `serve --control` has made them.
-import { ask, post } from "./app.js";
+import { ask, post } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -15,7 +15,7 @@ function show(run) {
 }
 
 async function press(command, value = "") {
-  const told = await post("/api/run", { command, value, reason: $("why").value });
+  const told = await post("/api/run", { command, value, reason: $("why").value }, { failed: "Not done" });
   $("run-said").textContent = told ? (told.changed ? `${command}: done` : `${command}: nothing to change`) : "";
   await refresh();
 }
