@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Barrier, Thread
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -394,6 +395,31 @@ def test_no_address_that_cannot_be_used_is_told_with_its_password(url: str) -> N
     while told is not None:
         assert _SECRET not in str(told)
         told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [f"-c {_SECRET}", f"-c {_SECRET}=on", f"-c geqo={_SECRET}", f"--{_SECRET}=1"],
+)
+def test_options_that_the_server_refuses_are_not_repeated(postgres_url: str, options: str) -> None:
+    url = f"{postgres_url}&options={quote(options)}"
+    with pytest.raises(ConfigError, match=r"ledger 'photos': .*'options'") as caught:
+        PostgresDatabase(url, "photos")
+    assert _SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["sslcert", "sslkey", "sslrootcert"])
+def test_what_only_a_misplaced_password_could_be_is_blacked_out(option: str) -> None:
+    url = f"postgresql://me@127.0.0.1:1/db?sslmode=require&sslcert=/dev/null&{option}={_SECRET}"
+    with pytest.raises(FluxbatchError, match="cannot open the ledger 'photos'") as caught:
+        PostgresDatabase(url, "photos")
+    assert _SECRET not in str(caught.value)
+
+
+def test_no_refusal_proposes_a_password_in_the_url() -> None:
+    with pytest.raises(ConfigError, match="PGPASSWORD") as caught:
+        PostgresDatabase("host=127.0.0.1 bad", "photos")
+    assert "USER:PASSWORD" not in str(caught.value)
 
 
 def test_a_password_that_the_server_repeats_is_blacked_out(postgres_url: str) -> None:

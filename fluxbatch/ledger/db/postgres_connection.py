@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluxbatch.errors import (
@@ -18,6 +19,12 @@ from fluxbatch.errors import (
     FluxbatchError,
     HeldElsewhere,
     LedgerError,
+)
+from fluxbatch.ledger.db.server_options import (
+    PASSWORD_PLACE,
+    holds_secret,
+    refuse_bad_options,
+    unspoken,
 )
 from fluxbatch.ledger.sharing.tables import ALIVE, OF_ALL_DATASETS, OF_THE_DATASET, SHARED
 
@@ -46,10 +53,10 @@ _RESERVED = re.compile(r"pg_.*|information_schema|fluxbatch", re.DOTALL)
 """Schemas that are PostgreSQL's, or that all datasets share."""
 
 _HOST = re.compile(r"[A-Za-z0-9._,%-]*|[0-9A-Fa-f:.,%]*|/[^@]*")
-_PORT = re.compile(r"[0-9,]*")
-_SHAPE = (
-    "it is not of the form 'postgresql://USER:PASSWORD@HOST:PORT/DATABASE'; in a password write"
-    " '%40' for '@', '%3A' for ':', '%2F' for '/' and '%25' for '%', or leave it to PGPASSWORD"
+_SHAPE = f"its URL is not of the form 'postgresql://[USER@]HOST[:PORT]/DATABASE'; {PASSWORD_PLACE}"
+_REFUSED_OPTIONS = re.compile(
+    "unrecognized configuration parameter|parameter .* (?:cannot be|could not be|requires)"
+    "|permission denied to set|invalid (?:value for|command-line|configuration)"
 )
 
 
@@ -85,7 +92,7 @@ def connected(url: str, dataset: str) -> Connection:
             "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch-engine[postgres]'"
         ) from None
     schema_of(dataset)
-    password = _checked_password(url, dataset)
+    parts = _checked_parts(url, dataset)
     try:
         connection = psycopg.connect(
             url,
@@ -99,11 +106,22 @@ def connected(url: str, dataset: str) -> Connection:
             tcp_user_timeout=_SILENT_MS,
         )
     except (psycopg.Error, ValueError) as exc:
-        why = str(exc).replace(password, "***") if password else str(exc)
+        if "options" in parts and _REFUSED_OPTIONS.search(str(exc)):
+            why = "the server refuses what is in the option 'options' of its URL; leave it out"
+            _refuse(dataset, why, ConfigError)
         # Who was at work waits for a server that is down (`ledger.patience`).
         is_down = isinstance(exc, psycopg.OperationalError)
-        _refuse(dataset, why, DatabaseFailed if is_down else LedgerError)
+        _refuse(dataset, _spoken(exc, parts), DatabaseFailed if is_down else LedgerError)
     return connection
+
+
+def _spoken(exc: Exception, parts: Mapping[str, str]) -> str:
+    """The driver's words without what of the URL may be a password."""
+    words = str(exc)
+    secrets = [value for name, value in parts.items() if "password" in name]
+    for secret in [*secrets, *unspoken(parts.items())]:
+        words = words.replace(secret, "***") if secret else words
+    return words
 
 
 def transaction_start(dataset: str, *, read_only: bool) -> Composed:
@@ -245,8 +263,8 @@ def _turn(dataset: str, busy_ms: int) -> Composed:
     ).format(busy_ms, _TURN, dataset, _STATEMENT_MS)
 
 
-def _checked_password(url: str, dataset: str) -> str:
-    """The password in a well-formed URL, or nothing."""
+def _checked_parts(url: str, dataset: str) -> Mapping[str, str]:
+    """The parts of a well-formed URL, its password among them."""
     from psycopg import Error
     from psycopg.conninfo import conninfo_to_dict
 
@@ -259,13 +277,17 @@ def _checked_password(url: str, dataset: str) -> str:
     # What a password with a delimiter spills into its neighbours.
     whole = (
         _HOST.fullmatch(parts.get("host", ""))
-        and _PORT.fullmatch(parts.get("port", ""))
         and not re.search("[@:/]", parts.get("dbname", ""))
         and not re.search("[:/]", parts.get("user", ""))
     )
     if not whole:
         _refuse(dataset, _SHAPE, ConfigError)
-    return parts.get("password", "")
+    options = [(name, value) for name, value in parts.items() if not holds_secret([(name, value)])]
+    try:
+        refuse_bad_options(options)
+    except ConfigError as exc:
+        _refuse(dataset, str(exc), ConfigError)
+    return parts
 
 
 def _refuse(dataset: str, why: str, kind: type[FluxbatchError] = LedgerError) -> NoReturn:

@@ -33,25 +33,36 @@ def test_a_folder_may_have_a_colon(path: str) -> None:
     assert Folder(Path(path)).root == Path(path)
 
 
+_MORE = {
+    "show": ("#1",),
+    "why": ("#1",),
+    "reroll": ("--where", "number=1"),
+    "rate": ("#1", "keep"),
+    "ctl": ("pause",),
+}
+
+
 @pytest.mark.parametrize(
     "verb",
-    [("run", "m.csv", "--out"), ("plan", "m.csv", "--out"), ("status",), ("ls",), ("watch",),
-     ("reconcile",), ("repair",), ("cancel",), ("retry",), ("recover",), ("report",),
-     ("export", "-f", "csv"), ("show",)],
+    [("run", "m.csv", "--out"), ("plan", "m.csv", "--out"), ("demo", "--out"), ("status",),
+     ("ls",), ("watch",), ("reconcile",), ("repair",), ("cancel",), ("retry",), ("reroll",),
+     ("recover",), ("report",), ("costs",), ("ctl",), ("serve",), ("export", "-f", "csv"),
+     ("show",), ("why",), ("rate",)],
 )  # fmt: skip
 @pytest.mark.parametrize(
-    ("scheme", "said"),
+    ("start", "said"),
     [
-        ("mysql", "a dataset is a folder, and a URL of 'mysql' was given"),
-        ("postgresql", "the dataset's address holds a password"),
+        ("mysql://", "a dataset is a folder, and a URL of 'mysql' was given"),
+        ("postgresql://", "the dataset's address holds a password"),
+        (" postgresql://", "PGPASSWORD"),
     ],
 )
 def test_no_verb_makes_folders_of_a_url(
-    verb: tuple[str, ...], scheme: str, said: str, tmp_path: Path
+    verb: tuple[str, ...], start: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "m.csv").write_text("prompt,control_image\na cat,https://example.com/a.png\n")
-    url = f"{scheme}://me:{_SECRET}@127.0.0.1:1/db/name"
-    more = ("#1",) if verb == ("show",) else ()
+    url = f"{start}me:{_SECRET}@127.0.0.1:1/db/name"
+    more = _MORE.get(verb[0], ())
     ended = fluxbatch(*verb, url, *more, cwd=tmp_path)
     assert ended.code == 2
     assert said in ended.err
