@@ -220,6 +220,7 @@ class _Pooled(PostgresDatabase):
             'SET search_path TO "decoy"',
             "SET default_transaction_read_only = on",
             "SET default_transaction_isolation = 'serializable'",
+            "SET standard_conforming_strings = off",
             "SET lock_timeout = 1",
             "SET idle_in_transaction_session_timeout = 1",
             "SET statement_timeout = 1",  # last: it would end the others on a busy machine

@@ -53,14 +53,14 @@ class PostgresDatabase:
         self._dataset = dataset
         self.rows = RowBuffer(self)
         self._connection = server.connected(url, dataset)
-        self._start = server.transaction_start(dataset, read_only=read_only).as_string()
-        self._start_turn = server.turn_start(dataset, BUSY_MS).as_string()
+        version = self._connection.info.server_version
+        self._start = server.transaction_start(dataset, version, read_only=read_only).as_string()
+        self._start_turn = server.turn_start(dataset, version, BUSY_MS).as_string()
         import psycopg
 
         self._driver = psycopg
         self._cursor = psycopg.ClientCursor(self._connection)
         self._escaping = psycopg.pq.Escaping(self._connection.pgconn)
-        self._encoding = self._connection.info.encoding
         try:
             self._open(read_only=read_only, create=create and not read_only)
         except BaseException as exc:
@@ -170,7 +170,7 @@ class PostgresDatabase:
 
     def _literal(self, value: object) -> bytes:
         if isinstance(value, str):
-            return self._escaping.escape_literal(value.encode(self._encoding))
+            return self._escaping.escape_literal(value.encode())
         return self._cursor.mogrify("%s", [value]).encode()
 
     def begin(self) -> None:

@@ -41,6 +41,9 @@ _SILENT_MS = 10_000
 """Without a sign of life from the server's machine, the connection is gone."""
 MUCH_TIME = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 60000"
 """For the rest of a transaction that writes rows by the million, and reads files in between."""
+_HAS_END = 170_000
+"""The version from which a transaction as a whole may be given an end."""
+_NO_END = "; SET LOCAL transaction_timeout = 0"
 _OLDEST = 14
 """The oldest major version of PostgreSQL that is used."""
 _TURN = 0x666C7578
@@ -98,6 +101,7 @@ def connected(url: str, dataset: str) -> Connection:
             url,
             autocommit=True,
             prepare_threshold=None,
+            client_encoding="UTF8",
             connect_timeout=10,
             keepalives=1,
             keepalives_idle=10,
@@ -124,10 +128,11 @@ def _spoken(exc: Exception, parts: Mapping[str, str]) -> str:
     return words
 
 
-def transaction_start(dataset: str, *, read_only: bool) -> Composed:
+def transaction_start(dataset: str, server_version: int, *, read_only: bool) -> Composed:
     """The statements that begin a transaction in the dataset's schema, in one round trip.
 
-    A reader has one snapshot and no lock, so that it may pause as long as it likes.
+    A reader has one snapshot and no lock, so that it may pause as long as it likes. What a text
+    in the same message means is settled before these are run: none has a bare backslash.
     """
     from psycopg import sql
 
@@ -135,12 +140,14 @@ def transaction_start(dataset: str, *, read_only: bool) -> Composed:
     return sql.SQL(
         "BEGIN ISOLATION LEVEL {}; SET LOCAL search_path TO {};"
         " SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = 0;"
-        " SET LOCAL idle_in_transaction_session_timeout = {}"
+        " SET LOCAL standard_conforming_strings = on;"
+        " SET LOCAL idle_in_transaction_session_timeout = {}{}"
     ).format(
         sql.SQL(kind),
         sql.Identifier(schema_of(dataset)),
         _STATEMENT_MS,
         0 if read_only else _IDLE_MS,
+        sql.SQL(_NO_END if server_version >= _HAS_END else ""),
     )
 
 
@@ -155,6 +162,17 @@ def why_unsafe(server_version: int, fsync: str, synchronous_commit: str) -> str 
                 f" that would be bought again; set {name}=on"
             )
     return None
+
+
+def _refuse_encoding(connection: Connection, dataset: str) -> None:
+    """Before any name of ours is sent: another encoding may not have its letters."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):
+        raise ConfigError(
+            f"the database of the ledger {dataset!r} cannot be used: it keeps texts in"
+            f" {encoding!r}, which lacks letters that prompts may have; make another one, and name"
+            " it in the address:  CREATE DATABASE pictures ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _refuse_unsafe(connection: Connection, dataset: str) -> None:
@@ -173,7 +191,9 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
     """
     from psycopg import sql
 
-    connection.execute(transaction_start(dataset, read_only=read_only))
+    _refuse_encoding(connection, dataset)
+    version = connection.info.server_version
+    connection.execute(transaction_start(dataset, version, read_only=read_only))
     if not read_only:
         _refuse_unsafe(connection, dataset)
         # Two processes may make or migrate a ledger at once; one of them does.
@@ -238,13 +258,13 @@ def _not_there(connection: Connection, dataset: str) -> ConfigError:
     return ConfigError(f"there is no dataset {dataset!r} there, only {known}{more}")
 
 
-def turn_start(dataset: str, busy_ms: int) -> Composed:
+def turn_start(dataset: str, server_version: int, busy_ms: int) -> Composed:
     """The statements that begin a transaction and make it the dataset's only writer, in one round
     trip; it waits its turn for so long."""
     from psycopg import sql
 
     return sql.SQL("; ").join(
-        [transaction_start(dataset, read_only=False), _turn(dataset, busy_ms)]
+        [transaction_start(dataset, server_version, read_only=False), _turn(dataset, busy_ms)]
     )
 
 
