@@ -16,6 +16,7 @@ FluxbatchError
 │   └── RejectedRequest    will fail the same way for ever
 ├── LedgerError            the ledger cannot be opened, trusted or written
 │   ├── DatabaseFailed     disk, server or lock: what waits on it is not written, the run stops
+│   │   └── ServerRefuses  a standby, a password that is missing; exit code 2
 │   └── IllegalTransition  a state was asked to do what the state tables forbid
 └── SinkError              results cannot be made durable, so no more may be bought
 
@@ -194,6 +195,12 @@ class LedgerError(FluxbatchError):
 
 class DatabaseFailed(LedgerError):
     """The database itself failed: nothing more is asked of this connection."""
+
+
+class ServerRefuses(DatabaseFailed):
+    """The server is there, and lets nobody in like this: who was at work waits until it does."""
+
+    exit_code = ExitCode.USAGE
 
 
 class TransactionConflict(DatabaseFailed):

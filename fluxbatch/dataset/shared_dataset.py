@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.postgres_connection import schema_of
+from fluxbatch.ledger.db.postgres_rights import NoSuchDataset
 from fluxbatch.ledger.sharing.workers import is_anyone_at_work, maintaining
 
 
@@ -67,7 +67,7 @@ class SharedDataset(Folder):
         try:
             with self.reader():
                 return True
-        except ConfigError:
+        except NoSuchDataset:
             return False
 
     def writer(self) -> PostgresDatabase:

@@ -68,7 +68,7 @@ def test_images_are_judged_while_the_run_goes_on_and_who_may_only_read_cannot(
     reader = shared.address.replace("postgres@", "judge@")
     assert exported(reader, tmp_path / "kept.jsonl", "rating=keep")
     refused = fluxbatch("rate", reader, "#1", "reject")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "permission denied" in refused.err
     assert shared.finish() == [0], shared.logs()
     assert shared.check(120)["billed"] == 120

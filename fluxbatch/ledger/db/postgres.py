@@ -8,8 +8,9 @@ from functools import cache
 from secrets import token_hex
 from typing import TYPE_CHECKING, Self
 
-from fluxbatch.errors import DatabaseFailed, LedgerError, TransactionConflict
+from fluxbatch.errors import DatabaseFailed, FluxbatchError, LedgerError, TransactionConflict
 from fluxbatch.ledger.db import postgres_connection as server
+from fluxbatch.ledger.db import postgres_rights
 from fluxbatch.ledger.db.row_buffer import RowBuffer, StatementCalls
 from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
@@ -53,6 +54,7 @@ class PostgresDatabase:
         self._dataset = dataset
         self.rows = RowBuffer(self)
         self._connection = server.connected(url, dataset)
+        self._user = self._connection.info.user
         version = self._connection.info.server_version
         self._start = server.transaction_start(dataset, version, read_only=read_only).as_string()
         self._start_turn = server.turn_start(dataset, version, BUSY_MS).as_string()
@@ -65,6 +67,8 @@ class PostgresDatabase:
             self._open(read_only=read_only, create=create and not read_only)
         except BaseException as exc:
             self._connection.close()
+            if isinstance(exc, psycopg.errors.InsufficientPrivilege):
+                raise postgres_rights.denied(self._user, dataset, exc) from exc
             if isinstance(exc, psycopg.Error):
                 is_down = isinstance(exc, psycopg.OperationalError)
                 kind = DatabaseFailed if is_down else LedgerError
@@ -223,7 +227,9 @@ class PostgresDatabase:
         except self._driver.Error as exc:
             raise self._error(exc) from exc
 
-    def _error(self, exc: psycopg.Error) -> LedgerError:
+    def _error(self, exc: psycopg.Error) -> FluxbatchError:
+        if isinstance(exc, self._driver.errors.InsufficientPrivilege):
+            return postgres_rights.denied(self._user, self._dataset, exc)
         ours = (self._driver.IntegrityError, self._driver.DataError, self._driver.ProgrammingError)
         if isinstance(exc, ours):
             return LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}")

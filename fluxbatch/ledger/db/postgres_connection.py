@@ -8,7 +8,6 @@ Knows no table but the one that bears the version.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,7 +18,9 @@ from fluxbatch.errors import (
     FluxbatchError,
     HeldElsewhere,
     LedgerError,
+    ServerRefuses,
 )
+from fluxbatch.ledger.db import postgres_rights
 from fluxbatch.ledger.db.server_options import (
     PASSWORD_PLACE,
     holds_secret,
@@ -51,7 +52,6 @@ _TURN = 0x666C7578
 
 _MOST_BYTES = 63
 """Of a name that PostgreSQL keeps. Longer ones it cuts, without a word that reaches anybody."""
-_NAMED = 10
 _RESERVED = re.compile(r"pg_.*|information_schema|fluxbatch", re.DOTALL)
 """Schemas that are PostgreSQL's, or that all datasets share."""
 
@@ -113,10 +113,25 @@ def connected(url: str, dataset: str) -> Connection:
         if "options" in parts and _REFUSED_OPTIONS.search(str(exc)):
             why = "the server refuses what is in the option 'options' of its URL; leave it out"
             _refuse(dataset, why, ConfigError)
+        if (refusal := _why_no_password(exc, parts)) is not None:
+            _refuse(dataset, refusal, ServerRefuses)
         # Who was at work waits for a server that is down (`ledger.patience`).
         is_down = isinstance(exc, psycopg.OperationalError)
         _refuse(dataset, _spoken(exc, parts), DatabaseFailed if is_down else LedgerError)
     return connection
+
+
+def _why_no_password(exc: Exception, parts: Mapping[str, str]) -> str | None:
+    """Why the server does not let this user in, where that is for want of the right password."""
+    user = f" of the user {parts['user']!r}" if "user" in parts else ""
+    ended = getattr(exc, "pgconn", None)
+    if getattr(ended, "needs_password", False):
+        what = f"the server asks for the password{user}, and there is none: "
+    elif getattr(ended, "used_password", False) and "authentication failed" in str(exc):
+        what = f"the server was given a wrong password{user}: "
+    else:
+        return None
+    return f"{what}set PGPASSWORD, or write it into ~/.pgpass"
 
 
 def _spoken(exc: Exception, parts: Mapping[str, str]) -> str:
@@ -187,26 +202,41 @@ def _refuse_unsafe(connection: Connection, dataset: str) -> None:
 def begin_opening(connection: Connection, dataset: str, *, read_only: bool, create: bool) -> int:
     """Begin a transaction in the dataset's schema; answers its ledger's version, 0 for a new one.
 
-    Only with *create* is a schema made, else `ConfigError` where there is none.
+    Only with *create* is a schema made, else `NoSuchDataset` where there is none.
     """
+    import psycopg
     from psycopg import sql
 
     _refuse_encoding(connection, dataset)
+    if not read_only and connection.info.parameter_status("in_hot_standby") == "on":
+        raise _only_reads(dataset)
     version = connection.info.server_version
-    connection.execute(transaction_start(dataset, version, read_only=read_only))
+    try:
+        connection.execute(transaction_start(dataset, version, read_only=read_only))
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.ReadOnlySqlTransaction):
+        raise _only_reads(dataset) from None  # a pooler does not say what its server is
     if not read_only:
         _refuse_unsafe(connection, dataset)
         # Two processes may make or migrate a ledger at once; one of them does.
         take_turn(connection, dataset, _STATEMENT_MS)
-    if create and not _has_schema(connection, dataset):
+    rights = {"read_only": read_only, "create": create}
+    is_there = postgres_rights.refuse_without_rights(connection, dataset, **rights)
+    if create and not is_there:
         schema = sql.Identifier(schema_of(dataset))
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
     if connection.execute("SELECT to_regclass('ledger_version')").fetchone() == (None,):
         if not create:
-            raise _not_there(connection, dataset)
+            raise postgres_rights.not_there(connection, dataset)
         return 0
     rows = connection.execute("SELECT version FROM ledger_version").fetchall()
     return int(rows[0][0])
+
+
+def _only_reads(dataset: str) -> ServerRefuses:
+    return ServerRefuses(
+        f"the ledger {dataset!r} is on a standby, which only reads: name the primary's address, or"
+        " both:  postgresql://HOST,HOST/DATABASE/NAME?target_session_attrs=read-write"
+    )
 
 
 def refuse_workers(connection: Connection, dataset: str) -> None:
@@ -224,38 +254,19 @@ def refuse_workers(connection: Connection, dataset: str) -> None:
 
 def make_shared_tables(connection: Connection) -> None:
     """Within the transaction that opens a ledger: what several processes share it by."""
-    rows = connection.execute(
-        "SELECT to_regclass('run_gates'), to_regclass('rating_changes'),"
-        " to_regclass('fluxbatch.failover_searches')"  # the newest of each
+    rows = connection.execute(  # the newest of each; a catalog may be read by everybody
+        "SELECT to_regclass('run_gates'), to_regclass('rating_changes'), (SELECT 1 FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s)",
+        [SHARED, "failover_searches"],
     )
-    if (found := rows.fetchone()) is None or None not in found:
-        return
-    for text in OF_THE_DATASET:
-        connection.execute(text)
-    take_turn(connection, SHARED, _STATEMENT_MS)  # datasets may be made side by side
-    for text in OF_ALL_DATASETS:
-        connection.execute(text)
-
-
-def _has_schema(connection: Connection, dataset: str) -> bool:
-    """Asked first, for `IF NOT EXISTS` needs the right to make one all the same."""
-    found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [dataset])
-    return found.fetchone() is not None
-
-
-def _not_there(connection: Connection, dataset: str) -> ConfigError:
-    """Why nothing is opened, with the datasets that are there."""
-    rows = connection.execute(
-        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relname = 'ledger_version' ORDER BY 1"
-    ).fetchall()
-    names = [str(name) for (name,) in rows]
-    near = difflib.get_close_matches(dataset, names, n=1, cutoff=0.6)
-    if near:
-        return ConfigError(f"there is no dataset {dataset!r} there; did you mean {near[0]!r}?")
-    known = ", ".join(repr(name) for name in names[:_NAMED]) or "none"
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ConfigError(f"there is no dataset {dataset!r} there, only {known}{more}")
+    ((*newest_of_its_own, newest_shared),) = rows.fetchall()
+    if None in newest_of_its_own:
+        for text in OF_THE_DATASET:
+            connection.execute(text)
+    if newest_shared is None:  # else another user's, perhaps, who lets this one use them alone
+        take_turn(connection, SHARED, _STATEMENT_MS)  # datasets may be made side by side
+        for text in OF_ALL_DATASETS:
+            connection.execute(text)
 
 
 def turn_start(dataset: str, server_version: int, busy_ms: int) -> Composed:

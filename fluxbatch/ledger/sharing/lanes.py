@@ -18,9 +18,11 @@ from fluxbatch.domain.job import LIVE, PredictionState
 from fluxbatch.errors import ExitCode
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.postgres_rights import identifier
 from fluxbatch.ledger.db.rows import KeyedQuery, Rows
 from fluxbatch.ledger.db.sql import Statement, postgres_statement
 from fluxbatch.ledger.db.timestamps import parse_utc
+from fluxbatch.ledger.sharing.account_datasets import readable_datasets
 from fluxbatch.ledger.sharing.run_controls import RunControls, controls_from
 from fluxbatch.ledger.sharing.server_clock import TIMELINE
 
@@ -219,22 +221,15 @@ class AccountCreate(NamedTuple):
     """When it was answered, else when it was intended."""
 
 
-_OTHER_DATASETS = postgres_statement(
-    """
-    SELECT DISTINCT dataset FROM fluxbatch.lane_datasets
-    WHERE account IN (SELECT json_array_elements_text(CAST(:accounts AS json)))
-        AND dataset <> current_schema() AND to_regclass(quote_ident(dataset) || '.predictions')
-            IS NOT NULL
-    """
-)
 _LATEST = 4_000
 """Creates of an account: more than any window has."""
 
 
 def creates_of_other_datasets(db: Database, accounts: Collection[str]) -> list[AccountCreate]:
-    """The latest creates that other datasets of the database made with *accounts*."""
+    """The latest creates that other datasets of the database made with *accounts*; raises
+    `ConfigError` for one that may not be read."""
     found = list[AccountCreate]()
-    for (dataset,) in db.run(_OTHER_DATASETS, {"accounts": _json(accounts)}):
+    for dataset in readable_datasets(db, accounts):
         for account in accounts:
             rows = db.run(_creates_in(dataset), {"account": account, "most": _LATEST})
             found += [_account_create(dataset, row) for row in rows]
@@ -243,7 +238,7 @@ def creates_of_other_datasets(db: Database, accounts: Collection[str]) -> list[A
 
 @cache
 def _creates_in(dataset: str) -> Statement:
-    schema = '"' + dataset.replace('"', '""').replace(":", r"\:") + '"'
+    schema = identifier(dataset).replace(":", r"\:")
     return postgres_statement(
         f"""
         SELECT seq, provider_id, state, boot_id, intended_at, intended_boot_us, answered_at,

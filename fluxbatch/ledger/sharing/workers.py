@@ -22,6 +22,7 @@ from fluxbatch.errors import DatabaseFailed, FluxbatchError, HeldElsewhere
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import postgres_statement
 from fluxbatch.ledger.queries.queue import QueuedJob, queued_job
+from fluxbatch.ledger.sharing.account_datasets import readable_datasets
 from fluxbatch.ledger.sharing.side_connection import SideConnection
 from fluxbatch.ledger.sharing.tables import BURIED_AFTER_S
 
@@ -134,7 +135,8 @@ def new_worker_id(random: Random) -> str:
 
 
 def join(db: Database, worker: str, role: Role, accounts: Collection[str] = ()) -> None:
-    """Be at work from now on; raise `HeldElsewhere` where others forbid it.
+    """Be at work from now on; raise `HeldElsewhere` where others forbid it, `ConfigError` where
+    another dataset of the accounts may not be read.
 
     Within the dataset's turn, so that of two who come at once each sees the other.
     """
@@ -149,6 +151,8 @@ def join(db: Database, worker: str, role: Role, accounts: Collection[str] = ()) 
                 f"{described(other)} is fluxbatch {other.version}, this is {__version__}; two"
                 " versions do not share a ledger: stop it, or use its version"
             )
+    if accounts:
+        readable_datasets(db, accounts)
     db.run(
         _JOIN,
         {
