@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fluxbatch.errors import (
@@ -21,6 +22,7 @@ from fluxbatch.errors import (
     ServerRefuses,
 )
 from fluxbatch.ledger.db import postgres_rights
+from fluxbatch.ledger.db.server_hosts import is_all_silence, seconds_per_address, silence
 from fluxbatch.ledger.db.server_options import (
     PASSWORD_PLACE,
     holds_secret,
@@ -95,14 +97,14 @@ def connected(url: str, dataset: str) -> Connection:
             "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch-engine[postgres]'"
         ) from None
     schema_of(dataset)
-    parts = _checked_parts(url, dataset)
+    parts, began_s = _checked_parts(url, dataset), monotonic()
     try:
         connection = psycopg.connect(
             url,
             autocommit=True,
             prepare_threshold=None,
             client_encoding="UTF8",
-            connect_timeout=10,
+            connect_timeout=seconds_per_address(parts),
             keepalives=1,
             keepalives_idle=10,
             keepalives_interval=5,
@@ -115,6 +117,8 @@ def connected(url: str, dataset: str) -> Connection:
             _refuse(dataset, why, ConfigError)
         if (refusal := _why_no_password(exc, parts)) is not None:
             _refuse(dataset, refusal, ServerRefuses)
+        if isinstance(exc, psycopg.errors.ConnectionTimeout) and is_all_silence(str(exc)):
+            _refuse(dataset, silence(parts, monotonic() - began_s), DatabaseFailed)
         # Who was at work waits for a server that is down (`ledger.patience`).
         is_down = isinstance(exc, psycopg.OperationalError)
         _refuse(dataset, _spoken(exc, parts), DatabaseFailed if is_down else LedgerError)
