@@ -18,8 +18,10 @@ from urllib.parse import parse_qsl, unquote
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError
 from fluxbatch.ledger.db.server_options import (
+    NOT_IN_NAMES,
     PASSWORD_PLACE,
     holds_secret,
+    name_in_url,
     refuse_bad_options,
     refuse_bad_port,
 )
@@ -27,8 +29,6 @@ from fluxbatch.ledger.db.server_options import (
 _SCHEME = re.compile(r"postgres(?:ql)?:/+", re.IGNORECASE)
 _PARTS = 3
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:#]*)(?::(.*))?")
-_NOT_RAW = re.compile(r"[#?&=;@\"'`<>\\^{|}\u00ab\u00bb\u2018-\u201f]")
-"""In the names of a database and a dataset: what belongs to an address, or to whoever quoted it."""
 _FORM = (
     "postgresql://[USER@]HOST[:PORT]/DATABASE/NAME; it is not repeated here, for it may hold a"
     f" password ({PASSWORD_PLACE})"
@@ -84,20 +84,33 @@ def dataset_at(place: str | os.PathLike[str]) -> Folder:
         return Folder(Path(text))
     head, _, query = text[scheme.end() :].partition("?")
     parts = head.split("/")
-    if text != text.strip() or any(unicodedata.category(sign)[0] == "C" for sign in text):
+    if text != text.strip() or _has_controls(text):
         raise ConfigError(_SHAPE)
     if len(parts) != _PARTS or not all(parts):
         raise ConfigError(_SHAPE)
     authority, database, name = parts
-    if _NOT_RAW.search(database + name) or ":" in unquote(database):
+    if NOT_IN_NAMES.search(database + name) or ":" in unquote(database):
+        raise ConfigError(_SHAPE)
+    if _has_controls(unquote(authority + database)):
         raise ConfigError(_SHAPE)
     _refuse_options(query)
     _refuse_authority(authority)
     from fluxbatch.dataset.shared_dataset import SharedDataset  # most datasets are folders
 
-    address = f"postgresql://{authority}/{database}"
+    server = f"postgresql://{authority}/{database}"
+    dataset = _decoded(name)
     options = f"?{query}" if query else ""
-    return SharedDataset(_scratch(f"{address}/{name}"), address + options, unquote(name))
+    return SharedDataset(_scratch(f"{server}/{name_in_url(dataset)}"), server + options, dataset)
+
+
+def _decoded(name: str) -> str:
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigError(
+            "the dataset's NAME in the address is not text: what '%' stands for is UTF-8, as in"
+            " '%C3%A9' for 'é'"
+        ) from None
 
 
 def _refuse_authority(authority: str) -> None:
@@ -134,6 +147,10 @@ def _is_nearly_address(text: str) -> bool:
     kinds = _ANYWHERE + (_WHERE_ONE_STANDS if _IN_PLACE.match(plain) else ())
     read = {plain, _plain(unquote(plain))}
     return any(re.search(kind, words, re.DOTALL) for kind in kinds for words in read)
+
+
+def _has_controls(text: str) -> bool:
+    return any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in text)
 
 
 def _plain(text: str) -> str:

@@ -17,6 +17,7 @@ from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.postgres_connection import schema_of
 from fluxbatch.ledger.db.postgres_rights import NoSuchDataset
+from fluxbatch.ledger.db.server_options import name_in_url
 from fluxbatch.ledger.sharing.workers import is_anyone_at_work, maintaining
 
 
@@ -37,7 +38,7 @@ class SharedDataset(Folder):
     @property
     def address(self) -> str:
         address, _, _ = self.server.partition("?")
-        return f"{address}/{self.dataset}"
+        return f"{address}/{name_in_url(self.dataset)}"
 
     @property
     def name(self) -> str:
@@ -74,8 +75,8 @@ class SharedDataset(Folder):
         return PostgresDatabase(self.server, self.dataset)
 
     def make_ledger(self) -> PostgresDatabase:
-        """The same, and a new ledger where there is none."""
-        return PostgresDatabase(self.server, self.dataset, create=True)
+        """The same, and a new ledger where there is none; a run that is refused leaves none."""
+        return PostgresDatabase(self.server, self.dataset, create=True, keep_unused=False)
 
     @contextmanager
     def reader(self) -> Iterator[Database]:

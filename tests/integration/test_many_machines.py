@@ -231,6 +231,32 @@ def test_a_name_that_is_not_there_is_not_made(shared: SharedRun) -> None:
     assert shared.rows("SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%dex'") == [(0,)]
 
 
+def test_a_run_that_is_refused_leaves_no_dataset(shared: SharedRun) -> None:
+    """
+    Neither without a place for its images, nor where that is refused; the next one makes it. What
+    a run has written stays, whatever refuses the next.
+    """
+    shared.write(1)
+    schemas = f"SELECT count(*) FROM pg_namespace WHERE nspname = '{shared.dataset}'"
+    nowhere = f"file://{shared.folder}/nowhere"
+    without = {n: v for n, v in shared.environment().items() if n != "FLUXBATCH_SINK__STORE"}
+    for env, words in (
+        (without, "has no folder for its images"),
+        (without | {"FLUXBATCH_SINK__STORE": nowhere}, "there is no folder"),
+    ):
+        ended = fluxbatch(
+            "run", shared.folder / f"{shared.dataset}.jsonl", "--out", shared.address,
+            "--base-url", shared.emulator.base_url, env=env,
+        )  # fmt: skip
+        assert ended.code == 2
+        assert words in ended.err
+        assert shared.rows(schemas) == [(0,)]
+        assert "there is no dataset" in fluxbatch("status", shared.address).err
+    assert again(shared).code == 0
+    assert again(shared, name="NEXT", FLUXBATCH_SINK__STORE=nowhere).code == 2
+    assert shared.rows("SELECT count(*) FROM jobs WHERE state = 'done'") == [(1,)]
+
+
 def test_a_database_that_comes_back_is_waited_for(shared: SharedRun) -> None:
     """
     Every connection is ended, twice; the process goes on, and nothing is bought twice.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from secrets import token_hex
 from typing import TYPE_CHECKING, Self
@@ -15,6 +15,7 @@ from fluxbatch.ledger.db.row_buffer import RowBuffer, StatementCalls
 from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
 from fluxbatch.ledger.db.sql import Params, SqlDialect, Statement
+from fluxbatch.ledger.db.unused_ledger import drop_if_unused
 
 if TYPE_CHECKING:
     import psycopg
@@ -48,10 +49,20 @@ class PostgresDatabase:
     name: SqlDialect = "postgresql"
 
     def __init__(
-        self, url: str, dataset: str, *, read_only: bool = False, create: bool = False
+        self,
+        url: str,
+        dataset: str,
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        keep_unused: bool = True,
     ) -> None:
-        """Without *create* a dataset that is not there is refused: its name may be mistyped."""
+        """Without *create* a dataset that is not there is refused: its name may be mistyped.
+
+        With *keep_unused* false, a schema that was made now and holds nothing at the end goes.
+        """
         self._dataset = dataset
+        self._is_in_doubt = False
         self.rows = RowBuffer(self)
         self._connection = server.connected(url, dataset)
         self._user = self._connection.info.user
@@ -64,7 +75,8 @@ class PostgresDatabase:
         self._cursor = psycopg.ClientCursor(self._connection)
         self._escaping = psycopg.pq.Escaping(self._connection.pgconn)
         try:
-            self._open(read_only=read_only, create=create and not read_only)
+            was_made = self._open(read_only=read_only, create=create and not read_only)
+            self._is_in_doubt = was_made and not keep_unused
         except BaseException as exc:
             self._connection.close()
             if isinstance(exc, psycopg.errors.InsufficientPrivilege):
@@ -75,9 +87,10 @@ class PostgresDatabase:
                 raise kind(f"cannot open the ledger {dataset!r}: {exc}") from exc
             raise
 
-    def _open(self, *, read_only: bool, create: bool) -> None:
+    def _open(self, *, read_only: bool, create: bool) -> bool:
+        """Answers whether the schema was made for it."""
         how = {"read_only": read_only, "create": create}
-        version = server.begin_opening(self._connection, self._dataset, **how)
+        version, was_made = server.begin_opening(self._connection, self._dataset, **how)
         refuse_newer(self._dataset, version)
         if version == 0:
             self._create()
@@ -87,6 +100,7 @@ class PostgresDatabase:
             server.make_shared_tables(self._connection)
         self._connection.execute("COMMIT")
         self.version = version if read_only else SCHEMA_VERSION
+        return was_made
 
     def _create(self) -> None:
         for text in schema_statements("postgresql"):
@@ -204,6 +218,10 @@ class PostgresDatabase:
         return True  # the server's own affair
 
     def close(self) -> None:
+        if self._is_in_doubt:
+            with suppress(FluxbatchError, self._driver.Error):  # then it stays
+                self.rollback()
+                drop_if_unused(self._connection, self._dataset, self._start_turn)
         self._connection.close()
 
     @contextmanager

@@ -54,6 +54,8 @@ _TURN = 0x666C7578
 
 _MOST_BYTES = 63
 """Of a name that PostgreSQL keeps. Longer ones it cuts, without a word that reaches anybody."""
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, ends of lines, and what turns the direction of writing."""
 _RESERVED = re.compile(r"pg_.*|information_schema|fluxbatch", re.DOTALL)
 """Schemas that are PostgreSQL's, or that all datasets share."""
 
@@ -74,6 +76,8 @@ def schema_of(dataset: str) -> str:
         raise ConfigError(f"{name}it is not text") from None
     if not dataset or "\0" in dataset:
         raise ConfigError(f"{name}{'it has a NUL' if dataset else 'it is empty'}")
+    if _UNSEEN.search(dataset):
+        raise ConfigError(f"{name}it has a sign that steers a terminal, as a line's end does")
     if size > _MOST_BYTES:
         raise ConfigError(
             f"{name}it has {size} bytes and PostgreSQL keeps {_MOST_BYTES}; choose a shorter one"
@@ -203,8 +207,11 @@ def _refuse_unsafe(connection: Connection, dataset: str) -> None:
         raise ConfigError(f"the server of the ledger {dataset!r} cannot be used: {why}")
 
 
-def begin_opening(connection: Connection, dataset: str, *, read_only: bool, create: bool) -> int:
-    """Begin a transaction in the dataset's schema; answers its ledger's version, 0 for a new one.
+def begin_opening(
+    connection: Connection, dataset: str, *, read_only: bool, create: bool
+) -> tuple[int, bool]:
+    """Begin a transaction in the dataset's schema; answers its ledger's version, 0 for a new one,
+    and whether the schema was made now.
 
     Only with *create* is a schema made, else `NoSuchDataset` where there is none.
     """
@@ -231,9 +238,9 @@ def begin_opening(connection: Connection, dataset: str, *, read_only: bool, crea
     if connection.execute("SELECT to_regclass('ledger_version')").fetchone() == (None,):
         if not create:
             raise postgres_rights.not_there(connection, dataset)
-        return 0
+        return 0, not is_there
     rows = connection.execute("SELECT version FROM ledger_version").fetchall()
-    return int(rows[0][0])
+    return int(rows[0][0]), False
 
 
 def _only_reads(dataset: str) -> ServerRefuses:

@@ -1,4 +1,4 @@
-"""The parts of a PostgreSQL URL that are options: which there are, and what each may be.
+"""The options and names in a PostgreSQL URL: which there are, and what each may be.
 
 Owns that no value which cannot be right reaches the driver, which would repeat it: it may be a
 password that was put in the wrong place. Asks no server. Source: docs/guide/many-machines.md.
@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import quote
 
 from fluxbatch.errors import ConfigError
 
@@ -51,6 +52,10 @@ _SECRETS = frozenset(
      "scram_client_key", "scram_server_key", "oauth_client_secret", "sslkeylogfile"}
 )  # fmt: skip
 _MOST_PORT = 65_535
+
+NOT_IN_NAMES = re.compile(r"[#?&=;@\"'`<>\\^{|}\u00ab\u00bb\u2018-\u201f]")
+"""In the names of a database and a dataset: what belongs to an address, or to whoever quoted it."""
+_TO_ESCAPE = re.compile(rf"{NOT_IN_NAMES.pattern}|[%/]|^\s|\s$")
 
 PASSWORD_PLACE: Final = "a password belongs in PGPASSWORD or in ~/.pgpass"
 
@@ -113,6 +118,11 @@ def _bad(what: str, right: str) -> ConfigError:
         f"{what} in the dataset's address is one that it cannot be (it is not repeated: it may be"
         f" a password); {right}; {PASSWORD_PLACE}"
     )
+
+
+def name_in_url(name: str) -> str:
+    """As it is written in an address: no sign of it is taken for a part of that."""
+    return _TO_ESCAPE.sub(lambda found: quote(found[0], safe=""), name)
 
 
 def unspoken(options: Iterable[tuple[str, str]]) -> Iterator[str]:

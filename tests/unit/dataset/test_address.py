@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -43,6 +44,47 @@ def test_the_address_is_told_as_it_can_be_used_again() -> None:
     dataset = dataset_at("postgresql://me@host/db/night?sslmode=require")
     assert dataset.address == "postgresql://me@host/db/night"
     assert dataset_at(dataset.address).root == dataset.root
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/b", "50%", "%2F", "a#b", "a?b", "a&b=c", "me@home", " night ", "it's \"it\"",
+     "\u201cx\u201d", "nuit d\u00e9t\u00e9", "a b", "a:b", "\u706b\u7bad \U0001f680", "a\\b"],
+)  # fmt: skip
+def test_whatever_its_name_the_address_as_it_is_told_leads_there(name: str) -> None:
+    first = dataset_at(f"postgresql://me@host/db/{quote(name, safe='')}")
+    assert first.short_name == name
+    again = dataset_at(first.address)
+    assert again == first
+
+
+def test_a_plain_name_is_told_as_it_is() -> None:
+    address = "postgresql://me@host/db/nuit d\u00e9t\u00e9"
+    assert dataset_at(address).address == address
+
+
+@pytest.mark.parametrize(
+    "sign", ["\n", "\r", "\x1b[31m", "\x07", "\x9b", "\u2028", "\u202e", "\x7f"]
+)
+def test_a_name_that_would_steer_a_terminal_is_refused(sign: str) -> None:
+    with pytest.raises(ConfigError, match="steers a terminal") as caught:
+        dataset_at(f"postgresql://host/db/a{quote(sign)}b")
+    assert sign not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["me%0A@host/db", "ho%1Bst/db", "host/d%0Ab"])
+def test_no_other_part_of_an_address_steers_a_terminal(place: str) -> None:
+    with pytest.raises(ConfigError, match="is not of the form"):
+        dataset_at(f"postgresql://{place}/night")
+
+
+@pytest.mark.parametrize("name", ["%fe", "%ff", "night%80", "%C3"])
+def test_a_name_that_is_not_text_is_refused(name: str) -> None:
+    """
+    Two of them would be one ledger.
+    """
+    with pytest.raises(ConfigError, match="NAME in the address is not text"):
+        dataset_at(f"postgresql://host/db/{name}")
 
 
 @pytest.mark.parametrize(
