@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from fluxbatch.errors import DatabaseFailed, FluxbatchError, LedgerError, TransactionConflict
 from fluxbatch.ledger.db import postgres_connection as server
 from fluxbatch.ledger.db import postgres_rights
+from fluxbatch.ledger.db.held_tables import waited_in_vain
 from fluxbatch.ledger.db.row_buffer import RowBuffer, StatementCalls
 from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.schema import SCHEMA_VERSION
@@ -62,6 +63,8 @@ class PostgresDatabase:
         With *keep_unused* false, a schema that was made now and holds nothing at the end goes.
         """
         self._dataset = dataset
+        self._url = url
+        self._reads_only = read_only
         self._is_in_doubt = False
         self.rows = RowBuffer(self)
         self._connection = server.connected(url, dataset)
@@ -78,9 +81,10 @@ class PostgresDatabase:
             was_made = self._open(read_only=read_only, create=create and not read_only)
             self._is_in_doubt = was_made and not keep_unused
         except BaseException as exc:
+            known = self._known(exc) if isinstance(exc, psycopg.Error) else None
             self._connection.close()
-            if isinstance(exc, psycopg.errors.InsufficientPrivilege):
-                raise postgres_rights.denied(self._user, dataset, exc) from exc
+            if known is not None:
+                raise known from exc
             if isinstance(exc, psycopg.Error):
                 is_down = isinstance(exc, psycopg.OperationalError)
                 kind = DatabaseFailed if is_down else LedgerError
@@ -246,13 +250,25 @@ class PostgresDatabase:
             raise self._error(exc) from exc
 
     def _error(self, exc: psycopg.Error) -> FluxbatchError:
-        if isinstance(exc, self._driver.errors.InsufficientPrivilege):
-            return postgres_rights.denied(self._user, self._dataset, exc)
+        if (known := self._known(exc)) is not None:
+            return known
         ours = (self._driver.IntegrityError, self._driver.DataError, self._driver.ProgrammingError)
         if isinstance(exc, ours):
             return LedgerError(f"the ledger {self._dataset!r} refuses this: {exc}")
         if exc.sqlstate in _CONFLICTS:
             return TransactionConflict(f"the ledger {self._dataset!r} failed: {exc}")
-        if isinstance(exc, self._driver.errors.LockNotAvailable):
-            return DatabaseFailed(lock_failure(repr(self._dataset), BUSY_MS))
         return DatabaseFailed(f"the ledger {self._dataset!r} failed: {exc}")
+
+    def _known(self, exc: psycopg.Error) -> FluxbatchError | None:
+        """What has words of its own: a right that is missing, another session that was in the
+        way."""
+        errors = self._driver.errors
+        if isinstance(exc, errors.InsufficientPrivilege):
+            return postgres_rights.denied(self._user, self._dataset, exc)
+        if isinstance(exc, errors.LockNotAvailable) and not self._reads_only:
+            return DatabaseFailed(lock_failure(repr(self._dataset), BUSY_MS))
+        if isinstance(exc, errors.LockNotAvailable | errors.QueryCanceled):
+            is_lock = isinstance(exc, errors.LockNotAvailable)
+            waited_ms = server.READERS_WAIT_MS if is_lock else server.STATEMENT_MS
+            return DatabaseFailed(waited_in_vain(self._url, self._dataset, waited_ms))
+        return None

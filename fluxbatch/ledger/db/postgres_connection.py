@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_STATEMENT_MS = 5_000
+STATEMENT_MS = 5_000
+READERS_WAIT_MS = 4_000
+"""For a table that another session holds: shorter than for an answer, so that each is told as it
+is."""
 _IDLE_MS = 2_000
 """Between two statements of a transaction that may hold locks: who is cut off there lets go."""
 _SILENT_MS = 10_000
@@ -162,13 +165,14 @@ def transaction_start(dataset: str, server_version: int, *, read_only: bool) -> 
     kind = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED READ WRITE"
     return sql.SQL(
         "BEGIN ISOLATION LEVEL {}; SET LOCAL search_path TO {};"
-        " SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = 0;"
+        " SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {};"
         " SET LOCAL standard_conforming_strings = on;"
         " SET LOCAL idle_in_transaction_session_timeout = {}{}"
     ).format(
         sql.SQL(kind),
         sql.Identifier(schema_of(dataset)),
-        _STATEMENT_MS,
+        STATEMENT_MS,
+        READERS_WAIT_MS if read_only else 0,
         0 if read_only else _IDLE_MS,
         sql.SQL(_NO_END if server_version >= _HAS_END else ""),
     )
@@ -229,7 +233,7 @@ def begin_opening(
     if not read_only:
         _refuse_unsafe(connection, dataset)
         # Two processes may make or migrate a ledger at once; one of them does.
-        take_turn(connection, dataset, _STATEMENT_MS)
+        take_turn(connection, dataset, STATEMENT_MS)
     rights = {"read_only": read_only, "create": create}
     is_there = postgres_rights.refuse_without_rights(connection, dataset, **rights)
     if create and not is_there:
@@ -275,7 +279,7 @@ def make_shared_tables(connection: Connection) -> None:
         for text in OF_THE_DATASET:
             connection.execute(text)
     if newest_shared is None:  # else another user's, perhaps, who lets this one use them alone
-        take_turn(connection, SHARED, _STATEMENT_MS)  # datasets may be made side by side
+        take_turn(connection, SHARED, STATEMENT_MS)  # datasets may be made side by side
         for text in OF_ALL_DATASETS:
             connection.execute(text)
 
@@ -302,7 +306,7 @@ def _turn(dataset: str, busy_ms: int) -> Composed:
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {};"
         " SELECT pg_advisory_xact_lock({}, hashtext({}));"
         " SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {}"
-    ).format(busy_ms, _TURN, dataset, _STATEMENT_MS)
+    ).format(busy_ms, _TURN, dataset, STATEMENT_MS)
 
 
 def _checked_parts(url: str, dataset: str) -> Mapping[str, str]:
