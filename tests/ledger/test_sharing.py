@@ -15,6 +15,7 @@ from fluxbatch.errors import ExitCode, HeldElsewhere
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse
+from fluxbatch.ledger.sharing.failovers import unsearched_accounts, was_searched
 from fluxbatch.ledger.sharing.lanes import (
     LaneLost,
     Lease,
@@ -270,7 +271,8 @@ def _fail(books: Books, job: int, reason: str = "NSFW") -> None:
 def test_a_database_of_before_learns_to_keep_what_machines_saw_of_its_clock(
     db: PostgresDatabase, postgres_url: str, name: str
 ) -> None:
-    db.run(Statement(lambda _: text("DROP TABLE fluxbatch.clock_sightings")))
+    late = "fluxbatch.clock_sightings, fluxbatch.failover_searches"  # one after the other
+    db.run(Statement(lambda _: text(f"DROP TABLE {late}")))
 
     with closing(PostgresDatabase(postgres_url, name, create=True)) as again:
         machine = account()
@@ -278,6 +280,25 @@ def test_a_database_of_before_learns_to_keep_what_machines_saw_of_its_clock(
         for seen in (ClockSighting("pg-1", 5.25), ClockSighting("pg-2", 7.5)):
             remember_sighting(again, machine, seen)
             assert recall_sighting(again, machine) == seen
+        assert unsearched_accounts(again, failover=2) == []
+
+
+def test_what_a_failover_lost_is_searched_for_by_each_dataset_for_itself(
+    db: PostgresDatabase, postgres_url: str, name: str
+) -> None:
+    """
+    Whoever has the account now looks for its own creates, and knows nothing of others' jobs.
+    """
+    shared = account()
+    with closing(PostgresDatabase(postgres_url, f"{name} too", create=True)) as theirs:
+        for one in (db, theirs):
+            assert take_lanes(one, "worker", [shared], 1)
+            give_back_lanes(one, "worker", [shared])
+        was_searched(theirs, shared, failover=2)
+
+        assert [found.account for found in unsearched_accounts(db, failover=2)] == [shared]
+        assert unsearched_accounts(theirs, failover=2) == []
+        assert [found.account for found in unsearched_accounts(theirs, failover=3)] == [shared]
 
 
 def test_the_failure_that_is_one_too_many_stops_everybody(
