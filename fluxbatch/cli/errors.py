@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from fluxbatch.errors import BadRow, ExitCode, FluxbatchError, ManifestError
 
 _BAD_ROWS_SHOWN = 20
 _MEND_OR_SKIP = ". Mend them, or use --skip-invalid to record them as failed"
+_SECRET = re.compile(r"((?:pass\w*|pwd)\s*=\s*|://)[^\s)']+", re.IGNORECASE)
+"""In words that were typed where none belong: a connection's, without the quotes around it."""
 
 
 def exit_code_of(exc: BaseException, console: Console) -> int:
@@ -69,7 +72,8 @@ def _misused(exc: typer.TyperException, console: Console) -> int:
     if context is not None:
         console.warn(context.get_usage())
         help_hint = f"; see `{context.command_path} --help`"
-    return console.failed(exc.format_message().rstrip(".") + help_hint, ExitCode.USAGE)
+    words = _SECRET.sub(r"\1***", exc.format_message().rstrip("."))
+    return console.failed(words + help_hint, ExitCode.USAGE)
 
 
 def _surprised(exc: BaseException, console: Console) -> int:

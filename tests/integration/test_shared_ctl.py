@@ -279,7 +279,7 @@ def test_who_may_only_read_sees_how_it_stands_and_changes_nothing(
     assert (shown.code, "worker on" in shown.out, "lane key-0" in shown.out) == (0, True, True)
     assert fluxbatch("ctl", address, "pause", "--dry-run", "--json").object["changed"]
     refused = fluxbatch("ctl", address, "pause")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "permission denied" in refused.err
     assert not ctl(shared, "show")["paused"]
 

@@ -68,3 +68,20 @@ def test_no_verb_makes_folders_of_a_url(
     assert said in ended.err
     assert _SECRET not in ended.out + ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("host=127.0.0.1", "user=me", f"password={_SECRET}"),
+        ("d", f"postgresql://me:{_SECRET}@h/d/n"),
+    ],
+)
+def test_words_too_many_are_told_without_a_password(words: tuple[str, ...], tmp_path: Path) -> None:
+    """
+    A connection's words without quotes around them are one folder, and words too many.
+    """
+    ended = fluxbatch("status", *words, cwd=tmp_path)
+    assert ended.code == 2
+    assert "unexpected extra argument" in ended.err
+    assert _SECRET not in ended.out + ended.err
