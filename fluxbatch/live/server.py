@@ -39,6 +39,7 @@ from fluxbatch.report.thumbnails import Thumbnails
 
 _SCRIPTS = ("app", "choose", "grid", "judging", "notice", "pick", "requests", "run", "text")
 _PARTS = {"app.css": "text/css", **{f"{name}.js": "text/javascript" for name in _SCRIPTS}}
+_STEP = '<!doctype html><meta http-equiv="refresh" content="0;url=/"><a href="/">fluxbatch</a>\n'
 _PING_S = 15.0
 _MOST_BODY = 2 * 1024 * 1024
 _FOREVER = "private, max-age=86400"
@@ -169,6 +170,9 @@ class _Routes:
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if QUERY in request.query:
             moved = web.Response(status=302, headers={"Location": "/"})
+            if request.headers.get("Sec-Fetch-Site") == "cross-site":
+                # What follows from a link of another site bears no strict cookie.
+                moved = web.Response(text=_STEP, content_type="text/html")
             moved.set_cookie(cookie_of(request), self._gate.token, httponly=True, samesite="Strict")
             return moved
         text = _part("index.html").replace("{{token}}", self._gate.token)

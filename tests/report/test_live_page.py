@@ -159,12 +159,22 @@ def test_a_tile_has_a_name_before_its_details_are_there(browser: Browser, tmp_pa
     """
     folder = four_images(tmp_path / "ds")
     held: list[Route] = []
+    is_held = True
+
+    def hold(route: Route) -> None:
+        if is_held:
+            held.append(route)
+        else:
+            route.continue_()
+
     with serving(folder.root) as url, visiting(browser, url) as page:
-        page.route("**/api/items*", lambda route: held.append(route))
+        page.route("**/api/items*", hold)
         page.get_by_role("link", name="Images").click()
         expect(page.get_by_role("button", name="image 4")).to_be_visible()
         expect(page.locator("#count")).to_have_text("4 images")
-        held[0].continue_()
+        is_held = False
+        for route in held:
+            route.continue_()
         expect(page.get_by_role("button", name="row-00004")).to_be_visible()
 
 
@@ -200,3 +210,21 @@ def test_a_prompt_that_is_a_script_stays_text(browser: Browser, tmp_path: Path) 
         wide = page.evaluate("document.documentElement.scrollWidth")
 
     assert wide <= 390
+
+
+def test_the_printed_address_is_opened_by_a_link_on_another_site(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """
+    A chat or a mail has it: a browser keeps a strict cookie from what another site has begun.
+    """
+    folder = four_images(tmp_path / "ds")
+    with serving(folder.root, "--control") as url, visiting(browser, "about:blank") as page:
+        link = f'<a href="{url}">the page</a>'
+        page.route(
+            "http://chat.example/",
+            lambda route: route.fulfill(body=link, content_type="text/html"),
+        )
+        page.goto("http://chat.example/")
+        page.get_by_role("link", name="the page").click()
+        expect(page.locator("#count")).to_have_text("4 images")
