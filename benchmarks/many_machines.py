@@ -2,7 +2,8 @@
 
     python -m benchmarks.many_machines SCENARIO...
 
-Scenarios: kills, takeover, stopped, silent, budget, limit, server, two, joins. Each starts a
+Scenarios: kills, takeover, stopped, silent, budget, limit, server, two, joins,
+slots. Each starts a
 strict emulator and a real server (fsync on); their books decide. Leases are as in life. The
 provider gives inputs back (`docs`): where it does not, creates that a kill hides on several
 accounts at once cannot be told apart, and stay unknown with their money held.
@@ -10,6 +11,7 @@ accounts at once cannot be told apart, and stay unknown with their money held.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -259,9 +261,28 @@ def joins() -> dict[str, Any]:
         return {"seconds": round(time.monotonic() - began, 1), "shares": sorted(shares)}
 
 
+def slots() -> dict[str, Any]:
+    """8: 50 accounts on two workers: the share of the slot time, in the first minute and later."""
+    accounts = 50
+    with _night(10_000, "--speed", "1", accounts=accounts, settings=_LIFE) as run:
+        _start(run, 2)
+        run.until(lambda: run.emulator.stats()["created"] >= 1)
+        seen = [run.emulator.stats()]
+        for _ in range(3):
+            time.sleep(60)
+            seen.append(run.emulator.stats())
+        shares = [
+            (later["slot_seconds"] - one["slot_seconds"])
+            / (10 * accounts * (later["now_s"] - one["now_s"]))
+            for one, later in itertools.pairwise(seen)
+        ]
+        return {"of_each_minute": [round(share, 3) for share in shares],
+                "refused": seen[-1]["refused_rate"] + seen[-1]["refused_concurrent"]}  # fmt: skip
+
+
 SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     scenario.__name__: scenario
-    for scenario in (kills, takeover, stopped, silent, budget, limit, server, two, joins)
+    for scenario in (kills, takeover, stopped, silent, budget, limit, server, two, joins, slots)
 }
 
 
