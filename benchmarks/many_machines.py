@@ -2,9 +2,8 @@
 
     python -m benchmarks.many_machines SCENARIO...
 
-Scenarios: kills, takeover, stopped, silent, budget, limit, server, two, joins,
-slots. Each starts a
-strict emulator and a real server (fsync on); their books decide. Leases are as in life. The
+Scenarios: kills, takeover, stopped, silent, budget, limit, server, two, joins, slots. Each starts
+a strict emulator and a real server (fsync on); their books decide. Leases are as in life. The
 provider gives inputs back (`docs`): where it does not, creates that a kill hides on several
 accounts at once cannot be told apart, and stay unknown with their money held.
 """
