@@ -170,12 +170,12 @@ def test_a_tile_has_a_name_before_its_details_are_there(browser: Browser, tmp_pa
     with serving(folder.root) as url, visiting(browser, url) as page:
         page.route("**/api/items*", hold)
         page.get_by_role("link", name="Images").click()
-        expect(page.get_by_role("button", name="image 4")).to_be_visible()
+        expect(page.get_by_role("button", name="image 1")).to_be_visible()
         expect(page.locator("#count")).to_have_text("4 images")
         is_held = False
         for route in held:
             route.continue_()
-        expect(page.get_by_role("button", name="row-00004")).to_be_visible()
+        expect(page.get_by_role("button", name="row-00001")).to_be_visible()
 
 
 def test_two_servers_on_one_host_are_watched_side_by_side(browser: Browser, tmp_path: Path) -> None:
