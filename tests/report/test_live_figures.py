@@ -66,8 +66,8 @@ def test_a_run_that_was_killed_is_told_so(books: Books, tmp_path: Path) -> None:
     books.end_run(ExitCode.STOPPED, "the budget has no room")
     books.open_run("run-2")
 
-    killed, ended = LiveFigures(Folder(tmp_path))(books.db)["runs"]
-    goes_on, _ = LiveFigures(AtWork(tmp_path))(books.db)["runs"]
+    killed, ended = map("".join, LiveFigures(Folder(tmp_path))(books.db)["runs"])
+    goes_on, _ = map("".join, LiveFigures(AtWork(tmp_path))(books.db)["runs"])
 
     assert killed.startswith("run-2 ")
     assert killed.endswith("was killed; to be continued")
@@ -92,8 +92,8 @@ def test_failures_have_a_next_step(
     event = E.GONE if failure is FailureClass.LOST else E.FAILED
     books.move(books.run_one(), event, failure=failure, reason="gone for good")
 
-    reason, step = LiveFigures(Folder(tmp_path))(books.db)["failures"]
-    _, later = LiveFigures(AtWork(tmp_path))(books.db)["failures"]
+    reason, step = map("".join, LiveFigures(Folder(tmp_path))(books.db)["failures"])
+    _, later = map("".join, LiveFigures(AtWork(tmp_path))(books.db)["failures"])
 
     assert reason == f"1 {failure}: gone for good (row-1)"
     assert step.startswith(f"{failure} means: ")
