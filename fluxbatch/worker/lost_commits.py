@@ -83,7 +83,9 @@ async def _recent(context: WorkerContext, client: ProviderClient, account: str) 
     margin = timedelta(seconds=MARGIN_S + context.settings.provider.timeout)
     back = timedelta(seconds=now.boot_s + context.settings.provider.deadline + _MORE_S)
     at = context.by_provider(account, now)
-    listing = await client.listing(since=at - back - margin, until=at + margin)
+    # What was made later has its intent on the server that there is now.
+    later = timedelta(seconds=max(0.0, now.boot_s - context.late_s))
+    listing = await client.listing(since=at - back - margin, until=at - later + margin)
     ids = [row.prediction_id for row in listing.rows]
     known = await context.read(partial(known_creates, ids=ids))
     elsewhere = await context.runtime.to_thread(context.kept_elsewhere)

@@ -8,17 +8,24 @@ Source: docs/design/protocol.md 10.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fluxbatch.engine.membership.membership import Membership
 from fluxbatch.ledger.db.database import Database
-from fluxbatch.ledger.sharing.failovers import Unsearched, unsearched_accounts, was_searched
+from fluxbatch.ledger.sharing.failovers import (
+    Unsearched,
+    first_run_at,
+    unsearched_accounts,
+    was_searched,
+)
 from fluxbatch.ledger.sharing.lanes import HeldLane, lanes_of
 from fluxbatch.ledger.sharing.workers import Worker, workers
 from fluxbatch.worker.lost_commits import take_in_lost_creates
 
 _HOPE = timedelta(hours=1)
 """How long after an account's latest known create somebody is waited for who has a key of it."""
+_LAG = timedelta(hours=1)
+"""What a promoted server may lack: a dataset that was first run later has lost nothing."""
 
 
 class AfterFailover:
@@ -39,7 +46,8 @@ class AfterFailover:
         unsearched = await member.call(lambda db: unsearched_accounts(db, failover))
         if account not in {one.account for one in unsearched}:
             return
-        if await take_in_lost_creates(self._context, member.keys, account):
+        is_known = self._is_later(await member.call(first_run_at))
+        if is_known or await take_in_lost_creates(self._context, member.keys, account):
             await member.change(lambda db: was_searched(db, account, failover))
 
     async def is_settled(self) -> bool:
@@ -71,6 +79,11 @@ class AfterFailover:
         if is_settled:
             self._settled = failover
         return is_settled
+
+    def _is_later(self, first_run: datetime | None) -> bool:
+        """Whether the dataset is younger than the failover, and so has lost nothing by it."""
+        now = self._context.runtime.clock.now()
+        return first_run is not None and first_run > now.utc - timedelta(seconds=now.boot_s) + _LAG
 
     def _is_hoped_for(self, one: Unsearched) -> bool:
         """Whether somebody may come who has a key of the account, as nobody at work has."""

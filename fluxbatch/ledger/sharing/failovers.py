@@ -36,6 +36,7 @@ _UNSEARCHED = postgres_statement(
     ORDER BY used.account
     """
 )
+_FIRST_RUN = postgres_statement("SELECT min(started_at) FROM runs")
 _SEARCHED = postgres_statement(
     """
     INSERT INTO fluxbatch.failover_searches VALUES (:account, current_schema(), :failover)
@@ -50,6 +51,12 @@ def unsearched_accounts(db: Database, failover: int) -> Sequence[Unsearched]:
         Unsearched(account, None if at is None else parse_utc(at))
         for account, at in db.run(_UNSEARCHED, {"failover": failover})
     ]
+
+
+def first_run_at(db: Database) -> datetime | None:
+    """When this dataset was first run, as far as it is known."""
+    ((at,),) = db.run(_FIRST_RUN)
+    return None if at is None else parse_utc(at)
 
 
 def was_searched(db: Database, account: str, failover: int) -> None:
