@@ -120,7 +120,7 @@ def test_anything_else_is_a_folder(text: str) -> None:
         f"://me:{_SECRET}@host/db/night",
         f"//me:{_SECRET}@host/db/night",
         f"/me:{_SECRET}@host/db/night",
-        f"/work/postgresql://me:{_SECRET}@host/db/night",
+        f"/data/postgresql://me:{_SECRET}@host/db/night",
         f"me:{_SECRET}@host/db/night",
         f"me:12/{_SECRET}@host/db/night",
         f"me%3A{_SECRET}@host/db/night",
