@@ -121,6 +121,8 @@ class LedgerWriter:
         self._wake.set()
         outcome = await waiting.answered
         if outcome.error is not None:
+            if self._stopped is not None:
+                await anyio.lowlevel.checkpoint()  # so does one that asked in that very moment
             raise outcome.error
         result: R = outcome.result
         return result

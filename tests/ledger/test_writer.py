@@ -250,6 +250,28 @@ async def test_a_cancelled_waiter_takes_nothing_from_the_others(connect: Connect
     assert_agrees(books.db)
 
 
+async def test_who_asks_in_the_moment_the_writer_is_cancelled_with_it_leaves_without_an_error(
+    connect: Connect,
+) -> None:
+    """
+    What it had waited for came in that moment, so its own cancellation is heard a turn later.
+    """
+    books, came = Books.opened(connect(), jobs=1), anyio.Event()
+    writer = LedgerWriter(books.db, in_thread)
+
+    async def ask() -> None:
+        await came.wait()
+        await writer.apply(books.intent(1))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        tasks.start_soon(writer.run)
+        await anyio.wait_all_tasks_blocked()
+        came.set()
+        tasks.cancel_scope.cancel()
+    assert_agrees(books.db)
+
+
 async def test_a_writer_that_is_stopped_answers_what_it_has_committed(connect: Connect) -> None:
     """
     And tells all others that it has stopped: nobody hangs.
