@@ -107,6 +107,9 @@ class LedgerWriter:
         self._stopped: str | None = None
         """Why nothing more is written; None while the writer works."""
 
+    def _has_stopped(self) -> bool:
+        return self._stopped is not None
+
     async def apply(self, operation: Operation[R], following: Following[R] | None = None) -> R:
         """The operation's answer, once it is durable, and what is *following* is written.
 
@@ -121,7 +124,7 @@ class LedgerWriter:
         self._wake.set()
         outcome = await waiting.answered
         if outcome.error is not None:
-            if self._stopped is not None:
+            if self._has_stopped():  # meanwhile
                 await anyio.lowlevel.checkpoint()  # so does one that asked in that very moment
             raise outcome.error
         result: R = outcome.result
