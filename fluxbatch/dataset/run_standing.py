@@ -60,26 +60,29 @@ def shaped(run: WatchedRun) -> Shaped:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneStanding:
-    """One lane at this moment, with the limits that hold now."""
+class LaneStatus:
+    """One lane at this moment, with the limits that hold now, as its own run or another process
+    sees it."""
 
     label: str
     slots_held: int
     slots: int
     creates_in_window: int
     creates: int
+    """Allowed in the window."""
     window_s: float
     health: str = ""
-    """`off`, `out` or `waits for balance`; empty: nobody here knows."""
+    """`working`, `slowed`, `paused`, `waits for balance`, `off`, `out`; empty: nobody knows."""
     why: str = ""
-    """Why it creates nothing and until when; empty where its own predictions fill it, too."""
+    """Why it creates nothing and until when, as another process sees it; empty where its own
+    predictions fill it, too. The run's own `waits` tells that."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStanding:
     """A run at this moment: its lanes, and what keeps all of them from creating."""
 
-    lanes: tuple[LaneStanding, ...] = ()
+    lanes: tuple[LaneStatus, ...] = ()
     paused: str = ""
     """`paused by fluxbatch ctl since …`; empty where it is not."""
     held_up: str = ""
@@ -117,7 +120,7 @@ def run_standing(
 
 def lane_standings(
     db: Database, run: WatchedRun, now: datetime, *, waits: bool
-) -> tuple[LaneStanding, ...]:
+) -> tuple[LaneStatus, ...]:
     """The lanes of the latest run; *waits*: jobs do, so that a lane's reasons matter."""
     limits = shaped(run).limits
     held = controls_in_force(db, run.run_id) if not run.reason else HeldControls()
@@ -137,7 +140,7 @@ def lane_standings(
         elif waits:
             health, why = _reason(db, lane, now, limits.window, *most)
         lanes.append(
-            LaneStanding(
+            LaneStatus(
                 off or lane.labels[0], lane.alive, slots, lane.left_lately, creates,
                 limits.window, health, why,
             )
@@ -146,7 +149,7 @@ def lane_standings(
     for label, line in held.lanes_off.items():
         if label not in there:  # off before its first create
             why = _off_words(label, line)
-            lanes.append(LaneStanding(label, 0, most[1], 0, most[0], limits.window, "off", why))
+            lanes.append(LaneStatus(label, 0, most[1], 0, most[0], limits.window, "off", why))
     return tuple(sorted(lanes, key=lambda lane: lane.label))
 
 

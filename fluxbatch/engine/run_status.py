@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from fluxbatch.dataset.run_standing import LaneStanding
+from fluxbatch.dataset.run_standing import LaneStatus
 from fluxbatch.domain.job import JobState
 from fluxbatch.domain.money import Balance, as_usd
 from fluxbatch.errors import ExitCode
@@ -19,42 +19,17 @@ from fluxbatch.ledger.queries.totals import JobCounts, Totals
 from fluxbatch.scheduler.lane import Lane
 
 
-@dataclass(frozen=True, slots=True)
-class LaneStatus:
-    """One lane at this moment."""
-
-    label: str
-    slots_held: int
-    slots: int
-    creates_in_window: int
-    creates: int
-    """Allowed in the window."""
-    window_s: float
-    health: str
-    """`working`, `slowed`, `paused`, `waits for balance`, `off`, `out`; empty: nobody knows."""
-    why: str = ""
-    """Why it creates nothing, as another process sees it; the run's own `waits` tells that."""
-
-    @classmethod
-    def of(cls, lane: Lane, now: float) -> LaneStatus:
-        """*lane* at the monotonic time *now*."""
-        return cls(
-            lane.label,
-            lane.held,
-            lane.slots.limit,
-            lane.window.in_use(now),
-            lane.creates.limit,
-            lane.window.window_s,
-            lane.health(now),
-        )
-
-    @classmethod
-    def as_seen(cls, lane: LaneStanding) -> LaneStatus:
-        """*lane* as another process sees it."""
-        return cls(
-            lane.label, lane.slots_held, lane.slots, lane.creates_in_window, lane.creates,
-            lane.window_s, lane.health, lane.why,
-        )  # fmt: skip
+def lane_status(lane: Lane, now: float) -> LaneStatus:
+    """*lane* at the monotonic time *now*, as its own run sees it."""
+    return LaneStatus(
+        lane.label,
+        lane.held,
+        lane.slots.limit,
+        lane.window.in_use(now),
+        lane.creates.limit,
+        lane.window.window_s,
+        lane.health(now),
+    )
 
 
 @dataclass(frozen=True, slots=True)

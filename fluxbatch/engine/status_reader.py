@@ -9,7 +9,7 @@ from functools import partial
 
 from fluxbatch.domain.job import JobState
 from fluxbatch.engine.exit_code import decide_exit
-from fluxbatch.engine.run_status import LaneStatus, RunStatus, RunSummary
+from fluxbatch.engine.run_status import RunStatus, RunSummary, lane_status
 from fluxbatch.events import RunStarted
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
@@ -63,7 +63,7 @@ class StatusReader:
             run=run,
             dataset=dataset,
             budgets=tuple(lines),
-            lanes=tuple(LaneStatus.of(lane, now) for lane in context.lanes.all),
+            lanes=tuple(lane_status(lane, now) for lane in context.lanes.all),
             done_before=self._done_before,
             stopping=context.stop.reason,
             failures=tuple(failures),

@@ -26,7 +26,6 @@ from fluxbatch.engine.metrics.families import (
     lane_families,
     money_families,
 )
-from fluxbatch.engine.run_status import LaneStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.live_images import ledger_revision
 from fluxbatch.ledger.queries.live_run import WatchedRun, last_progress, watched_run
@@ -80,7 +79,7 @@ def _of_dataset(db: Database, run: WatchedRun, now: datetime) -> Iterator[Metric
     manifest = latest_manifest(db)
     if manifest is not None:
         yield from job_families(count_jobs(db, manifest.seq))
-    yield from lane_families(map(LaneStatus.as_seen, lane_standings(db, run, now, waits=False)))
+    yield from lane_families(lane_standings(db, run, now, waits=False))
     spent = Micros(sum(line.cost for line in money))
     yield from money_families(spent, latest_balances(db, run.run_id))
 

@@ -97,20 +97,23 @@ async def serve_page(page: LivePage, listening: Callable[[str], None]) -> None:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, page.host, page.port)
-            try:
-                await site.start()
-            except OSError as exc:
-                raise ConfigError(
-                    f"cannot listen on {page.host} port {page.port}: {exc.strerror};"
-                    " choose another by --port"
-                ) from exc
+            await _listen(runner, page)
             host = await in_thread(partial(openable_host, page.host))
             listening(_address(host, runner.addresses[0][1], gate))
             await feed.run()
         finally:
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, page: LivePage) -> None:
+    try:
+        await web.TCPSite(runner, page.host, page.port).start()
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot listen on {page.host} port {page.port}: {exc.strerror};"
+            " choose another by --port"
+        ) from exc
 
 
 def _address(host: str, port: int, gate: AccessGate) -> str:

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from fluxbatch.cli.render.text import about_between, count
+from fluxbatch.dataset.run_standing import LaneStatus
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.run_status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import RunStatus
 
 _SPAN_S = 180.0
 _FEWEST_ENDED = 5

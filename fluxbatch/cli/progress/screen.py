@@ -13,9 +13,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fluxbatch.cli.render.text import OVERVIEW_LABEL, count, overview_line, stopping_words
+from fluxbatch.dataset.run_standing import LaneStatus
 from fluxbatch.domain.formatting import clock, dollars
 from fluxbatch.domain.job import JobState
-from fluxbatch.engine.run_status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.ledger.queries.runs_and_failures import FailedJob
 
 _WIDEST = 140

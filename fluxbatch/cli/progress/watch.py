@@ -17,7 +17,7 @@ from fluxbatch.cli.render.status import status_lines
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.run_standing import run_standing
 from fluxbatch.dataset.status import dataset_status
-from fluxbatch.engine.run_status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries import runs_and_failures, totals
 from fluxbatch.ledger.queries.live_run import WatchedRun, watched_run
@@ -69,7 +69,7 @@ def status_of(db: Database, folder: Folder, run: WatchedRun, now: datetime) -> R
         run=of_run,
         dataset=of_all,
         budgets=tuple(runs_and_failures.latest_balances(db, run.run_id)),
-        lanes=tuple(map(LaneStatus.as_seen, stands.lanes)),
+        lanes=stands.lanes,
         done_before=0,
         stopping=run.reason,
         failures=tuple(failures),

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from fluxbatch._version import __version__
+from fluxbatch.dataset.run_standing import LaneStatus
 from fluxbatch.domain.job import JobState
 from fluxbatch.domain.money import Balance, Micros
 from fluxbatch.engine.metrics.exposition import MetricFamily
-from fluxbatch.engine.run_status import LaneStatus
 from fluxbatch.ledger.queries.totals import JobCounts
 
 BUILD_INFO = MetricFamily("fluxbatch_build_info", "gauge", "The version.")

@@ -19,6 +19,7 @@ from fluxbatch.domain.job import JobId, JobState, canonical_json, hash_of, rerol
 from fluxbatch.infra.runtime import Timestamp
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
+from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.sql import Statement, constant, insert_all, insert_numbered
 from fluxbatch.ledger.db.timestamps import utc_text
 from fluxbatch.ledger.queries.rerolled_jobs import reroll_manifest, rerolls_identity
@@ -200,7 +201,7 @@ class AddRerolls:
     ) -> bool:
         """Whether its job is a new one."""
         (origin,) = db.run(_ORIGIN, {"job_id": pick.job_id})
-        of_job_seq, _, model, given, repeat, wanted, sha256, path = origin
+        of_job_seq, _, model, given, repeat = origin[:5]
         ((highest,),) = db.run(_HIGHEST, {"of_job_seq": of_job_seq})
         if highest - so_far.made != pick.after - so_far.times:
             return False
@@ -214,22 +215,7 @@ class AddRerolls:
         if found:
             seq = int(found[0][0])
         else:
-            seq = db.insert(
-                _INSERT_JOB,
-                {
-                    "id": name,
-                    "model": model,
-                    "input_json": text.decode(),
-                    "repeat": repeat,
-                    "outputs_wanted": wanted,
-                    "control_sha256": sha256,
-                    "control_path": path,
-                    "state": JobState.PENDING,
-                    "listed_in": listed_in,
-                    "position": position,
-                    "created_at": utc_text(self.at),
-                },
-            )
+            seq = self._insert(db, origin, name, text, listed_in, position)
             place = {
                 "to_manifest": listed_in,
                 "to_number": position,
@@ -249,6 +235,28 @@ class AddRerolls:
         )
         so_far.made += number - highest
         return not found
+
+    def _insert(
+        self, db: Database, origin: DbRow, name: JobId, text: bytes, listed_in: int, position: int
+    ) -> int:
+        """Its number: the job that *origin* is, but for its input."""
+        _, _, model, _, repeat, wanted, sha256, path = origin
+        return db.insert(
+            _INSERT_JOB,
+            {
+                "id": name,
+                "model": model,
+                "input_json": text.decode(),
+                "repeat": repeat,
+                "outputs_wanted": wanted,
+                "control_sha256": sha256,
+                "control_path": path,
+                "state": JobState.PENDING,
+                "listed_in": listed_in,
+                "position": position,
+                "created_at": utc_text(self.at),
+            },
+        )
 
 
 def _next(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fluxbatch.dataset.run_standing import LaneStatus
 from fluxbatch.domain.job import JobState
 from fluxbatch.domain.money import Balance, Micros
-from fluxbatch.engine.run_status import LaneStatus, RunStatus
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.ledger.queries.totals import JobCounts, Totals
 
 

@@ -12,13 +12,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fluxbatch.config.settings import MetricsSettings
+from fluxbatch.dataset.run_standing import LaneStatus
 from fluxbatch.domain.job import JobState, PredictionState
 from fluxbatch.domain.money import Balance, Micros
 from fluxbatch.engine.metrics import textfile
 from fluxbatch.engine.metrics.exposition import Histogram, MetricFamily, exposition
 from fluxbatch.engine.metrics.run_metrics import RunMetrics
 from fluxbatch.engine.metrics.textfile import Show, with_textfile
-from fluxbatch.engine.run_status import LaneStatus, RunStatus, RunSummary
+from fluxbatch.engine.run_status import RunStatus, RunSummary
 from fluxbatch.errors import ConfigError, ExitCode, SinkError
 from fluxbatch.events import (
     CommitMeasured,
