@@ -2,9 +2,9 @@
 
     python -m benchmarks.many_machines SCENARIO...
 
-Scenarios: kills, takeover, stopped, silent, budget, limit, server, two, joins, slots. Each starts
-a strict emulator and a real server (fsync on); their books decide. Leases are as in life. The
-provider gives inputs back (`docs`): where it does not, creates that a kill hides on several
+Scenarios: kills, takeover, stopped, silent, budget, limit, server, two, joins, slots, rows. Each
+starts a strict emulator and a real server (fsync on); their books decide. Leases are as in life.
+The provider gives inputs back (`docs`): where it does not, creates that a kill hides on several
 accounts at once cannot be told apart, and stay unknown with their money held.
 """
 
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -279,9 +280,36 @@ def slots() -> dict[str, Any]:
                 "refused": seen[-1]["refused_rate"] + seen[-1]["refused_concurrent"]}  # fmt: skip
 
 
+def rows() -> dict[str, Any]:
+    """8: a million rows are imported by one worker, and the first create leaves."""
+    jobs = 1_000_000
+    with _night(jobs, "--duration", "0.1", flags=("--limit", "1"), settings=_LIFE) as run:
+        began = datetime.now(UTC)
+        _start(run, 1)
+        codes = run.finish(600)
+        ((imported_at, left_at),) = run.rows(
+            "SELECT max(imported_at), (SELECT min(left_at) FROM predictions) FROM manifests"
+        )
+        imported, left = (datetime.fromisoformat(at) for at in (imported_at, left_at))
+        return {"rows_a_second": round(jobs / (imported - began).total_seconds()), "codes": codes,
+                "first_create_s": round((left - imported).total_seconds(), 2)}  # fmt: skip
+
+
 SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     scenario.__name__: scenario
-    for scenario in (kills, takeover, stopped, silent, budget, limit, server, two, joins, slots)
+    for scenario in (
+        kills,
+        takeover,
+        stopped,
+        silent,
+        budget,
+        limit,
+        server,
+        two,
+        joins,
+        slots,
+        rows,
+    )
 }
 
 

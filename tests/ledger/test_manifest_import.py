@@ -11,6 +11,7 @@ from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.manifest_import import FinishImport, ImportRows, files_of
 from fluxbatch.ledger.operations.uploads import RememberFiles, StoredFileHash
+from fluxbatch.ledger.queries import local_controls
 from fluxbatch.ledger.queries.queue import QUEUE_START, pending_jobs
 from fluxbatch.ledger.queries.totals import count_jobs
 from tests.ledger.support import Books, all_rows, at, make_job, make_row, make_rows
@@ -309,3 +310,26 @@ def test_a_shuffle_survives_another_manifest_in_between_and_can_be_taken_back(
     assert prompts(books, three) != in_line
     books.import_rows("three", twice)
     assert prompts(books, three) == in_line == [str(n) for n in range(1, 21)]
+
+
+def test_local_controls_are_named_once_a_range_of_jobs(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Of this manifest's jobs that are pending; a page may be empty before the last one.
+    """
+    monkeypatch.setattr(local_controls, "_RANGE", 3)
+    photo, other = (ControlFile(f"/data/{n}.png", n * 32, 10, "image/png") for n in ("cd", "ef"))
+    of_another = Row(1, 1, None, {}, make_job(99), ControlFile("/data/old.png", "ab" * 32, 1, ""))
+    books.import_rows("another", [of_another])
+    with_photo = [Row(n, n, None, {}, make_job(n), photo) for n in range(1, 5)]
+    without = [make_row(n, make_job(n)) for n in range(5, 9)]
+    manifest = books.import_rows(
+        "m", [*with_photo, *without, Row(9, 9, None, {}, make_job(9), other)]
+    )
+
+    pages = list(local_controls.needed_controls(books.db, manifest))
+    assert [[one.path for one in page] for page in pages] == [
+        ["/data/cd.png"], ["/data/cd.png"], ["/data/ef.png"],
+    ]  # fmt: skip
+    assert pages[0][0].sha256 == "cd" * 32

@@ -98,7 +98,7 @@ def connected(url: str, dataset: str) -> Connection:
     password. Nor is the driver's own error kept as the cause, whose text has it too.
     """
     try:
-        import psycopg
+        import psycopg.types.array
     except ImportError:
         raise ConfigError(
             "a PostgreSQL ledger needs psycopg: pip install 'fluxbatch-engine[postgres]'"
@@ -129,6 +129,8 @@ def connected(url: str, dataset: str) -> Connection:
         # Who was at work waits for a server that is down (`ledger.patience`).
         is_down = isinstance(exc, psycopg.OperationalError)
         _refuse(dataset, _spoken(exc, parts), DatabaseFailed if is_down else LedgerError)
+    # A list of prompts or ids as text takes ten times as long, for what may need a backslash.
+    connection.adapters.register_dumper(list, psycopg.types.array.ListBinaryDumper)
     return connection
 
 

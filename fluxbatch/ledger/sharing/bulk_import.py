@@ -1,6 +1,7 @@
 """The import of rows into PostgreSQL by whole columns: one statement for a batch.
 
-Owns the two statements. Row by row, most of an import's time is the way to the server and back.
+Owns the two statements. Row by row, most of an import's time is the way to the server and back;
+`COPY` would need a table of its own beside, for it takes no row that is there already.
 What becomes of a job that is named twice, or is known already, is as in `manifest_import`.
 """
 
@@ -64,12 +65,14 @@ _INSERT_ROWS = postgres_statement(
     f"""
         INSERT INTO rows (manifest_seq, number, line, user_id, job_seq, error, priority,
             meta_json, axes_json)
-        SELECT new.manifest_seq, new.number, new.line, new.user_id, jobs.seq, new.error,
+        SELECT new.manifest_seq, new.number, new.line, new.user_id,
+            (SELECT jobs.seq FROM jobs WHERE jobs.id = new.job_id), new.error,
             new.priority, new.meta_json, new.axes_json
         FROM unnest({_arrays(ROW_COLUMNS)}) AS new ({", ".join(ROW_COLUMNS)})
-        LEFT JOIN jobs ON jobs.id = new.job_id
         """
 )
+"""Each job is looked up by its index: a join reads all jobs for each batch, where the server does
+not know yet how many there are."""
 
 
 def insert_batch(
