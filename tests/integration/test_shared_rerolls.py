@@ -40,6 +40,9 @@ def words(run: SharedRun, budget: str) -> tuple[object, ...]:
             "--budget", budget, "--json")  # fmt: skip
 
 
+_AT_WORK = "SELECT id FROM workers WHERE seen_at > clock_timestamp() - interval '15 s'"
+
+
 def test_two_at_once_make_each_row_once(rejected: SharedRun) -> None:
     """
     They work together, one is told that the other does, or one finds nothing left.
@@ -64,6 +67,7 @@ def test_one_that_is_killed_goes_on_within_the_same_budget(rejected: SharedRun) 
     with started(*words(rejected, "0.50"), env=env) as killed:
         rejected.until(lambda: rejected.emulator.stats()["created"] > JOBS + 3)
         killed.kill()
+    rejected.until(lambda: not rejected.rows(_AT_WORK))  # that it is dead, nobody knows before
     again = fluxbatch(*words(rejected, "0.50"), env=env, timeout=110)
 
     assert again.code == 0, again.err

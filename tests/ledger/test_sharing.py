@@ -218,6 +218,26 @@ def test_maintenance_and_workers_exclude_each_other(
         pass
 
 
+def test_who_is_in_the_way_is_told_with_how_long_it_would_be_if_it_was_killed(
+    db: PostgresDatabase, postgres_url: str, name: str
+) -> None:
+    """
+    Nobody can tell at once that a process is dead: fifteen seconds after it was seen, it is.
+    """
+
+    def connect() -> PostgresDatabase:
+        return PostgresDatabase(postgres_url, name)
+
+    join(db, "one", "run")
+    _run(db, "UPDATE workers SET seen_at = clock_timestamp() - interval '11.5 s'")
+    words = r"wait for it, or stop it \(if it was killed, this works in 4 s\)"
+    with pytest.raises(HeldElsewhere, match=words), maintaining(connect):
+        pass
+    _run(db, "UPDATE workers SET seen_at = clock_timestamp() - interval '15.5 s'")
+    with maintaining(connect):
+        assert [one.role for one in workers(db)] == ["maintenance"]
+
+
 def test_another_version_does_not_join(db: PostgresDatabase) -> None:
     join(db, "one", "run")
     _run(db, "UPDATE workers SET version = '0.0.1'")

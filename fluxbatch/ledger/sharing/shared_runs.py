@@ -19,7 +19,7 @@ from fluxbatch.ledger.db.sql import clean, postgres_statement
 from fluxbatch.ledger.operations.control import set_run_cap
 from fluxbatch.ledger.operations.runs import EndRun, OpenedRun, OpenRun
 from fluxbatch.ledger.sharing.run_controls import read_controls, write_controls
-from fluxbatch.ledger.sharing.workers import described, leave, work_on, workers
+from fluxbatch.ledger.sharing.workers import described, if_dead, leave, work_on, workers
 
 
 class RunHasEnded(FluxbatchError):
@@ -126,21 +126,21 @@ class OpenSharedRun:
             if manifest != self.run.manifest_seq:
                 raise HeldElsewhere(
                     f"{described(other)} is at work on another manifest of this dataset; wait for"
-                    " it, or stop it"
+                    f" it, or stop it{if_dead(other)}"
                 )
         opened = self.run.apply(db)
         for other in (one for one in others if one.run_seq != opened.seq):
             ((name, _),) = db.run(_AT_WORK, {"run_seq": other.run_seq})
             raise HeldElsewhere(
                 f"run {name!r} is at work on this dataset ({described(other)}): join it"
-                f" (--run {name}), or begin another one when it has ended"
+                f" (--run {name}), or begin another one when it has ended{if_dead(other)}"
             )
         caps = self._caps()
         before = [asked for (asked,) in db.run(_GATE, {"run_seq": opened.seq})]
         if others and before not in ([], [caps]):
             raise HeldElsewhere(
                 f"{described(others[0])} is at work on this run with {_told(before[0])}, and this"
-                f" asks for {_told(caps)}: give all its workers the same"
+                f" asks for {_told(caps)}: give all its workers the same{if_dead(others[0])}"
             )
         if not others or not before:
             db.run(_OPEN_GATE, self._gate(opened.seq, caps))

@@ -8,6 +8,7 @@ the same jobs and decides nothing: an intent does. Source: docs/design/protocol.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
@@ -48,8 +49,13 @@ class Worker(NamedTuple):
     """Those that it has a key of which the provider does not refuse."""
     waits: str | None
     """Why it has nothing to do, or an empty text; None where it is busy."""
-    is_silent: bool
-    """It has not been seen for long enough to be buried."""
+    seen_s: float
+    """Seconds since it was seen, by the database's clock."""
+
+    @property
+    def is_silent(self) -> bool:
+        """It has not been seen for long enough to be buried."""
+        return self.seen_s > BURIED_AFTER_S
 
 
 _JOIN = postgres_statement(
@@ -74,9 +80,9 @@ _BURY = postgres_statement(
 )
 _LEAVE = postgres_statement("DELETE FROM workers WHERE id = :worker")
 _ALL = postgres_statement(
-    f"""
+    """
     SELECT id, role, host, pid, version, run_seq, accounts, waits,
-        seen_at < clock_timestamp() - interval '{BURIED_AFTER_S} s'
+        CAST(extract(epoch FROM clock_timestamp() - seen_at) AS double precision)
     FROM workers ORDER BY joined_at, id
     """
 )
@@ -145,11 +151,12 @@ def join(db: Database, worker: str, role: Role, accounts: Collection[str] = ()) 
         if other.role == "maintenance" or role == "maintenance":
             raise HeldElsewhere(
                 f"the dataset is in use by {described(other)}; wait for it, or stop it"
+                f"{if_dead(other)}"
             )
         if other.version != __version__:
             raise HeldElsewhere(
                 f"{described(other)} is fluxbatch {other.version}, this is {__version__}; two"
-                " versions do not share a ledger: stop it, or use its version"
+                f" versions do not share a ledger: stop it, or use its version{if_dead(other)}"
             )
     if accounts:
         readable_datasets(db, accounts)
@@ -175,6 +182,12 @@ def described(worker: Worker) -> str:
     """A process as people know it."""
     kind = "a worker" if worker.role == "run" else "a maintenance verb"
     return f"{kind} on {worker.host} (pid {worker.pid})"
+
+
+def if_dead(worker: Worker) -> str:
+    """What to add where it is in the way: nobody can tell at once that a process was killed."""
+    left_s = math.ceil(min(BURIED_AFTER_S, BURIED_AFTER_S - worker.seen_s))
+    return f" (if it was killed, this works in {max(left_s, 1)} s)"
 
 
 def work_on(db: Database, worker: str, run_seq: int) -> None:
@@ -205,8 +218,8 @@ def leave(db: Database, worker: str) -> None:
 def workers(db: Database) -> list[Worker]:
     """Everybody at work, in the order in which they came."""
     return [
-        Worker(name, role, host, pid, version, run, frozenset(json.loads(accounts)), waits, silent)
-        for name, role, host, pid, version, run, accounts, waits, silent in db.run(_ALL)
+        Worker(name, role, host, pid, version, run, frozenset(json.loads(accounts)), waits, seen_s)
+        for name, role, host, pid, version, run, accounts, waits, seen_s in db.run(_ALL)
     ]
 
 
