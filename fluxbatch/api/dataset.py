@@ -134,15 +134,16 @@ class Dataset(ProviderVerbs):
             run_name=options.get("run_name"),
         )
         events = Events(logging_listener(request.keys), *([listener] if listener else []))
-        settings = given.settings
+        settings, folder = given.settings, self._folder
+        told_as = folder.name if folder.is_shared else folder.address
         local = is_loopback(settings.provider.base_url)
         with progress_bar(options.get("progress"), options.get("on_status")) as on_status:
             run = partial(execute_run, request, on_status=on_status)
-            work = partial(with_hooks, settings.hooks, self._folder, events, run)
+            work = partial(with_hooks, settings.hooks, folder, events, run)
             try:
                 summary = await with_notifications(
-                    settings.notify, self._folder.address, events, work, anywhere=local,
-                    is_shared=self._folder.is_shared,
+                    settings.notify, told_as, events, work, anywhere=local,
+                    is_shared=folder.is_shared,
                 )  # fmt: skip
             except ManifestError as exc:
                 raise as_python_said(exc, are_rows=given.rows is not None) from None

@@ -32,15 +32,16 @@ _SHORTEST_WITHIN = 8
 """A shorter one is taken out as a word of its own alone: `second` may be a part of `seconds`."""
 _CREDENTIALS = re.compile(
     r"""(?P<user>https?://)[^\s/?#"'<>@]+@
-    | (?P<query>[?&;][^=&?\s"'<>]*(?:sig|credential|token|secret|password|passwd|key)[^=&\s"'<>]*=)
-      [^&\s"'<>\\)]+
+    | (?P<query>[?&;](?!sslkey=)[^=&?\s"'<>]*
+      (?:sig|credential|token|secret|password|passwd|key)[^=&\s"'<>]*=)[^&\s"'<>\\)]+
     | (?P<header>\b(?:webhook_secret|x-webhook-secret|x-api-key|authorization)
       \\?["']?\s*[:=]\s*\\?["']?(?:bearer\s+)?)[^\s"',}\\]+
     | (?P<hook>/\d+-\d+/)[0-9a-f]{40}\b""",
     re.I | re.X,
 )
 """What other programs' words may hold: passwords in URLs, presigned requests, the headers that
-carry a key, and a webhook's address, which ends in a secret of its own."""
+carry a key, and a webhook's address, which ends in a secret of its own. PostgreSQL's `sslkey` is
+the path of a file."""
 _INVISIBLE = (
     r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"

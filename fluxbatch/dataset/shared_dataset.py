@@ -37,12 +37,15 @@ class SharedDataset(Folder):
 
     @property
     def address(self) -> str:
-        address, _, _ = self.server.partition("?")
-        return f"{address}/{name_in_url(self.dataset)}"
+        """With the options of its server; none of them is a secret."""
+        _, mark, options = self.server.partition("?")
+        return f"{self.name}{mark}{options}"
 
     @property
     def name(self) -> str:
-        return self.address
+        """Without options: it is one dataset, however its server is reached."""
+        server, _, _ = self.server.partition("?")
+        return f"{server}/{name_in_url(self.dataset)}"
 
     @property
     def short_name(self) -> str:
@@ -50,7 +53,7 @@ class SharedDataset(Folder):
 
     @property
     def ledger_place(self) -> str:
-        return self.address
+        return self.name
 
     def refuse_lost_ledger(self) -> None:
         """Whether a server has lost a ledger, only the server knows."""

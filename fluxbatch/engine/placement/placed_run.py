@@ -53,7 +53,7 @@ class PlacedRun:
     placement: Placement = field(init=False)
 
     def __post_init__(self) -> None:
-        mark = hashlib.sha256(f"{self.dataset.address}\n{self.name}".encode()).hexdigest()[:8]
+        mark = hashlib.sha256(f"{self.dataset.name}\n{self.name}".encode()).hexdigest()[:8]
         title = f"fluxbatch {self.dataset.short_name} {self.name} {mark}"
         self.placement = Placement(self.cluster, title)
 

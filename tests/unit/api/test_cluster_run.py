@@ -6,11 +6,17 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import fluxbatch
+from fluxbatch.api.cluster_run import ClusterCall
+from fluxbatch.cluster.ray_cluster import RayCluster
+from fluxbatch.dataset.address import dataset_at
+from fluxbatch.dataset.shared_dataset import SharedDataset
+from fluxbatch.engine.placement.node_check import NodeQuestion
+from fluxbatch.engine.placement.placed_run import PlacedRun
 from fluxbatch.errors import ConfigError
 
 _SHARED = "postgresql://flux@127.0.0.1:9/pictures/NIGHTLY"
@@ -55,3 +61,24 @@ def test_a_folder_instead_of_a_shared_ledger_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder, which one process works on at a time"):
         fluxbatch.run("rows.csv", out=tmp_path / "folder", **_WHOLE)
     assert not (tmp_path / "folder").exists()
+
+
+def test_a_worker_reaches_the_database_with_the_options_that_were_given() -> None:
+    address = f"{_SHARED}?sslmode=require&target_session_attrs=read-write"
+    call = ClusterCall.read(dataset_at(address), "rows.csv", _WHOLE)
+
+    assert call.words()[:5] == ["run", "--yes", "rows.csv", "--out", address]
+
+
+def test_the_workers_of_a_run_are_found_again_whatever_the_options() -> None:
+    """
+    Their names have none of it, or the run would be placed twice.
+    """
+    nobody, question = cast("RayCluster", None), NodeQuestion("", "", "", "", {}, "")
+    titles = set()
+    for address in (_SHARED, f"{_SHARED}?sslmode=require"):
+        dataset = dataset_at(address)
+        assert isinstance(dataset, SharedDataset)
+        titles.add(PlacedRun(nobody, dataset, "N", [], question).placement.title)
+
+    assert titles == {"fluxbatch NIGHTLY N b74c61d3"}

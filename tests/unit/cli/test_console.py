@@ -87,6 +87,10 @@ def test_a_key_is_known_in_json_and_in_a_url() -> None:
         (r"{\"webhook_secret\": \"5ec3e7\"}", r"{\"webhook_secret\": \"<secret>\"}"),
         (f"POST /hooks/12-1764000/{'5e' * 20}", "POST /hooks/12-1764000/<secret>"),
         (
+            "postgresql://h/DB/N?sslkey=/home/me/key.pem&password=5ec3e7",
+            "postgresql://h/DB/N?sslkey=/home/me/key.pem&password=<secret>",
+        ),
+        (
             f"id {'5e' * 20}, https://b.example/k?w=512",
             f"id {'5e' * 20}, https://b.example/k?w=512",
         ),

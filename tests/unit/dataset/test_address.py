@@ -40,10 +40,31 @@ def test_an_address_names_a_server_and_a_dataset(text: str, server: str, name: s
         assert (dataset.server, dataset.dataset) == (server, name)
 
 
-def test_the_address_is_told_as_it_can_be_used_again() -> None:
-    dataset = dataset_at("postgresql://me@host/db/night?sslmode=require")
-    assert dataset.address == "postgresql://me@host/db/night"
-    assert dataset_at(dataset.address).root == dataset.root
+@pytest.mark.parametrize(
+    "options",
+    ["", "?sslmode=require", "?sslmode=verify-full&sslrootcert=/etc/my%20ca.pem&application_name=",
+     "?host=/var/run/postgresql&options=-c%20statement_timeout%3D4s"],
+)  # fmt: skip
+def test_the_address_is_told_as_it_can_be_used_again(options: str) -> None:
+    """
+    Whoever gets it, a worker on another machine or a hook, reaches the server the same way.
+    """
+    address = f"postgresql://me@host/db/a%2Fb{options}"
+    dataset = dataset_at(address)
+    assert dataset.address == address
+    assert dataset_at(dataset.address) == dataset
+    assert dataset_at(Path(dataset.address)) == dataset
+
+
+def test_a_dataset_is_one_however_its_server_is_reached() -> None:
+    """
+    What is kept of it, and what others compare, has no options.
+    """
+    plain = dataset_at("postgresql://me@host/db/night")
+    other = dataset_at("postgresql://me@host/db/night?sslmode=require")
+    assert plain.name == other.name == "postgresql://me@host/db/night"
+    assert plain.root == other.root
+    assert plain.ledger_place == other.ledger_place == plain.name
 
 
 @pytest.mark.parametrize(
