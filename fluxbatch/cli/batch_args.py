@@ -10,6 +10,7 @@ from pathlib import Path
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.source import CommandSource
 from fluxbatch.dataset.address import dataset_at
+from fluxbatch.domain.formatting import shell_word
 from fluxbatch.planning.plan import Plan
 from fluxbatch.planning.saved_plan import SavedPlan
 
@@ -94,12 +95,12 @@ class BatchArgs:
 
     def run_again(self, *, yes: bool, run_name: str = "", placed: Sequence[str] = ()) -> str:
         """The command that goes on with it; *placed* are the flags of where."""
-        out = dataset_at(self.out).address if self.out is not None else ""
-        words = ["fluxbatch", "run", str(self.given), "--out", out]
-        words += ["--run", run_name] if run_name else []
+        out = dataset_at(self.out).typed if self.out is not None else "DIR"
+        words = ["--run", run_name] if run_name else []
         words += placed
         words += ["--base-url", self.base_url] if self.base_url else []
         words += ["--format", self.kind] if self.kind else []
         words += ["--budget", self.budget] if self.budget else []  # copied, it stays capped
         words += ["--yes"] if yes else []
-        return shlex.join(words)
+        command = f"fluxbatch run {shell_word(self.given)} --out {out}"
+        return f"{command} {shlex.join(words)}".rstrip()

@@ -40,6 +40,7 @@ def run_demo(console: Console, out: Path) -> int:
     console.info("the demo: an emulator on this machine plays the provider")
     folder = dataset_at(out)
     _refuse_other_datasets(folder)
+    again = _again(folder)
     with local_provider() as base_url, as_file(files("fluxbatch") / "demo") as packaged:
         request = RunRequest(
             settings=load_settings(
@@ -49,9 +50,9 @@ def run_demo(console: Console, out: Path) -> int:
             folder=folder,
             manifest=packaged / "manifest.csv",
         )
-        code = run_batch(console, request, title=f"fluxbatch demo → {out}", again=_again(out))
+        code = run_batch(console, request, title=f"fluxbatch demo → {out}", again=again)
     if code == ExitCode.DONE:
-        for line in _next(out):
+        for line in _next(folder):
             console.info(line)
     return code
 
@@ -105,15 +106,16 @@ def _key(out: Path) -> ApiKey:
     return ApiKey(f"demo-{name[:24]}", label="demo")
 
 
-def _again(out: Path) -> str:
-    return "fluxbatch demo" if out == Path("demo") else f"fluxbatch demo --out {out}"
+def _again(folder: Folder) -> str:
+    is_usual = folder.address == "demo"
+    return "fluxbatch demo" if is_usual else f"fluxbatch demo --out {folder.typed}"
 
 
-def _next(out: Path) -> Iterator[str]:
+def _next(folder: Folder) -> Iterator[str]:
     yield "look     the emulator drew these from the photos; with a key they are real"
-    yield f"next     fluxbatch status {out}"
+    yield f"next     fluxbatch status {folder.typed}"
     yield "           what was made and paid"
-    yield f"         {_again(out)}"
+    yield f"         {_again(folder)}"
     yield "           again: creates nothing new"
     yield "         fluxbatch init my-batch"
     yield "           a config and a manifest of your own"

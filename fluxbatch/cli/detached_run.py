@@ -47,7 +47,7 @@ def run_detached(console: Console, folder: Folder, words: Sequence[str]) -> int:
         if code:
             log.seek(begun_at)
             console.warn(log.read().decode(errors="replace").rstrip())
-    line = f"run {run_id} is at work (pid {process.pid}):  fluxbatch watch {folder.address}"
+    line = f"run {run_id} is at work (pid {process.pid}):  fluxbatch watch {folder.typed}"
     answer = {"run_id": run_id, "pid": process.pid, "log": str(path), "exit": code}
     console.answer(lambda: answer, [line if run_id else f"the run has ended: exit {code}"])
     return code or 0

@@ -15,6 +15,7 @@ from fluxbatch.config.api_keys import keys_for
 from fluxbatch.config.loading import environment
 from fluxbatch.config.types import seconds
 from fluxbatch.dataset.address import dataset_at
+from fluxbatch.dataset.folder import Folder
 from fluxbatch.errors import ConfigError
 from fluxbatch.events import Event, Events, JobFailed, LaneChanged, Noticed, Stopping
 from fluxbatch.infra.runtime import loop_options
@@ -29,14 +30,14 @@ def maintain(
     folder: Path,
     base_url: str,
     verb: Callable[..., Awaitable[_R]],
-    lines: Callable[[_R, Path], Iterator[str]],
+    lines: Callable[[_R, Folder], Iterator[str]],
     *,
     needs_key: bool = True,
 ) -> int:
     """Run the verb on a dataset until it ends or a signal comes; answers the exit code."""
     request = maintenance_request(console, folder, base_url, needs_key=needs_key)
     verb = partial(verb, request, handle_signals=True)
-    return run_maintenance(console, verb, lambda report: lines(report, folder))
+    return run_maintenance(console, verb, lambda report: lines(report, request.folder))
 
 
 def maintenance_request(

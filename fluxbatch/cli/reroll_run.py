@@ -17,6 +17,7 @@ from fluxbatch.cli.source import hide_keys
 from fluxbatch.config.api_keys import keys_for
 from fluxbatch.config.loading import environment
 from fluxbatch.dataset.address import dataset_at
+from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.formatting import dollars
 from fluxbatch.errors import ConfigError
 from fluxbatch.export.coverage import Coverage, CoveredValues, coverage_json, value_words
@@ -43,14 +44,13 @@ class RerollWords:
     per: str
     base_url: str
 
-    def again(self, address: str) -> str:
+    def again(self, dataset: Folder) -> str:
         """The command that goes on with it."""
-        words = ["fluxbatch", "reroll", address]
-        words += ["--where", self.where] if self.where else []
+        words = ["--where", self.where] if self.where else []
         words += ["--until", str(self.until), "--per", self.per] if self.until else []
         words += ["--base-url", self.base_url] if self.base_url else []
         words += ["--budget", self.budget] if self.budget else ["--yes"]
-        return shlex.join(words)
+        return f"fluxbatch reroll {dataset.typed} {shlex.join(words)}"
 
 
 def reroll_rows(
@@ -81,7 +81,7 @@ def reroll_rows(
         return {"reroll": _facts(choice, plan, short)}
 
     title = f"fluxbatch  reroll → {dataset.address}"
-    return run_batch(console, run, title=title, again=typed.again(dataset.address), more=told)
+    return run_batch(console, run, title=title, again=typed.again(dataset), more=told)
 
 
 def _agreed(console: Console, plan: RerollPlan) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -70,7 +69,7 @@ def _no_answer(folder: Folder, *, changes: bool) -> str:
         return f"{words}; its process may stand still"
     return (
         f"{words}; its process may stand still. The change may still take effect once it goes on."
-        f" See whether it has:  fluxbatch ctl {shlex.quote(folder.address)} show"
+        f" See whether it has:  fluxbatch ctl {folder.typed} show"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shlex
 import socket
 import stat
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from fluxbatch.domain.filenames import output_of_name
+from fluxbatch.domain.formatting import shell_word
 from fluxbatch.errors import ConfigError, HeldElsewhere, SinkError
 from fluxbatch.infra import file_lock
 from fluxbatch.ledger.db.database import Database
@@ -66,8 +66,13 @@ class Folder:
 
     @property
     def address(self) -> str:
-        """The dataset as it is written on a command line."""
+        """By this, another process opens the same dataset (`dataset_at`)."""
         return str(self.root)
+
+    @property
+    def typed(self) -> str:
+        """The same as it is typed into a shell: quoted where one needs it."""
+        return shell_word(self.address)
 
     @property
     def short_name(self) -> str:
@@ -138,7 +143,7 @@ class Folder:
         raise ConfigError(
             f"{str(self.root)!r} has images ({image!r}) and its {_LEDGER} is {what}: all of them"
             " would be bought again. Put the ledger back from a copy, or rebuild it from the"
-            f" images:  fluxbatch recover {shlex.quote(str(self.root))}  (to begin anew, name"
+            f" images:  fluxbatch recover {self.typed}  (to begin anew, name"
             " another folder)"
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 
 from pydantic import BaseModel
 
@@ -159,7 +160,7 @@ def since(line: RunLine) -> str:
 
 
 def _off_words(label: str, line: RunLine) -> str:
-    return f"is off by fluxbatch ctl {since(line)} (until `lane {label} on`)"
+    return f"is off by fluxbatch ctl {since(line)} (until `lane {quote(label)} on`)"
 
 
 def _reason(

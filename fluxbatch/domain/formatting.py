@@ -1,9 +1,12 @@
-"""The text form of money, times and sizes, for terminals and pages.
+"""The text form of money, times, sizes and words of a command, for terminals and pages.
 
 Owns the figures; the words around them belong to each renderer. Pure functions on plain values.
 """
 
 from __future__ import annotations
+
+import os
+import shlex
 
 from fluxbatch.domain.money import Micros, as_usd
 
@@ -46,3 +49,12 @@ def shortened(text: str, limit: int) -> str:
     """*text* on one line of at most *limit* characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shell_word(place: str | os.PathLike[str]) -> str:
+    """A path or an address as one word of a command that is pasted into a shell.
+
+    Quoted where a shell needs it; a path that begins as an option does is written as `./-x`.
+    """
+    text = os.fspath(place)
+    return shlex.quote(f"./{text}" if text.startswith("-") and text != "-" else text)

@@ -45,7 +45,7 @@ def write_export(request: ExportRequest, pool: ShardPool = INLINE) -> Exported:
     """
     with request.folder.reader() as db:
         folder = request.folder
-        images = SampleImages(ControlFiles(open_images(folder, db), folder.is_shared), folder.root)
+        images = SampleImages(ControlFiles(open_images(folder, db), folder.is_shared), folder.typed)
         made = _format(request, images)
         split = parse_splits(request.splits)
         in_parts = bool(request.splits or request.shard_size)
@@ -201,7 +201,7 @@ class _Shards:
             request.format,
             request.embed_images,
             self._controls,
-            request.folder.root,
+            request.folder.typed,
             self._place.root,
             self._made.mark(spool.stem),
         )

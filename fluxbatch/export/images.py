@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 from fluxbatch.dataset.control_files import ControlFiles
 from fluxbatch.export.columns import Control, Sample
@@ -29,12 +28,15 @@ _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
 class SampleImages:
-    """Reads from one dataset, whose control images are *controls*, its images in their store."""
+    """Reads from one dataset, whose control images are *controls*, its images in their store.
 
-    def __init__(self, controls: ControlFiles, root: Path) -> None:
+    *typed* is the dataset as it is typed into a shell.
+    """
+
+    def __init__(self, controls: ControlFiles, typed: str) -> None:
         self.controls = controls
         self.store: Store = controls.store
-        self._root = root
+        self._typed = typed
         self._ending_of = lru_cache(_CONTROLS_KNOWN)(self._ending)
         self.controls_missing = 0
 
@@ -51,7 +53,7 @@ class SampleImages:
     def image(self, sample: Sample) -> bytes:
         """The bytes of the sample's image; raise `ExportFailed` naming the file and the remedy."""
         assert sample.image is not None
-        remedy = f"fetch it again for nothing:  fluxbatch repair {self._root}"
+        remedy = f"fetch it again for nothing:  fluxbatch repair {self._typed}"
         try:
             with self.store.open(sample.image) as file:
                 data = file.read()

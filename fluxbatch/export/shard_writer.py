@@ -24,8 +24,8 @@ class ShardTask(NamedTuple):
     embed_images: bool
     controls: ControlFiles
     """With the store of the images."""
-    dataset: Path
-    """Its folder, for people."""
+    dataset: str
+    """As it is typed into a shell, for people."""
     place: Path
     """The folder of the export."""
     mark: str

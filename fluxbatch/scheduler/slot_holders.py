@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from fluxbatch.domain.formatting import shell_word
 from fluxbatch.scheduler.lane_state_file import KeptCreate
 
 
@@ -48,7 +49,8 @@ def _group_words(slots: int, group: Sequence[Holder]) -> str:
     if first.is_answered:
         return f"{begin} predictions {whose} that go on (since {sent})"
     begin = f"{begin} creates {whose} without an answer (sent {sent})"
-    remedy = f", or `fluxbatch reconcile {first.place}`" if first.place else " at the latest"
+    place = shell_word(first.place) if first.place else ""
+    remedy = f", or `fluxbatch reconcile {place}`" if place else " at the latest"
     return f"{begin}; free at {free.astimezone():%H:%M}{remedy}"
 
 

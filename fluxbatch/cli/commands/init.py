@@ -29,6 +29,7 @@ def init_command(
     console = console_for(ctx)
     from importlib.resources import files
 
+    from fluxbatch.domain.formatting import shell_word
     from fluxbatch.errors import ConfigError
 
     if there := [name for name in _FILES if (folder / name).exists()]:
@@ -46,10 +47,10 @@ def init_command(
         except OSError as exc:
             raise ConfigError(f"cannot write {str(target)!r}: {exc.strerror}") from exc
         console.info(f"wrote {target}")
-    config = folder / "fluxbatch.yaml"
+    config, out = shell_word(folder / "fluxbatch.yaml"), shell_word(folder / "dataset")
     console.info("")
     console.info("next:")
     console.info("  export EACHLABS_API_KEY=…")
     console.info(f"  fluxbatch plan {config}              what it makes and costs; spends nothing")
-    console.info(f"  fluxbatch run {config} --out {folder / 'dataset'}")
+    console.info(f"  fluxbatch run {config} --out {out}")
     return 0

@@ -49,6 +49,7 @@ def plan_command(
     from fluxbatch.cli.render.text import OVERVIEW_LABEL, count, folded
     from fluxbatch.cli.render.url_check import unfit_urls
     from fluxbatch.dataset.address import dataset_at
+    from fluxbatch.domain.formatting import shell_word
     from fluxbatch.errors import ExitCode
     from fluxbatch.infra.atomic_file import passing_folder
     from fluxbatch.planning.plan import make_plan as make_plan
@@ -64,7 +65,7 @@ def plan_command(
             with_urls=check_urls,
         )  # fmt: skip
     if not as_json:
-        for line in plan_lines(planned, asked.settings, typed.source, typed.out):
+        for line in plan_lines(planned, asked.settings, typed.source, folder):
             for part in folded(line, console.width(), hang=OVERVIEW_LABEL):
                 console.print(part)
     typed.check(lambda: planned)
@@ -75,7 +76,7 @@ def plan_command(
         return console.failed(message, ExitCode.USAGE, planned.as_json())
     if save is not None:
         typed.save(save, planned)
-        console.info(f"saved: fluxbatch run {save} makes exactly this, or refuses")
+        console.info(f"saved: fluxbatch run {shell_word(save)} makes exactly this, or refuses")
     if as_json:
         console.object(planned.as_json())
     return 0

@@ -51,5 +51,5 @@ def recover_command(
         console.info(f"note: {exc}; what was paid is an estimate until `reconcile` asks")
     request = DatasetRequest(asked.settings, keys, dataset_at(folder))
     report = anyio.run(partial(recover_dataset, request), backend_options=loop_options())
-    console.answer(report.as_json, recover_lines(report, folder))
+    console.answer(report.as_json, recover_lines(report, request.folder))
     return int(report.ended()[0])

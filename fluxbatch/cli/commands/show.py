@@ -79,13 +79,16 @@ def _show_result(console: Console, place: Path, name: str) -> None:
 
 def _show_file(console: Console, path: Path) -> None:
     from fluxbatch.cli.render.image_facts import facts_json, facts_lines
+    from fluxbatch.domain.formatting import shell_word
     from fluxbatch.errors import ConfigError
     from fluxbatch.sink.image_facts import read_image_facts
 
     if path.parts and path.parts[0] in {"s3:", "gs:", "az:"}:
         raise ConfigError("of an image in a bucket its dataset knows: fluxbatch show DIR URL")
     if path.is_dir():
-        raise ConfigError(f"name a file or a job of {str(path)!r}: fluxbatch show {path} '#1'")
+        raise ConfigError(
+            f"name a file or a job of {str(path)!r}: fluxbatch show {shell_word(path)} '#1'"
+        )
     image = read_image_facts(path)
     if image is None:
         raise ConfigError(

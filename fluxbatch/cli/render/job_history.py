@@ -185,7 +185,7 @@ def _prediction_facts(made: PredictionEntry) -> dict[str, str]:
 
 def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
     """The commands that take the job further."""
-    place, entry = shown.folder.address, job.job
+    place, entry = shown.folder.typed, job.job
     by_whom = "the same `fluxbatch run` again:"
     if shown.folder.is_locked():
         by_whom = "nothing: the run at work"
@@ -212,7 +212,7 @@ def _next(shown: ResultView, job: JobHistory) -> Iterator[str]:
 
 def _lifting(shown: ResultView, job: JobHistory) -> Iterator[str]:
     """The commands that let a run at work go on."""
-    place, at_work = shown.folder.address, shown.folder.is_locked()
+    place, at_work = shown.folder.typed, shown.folder.is_locked()
     for entry in job.in_force if at_work else ():
         change = entry.event.removeprefix(CHANGE_EVENT)
         since = f"since {local_time(entry.at)} UTC"
@@ -223,21 +223,21 @@ def _lifting(shown: ResultView, job: JobHistory) -> Iterator[str]:
             yield f"fluxbatch ctl {place} lane {quote(label)} on: it is off {since}"
 
 
-def _after_failure(root: str, failure: FailureClass) -> Iterator[str]:
+def _after_failure(place: str, failure: FailureClass) -> Iterator[str]:
     if failure in MAY_BE_ALIVE:
-        yield f"fluxbatch reconcile {root}: asks the provider what became of it"
+        yield f"fluxbatch reconcile {place}: asks the provider what became of it"
     elif failure in PAID_ALREADY:
-        yield f"fluxbatch repair {root}: fetches the images again, for nothing"
+        yield f"fluxbatch repair {place}: fetches the images again, for nothing"
     else:
         if failure is FailureClass.INVALID_INPUT:
             yield "mend the input in the manifest and run it: it will fail again as it is"
-        yield f"fluxbatch retry {root} --kind {failure}: sends all such jobs back to pending"
+        yield f"fluxbatch retry {place} --kind {failure}: sends all such jobs back to pending"
 
 
-def _while_active(root: str, job: JobHistory) -> Iterator[str]:
+def _while_active(place: str, job: JobHistory) -> Iterator[str]:
     unknown = (PredictionState.UNKNOWN, PredictionState.SUBMITTING)
     if any(made.state in unknown for made in job.predictions):
-        yield f"fluxbatch reconcile {root}: looks for the create whose outcome is unknown"
+        yield f"fluxbatch reconcile {place}: looks for the create whose outcome is unknown"
     else:
         yield "wait: it runs at the provider; if no run goes on, the same `fluxbatch run` again"
 

@@ -79,7 +79,7 @@ class LiveFigures:
             why = f"; {lane.why}" if lane.why else ""
             yield f"Lane {lane.label}", f"{slots}, {creates}{why}"
         if status.is_paused:
-            again = f"fluxbatch ctl {self._folder.address} resume"
+            again = f"fluxbatch ctl {self._folder.typed} resume"
             yield "Goes on by", again
         if status.waits:
             yield "Waits", status.waits

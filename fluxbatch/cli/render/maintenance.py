@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import typer
 
@@ -21,7 +20,7 @@ from fluxbatch.maintenance.recover import RecoverReport
 _NAMED = 10
 
 
-def reconcile_lines(report: ReconcileReport, folder: Path) -> Iterator[str]:
+def reconcile_lines(report: ReconcileReport, folder: Folder) -> Iterator[str]:
     """The outcome, what was found and done, and what comes next."""
     code, reason = report.ended()
     yield f"{'mismatch: ' if code == 8 else ''}{reason} ({duration(report.seconds)})"
@@ -105,26 +104,28 @@ def _when(text: str) -> str:
     return text[:19].replace("T", " ")
 
 
-def _after_reconcile(report: ReconcileReport, folder: Path) -> Iterator[str]:
+def _after_reconcile(report: ReconcileReport, folder: Folder) -> Iterator[str]:
+    place = folder.typed
     if report.left_orphans:
         yield (
-            f"fluxbatch reconcile {folder} --adopt   books and fetches them, unless they are"
+            f"fluxbatch reconcile {place} --adopt   books and fetches them, unless they are"
             " another dataset's of the same manifest"
         )
     if any(one.choices for one in report.undecided):
-        yield f"fluxbatch reconcile {folder} --adopt JOB=PREDICTION   says which one it is"
-        yield f"fluxbatch reconcile {folder} --not-mine PREDICTION   says that it is none of them"
+        yield f"fluxbatch reconcile {place} --adopt JOB=PREDICTION   says which one it is"
+        yield f"fluxbatch reconcile {place} --not-mine PREDICTION   says that it is none of them"
     elif report.unknown:
-        yield f"fluxbatch reconcile {folder}   looks for them again; their money stays reserved"
+        yield f"fluxbatch reconcile {place}   looks for them again; their money stays reserved"
     if report.not_alive:
-        yield f"fluxbatch retry {folder} --kind timed_out --kind lost   lets them be bought again"
+        yield f"fluxbatch retry {place} --kind timed_out --kind lost   lets them be bought again"
     if report.unfetched:
-        yield f"fluxbatch repair {folder}   fetches {count(report.unfetched, 'image')}, for $0"
+        yield f"fluxbatch repair {place}   fetches {count(report.unfetched, 'image')}, for $0"
 
 
-def repair_lines(report: RepairReport, folder: Path) -> Iterator[str]:
+def repair_lines(report: RepairReport, folder: Folder) -> Iterator[str]:
     """The outcome, what was broken, what was fetched."""
     _, reason = report.ended()
+    place = folder.typed
     yield f"{reason} ({count(report.checked, 'file')} checked, {duration(report.seconds)})"
     yield from _named("found missing", report.missing)
     yield from _named("found corrupt", report.corrupt)
@@ -138,13 +139,13 @@ def repair_lines(report: RepairReport, folder: Path) -> Iterator[str]:
     if report.unfetched:
         yield from _next(
             (
-                f"fluxbatch repair {folder}   tries again, for $0",
-                f"fluxbatch retry {folder} --kind output_lost   buys again what cannot be had",
+                f"fluxbatch repair {place}   tries again, for $0",
+                f"fluxbatch retry {place} --kind output_lost   buys again what cannot be had",
             )
         )
 
 
-def recover_lines(report: RecoverReport, folder: Path) -> Iterator[str]:
+def recover_lines(report: RecoverReport, folder: Folder) -> Iterator[str]:
     """What is known again, and what is not."""
     yield report.ended()[1]
     estimated = f", {dollars(report.estimated)} of it estimated" if report.estimated else ""
@@ -165,13 +166,13 @@ def recover_lines(report: RecoverReport, folder: Path) -> Iterator[str]:
         )
     yield from _next(
         (
-            f"fluxbatch run MANIFEST --out {folder}   buys only what is not there",
-            f"fluxbatch repair {folder}   checks every file, and fetches what is missing",
+            f"fluxbatch run MANIFEST --out {folder.typed}   buys only what is not there",
+            f"fluxbatch repair {folder.typed}   checks every file, and fetches what is missing",
         )
     )
 
 
-def cancel_lines(report: CancelReport, folder: Path) -> Iterator[str]:
+def cancel_lines(report: CancelReport, folder: Folder) -> Iterator[str]:
     """The outcome, and what became of each."""
     _, reason = report.ended()
     yield f"{reason} ({duration(report.seconds)})"
@@ -191,7 +192,9 @@ def cancel_lines(report: CancelReport, folder: Path) -> Iterator[str]:
     if report.totals is not None:
         yield f"  the dataset has cost {dollars(report.totals.spent)}"
     if report.unknown:
-        yield from _next((f"fluxbatch reconcile {folder}   looks for creates without an answer",))
+        yield from _next(
+            (f"fluxbatch reconcile {folder.typed}   looks for creates without an answer",)
+        )
 
 
 def _image_lines(fetched: int, unfetched: int) -> Iterator[str]:

@@ -11,7 +11,8 @@ from fluxbatch.cli.console import Console
 from fluxbatch.cli.errors import bad_row_json, bad_row_lines
 from fluxbatch.cli.render.text import count, cut, overview_line
 from fluxbatch.config.settings import Settings
-from fluxbatch.domain.formatting import dollars, duration, size
+from fluxbatch.dataset.folder import Folder
+from fluxbatch.domain.formatting import dollars, duration, shell_word, size
 from fluxbatch.errors import ExitCode
 from fluxbatch.planning.plan import Plan
 
@@ -20,7 +21,7 @@ _NOTES_SHOWN = 5
 _CHARS_SHOWN = 200
 
 
-def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -> Iterator[str]:
+def plan_lines(plan: Plan, settings: Settings, source: Path, out: Folder | None) -> Iterator[str]:
     """The plan, line by line."""
     jobs = plan.jobs
     duplicates = ""
@@ -65,7 +66,7 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Path | None) -
             yield f"  {row.name}: {json.dumps(_cut(row.input), ensure_ascii=False)}"
     if jobs.to_buy and not jobs.invalid:
         yield ""
-        yield f"next      fluxbatch run {source} --out {out or 'DIR'}"
+        yield f"next      fluxbatch run {shell_word(source)} --out {out.typed if out else 'DIR'}"
 
 
 def _cut(given: Mapping[str, Any]) -> dict[str, Any]:

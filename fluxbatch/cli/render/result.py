@@ -197,7 +197,7 @@ def _verdict(shown: ResultView, output: OutputEntry) -> str:
     if state == "unknown":
         return "the store it is in does not answer"
     words = "MISSING" if state == "missing" else "NOT what the ledger says"
-    return f"the file is {words}: fluxbatch repair {shown.folder.address}"
+    return f"the file is {words}: fluxbatch repair {shown.folder.typed}"
 
 
 def _file_state(shown: ResultView, output: OutputEntry) -> str:

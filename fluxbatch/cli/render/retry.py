@@ -39,13 +39,13 @@ def retry_lines(retried: Retried, folder: Folder) -> Iterator[str]:
     for failure, jobs in retried.kept.items():
         if failure in PAID_ALREADY:
             why = (
-                f"paid already; `fluxbatch repair {folder.address}` fetches them for nothing,"
+                f"paid already; `fluxbatch repair {folder.typed}` fetches them for nothing,"
                 f" `--kind {failure}` buys them again"
             )
         else:
             why = (
                 "their predictions may still be alive, and would be paid twice;"
-                f" `fluxbatch reconcile {folder.address}` reads them again"
+                f" `fluxbatch reconcile {folder.typed}` reads them again"
             )
         yield f"  {jobs:,} {failure} left alone: {why}"
     if retried.jobs:
@@ -65,7 +65,7 @@ def retry_quality_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
     if reseeded.alive:
         yield (
             f"  {reseeded.alive:,} left alone: another prediction of theirs may still be alive;"
-            f" `fluxbatch reconcile {folder.address}` reads it again"
+            f" `fluxbatch reconcile {folder.typed}` reads it again"
         )
     if reseeded.jobs:
         yield _next(folder)
@@ -73,6 +73,6 @@ def retry_quality_lines(reseeded: Reseeded, folder: Folder) -> Iterator[str]:
 
 def _next(folder: Folder) -> str:
     return (
-        f"next: the same `fluxbatch run … --out {folder.address}` buys them again;"
-        f" `fluxbatch plan … --out {folder.address}` says for how much"
+        f"next: the same `fluxbatch run … --out {folder.typed}` buys them again;"
+        f" `fluxbatch plan … --out {folder.typed}` says for how much"
     )

@@ -81,10 +81,10 @@ def failure_step(now: DatasetStatus, failure: FailureClass) -> tuple[str, str]:
     """(command, what it does) for the failed jobs of one class."""
     if failure in MAY_BE_ALIVE:
         what = "asks the provider what became of them: they may be alive there, and be paid twice"
-        return f"fluxbatch reconcile {now.folder.address}", what
+        return f"fluxbatch reconcile {now.folder.typed}", what
     if failure in PAID_ALREADY:
-        return f"fluxbatch repair {now.folder.address}", "fetches their images again, for $0"
-    command = f"fluxbatch retry {now.folder.address} --kind {failure}"
+        return f"fluxbatch repair {now.folder.typed}", "fetches their images again, for $0"
+    command = f"fluxbatch retry {now.folder.typed} --kind {failure}"
     return command, "sends them back to pending, for the next run"
 
 
@@ -98,26 +98,26 @@ def next_lines(now: DatasetStatus, again: str, exit_code: int | None) -> list[st
 
 def next_steps(now: DatasetStatus, again: str, exit_code: int | None) -> Iterator[tuple[str, str]]:
     """(command, what it does), the most useful first."""
-    retry = f"fluxbatch retry {now.folder.address}"
+    retry = f"fluxbatch retry {now.folder.typed}"
     kept = {group.failure: group.jobs for group in now.failures}
     if now.left:
         yield again, _why_again(now, exit_code)
     if exit_code == ExitCode.UNKNOWN_LEFT and now.jobs.unknown:
         creates = count(now.jobs.unknown, "create")
         yield (
-            f"fluxbatch reconcile {now.folder.address}",
+            f"fluxbatch reconcile {now.folder.typed}",
             f"shows what {creates} may be, and settles",
         )
     if now.may_retry:
         yield retry, f"sends {count(now.may_retry, 'failed job')} back to pending; then run again"
     if paid := sum(kept.get(failure, 0) for failure in PAID_ALREADY):
         yield (
-            f"fluxbatch repair {now.folder.address}",
+            f"fluxbatch repair {now.folder.typed}",
             f"fetches the images of {count(paid, 'paid job')} again, for $0",
         )
     if uncertain := sum(kept.get(failure, 0) for failure in MAY_BE_ALIVE):
         yield (
-            f"fluxbatch reconcile {now.folder.address}",
+            f"fluxbatch reconcile {now.folder.typed}",
             f"asks the provider what became of {count(uncertain, 'prediction')}",
         )
     if now.rerolls_waiting:
@@ -284,7 +284,7 @@ def _lines(now: DatasetStatus) -> Iterator[str]:
     last = now.runs[0].exit_code if now.runs else None
     goes_on = held and bool(now.runs) and now.runs[0].exit_code is None
     steps = (
-        [f"fluxbatch watch {now.folder.address}", "  the screen of the run that goes on"]
+        [f"fluxbatch watch {now.folder.typed}", "  the screen of the run that goes on"]
         if goes_on
         else next_lines(now, run_again_words(now), last)
     )

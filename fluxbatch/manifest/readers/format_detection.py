@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fluxbatch.config.sweep import ManifestFormat
+from fluxbatch.domain.formatting import shell_word
 from fluxbatch.errors import ManifestError
 from fluxbatch.manifest.readers.file_source import PARQUET
 from fluxbatch.manifest.readers.registry import MANIFEST_READERS, ending_of
@@ -47,7 +48,7 @@ def refuse_array(path: Path, head: bytes) -> None:
     if re.match(rb"\s*\[\s*\{", head.removeprefix(codecs.BOM_UTF8)):
         raise ManifestError(
             f"manifest {str(path)!r} looks like one JSON array; write one object a line: "
-            f"jq -c '.[]' {path.name} > {path.stem}.lines.jsonl"
+            f"jq -c '.[]' {shell_word(path.name)} > {shell_word(f'{path.stem}.lines.jsonl')}"
         )
 
 
