@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxbatch._version import __version__
+from fluxbatch.dataset.address import dataset_at
 from fluxbatch.domain.money import as_usd
 from fluxbatch.errors import ConfigError
 from fluxbatch.planning.plan import Plan
@@ -51,7 +52,7 @@ class SavedPlan:
         where = str(source) if "://" in str(source)[:16] else str(source.absolute())
         return cls(
             source=where,
-            out=str(out.absolute()) if out is not None else None,
+            out=_kept_place(out) if out is not None else None,
             format=kind,
             base_url=base_url,
             budget=budget,
@@ -116,3 +117,9 @@ class SavedPlan:
                 f"rows of {self.source!r}, its settings or a control image have changed since the"
                 " plan was saved; look at it with `fluxbatch plan` and save it again"
             )
+
+
+def _kept_place(out: Path) -> str:
+    """It leads to the same dataset from every folder."""
+    dataset = dataset_at(out)
+    return dataset.address if dataset.is_shared else dataset.name
