@@ -129,6 +129,7 @@ def driver(
         **SCALED,
         **spoken(run.emulator.dialect),
         "FLUXBATCH_SINK__STORE": f"file://{run.images}",
+        **run.settings,
         "RAY_ADDRESS": cluster.address,
         "PGPASSWORD": _PASSWORD,
         "XDG_STATE_HOME": str(run.folder / "state-of-the-driver"),
