@@ -31,7 +31,7 @@ from tests.support.emulator import emulator_process
 from tests.support.postgres_server import postgres_server
 from tests.support.silent_proxy import silent_proxy
 
-_LIFE = {
+LIFE = {
     "FLUXBATCH_LIMITS__WINDOW": "60",
     "FLUXBATCH_PROVIDER__TIMEOUT": "30",
     "FLUXBATCH_PROVIDER__DEADLINE": "900",
@@ -42,7 +42,7 @@ _WORKERS = 3
 
 
 @contextmanager
-def _night(jobs: int, *emulator_flags: str, accounts: int = 12, **more: Any) -> Iterator[SharedRun]:
+def night(jobs: int, *emulator_flags: str, accounts: int = 12, **more: Any) -> Iterator[SharedRun]:
     flags = ("--image-size", "64", "--duration", "10", *emulator_flags)
     with (
         postgres_server() as server,
@@ -65,7 +65,7 @@ def _start(run: SharedRun, workers: int = _WORKERS) -> None:
 def kills() -> dict[str, Any]:
     """1: 600 jobs on 12 accounts, a worker killed and started again 30 times."""
     began = time.monotonic()
-    with _night(600, "--speed", "1", settings=_LIFE) as run:
+    with night(600, "--speed", "1", settings=LIFE) as run:
         _start(run)
         done = run.kill_at_random(30, random.Random(7), longest_s=5.0)
         codes = run.finish(900)
@@ -94,7 +94,7 @@ def _verb(run: SharedRun, verb: str) -> int:
 def takeover() -> dict[str, Any]:
     """2: a lane's holder is killed and stays dead: seconds to the next create on its accounts."""
     taken: list[float] = []
-    with _night(20_000, "--speed", "1", "--duration", "3", accounts=4, settings=_LIFE) as run:
+    with night(20_000, "--speed", "1", "--duration", "3", accounts=4, settings=LIFE) as run:
         _start(run, 2)
         time.sleep(12)
         for number in range(20):
@@ -139,7 +139,7 @@ def _newest(run: SharedRun) -> dict[str, int]:
 
 def stopped() -> dict[str, Any]:
     """3: a worker stands still for a minute (SIGSTOP): how long the others' creates pause."""
-    with _night(1_500, "--speed", "1", settings=_LIFE) as run:
+    with night(1_500, "--speed", "1", settings=LIFE) as run:
         _start(run)
         time.sleep(15)
         pauses = []
@@ -167,7 +167,7 @@ def _longest_pause(run: SharedRun, seconds: float, but: int) -> float:
 
 def silent() -> dict[str, Any]:
     """3: a worker is cut off from the database for a minute, by a proxy that says nothing."""
-    with _night(1_500, "--speed", "1", settings=_LIFE) as run:
+    with night(1_500, "--speed", "1", settings=LIFE) as run:
         with silent_proxy(run.server.port) as proxy:
             run.start(0)
             run.start(1)
@@ -184,7 +184,7 @@ def silent() -> dict[str, Any]:
 
 def budget() -> dict[str, Any]:
     """4: $5.00 for 400 jobs, with kills: exactly 200 billed; again: none."""
-    with _night(400, "--speed", "2", settings=_LIFE, flags=("--budget", "5.00")) as run:
+    with night(400, "--speed", "2", settings=LIFE, flags=("--budget", "5.00")) as run:
         _start(run)
         done = run.kill_at_random(10, random.Random(3), longest_s=3.0)
         codes = run.finish(900)
@@ -198,7 +198,7 @@ def budget() -> dict[str, Any]:
 
 def limit() -> dict[str, Any]:
     """4: `--limit 50`: exactly 50."""
-    with _night(400, "--speed", "2", settings=_LIFE, flags=("--limit", "50")) as run:
+    with night(400, "--speed", "2", settings=LIFE, flags=("--limit", "50")) as run:
         _start(run)
         codes = run.finish(300)
         return {"codes": codes, "billed": run.emulator.stats()["billed"]}
@@ -206,7 +206,7 @@ def limit() -> dict[str, Any]:
 
 def server() -> dict[str, Any]:
     """5: every connection ended every 5 s for 5 minutes, and two immediate restarts."""
-    with _night(2_400, "--speed", "1", settings=_LIFE) as run:
+    with night(2_400, "--speed", "1", settings=LIFE) as run:
         _start(run)
         end, ended, number = time.monotonic() + 300, 0, 0
         while time.monotonic() < end and any(p.poll() is None for p in run.workers.values()):
@@ -227,7 +227,7 @@ def server() -> dict[str, Any]:
 
 def two() -> dict[str, Any]:
     """7: two datasets share one key, a worker each."""
-    with _night(150, "--speed", "4", accounts=1, settings=_LIFE | {
+    with night(150, "--speed", "4", accounts=1, settings=LIFE | {
             "FLUXBATCH_LIMITS__WINDOW": "15"}) as run:  # fmt: skip
         other = SharedRun(
             run.folder, run.server, run.emulator, accounts=1, dataset="others",
@@ -246,7 +246,7 @@ def two() -> dict[str, Any]:
 
 def joins() -> dict[str, Any]:
     """7: a second worker joins: seconds until each holds half of the lanes."""
-    with _night(4_000, "--speed", "1", settings=_LIFE) as run:
+    with night(4_000, "--speed", "1", settings=LIFE) as run:
         run.start(0)
         time.sleep(20)
         run.start(1)
@@ -264,7 +264,7 @@ def joins() -> dict[str, Any]:
 def slots() -> dict[str, Any]:
     """8: 50 accounts on two workers: the share of the slot time, in the first minute and later."""
     accounts = 50
-    with _night(10_000, "--speed", "1", accounts=accounts, settings=_LIFE) as run:
+    with night(10_000, "--speed", "1", accounts=accounts, settings=LIFE) as run:
         _start(run, 2)
         run.until(lambda: run.emulator.stats()["created"] >= 1)
         seen = [run.emulator.stats()]
@@ -283,7 +283,7 @@ def slots() -> dict[str, Any]:
 def rows() -> dict[str, Any]:
     """8: a million rows are imported by one worker, and the first create leaves."""
     jobs = 1_000_000
-    with _night(jobs, "--duration", "0.1", flags=("--limit", "1"), settings=_LIFE) as run:
+    with night(jobs, "--duration", "0.1", flags=("--limit", "1"), settings=LIFE) as run:
         began = datetime.now(UTC)
         _start(run, 1)
         codes = run.finish(600)
