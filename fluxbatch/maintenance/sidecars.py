@@ -7,10 +7,11 @@ sidecars is for its settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from fluxbatch.domain.filenames import output_stem, sidecar_path, stem_of_path
 from fluxbatch.domain.provenance import (
@@ -22,6 +23,7 @@ from fluxbatch.domain.provenance import (
     read_facts,
 )
 from fluxbatch.engine.session import RunSession
+from fluxbatch.infra.concurrency import for_each
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.audit import unnamed
 from fluxbatch.ledger.queries.provenance import (
@@ -30,49 +32,68 @@ from fluxbatch.ledger.queries.provenance import (
     provenance_of,
     stored_images,
 )
+from fluxbatch.shards.pool import ShardPool
 from fluxbatch.sink import ENDINGS, ImageStore
+from fluxbatch.sink.store import Images
 
 _PAGE = 1_000
+_BATCH = 250
 _JOB_CHARS = 32
 
 
-async def write_missing(session: RunSession) -> int:
-    """Write every sidecar anew that is not whole; how many. Images that are gone get none."""
+class SidecarCheck(NamedTuple):
+    """Images whose sidecars are looked at."""
+
+    images: Images
+    stored: tuple[StoredImage, ...]
+
+
+async def write_missing(session: RunSession, pool: ShardPool) -> int:
+    """Write every sidecar anew that is not whole; how many. Images that are gone get none. They
+    are looked at in *pool*."""
     images, to_thread = session.context.images, session.context.runtime.to_thread
-    after, written = -1, 0
-    while page := await session.context.read(partial(stored_images, after=after, most=_PAGE)):
-        after = page[-1].seq
-        for image in await to_thread(partial(_untold, images, page)):
+    written = 0
+
+    async def write(page: tuple[StoredImage, ...]) -> None:
+        nonlocal written
+        asked = partial(pool.ask, untold, SidecarCheck(images, page))
+        for number in await to_thread(asked):
+            image = page[number]
             facts = await session.context.read(partial(_facts, image=image))
             content = as_sidecar(facts)
             await to_thread(partial(images.put_sidecar, sidecar_path(image.path), content))
             written += 1
+
+    after = -1
+    while page := await session.context.read(partial(stored_images, after=after, most=_PAGE)):
+        after = page[-1].seq
+        batches = [tuple(page[start : start + _BATCH]) for start in range(0, len(page), _BATCH)]
+        await for_each(batches, write, at_once=pool.at_once)
     return written
 
 
-async def without_sidecars(session: RunSession, strays: Iterable[str]) -> list[str]:
+async def without_sidecars(session: RunSession, strays: Sequence[str]) -> list[str]:
     """Those of *strays* that are no sidecars of ours; a sidecar without an image is removed."""
-    return [path for path in strays if not await _is_sidecar(session, path)]
-
-
-async def _is_sidecar(session: RunSession, path: str) -> bool:
     images, to_thread = session.context.images, session.context.runtime.to_thread
-    if not path.endswith(".json") or stem_of_path(path) is None:
-        return False
-    named = await session.context.read(partial(_image_of, path=path))
-    if named is not None and await to_thread(partial(images.has, named)):
-        return True
-    return await to_thread(partial(_removed_orphan, images, path))
+    others: list[str] = []
+    for start in range(0, len(strays), _PAGE):
+        page = strays[start : start + _PAGE]
+        named = await session.context.read(partial(_images_of, paths=page))
+        others += await to_thread(partial(_others, images, named))
+    return others
 
 
-def _untold(images: ImageStore, stored: Sequence[StoredImage]) -> list[StoredImage]:
-    """Those that are there, carry no facts and have no sidecar of theirs. Blocks."""
+def untold(check: SidecarCheck) -> list[int]:
+    """Those that are there, carry no facts and have no sidecar of theirs, by their numbers from 0.
+    Blocks; in whatever process."""
     return [
-        one
-        for one in stored
+        number
+        for number, one in enumerate(check.stored)
         if not one.is_embedded
-        and not matches(_read(images, sidecar_path(one.path)), job=one.job, sha256=one.image.sha256)
-        and images.has(one.path)
+        and not matches(
+            _read(check.images, sidecar_path(one.path)), job=one.job, sha256=one.image.sha256
+        )
+        and check.images.has(one.path)
     ]
 
 
@@ -83,11 +104,27 @@ def _facts(db: Database, image: StoredImage) -> Metadata:
     )
 
 
+def _images_of(db: Database, paths: Sequence[str]) -> dict[str, str | None]:
+    """By path: the stored image whose sidecar it is, if the ledger has one."""
+    return {path: _image_of(db, path) if _may_be_sidecar(path) else None for path in paths}
+
+
 def _image_of(db: Database, path: str) -> str | None:
-    """The stored image whose sidecar *path* is, if the ledger has one."""
-    images = _images_beside(path)
-    strange = set(unnamed(db, images))
-    return next((image for image in images if image not in strange), None)
+    return next((one for one in _images_beside(path) if not unnamed(db, [one])), None)
+
+
+def _may_be_sidecar(path: str) -> bool:
+    return path.endswith(".json") and stem_of_path(path) is not None
+
+
+def _others(images: ImageStore, named: Mapping[str, str | None]) -> list[str]:
+    """The paths that are no sidecars; those of sidecars without an image are removed. Blocks."""
+    return [
+        path
+        for path, image in named.items()
+        if not (image is not None and images.has(image))
+        and not (_may_be_sidecar(path) and _removed_orphan(images, path))
+    ]
 
 
 def _removed_orphan(images: ImageStore, path: str) -> bool:
@@ -111,7 +148,7 @@ def _images_beside(path: str) -> list[str]:
     return [f"{path.removesuffix('.json')}.{ending}" for ending in ENDINGS]
 
 
-def _read(images: ImageStore, path: str) -> Metadata | None:
+def _read(images: Images, path: str) -> Metadata | None:
     with suppress(OSError), images.open(path) as file:
         return read_facts(file.read(MAX_METADATA_BYTES + 1))
     return None

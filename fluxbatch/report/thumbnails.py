@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self, TypeVar
 
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from fluxbatch.errors import SinkError
 from fluxbatch.infra.atomic_file import atomic_file
@@ -34,6 +34,9 @@ _NAME_CHARS = 24
 _BLOCK_BYTES = 1024 * 1024
 _AT_ONCE = 100
 """Of one shard: half a second's work."""
+_BLOCKS = 8
+"""Of Pillow's memory that are kept for the next image: given back each time, they were a quarter of
+the work (measured, images of 512 px: 4 ms of the system's own for each)."""
 
 _P = TypeVar("_P")
 
@@ -59,6 +62,7 @@ class Thumbnails:
     """The thumbnails of one report."""
 
     def __init__(self, root: Path, pool: ShardPool = INLINE) -> None:
+        _keep_blocks()
         self._root = root
         self._shards = pool
         self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "thumbs")
@@ -132,8 +136,13 @@ class Thumbnails:
                 file.unlink(missing_ok=True)
 
 
+def _keep_blocks() -> None:
+    Image.core.set_blocks_max(_BLOCKS)  # type: ignore[attr-defined]  # documented all the same
+
+
 def _draw(drawing: _Drawing) -> list[bool | None]:
     """In whatever process."""
+    _keep_blocks()
     return [_drawn(drawing.root, one) for one in drawing.wanted]
 
 
@@ -177,7 +186,8 @@ def small_copy(content: IO[bytes], side: int = _SIDE) -> bytes:
         raise
     except Exception as exc:  # Pillow raises whatever a format's parser raises
         raise InvalidImage(str(exc)) from exc
-    upright.save(out := BytesIO(), "WEBP", quality=_QUALITY, method=3)
+    # Photos take 9 ms by method 3, and have 4 % fewer bytes than by method 2, which takes 4 ms.
+    upright.save(out := BytesIO(), "WEBP", quality=_QUALITY, method=2)
     return out.getvalue()
 
 
