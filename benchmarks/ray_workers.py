@@ -22,7 +22,7 @@ from tests.kills.test_ray import driver, of_a_node
 from tests.support.ray_cluster import RayProcess, ray_process
 
 _ACCOUNTS = 50
-_MINUTES = 4
+_MINUTES = 3
 _WORKERS = 3
 _DURATION_S = 10
 _TICKS = os.sysconf("SC_CLK_TCK")

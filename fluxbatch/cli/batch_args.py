@@ -11,6 +11,7 @@ from fluxbatch.cli.console import Console
 from fluxbatch.cli.source import CommandSource
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.domain.formatting import shell_word
+from fluxbatch.manifest.readers.remote_file import as_written
 from fluxbatch.planning.plan import Plan
 from fluxbatch.planning.saved_plan import SavedPlan
 
@@ -102,5 +103,5 @@ class BatchArgs:
         words += ["--format", self.kind] if self.kind else []
         words += ["--budget", self.budget] if self.budget else []  # copied, it stays capped
         words += ["--yes"] if yes else []
-        command = f"fluxbatch run {shell_word(self.given)} --out {out}"
+        command = f"fluxbatch run {shell_word(as_written(self.given))} --out {out}"
         return f"{command} {shlex.join(words)}".rstrip()

@@ -16,6 +16,7 @@ from fluxbatch._version import __version__
 from fluxbatch.dataset.address import dataset_at
 from fluxbatch.domain.money import as_usd
 from fluxbatch.errors import ConfigError
+from fluxbatch.manifest.readers.remote_file import as_written, is_elsewhere
 from fluxbatch.planning.plan import Plan
 
 _MARK = "fluxbatch_plan"
@@ -49,7 +50,7 @@ class SavedPlan:
             raise ConfigError("a plan of stdin cannot be saved: it could not be read again")
         if plan.is_only_counted:
             raise ConfigError("a plan that only counts its jobs cannot be saved; it is too large")
-        where = str(source) if "://" in str(source)[:16] else str(source.absolute())
+        where = as_written(source if is_elsewhere(source) else source.absolute())
         return cls(
             source=where,
             out=_kept_place(out) if out is not None else None,

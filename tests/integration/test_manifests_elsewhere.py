@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -72,6 +73,17 @@ def test_a_manifest_is_fetched_over_http_from_this_machine(web: str, tmp_path: P
     with pytest.raises(ManifestError, match="cannot fetch manifest"):
         fetch(f"{web}/none.csv", tmp_path / "kept")
     assert list((tmp_path / "kept").iterdir()) == [path]
+
+
+def test_a_plan_of_a_manifest_elsewhere_is_saved_with_its_address(web: str, tmp_path: Path) -> None:
+    """A path keeps one slash of a URL; whoever plans it again, or pastes it, needs both."""
+    url, plan = f"{web}/m.csv.gz", tmp_path / "p.json"
+    planned = fluxbatch("plan", url, "--save", plan)
+
+    assert planned.code == 0, planned.err
+    assert f"next      fluxbatch run {url} --out DIR" in planned.out
+    assert json.loads(plan.read_text())["source"] == url
+    assert fluxbatch("plan", plan, "--json").object["jobs"]["new"] == 2
 
 
 @pytest.mark.parametrize(

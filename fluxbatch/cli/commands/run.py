@@ -109,6 +109,7 @@ def run_command(
     from fluxbatch.domain.failure_cap import FailureCap
     from fluxbatch.engine.request import RunRequest
     from fluxbatch.errors import ConfigError
+    from fluxbatch.manifest.readers.remote_file import as_written
     from fluxbatch.planning.plan import MOST_EXPANDED, make_plan
 
     typed = BatchArgs.read(source, out, kind=kind, base_url=base_url, budget=budget)
@@ -147,7 +148,7 @@ def run_command(
         most_jobs=None if yes else MOST_EXPANDED,
         max_failures=FailureCap.parse(max_failures) if max_failures else None,
     )
-    title = f"fluxbatch  {source} → {folder.address}"
+    title = f"fluxbatch  {as_written(source)} → {folder.address}"
     again = typed.run_again(yes=yes, run_name=run_name)
     anew = typed.run_again(yes=yes, run_name=following(run_name)) if run_name else None
     return run_batch(console, request, title=title, again=again, anew=anew, canary=canary, yes=yes)

@@ -14,6 +14,7 @@ from fluxbatch.config.settings import Settings
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.formatting import dollars, duration, shell_word, size
 from fluxbatch.errors import ExitCode
+from fluxbatch.manifest.readers.remote_file import as_written
 from fluxbatch.planning.plan import Plan
 
 _SCOPES = {"run": "per run", "day": "per day", "dataset": "per dataset"}
@@ -66,7 +67,8 @@ def plan_lines(plan: Plan, settings: Settings, source: Path, out: Folder | None)
             yield f"  {row.name}: {json.dumps(_cut(row.input), ensure_ascii=False)}"
     if jobs.to_buy and not jobs.invalid:
         yield ""
-        yield f"next      fluxbatch run {shell_word(source)} --out {out.typed if out else 'DIR'}"
+        place = out.typed if out else "DIR"
+        yield f"next      fluxbatch run {shell_word(as_written(source))} --out {place}"
 
 
 def _cut(given: Mapping[str, Any]) -> dict[str, Any]:

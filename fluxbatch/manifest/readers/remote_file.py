@@ -32,13 +32,19 @@ def is_elsewhere(path: Path) -> bool:
     return str(path) == _STDIN or _address(str(path)) is not None
 
 
+def as_written(path: Path) -> str:
+    """*path*, a URL with both of its slashes."""
+    found = _address(str(path))
+    return f"{found[1].lower()}://{found[2]}" if found is not None else str(path)
+
+
 def localize(path: Path, place: Path, stdin: BinaryIO | None = None) -> Path:
     """*path*, or where in the folder *place* its rows were written; blocks until they are.
 
     Raises `ManifestError` for what cannot be read, `SinkError` where it cannot be written.
     """
-    if (found := _address(str(path))) is not None:
-        return fetch(f"{found[1].lower()}://{found[2]}", place)
+    if _address(str(path)) is not None:
+        return fetch(as_written(path), place)
     return save_stdin(stdin or sys.stdin.buffer, place) if str(path) == _STDIN else path
 
 
