@@ -130,6 +130,22 @@ _CHARTS: Mapping[str, _Bars | _Curve] = {
             "server_mb": ("memory of the server, MB", Goal(150, "at most 150 MB")),
         },
     ),
+    "processes": _Bars(
+        "The heavy verbs on 20,000 images, on one core and on two",
+        {
+            "one_core_s": ("seconds on one core", None),
+            "two_s": ("seconds in two processes", None),
+            "ratio": ("two processes to one core", Goal(0.6, "at most 0.6")),
+        },
+    ),
+    "ray_workers": _Bars(
+        "50 accounts over three workers, on Ray and as plain processes",
+        {
+            "first_minute": ("share of the slot time, first minute", Goal(0.965, "goal 0.965")),
+            "later": ("share of the slot time, later", Goal(0.965, "goal 0.965")),
+            "cpu_ms_per_job": ("CPU a job, ms", None),
+        },
+    ),
     "poll_frontier": _Curve(
         "Polls a job against the slot time used, durations lognormal(10 s, 0.15)",
         "polls_per_job",

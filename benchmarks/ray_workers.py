@@ -40,7 +40,7 @@ def main(accounts: int = _ACCOUNTS, minutes: int = _MINUTES) -> None:
         with ray_process(nodes) as cluster, driver(run, cluster, _WORKERS):
             rows["on Ray"] = {**_figures(run, minutes), "ray_mb": _ray_mb(run, cluster)}
     cpu = [float(str(row["cpu_ms_per_job"])) for row in rows.values()]
-    rows["ratio"] = {"cpu_ms_per_job": round(cpu[1] / cpu[0], 3)}
+    rows["ratio"] = {"cpu": round(cpu[1] / cpu[0], 3)}
     tell("ray_workers", rows, keep=(accounts, minutes) == (_ACCOUNTS, _MINUTES))
 
 
