@@ -6,6 +6,7 @@ their ledger, and whenever it goes away they go on. Source: docs/guide/clusters.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ def run_on_cluster(
     where = ["--on", wanted.on, "--workers", str(wanted.workers)]
     again = typed.run_again(yes=wanted.yes, run_name=wanted.name, placed=where)
     anew = typed.run_again(yes=wanted.yes, run_name=following(wanted.name), placed=where)
-    watched = _WatchedRun(console, dataset, wanted.name, again, anew)
+    watched = RunOnCluster(console, dataset, wanted.name, again, anew)
     if (summary := watched.ended()) is not None:
         return watched.tell(summary)
     manifest = asked.manifest_in(dataset.root / "manifests")
@@ -124,6 +125,13 @@ def run_on_cluster(
             return int(ExitCode.INTERRUPTED)
 
 
+def _exit_of(end: WorkerEnd) -> int:
+    """Told to leave before it could hear it, a process is ended by the signal itself."""
+    if end.code == -signal.SIGINT:
+        return ExitCode.INTERRUPTED
+    return end.code if end.code > 0 else ExitCode.ERROR
+
+
 def worker_words(argv: Sequence[str]) -> list[str]:
     """The command line of a worker: the same without where it is placed; nobody can be asked."""
     words, is_value = [], False
@@ -151,7 +159,7 @@ def _placed_lines(placed: Placed) -> Iterator[str]:
 
 
 @dataclass(slots=True)
-class _WatchedRun:
+class RunOnCluster:
     """One run, as this process sees it."""
 
     console: Console
@@ -207,14 +215,15 @@ class _WatchedRun:
                 time.sleep(_EVERY_S)
         if summary is not None:
             return self.tell(summary)
-        code = max(end.code if end.code > 0 else ExitCode.ERROR for end in self._told.values())
+        code = max(_exit_of(end) for end in self._told.values())
+        first = "mend that first, then " if code == ExitCode.USAGE else ""
         return self.console.failed(
-            "no worker is left, and the run has not ended; the same command goes on", code
+            f"no worker is left, and the run has not ended; {first}the same command goes on", code
         )
 
     def _tell_ends(self, placement: Placement) -> None:
         for number, end in placement.ends().items():
-            if number not in self._told and end.code == ExitCode.INTERRUPTED:
+            if number not in self._told and _exit_of(end) == ExitCode.INTERRUPTED:
                 self.console.info(f"worker {number} has left")
             elif number not in self._told and end.code:
                 last = "".join(f"\n  {line}" for line in end.last_lines)

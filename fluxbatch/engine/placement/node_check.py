@@ -22,6 +22,7 @@ from fluxbatch.dataset.shared_dataset import SharedDataset
 from fluxbatch.engine.source import BatchSource
 from fluxbatch.errors import ConfigError, FluxbatchError
 from fluxbatch.ledger.db.postgres_connection import connected
+from fluxbatch.manifest.readers.remote_file import is_elsewhere
 from fluxbatch.sink.folder_store import SCHEME
 
 _MARK = ".fluxbatch-seen-"
@@ -66,9 +67,15 @@ def check_node(asked: NodeQuestion, *, needs_keys: bool = True) -> NodeState:
     problems = []
     try:
         source = BatchSource(Path(asked.source), asked.flags)
-        digests = _digests(source, [Path(asked.given), Path(asked.source)])
+        files = _files(source, [Path(asked.given), Path(asked.source)])
+        digests = _digests(files)
     except (FluxbatchError, OSError) as exc:
         return NodeState((str(exc),), {})
+    problems += [
+        f"there is no file {str(path)!r}: copy it there, or correct its name"
+        for path in files
+        if not is_elsewhere(path) and not path.exists()
+    ]
     for name, digest in asked.digests.items():
         if digests.get(name) != digest:
             problems.append(f"{name!r} is another file than where the run is from: copy it there")
@@ -107,11 +114,16 @@ def take_mark(folder: str, name: str) -> None:
     Path(folder, name).unlink(missing_ok=True)
 
 
-def _digests(source: BatchSource, given: Sequence[Path]) -> dict[str, str]:
-    """The hash of each file that decides what is made; folders, URLs and globs have none."""
-    files = [*given, *([source.manifest] if source.manifest is not None else [])]
+def _files(source: BatchSource, given: Sequence[Path]) -> list[Path]:
+    """What decides what is made."""
+    manifest = [source.manifest] if source.manifest is not None else []
+    return list(dict.fromkeys([*given, *manifest]))
+
+
+def _digests(files: Sequence[Path]) -> dict[str, str]:
+    """The hash of each of them; folders and URLs have none."""
     found = {}
-    for path in dict.fromkeys(files):
+    for path in files:
         if path.is_file():
             with path.open("rb") as file:
                 found[str(path)] = _sha256(file)

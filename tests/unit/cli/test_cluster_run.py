@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fluxbatch.cli import main
-from fluxbatch.cli.cluster_run import worker_words
+from fluxbatch.cli.cluster_run import RunOnCluster, worker_words
+from fluxbatch.cli.console import Console
+from fluxbatch.cluster.placed_worker import WorkerEnd
 
 _SHARED = "postgresql://flux@127.0.0.1:9/pictures/NIGHTLY"
 
@@ -58,3 +62,28 @@ def rows(tmp_path: Path) -> Path:
 )
 def test_a_worker_is_started_by_what_was_typed_and_asks_nobody(typed: str, started: str) -> None:
     assert worker_words(typed.split()) == started.split()
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [
+        ([-2], 130, ["worker 0 has left", "; the same command goes on"]),
+        ([2, 2], 2, ["worker 1 has ended with exit 2", "mend that first, then the same command"]),
+        ([-9], 1, ["worker 0 has ended with exit -9", "; the same command goes on"]),
+    ],
+)
+def test_workers_that_end_before_the_run_are_told_with_what_to_do(
+    ends: list[int], code: int, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    One that is told to leave before it can hear it is ended by the signal; what a worker refuses
+    is refused again, until it is mended.
+    """
+    numbered = {number: WorkerEnd(one, ()) for number, one in enumerate(ends)}
+    placement: Any = SimpleNamespace(workers=numbered, ends=lambda: numbered)
+    dataset: Any = SimpleNamespace(has_ledger=lambda: False)
+
+    watched = RunOnCluster(Console(), dataset, "N", "again", "anew")
+    assert watched.until_ended(placement, "a run") == code
+    told = capsys.readouterr().err
+    assert all(words in told for words in said), told

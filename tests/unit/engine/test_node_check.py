@@ -40,6 +40,19 @@ def test_a_node_that_has_everything_says_nothing_but_hashes(asked: NodeQuestion)
     assert "secret" not in repr(state)
 
 
+def test_a_manifest_that_is_nowhere_is_named(asked: NodeQuestion) -> None:
+    """
+    Whoever asks has no such file either, and so nothing to compare.
+    """
+    nowhere = replace(asked, given="no.csv", source="no.csv")
+    assert check_node(nowhere).problems == (
+        "there is no file 'no.csv': copy it there, or correct its name",
+    )
+    assert (
+        check_node(replace(asked, given="s3://rows/m.csv", source="s3://rows/m.csv")).problems == ()
+    )
+
+
 def test_another_file_of_that_name_is_named(asked: NodeQuestion, tmp_path: Path) -> None:
     here = check_node(asked)
     (tmp_path / "rows.csv").write_text("prompt,control_image\na balloon,a.png\n")
