@@ -135,14 +135,13 @@ class Dataset(ProviderVerbs):
         )
         events = Events(logging_listener(request.keys), *([listener] if listener else []))
         settings, folder = given.settings, self._folder
-        told_as = folder.name if folder.is_shared else folder.address
         local = is_loopback(settings.provider.base_url)
         with progress_bar(options.get("progress"), options.get("on_status")) as on_status:
             run = partial(execute_run, request, on_status=on_status)
             work = partial(with_hooks, settings.hooks, folder, events, run)
             try:
                 summary = await with_notifications(
-                    settings.notify, told_as, events, work, anywhere=local,
+                    settings.notify, folder.told_as, events, work, anywhere=local,
                     is_shared=folder.is_shared,
                 )  # fmt: skip
             except ManifestError as exc:

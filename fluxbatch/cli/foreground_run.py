@@ -71,9 +71,8 @@ def run_batch(
         run = partial(execute_run, request, on_status=shown.show, handle_signals=True)
         settings, folder = request.settings, request.folder
         hooked_run = partial(with_hooks, settings.hooks, folder, events, run, handle_signals=True)
-        told_as = folder.name if folder.is_shared else folder.address
         notified_run = partial(
-            with_notifications, settings.notify, told_as, events, hooked_run,
+            with_notifications, settings.notify, folder.told_as, events, hooked_run,
             is_shared=folder.is_shared,
         )  # fmt: skip
         summary = anyio.run(notified_run, backend_options=loop_options())

@@ -70,6 +70,16 @@ class Folder:
         return str(self.root)
 
     @property
+    def lasting_address(self) -> str:
+        """The same from every working directory."""
+        return self.name
+
+    @property
+    def told_as(self) -> str:
+        """What notifications call it."""
+        return self.address
+
+    @property
     def typed(self) -> str:
         """The same as it is typed into a shell: quoted where one needs it."""
         return shell_word(self.address)

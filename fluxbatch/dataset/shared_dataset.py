@@ -48,6 +48,14 @@ class SharedDataset(Folder):
         return f"{server}/{name_in_url(self.dataset)}"
 
     @property
+    def lasting_address(self) -> str:
+        return self.address
+
+    @property
+    def told_as(self) -> str:
+        return self.name
+
+    @property
     def short_name(self) -> str:
         return self.dataset
 

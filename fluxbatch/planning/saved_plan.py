@@ -53,7 +53,7 @@ class SavedPlan:
         where = as_written(source if is_elsewhere(source) else source.absolute())
         return cls(
             source=where,
-            out=_kept_place(out) if out is not None else None,
+            out=dataset_at(out).lasting_address if out is not None else None,
             format=kind,
             base_url=base_url,
             budget=budget,
@@ -118,9 +118,3 @@ class SavedPlan:
                 f"rows of {self.source!r}, its settings or a control image have changed since the"
                 " plan was saved; look at it with `fluxbatch plan` and save it again"
             )
-
-
-def _kept_place(out: Path) -> str:
-    """It leads to the same dataset from every folder."""
-    dataset = dataset_at(out)
-    return dataset.address if dataset.is_shared else dataset.name

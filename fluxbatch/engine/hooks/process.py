@@ -77,7 +77,7 @@ class HookProcess:
 async def hook_process(name: str, folder: Folder, timeout_s: float) -> AsyncIterator[HookProcess]:
     """The hook in a process of its own, loaded; what it prints is added to `DIR/hooks/NAME.log`."""
     command = [sys.executable, "-P", "-m", "fluxbatch.engine.hooks.child", name]
-    address = folder.address if folder.is_shared else folder.name
+    address = folder.lasting_address
     log = _open_log(folder.root / "hooks", name)
     try:
         process = await anyio.open_process([*command, address], stderr=log, start_new_session=True)
