@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from fluxbatch.domain.filenames import IMAGES, sidecar_path
 from fluxbatch.errors import SinkError
@@ -31,9 +31,9 @@ from fluxbatch.sink.store import CONTROLS, PendingFile, check_stem
 from fluxbatch.sink.temp_file import TempFile, WrittenFile, disk_errors
 
 TMP = "tmp"
-
-
 _HALF = ".part"
+
+_Done = TypeVar("_Done")
 
 
 class LocalStore:
@@ -126,29 +126,33 @@ class LocalStore:
             return shutil.disk_usage(self._root).free >= min_free
 
     def keep(self, landings: Sequence[PendingFile]) -> list[WrittenFile | SinkError]:
-        """One sync a folder, however many land in it."""
-        kept = [self._land(landing) for landing in landings]
+        """All are made durable before the first has its name, and each folder after the last: a
+        name given in between would have the disk begin anew."""
+        failed: dict[int, SinkError] = {}
+        _each(landings, self._begin, failed)
+        _each(landings, lambda landing: landing.half.make_durable(), failed)
+        named = _each(landings, self._name, failed)
         try:
-            landed = [f"{self._root}/{one.path}" for one in kept if isinstance(one, WrittenFile)]
-            for folder in {path.rpartition("/")[0] for path in landed}:
+            for folder in {f"{self._root}/{one.path}".rpartition("/")[0] for one in named.values()}:
                 with disk_errors(folder):
                     sync(folder)
         except SinkError as exc:
-            return [SinkError(*exc.args) if isinstance(one, WrittenFile) else one for one in kept]
-        return kept
+            failed |= {number: SinkError(*exc.args) for number in named}
+        return [failed.get(number) or named[number] for number in range(len(landings))]
 
-    def _land(self, landing: PendingFile) -> WrittenFile | SinkError:
-        """Its bytes are durable and it has its name; the name is durable after the sync."""
+    def _begin(self, landing: PendingFile) -> None:
+        """Its sidecar is there, and its bytes are on their way."""
         check_stem(landing.stem)
-        relative = f"{IMAGES}/{landing.stem}.{landing.extension}"
-        final = f"{self._root}/{relative}"
-        try:
-            self._make(final.rpartition("/")[0])
-            if landing.sidecar is not None:
-                self.put_sidecar(sidecar_path(relative), landing.sidecar)
-            return landing.half.rename(final, relative)
-        except SinkError as exc:
-            return exc
+        relative = _path(landing)
+        self._make(f"{self._root}/{relative}".rpartition("/")[0])
+        if landing.sidecar is not None:
+            self.put_sidecar(sidecar_path(relative), landing.sidecar)
+        landing.half.begin_sync()
+
+    def _name(self, landing: PendingFile) -> WrittenFile:
+        """It has its name, which is durable once its folder is synced."""
+        relative = _path(landing)
+        return landing.half.rename(f"{self._root}/{relative}", relative, sync=False)
 
     def put_sidecar(self, path: str, content: bytes) -> None:
         self._make(f"{self._root}/{written_path(path)}".rpartition("/")[0])
@@ -201,3 +205,23 @@ class LocalStore:
             for made in missing:
                 sync(made.parent)
         self._made.add(folder)
+
+
+def _path(landing: PendingFile) -> str:
+    return f"{IMAGES}/{landing.stem}.{landing.extension}"
+
+
+def _each(
+    landings: Sequence[PendingFile],
+    step: Callable[[PendingFile], _Done],
+    failed: dict[int, SinkError],
+) -> dict[int, _Done]:
+    """What *step* answered for each that has not *failed*, by its number."""
+    done: dict[int, _Done] = {}
+    for number, landing in enumerate(landings):
+        if number not in failed:
+            try:
+                done[number] = step(landing)
+            except SinkError as exc:
+                failed[number] = exc
+    return done

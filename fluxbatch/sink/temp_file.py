@@ -51,6 +51,14 @@ class TempFile(AtomicFile):
         with disk_errors(self.path):
             return super().written()
 
+    def begin_sync(self) -> None:
+        with disk_errors(self.path):
+            super().begin_sync()
+
+    def make_durable(self) -> None:
+        with disk_errors(self.path):
+            super().make_durable()
+
     def rename(self, final: str, relative: str, *, sync: bool = True) -> WrittenFile:
         """It has its name *final*, which is *relative* to the users; its bytes are durable but
         for *sync*."""

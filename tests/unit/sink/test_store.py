@@ -56,6 +56,52 @@ def test_a_kept_file_is_whole_and_known_by_its_hash(tmp_path: Path) -> None:
     assert names(tmp_path) == {"images/ab/job-0.png"}
 
 
+def test_files_are_kept_together_and_one_that_cannot_be_hinders_no_other(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    (tmp_path / "images" / "ab" / "1.png").mkdir(parents=True)
+    landings = []
+    for number in range(3):
+        half = store.begin()
+        half.write(b"%d" % number)
+        landings.append(PendingFile(half, f"ab/{number}", "png", b"{}"))
+    first, second, third = store.keep(landings)
+    assert isinstance(first, WrittenFile)
+    assert isinstance(second, SinkError)
+    assert "a folder is where that file must be" in str(second)
+    assert isinstance(third, WrittenFile)
+    assert (tmp_path / "images/ab/2.png").read_bytes() == b"2"
+
+
+def test_no_file_has_its_name_before_its_bytes_are_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Those of one group are made durable before the first of them is named, their folder after.
+    """
+    store = LocalStore(tmp_path)
+    landings = []
+    for number in range(3):
+        half = store.begin()
+        half.write(b"x")
+        landings.append(PendingFile(half, f"ab/{number}", "png"))
+    (tmp_path / "images" / "ab").mkdir(parents=True)
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def named(source: str, target: str) -> None:
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", named)
+    store.keep(landings)
+    assert done == ["file"] * 3 + ["name"] * 3 + ["folder"]
+
+
 def test_before_it_is_kept_nothing_is_in_images(tmp_path: Path) -> None:
     """
     A kill at any moment leaves a half file in `tmp/` alone.
