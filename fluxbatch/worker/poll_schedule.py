@@ -27,6 +27,8 @@ _ENOUGH = 5
 _EAGER_POLLS = 5.9
 _LAZY_POLLS = 2.0
 _FETCH_S = 2.0
+_LEAST_WAIT_S = (0.05, 0.01)
+"""However short predictions are; the latter where a slot is waited for."""
 _POWER = 0.6
 """Of the hazard: a half where polls are many; with five or six this comes within 0.0002 of the
 optimum that `benchmarks.poll_frontier` computes."""
@@ -219,7 +221,9 @@ class PollSchedule:
             wait_s = min(wait_s, max(first_s, ratio * elapsed_s) - elapsed_s)
         # Jitter keeps jobs that were accepted together from being asked about together; a twentieth
         # of a long wait would put the first poll anywhere between two.
-        return max(wait_s, 0.01) + _JITTER * (random.random() - 0.5) * min(wait_s, 1.0)
+        return max(wait_s, _LEAST_WAIT_S[eager]) + _JITTER * (random.random() - 0.5) * min(
+            wait_s, 1.0
+        )
 
     def safety_s(self, kind: Hashable, elapsed_s: float, random: Random) -> float:
         """Seconds until the next poll of a prediction whose webhook is expected.

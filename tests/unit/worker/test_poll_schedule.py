@@ -124,3 +124,16 @@ def test_what_outlives_its_plan_is_asked_about_ever_more_rarely() -> None:
 
     assert waits == sorted(waits)
     assert 30 < waits[-1] < 40
+
+
+def test_short_predictions_that_nobody_waits_for_are_asked_about_twenty_times_a_second() -> None:
+    """
+    At most, and up to the jitter; where a slot is waited for, as often as their plan says.
+    """
+    timing, random = PollSchedule(), Random(1)
+    for _ in range(50):
+        timing.saw(KIND, 0.04, 0.04)
+
+    waits = [timing.wait_s(KIND, at_s, random, eager=False) for at_s in (0.0, 0.02, 0.04)]
+    assert all(wait_s > 0.045 for wait_s in waits)
+    assert timing.wait_s(KIND, 0.035, random, eager=True) < 0.02
