@@ -90,6 +90,8 @@ def compare(new: Mapping[int, str], shelves: dict[int, list[tuple[int, Fingerpri
                 resembling.add(number)
                 continue
             for other, fingerprint in others:
+                if number in resembling and other in resembling:
+                    continue
                 if mine.resembles(fingerprint):
                     resembling |= {number, other}
         for key in mine.own_keys():

@@ -1,4 +1,4 @@
-"""The same operations in groups on a server and one by one in a file: the same ledger."""
+"""The same operations in groups, on a server or in a file, and one by one: the same ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fluxbatch.ledger.db.row_buffer import StatementCalls
 from fluxbatch.ledger.db.rows import DbRow
 from fluxbatch.ledger.db.sql import Params, Statement
 from fluxbatch.ledger.db.sqlite import SqliteDatabase
-from fluxbatch.ledger.operations.intents import Intent
+from fluxbatch.ledger.operations.intents import Intent, OverBudget
 from fluxbatch.ledger.operations.outputs import Keeping, LoseOutput, StoreOutput
 from fluxbatch.ledger.operations.retry import Retry
 from fluxbatch.ledger.operations.transitions import Evidence, Transition, TransitionResult
@@ -103,6 +103,15 @@ def twins(postgres_url: str, tmp_path: Path) -> Iterator[tuple[Twin, Twin]]:
         closing(SqliteDatabase(tmp_path / "ledger.sqlite")) as file,
     ):
         yield Twin(server), Twin(file)
+
+
+@pytest.fixture
+def twins_in_files(tmp_path: Path) -> Iterator[tuple[Twin, Twin]]:
+    with (
+        closing(SqliteDatabase(tmp_path / "together.sqlite")) as together,
+        closing(SqliteDatabase(tmp_path / "alone.sqlite")) as alone,
+    ):
+        yield Twin(together), Twin(alone)
 
 
 Make = Callable[[Twin], Operation[Any]]
@@ -187,23 +196,41 @@ def _stored(twin: Twin, *, place: int, seconds: float, is_lost: bool) -> Operati
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("where", ["twins", "twins_in_files"])
 def test_a_group_does_what_its_operations_do_one_by_one(
-    twins: tuple[Twin, Twin], seed: int
+    request: pytest.FixtureRequest, where: str, seed: int
 ) -> None:
     """
     Among them are ones that are refused, that come twice, and that follow each other in one group.
     """
-    server, file = twins
+    grouped, single = request.getfixturevalue(where)
     random = Random(seed)
     for number in range(_ROUNDS):
         size = random.randint(1, 7)
         fetched = set[int]()
-        makes = [_some(random, server, 100.0 + number, fetched) for _ in range(size)]
-        together = commit_group(server.db, [make(server) for make in makes])
-        alone = [commit_group(file.db, [make(file)])[0] for make in makes]
+        makes = [_some(random, grouped, 100.0 + number, fetched) for _ in range(size)]
+        together = commit_group(grouped.db, [make(grouped) for make in makes])
+        alone = [commit_group(single.db, [make(single)])[0] for make in makes]
         assert [_kind(one) for one in together] == [_kind(one) for one in alone]
-        assert server.facts() == file.facts()
-    assert_agrees(server.db)
+        assert grouped.facts() == single.facts()
+    assert_agrees(grouped.db)
+
+
+@pytest.mark.parametrize("where", ["twins", "twins_in_files"])
+def test_an_intent_of_a_new_day_counts_what_those_before_it_in_its_group_reserve(
+    request: pytest.FixtureRequest, where: str
+) -> None:
+    """
+    The day's line is opened in the middle of the group, with a cap of two.
+    """
+    grouped, _ = request.getfixturevalue(where)
+    books = grouped.books
+    books.caps = {"run": None, "day": Micros(2 * PRICE), "dataset": None}
+    intents = [books.intent(1, day=DAY), *(books.intent(n, day="2026-01-02") for n in (2, 3, 4))]
+    outcomes = commit_group(grouped.db, intents)
+    kinds = [type(one.result) for one in outcomes]
+    assert kinds == [Intent, Intent, Intent, OverBudget]
+    assert_agrees(grouped.db)
 
 
 def _kind(outcome: Any) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from operator import add
 from typing import Any, Protocol
 
 from sqlalchemy import Table, text
@@ -26,8 +27,9 @@ class KeyedQuery:
     __slots__ = ("job_at", "statement", "width")
 
     def __init__(self, build: Build, *, width: int = 1, job_at: int | None = None) -> None:
-        """Its parameter is `keys` (`sql.among`); its first *width* columns are the key, and the one
-        at *job_at* is the job whose state they show."""
+        """Its parameter is `keys` (`sql.among`), in a file `key_0` and `key_1` where a key is two
+        columns; its first *width* columns are the key, and the one at *job_at* is the job whose
+        state they show."""
         self.statement = Statement(build)
         self.width = width
         self.job_at = job_at
@@ -137,7 +139,7 @@ class Rows(Protocol):
         ...
 
     def of_each(self, query: KeyedQuery, keys: Sequence[Key]) -> Mapping[Key, Sequence[DbRow]]:
-        """The rows of each key."""
+        """The rows of each key; what was `added` to them may not be in them."""
         ...
 
     def number(self, table: Table) -> int:
@@ -173,19 +175,36 @@ class Rows(Protocol):
         ...
 
 
-class _FileSource(Protocol):
-    def run(self, statement: Statement, params: Params) -> list[DbRow]: ...
+class FileSource(Protocol):
+    """The connection that rows of a file stand before."""
+
+    def fetch(self, statement: Statement, params: Params) -> list[DbRow]:
+        """Run it as it is: nothing is settled before."""
+        ...
 
     def run_many(self, statement: Statement, params: Iterable[Params]) -> None: ...
 
 
 class FileRows:
-    """The rows of a ledger in this process: each statement costs a few microseconds."""
+    """The rows of a ledger in this process: each statement costs a few microseconds.
 
-    def __init__(self, file: _FileSource) -> None:
+    What many operations of a transaction want alike is read once and written once: it has the file
+    alone, so nobody else changes it meanwhile.
+    """
+
+    def __init__(self, file: FileSource) -> None:
         self.is_ahead = True
         self._file = file
+        self._is_open = False
+        self._sums: dict[RowWrite, dict[Key, list[int]]] = {}
+        self._summed: dict[KeyedQuery, dict[Key, list[DbRow]]] = {}
+        self._numbers: dict[Table, int] = {}
         self._last: dict[RowWrite | Statement, list[RowValues]] = {}
+
+    def begin(self) -> None:
+        """A transaction begins: what is written may wait for its end."""
+        self.clear()
+        self._is_open = True
 
     def expect(self, query: KeyedQuery, key: Key) -> None: ...
 
@@ -195,29 +214,57 @@ class FileRows:
 
     def operation_done(self) -> None: ...
 
-    def settle(self) -> None: ...
+    def settle(self) -> None:
+        """Write what waits, and forget what was read."""
+        sums, self._sums = self._sums, {}
+        last, self._last = self._last, {}
+        for write, by_key in sums.items():
+            for key, amounts in by_key.items():
+                if any(amounts):
+                    self._file.fetch(write.one, write.addition(key, amounts))
+        for one, rows in last.items():
+            self._file.run_many(one.one if isinstance(one, RowWrite) else one, rows)
+        self._summed.clear()
+        self._numbers.clear()
 
     def of(self, query: KeyedQuery, key: Key) -> list[DbRow]:
-        return self._file.run(query.statement, {"keys": key})
+        if isinstance(key, tuple):
+            parts = {f"key_{place}": part for place, part in enumerate(key)}
+            return self._file.fetch(query.statement, parts)
+        return self._file.fetch(query.statement, {"keys": key})
 
-    def of_each(self, query: KeyedQuery, keys: Sequence[Key]) -> dict[Key, list[DbRow]]:
-        return {key: self.of(query, key) for key in keys}
+    def of_each(self, query: KeyedQuery, keys: Sequence[Key]) -> Mapping[Key, Sequence[DbRow]]:
+        """Of rows that nothing but `add` changes."""
+        found = self._summed.setdefault(query, {}) if self._is_open else {}
+        for key in keys:
+            if key not in found:
+                found[key] = self.of(query, key)
+        return found
 
     def number(self, table: Table) -> int:
-        ((latest,),) = self._file.run(_latest_number(table), {})
+        latest = self._numbers.get(table)
+        if latest is None:
+            ((latest,),) = self._file.fetch(_latest_number(table), {})
+        if self._is_open:
+            self._numbers[table] = latest + 1
         return int(latest) + 1
 
     def write(self, write: RowWrite, values: RowValues) -> None:
-        self._file.run(write.one, values)
+        self._file.fetch(write.one, values)
 
     def waiting(self, write: RowWrite) -> int:
         return 0
 
     def add(self, write: RowWrite, key: Key, amounts: Sequence[int]) -> None:
-        self._file.run(write.one, write.addition(key, amounts))
+        if not self._is_open:
+            self._file.fetch(write.one, write.addition(key, amounts))
+            return
+        sums = self._sums.setdefault(write, {})
+        before = sums.get(key)
+        sums[key] = list(amounts) if before is None else list(map(add, before, amounts))
 
     def added(self, write: RowWrite, key: Key) -> Sequence[int]:
-        return [0] * len(write.adding)
+        return self._sums.get(write, {}).get(key) or [0] * len(write.adding)
 
     def write_last(self, write: RowWrite | Statement, values: RowValues) -> None:
         self._last.setdefault(write, []).append(values)
@@ -226,15 +273,11 @@ class FileRows:
         kept = self._last.get(write)
         return kept[-1] if kept else None
 
-    def commit(self) -> None:
-        """Write what is to be written last."""
-        for write, rows in self._last.items():
-            self._file.run_many(write.one if isinstance(write, RowWrite) else write, rows)
-        self._last.clear()
-
     def clear(self) -> None:
-        """It was rolled back."""
-        self._last.clear()
+        """The transaction is over: forget all, what waits included."""
+        self._is_open = False
+        for known in (self._sums, self._summed, self._numbers, self._last):
+            known.clear()
 
 
 @cache

@@ -50,6 +50,7 @@ class SqliteDatabase:
                 self._connection.close()
                 raise
         self._file = identity(path)
+        self._found_in_place: bool | None = None
         self._place: Path | None = database_opened(path)
 
     def _open(self, *, read_only: bool) -> None:
@@ -115,7 +116,12 @@ class SqliteDatabase:
         self._connection.execute("COMMIT")
 
     def is_in_place(self) -> bool:
-        return identity(self.path) == self._file
+        """Looked at once a transaction: its operations stand or fall together."""
+        if not self._connection.in_transaction:
+            return identity(self.path) == self._file
+        if self._found_in_place is None:
+            self._found_in_place = identity(self.path) == self._file
+        return self._found_in_place
 
     def changes_seen(self) -> int | None:
         with self._translated():
@@ -123,6 +129,11 @@ class SqliteDatabase:
         return seen
 
     def run(self, statement: Statement, params: Params = NO_PARAMS) -> list[DbRow]:
+        self.rows.settle()
+        return self.fetch(statement, params)
+
+    def fetch(self, statement: Statement, params: Params) -> list[DbRow]:
+        """For `rows`, which know what must not wait."""
         text, values = statement.prepared("sqlite")
         try:
             return self._connection.execute(text, values(params)).fetchall()
@@ -133,6 +144,7 @@ class SqliteDatabase:
         return query(self)  # one process writes, and it is this one or a run that is watched
 
     def insert(self, statement: Statement, params: Params) -> int:
+        self.rows.settle()
         text, values = statement.prepared("sqlite")
         try:
             seq = self._connection.execute(text, values(params)).lastrowid
@@ -142,14 +154,17 @@ class SqliteDatabase:
         return seq
 
     def run_many(self, statement: Statement, params: Iterable[Params]) -> None:
+        self.rows.settle()
         text, values = statement.prepared("sqlite")
         with self._translated():
             self._connection.executemany(text, map(values, params))
 
     def begin(self) -> None:
         self.rows.clear()
+        self._found_in_place = None
         with self._translated():
             self._connection.execute("BEGIN IMMEDIATE")
+        self.rows.begin()
 
     def begin_turn(self) -> None:
         self.begin()
@@ -158,7 +173,8 @@ class SqliteDatabase:
         pass  # nothing here is timed
 
     def commit(self) -> None:
-        self.rows.commit()
+        self.rows.settle()
+        self.rows.clear()
         with self._translated():
             self._connection.execute("COMMIT")
 

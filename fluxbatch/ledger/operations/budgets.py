@@ -44,16 +44,16 @@ _OURS = or_(
 _READ = Statement(
     lambda _: select(_b.scope, _b.key, _b.cap, _b.reserved, _b.settled, _b.estimated).where(_OURS)
 )
+_COLUMNS = "SELECT scope, key, cap, reserved, settled, estimated FROM budgets"
+_LINE_OF_FILE = f"{_COLUMNS} WHERE scope = :key_0 AND key = :key_1"
 # By their names: the one that all share is locked first, so that two runs, or two days at midnight,
 # cannot each wait for the other's.
-_LOCK = KeyedQuery(
-    lambda _: text(
-        "SELECT scope, key, cap, reserved, settled, estimated FROM budgets WHERE (scope, key) IN ("
-        "SELECT line ->> 0, line ->> 1 FROM json_array_elements(CAST(:keys AS json)) AS line"
-        ") ORDER BY scope, key FOR UPDATE"
-    ),
-    width=2,
+_LINES_LOCKED = (
+    f"{_COLUMNS} WHERE (scope, key) IN ("
+    "SELECT line ->> 0, line ->> 1 FROM json_array_elements(CAST(:keys AS json)) AS line"
+    ") ORDER BY scope, key FOR UPDATE"
 )
+_LOCK = KeyedQuery(lambda d: text(_LINE_OF_FILE if d.name == "sqlite" else _LINES_LOCKED), width=2)
 _BOOK = row_addition(schema.budgets, ("scope", "key"), ("reserved", "settled", "estimated"))
 _OPEN = Statement(
     lambda d: insert_all(d, schema.budgets).on_conflict_do_update(
@@ -88,8 +88,6 @@ def expect_lines(rows: Rows, run_id: str, day: str) -> None:
 
 def lock_lines(db: Database, run_id: str, day: str) -> list[Balance]:
     """The same, and nobody else changes them before the transaction ends."""
-    if db.name == "sqlite":
-        return read_lines(db, run_id, day)  # who writes to the file has it alone
     keys = _lines_of(run_id, day)
     found = db.rows.of_each(_LOCK, keys)
     lines = [_with_added(db.rows, Balance(*row)) for key in keys for row in found[key]]

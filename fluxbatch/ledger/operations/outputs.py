@@ -131,10 +131,11 @@ class WantedOutputs(NamedTuple):
 
 def expect_wanted(rows: Rows, prediction_seq: int, count: int, keeping: Keeping) -> None:
     """`want_outputs` is going to be asked to name so many."""
-    rows.expect(_PLACE, prediction_seq)
     rows.expect_number(schema.outputs, count)
     if _needs_record(keeping):
         expect_provenance(rows, prediction_seq)
+    else:
+        rows.expect(_PLACE, prediction_seq)
 
 
 def want_outputs(
@@ -145,13 +146,14 @@ def want_outputs(
     A name that is more than what every stem ends in is kept in `path`, before there is a file;
     where that is empty the stem is `output_stem`.
     """
-    ((_, edition, job),) = db.rows.of(_PLACE, prediction_seq)
     template = path_template(keeping.template)
     made = None
-    named = NameFields(bytes(job).hex(), edition)
     if _needs_record(keeping):
-        made = provenance_of(db, prediction_seq, edition)
+        made = provenance_of(db, prediction_seq, None)
         named = made.named(0)
+    else:
+        ((_, edition, job),) = db.rows.of(_PLACE, prediction_seq)
+        named = NameFields(bytes(job).hex(), edition)
     wanted = []
     for number, url in enumerate(urls):
         output_seq = db.rows.number(schema.outputs)
@@ -168,7 +170,7 @@ def want_outputs(
         }
         db.rows.write(_WANT, values)
         wanted.append(WantedOutput(output_seq, number, stem))
-    return WantedOutputs(edition, tuple(wanted), made)
+    return WantedOutputs(named.edition, tuple(wanted), made)
 
 
 def _needs_record(keeping: Keeping) -> bool:

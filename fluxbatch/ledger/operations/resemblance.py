@@ -39,16 +39,18 @@ class CompareImages:
         unseen = unseen_images(db, self.most)
         new = {seq: text for seq, text in unseen if text is not None}
         shelves: dict[int, list[tuple[int, Fingerprint]]] = {}
+        kept = dict[int, Fingerprint | None]()
         for key, seq, text in kept_under(db, keys_near(new.values())):
-            fingerprint = Fingerprint.parsed(text)
+            if seq not in kept:  # it is under several keys
+                kept[seq] = Fingerprint.parsed(text)
+            fingerprint = kept[seq]
             if fingerprint is not None and seq not in new:  # fetched again, it may be another
                 shelves.setdefault(key, []).append((seq, fingerprint))
         found = compare(new, shelves)
         seen = {seq for seq, _ in unseen}
         db.run_many(_NOTE, _notes(seen | found.resembling, found.resembling))
         # In order: neighbours lie on one page.
-        kept = sorted(found.kept)
-        db.run_many(_KEEP, ({"key": key, "output_seq": seq} for key, seq in kept))
+        db.run_many(_KEEP, ({"key": key, "output_seq": seq} for key, seq in sorted(found.kept)))
         return len(unseen)
 
 

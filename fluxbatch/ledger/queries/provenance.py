@@ -6,9 +6,9 @@ Owns no state and changes none.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, distinct, func, select
+from sqlalchemy import Select, and_, bindparam, distinct, func, select
 
 from fluxbatch.domain.job import OutputState
 from fluxbatch.domain.provenance import Delivered, Provenance
@@ -16,7 +16,7 @@ from fluxbatch.infra.redaction import strip_queries
 from fluxbatch.ledger.db import schema
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.rows import KeyedQuery, Rows
-from fluxbatch.ledger.db.sql import Statement, among, constant
+from fluxbatch.ledger.db.sql import Dialects, Statement, among, constant
 from fluxbatch.ledger.queries.rerolled_jobs import REROLLS_SINCE
 
 _j, _p, _o, _r = schema.jobs.c, schema.predictions.c, schema.outputs.c, schema.rows.c
@@ -26,35 +26,44 @@ _earlier = schema.outputs.alias("earlier")
 _before = _earlier.c
 
 _any_row = schema.rows.alias("any_row").c
-_MADE = KeyedQuery(
-    lambda d: (
-        select(
-            _p.seq,
-            _j.id, _j.model, _j.input_json, _j.repeat, _j.control_sha256, _p.provider_id, _p.seed,
-            _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted,
-        )
+
+
+def _made(d: Dialects, *, with_rerolls: bool) -> Select[Any]:
+    known = (
+        _p.seq,
+        _j.id, _j.model, _j.input_json, _j.repeat, _j.control_sha256, _p.provider_id, _p.seed,
+        _u.id, _p.intended_at, _r.number, _r.user_id, _r.axes_json, _p.adopted,
+        select(func.count(distinct(_before.prediction_seq)))
+        .where(_before.job_seq == _p.job_seq)
+        .scalar_subquery(),
+    )  # fmt: skip
+    rerolled = (_origin.c.id, _rr.number, _rr.row_number) if with_rerolls else ()
+    made = (
+        select(*known, *rerolled)
         .join_from(schema.predictions, schema.jobs, _j.seq == _p.job_seq)
         .join(schema.runs, _u.seq == _p.run_seq)
         .outerjoin(
             schema.rows,
             and_(
                 _r.manifest_seq == _j.listed_in,
-                _r.number == select(func.min(_any_row.number))
+                _r.number
+                == select(func.min(_any_row.number))
                 .where(_any_row.job_seq == _j.seq, _any_row.manifest_seq == _j.listed_in)
                 .scalar_subquery(),
             ),
         )
         .where(among(d, _p.seq))
     )
-)  # fmt: skip
-_ORIGIN = KeyedQuery(
-    lambda d: (
-        select(_p.seq, _origin.c.id, _rr.number, _rr.row_number)
-        .join_from(schema.predictions, schema.rerolls, _rr.job_seq == _p.job_seq)
-        .join(_origin, _origin.c.seq == _rr.of_job_seq)
-        .where(among(d, _p.seq))
+    if not with_rerolls:
+        return made
+    return made.outerjoin(schema.rerolls, _rr.job_seq == _p.job_seq).outerjoin(
+        _origin, _origin.c.seq == _rr.of_job_seq
     )
-)
+
+
+_MADE = KeyedQuery(lambda d: _made(d, with_rerolls=True))
+_MADE_WITHOUT_REROLLS = KeyedQuery(lambda d: _made(d, with_rerolls=False))
+"""In a ledger of before there were any."""
 _EDITION = Statement(
     lambda _: (
         select(func.count(distinct(_before.prediction_seq)))
@@ -84,22 +93,20 @@ _STORED = Statement(
 def expect_provenance(rows: Rows, prediction_seq: int) -> None:
     """`provenance_of` is going to be asked for."""
     rows.expect(_MADE, prediction_seq)
-    rows.expect(_ORIGIN, prediction_seq)
 
 
-def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance:
-    """What is known of the prediction's outputs; *edition* as `want_outputs` answered it."""
+def provenance_of(db: Database, prediction_seq: int, edition: int | None) -> Provenance:
+    """What is known of the prediction's outputs; *edition* as `want_outputs` answered it, None: it
+    is about to name them."""
+    query = _MADE if db.version >= REROLLS_SINCE else _MADE_WITHOUT_REROLLS
     ((_, job, model, given, repeat, control, provider_id, seed, *more),) = db.rows.of(
-        _MADE, prediction_seq
+        query, prediction_seq
     )
-    run, at, row, row_id, axes, adopted = more
-    origins = db.rows.of(_ORIGIN, prediction_seq) if db.version >= REROLLS_SINCE else ()
-    reroll, reroll_of = 0, None
-    for _, origin, reroll, row in origins:  # noqa: B007  one at most
-        reroll_of = bytes(origin).hex()
+    run, at, row, row_id, axes, adopted, named_before, *rerolled = more
+    origin, reroll, origins_row = rerolled or (None, None, None)
     return Provenance(
         bytes(job).hex(),
-        edition,
+        named_before if edition is None else edition,
         model,
         strip_queries(json.loads(given)),
         repeat,
@@ -108,12 +115,12 @@ def provenance_of(db: Database, prediction_seq: int, edition: int) -> Provenance
         seed,
         run,
         at,
-        row,
+        row if origin is None else origins_row,
         row_id,
         strip_queries(json.loads(axes)) if axes else {},
         adopted,
-        reroll,
-        reroll_of,
+        reroll or 0,
+        None if origin is None else bytes(origin).hex(),
     )
 
 
