@@ -289,7 +289,8 @@ class Membership:
 
     async def others_finish(self) -> bool:
         """This process is done; wait for those that still fetch, or are buried. Answers whether
-        all of them have finished: what one that vanished had at hand is left."""
+        all have finished: what one that vanished had at hand is left, and what runs on a lane that
+        nobody has taken up again since."""
         self._waits = _FINISHED
         at_work = frozenset[str]()
         have_all_finished = True
@@ -300,7 +301,8 @@ class Membership:
             ours = [one for one in self.others if one.run_seq == self.run_seq]
             at_work = frozenset(one.worker for one in ours if one.waits != _FINISHED)
             if not at_work:
-                return have_all_finished and not self._are_lanes_orphaned(found)
+                have_all_finished &= not self._are_lanes_orphaned(found)
+                return have_all_finished and not await self._is_something_left(found)
             await anyio.sleep(POLL_S)
 
     def _are_lanes_orphaned(self, found: _Beat) -> bool:
@@ -308,6 +310,14 @@ class Membership:
         alive = {None, *(one.worker for one in found.others)}
         ours = [lane for lane in found.lanes if lane.dataset == self.dataset]
         return any(lane.holder not in alive for lane in ours)
+
+    async def _is_something_left(self, found: _Beat) -> bool:
+        """Whether something runs, or waits to be fetched, on a lane of ours in nobody's hands."""
+        _, _, left = await self.call(self._left_to_do)
+        alive = {self.worker, *(one.worker for one in found.others)}
+        busy = left.to_fetch | left.running
+        lanes = [lane for lane in found.lanes if lane.account in busy]
+        return not all(self._is_in_hands(lane, alive, left) for lane in lanes)
 
     async def others_done(self, waits: str) -> tuple[bool, str]:
         """This process has nothing to do: whether that is so of all of them, and the cap that is

@@ -175,7 +175,7 @@ class Rows(Protocol):
         ...
 
 
-class FileSource(Protocol):
+class _FileSource(Protocol):
     """The connection that rows of a file stand before."""
 
     def fetch(self, statement: Statement, params: Params) -> list[DbRow]:
@@ -192,7 +192,7 @@ class FileRows:
     alone, so nobody else changes it meanwhile.
     """
 
-    def __init__(self, file: FileSource) -> None:
+    def __init__(self, file: _FileSource) -> None:
         self.is_ahead = True
         self._file = file
         self._is_open = False

@@ -32,6 +32,15 @@ def _plan(
     return shared_plan(base, Round(told or Invocation(), seats, steps, promotions))
 
 
+def _with_another_dataset(plan: SharedPlan, *, seat: int) -> SharedPlan:
+    """With that seat's machine at work on a dataset of its own, by the same keys."""
+    rows = [{**row, "prompt": f"another {row['prompt']}"} for row in plan.base.rows[0]]
+    (first,) = plan.rounds
+    seats = [replace(one, dataset=int(place == seat)) for place, one in enumerate(first.seats)]
+    base = replace(plan.base, rows=(plan.base.rows[0], rows))
+    return SharedPlan(base, [replace(first, seats=seats)])
+
+
 def test_what_a_process_had_to_fetch_is_fetched_by_the_others() -> None:
     """
     It stands still in the last download: the others waited for it, buried it, and ended with
@@ -181,12 +190,21 @@ def test_what_runs_on_a_lane_that_another_dataset_took_is_waited_for() -> None:
     plan = _plan(
         OneLife(cut_off=(3.0, 12.0)), OneLife(pause_s=1.0), rows=2, accounts=(1,), duration_s=25.0
     )
-    rows = [{**row, "prompt": f"another {row['prompt']}"} for row in plan.base.rows[0]]
-    base = replace(plan.base, rows=(plan.base.rows[0], rows))
-    first = plan.rounds[0]
-    seats = [first.seats[0], replace(first.seats[1], dataset=1)]
-    ran = run_plan(SharedPlan(base, [replace(first, seats=seats)]))
-    assert ran.codes[0] == [0, 0]
+    assert run_plan(_with_another_dataset(plan, seat=1)).codes[0] == [0, 0]
+
+
+def test_a_limit_is_told_though_another_dataset_has_the_account_of_what_still_runs() -> None:
+    """
+    Who made it was killed. The run took it for a prediction that no key may ask about, exit 5; the
+    next run adopts it.
+    """
+    killed, late = OneLife(doom=Doom(at_s=4.0)), OneLife(pause_s=8.0)
+    limited = Invocation(limit=3)
+    plan = _plan(
+        killed, OneLife(pause_s=1.0), late, told=limited, rows=8, concurrent=1, duration_s=25.0
+    )
+    ran = run_plan(_with_another_dataset(plan, seat=1))
+    assert ran.codes[0] == [None, 4, 4]
 
 
 @pytest.mark.parametrize("by_s", [20.0, -20.0])
