@@ -8,13 +8,13 @@ Source: docs/design/protocol.md 10.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
-from fluxbatch.errors import ApiError, KeyRefused
+from fluxbatch.errors import ApiError, KeyRefused, NotFound
 from fluxbatch.events import Noticed
 from fluxbatch.ledger.queries.recovery import known_creates
 from fluxbatch.provider import Execution, ProviderClient
@@ -27,10 +27,10 @@ _MORE_S = 60.0
 
 
 async def take_in_lost_creates(
-    context: WorkerContext, keys: Sequence[ApiKey], account: str
+    context: WorkerContext, keys: Sequence[ApiKey], account: str, hoped_until: datetime
 ) -> bool:
     """Return once the account's recent executions were looked through; False where no key of it is
-    accepted.
+    accepted. Where the provider has no listing that cannot be: then it is *hoped_until*.
 
     That is late enough for every create of before to have arrived and to be listed. The server's
     clock began anew with its promotion, and says how long ago that was.
@@ -53,6 +53,10 @@ async def take_in_lost_creates(
         except KeyRefused as exc:
             context.lanes.key_out(lane, key, str(exc))
             continue
+        except NotFound:
+            if context.runtime.clock.now().utc >= hoped_until:
+                return True
+            context.notice_once(_no_listing(account, hoped_until))
         except ApiError as exc:
             context.notice_once(f"what was made before the failover cannot be looked for: {exc}")
         else:
@@ -65,6 +69,14 @@ async def take_in_lost_creates(
     if taken or search.told_none:
         context.events.emit(Noticed(_words(account, taken, search.told_none)))
     return True
+
+
+def _no_listing(account: str, until: datetime) -> str:
+    return (
+        "nothing is bought: the provider has no listing (GET /executions), so what account"
+        f" {account[:6]} made before the database's failover cannot be looked for; stop the run"
+        f" if it matters, or what is lost may be paid again from {until:%H:%M:%S} UTC on"
+    )
 
 
 def _words(account: str, taken: int, told_none: int) -> str:

@@ -44,10 +44,12 @@ class AfterFailover:
         if failover == self._settled:
             return
         unsearched = await member.call(lambda db: unsearched_accounts(db, failover))
-        if account not in {one.account for one in unsearched}:
+        one = next((one for one in unsearched if one.account == account), None)
+        if one is None:
             return
         is_known = self._is_later(await member.call(first_run_at))
-        if is_known or await take_in_lost_creates(self._context, member.keys, account):
+        until = self._context.runtime.clock.now().utc if one.latest is None else one.latest + _HOPE
+        if is_known or await take_in_lost_creates(self._context, member.keys, account, until):
             await member.change(lambda db: was_searched(db, account, failover))
 
     async def is_settled(self) -> bool:

@@ -252,3 +252,12 @@ def test_what_an_old_key_of_an_account_had_made_is_fetched_by_who_has_a_newer_on
         seats = (first.seats[0], newer)
         ran = run_plan(replace(plan, rounds=[replace(first, seats=seats)]))
         assert ran.codes[0] == [None, 0]
+
+
+def test_what_a_failover_lost_at_a_provider_without_a_listing_is_waited_for_for_an_hour() -> None:
+    """
+    It was waited for without an end, and nobody said until when.
+    """
+    ran = run_plan(_plan(OneLife(), rows=3, accounts=(1,), has_listing=False, promotions=[2.0]))
+    assert ran.codes[0] == [0]
+    assert 3600 < ran.virtual_s < 3700
