@@ -12,8 +12,19 @@ import typer
 from typer.core import TyperCommand
 
 
+class Interrupted(Exception):
+    """Ctrl-C ended a verb that does not answer it itself."""
+
+
 class FilledCommand(TyperCommand):
-    """Raises `typer.BadParameter` naming the first flag or argument with an empty value."""
+    """Raises `typer.BadParameter` naming the first flag or argument with an empty value, and
+    `Interrupted`: typer would end with a code, and nobody would be told why."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as exc:
+            raise Interrupted from exc
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # a shell asks how an unfinished line may go on

@@ -16,6 +16,7 @@ from typing import Any
 
 import typer
 
+from fluxbatch.cli.arguments import Interrupted
 from fluxbatch.cli.console import Console
 from fluxbatch.errors import BadRow, ExitCode, FluxbatchError, ManifestError
 
@@ -28,7 +29,7 @@ _SECRET = re.compile(r"((?:pass\w*|pwd)\s*=\s*|://)[^\s)']+", re.IGNORECASE)
 def exit_code_of(exc: BaseException, console: Console) -> int:
     """Say what happened; answers the exit code."""
     match exc:
-        case KeyboardInterrupt():
+        case KeyboardInterrupt() | Interrupted():
             return console.failed(
                 "interrupted; run the same command to go on", ExitCode.INTERRUPTED
             )

@@ -51,6 +51,8 @@ class Gallery:
         self._controls: dict[str, int] = {}
         self._control_list: list[dict[str, Any]] = []
         self.images = 0
+        self.undrawn = 0
+        """Images without a thumbnail: their file is gone, or no image any more."""
 
     def lines(self, most: int) -> Iterator[str]:
         """At most *most* items, each a JSON object."""
@@ -106,6 +108,8 @@ class Gallery:
         if output.seq in self._names:
             self._names[output.seq] = name
         notes = json.loads(output.quality_json or "[]")
+        thumb = self._thumbs.url(output.sha256)
+        self.undrawn += thumb is None
         twin = self._twins.get(output.seq)
         if twin is not None:
             notes.append(Quality.DUPLICATE.value)
@@ -114,7 +118,7 @@ class Gallery:
             "why": None,
             "failure": None,
             "number": output.number + 1,
-            "thumb": self._thumbs.url(output.sha256),
+            "thumb": thumb,
             "file": self._original(output.path),
             "path": output.path,
             "size": [output.width, output.height],

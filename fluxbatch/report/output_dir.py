@@ -12,8 +12,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fluxbatch.dataset.folder import Folder
-from fluxbatch.errors import ConfigError, SinkError
+from fluxbatch.errors import ConfigError
 from fluxbatch.sink import refuse_links_in
+from fluxbatch.sink.temp_file import disk_errors
 
 _OURS = frozenset({"index.html", "index.html.part", "thumbs"})
 
@@ -53,10 +54,8 @@ class ReportDir:
 
     def make(self) -> None:
         """Raises `SinkError` where the folder cannot be made."""
-        try:
+        with disk_errors(self.thumbs):
             self.thumbs.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise SinkError(f"cannot make {str(self.thumbs)!r}: {exc.strerror}") from exc
 
     def original(self, path: str) -> str | None:
         """The URL of a dataset's file as the page sees it; None where it lies elsewhere.

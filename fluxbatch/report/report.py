@@ -31,6 +31,7 @@ from fluxbatch.report.output_dir import ReportDir
 from fluxbatch.report.run_figures import RunFigures, run_figures
 from fluxbatch.report.thumbnails import Thumbnails
 from fluxbatch.shards.pool import INLINE, ShardPool
+from fluxbatch.sink.temp_file import disk_errors
 
 _SCRIPTS = ("data", "filters", "tiles", "grid", "lightbox", "page")
 _RUNS = 30
@@ -47,6 +48,8 @@ class WrittenReport:
     thumbs_made: int
     left_out: int
     """Items of the gallery beyond what was asked for: jobs whose images are not shown."""
+    undrawn: int = 0
+    """Images that cannot be read: they are in the gallery, without a picture."""
 
 
 def write_report(place: ReportDir, *, most: int, pool: ShardPool = INLINE) -> WrittenReport:
@@ -66,7 +69,11 @@ def write_report(place: ReportDir, *, most: int, pool: ShardPool = INLINE) -> Wr
         thumbs.prune()
         left_out = max(report_gallery.count_shown_jobs(db) - counted.number, 0)
         return WrittenReport(
-            place, shown.images, thumbs.made, left_out if counted.number >= most else 0
+            place,
+            shown.images,
+            thumbs.made,
+            left_out if counted.number >= most else 0,
+            shown.undrawn,
         )
 
 
@@ -86,12 +93,13 @@ class _Counted:
 def _write(place: ReportDir, pieces: Iterator[str]) -> None:
     part = place.page.with_suffix(".html.part")
     try:
-        with part.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
-            out.writelines(pieces)
-        part.replace(place.page)
-    except OSError as exc:
+        with disk_errors(place.page):
+            with part.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
+                out.writelines(pieces)
+            part.replace(place.page)
+    except SinkError:
         part.unlink(missing_ok=True)
-        raise SinkError(f"cannot write {str(place.page)!r}: {exc.strerror or exc}") from exc
+        raise
 
 
 def _page(

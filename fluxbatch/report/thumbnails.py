@@ -21,9 +21,9 @@ from typing import IO, NamedTuple, Self, TypeVar
 
 from PIL import Image, ImageOps
 
-from fluxbatch.errors import SinkError
 from fluxbatch.infra.atomic_file import atomic_file
 from fluxbatch.shards.pool import INLINE, ShardPool, map_shards
+from fluxbatch.sink.temp_file import disk_errors
 from fluxbatch.sink.verify import InvalidImage, sniffed
 
 _SIDE = 384
@@ -158,12 +158,11 @@ def _drawn(root: Path, wanted: ThumbnailRequest) -> bool | None:
     except OSError:
         return None
     try:
-        path.parent.mkdir(exist_ok=True)
-        with content, atomic_file(path.parent) as file:
-            file.write(small_copy(content))
-            file.commit(path, sync=False)
-    except OSError as exc:
-        raise SinkError(f"cannot write {str(path)!r}: {exc.strerror or exc}") from exc
+        with content, disk_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            with atomic_file(path.parent) as file:
+                file.write(small_copy(content))
+                file.commit(path, sync=False)
     except InvalidImage:
         return None
     return True

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.domain.job import FailureClass, Quality
-from fluxbatch.errors import ConfigError
+from fluxbatch.errors import ConfigError, SinkError
 from fluxbatch.ledger.operations.retry_quality import RetryQuality
 from fluxbatch.report import ReportDir, WrittenReport, write_report
 from fluxbatch.report.charts import nice_ticks
@@ -85,6 +85,28 @@ def test_items_have_what_the_gallery_shows(dataset: Folder) -> None:
     assert control["label"] == "control.jpg"
     with Image.open(dataset.root / "report" / control["thumb"]) as thumb:
         assert max(thumb.size) == 384
+
+
+def test_images_that_cannot_be_read_are_counted_and_have_no_picture(dataset: Folder) -> None:
+    """
+    One is gone, another one was cut short: `repair` is for both.
+    """
+    (dataset.root / "images" / "000001.webp").unlink()
+    cut = dataset.root / "images" / "000002.webp"
+    cut.write_bytes(cut.read_bytes()[:40])
+    told = written(dataset)
+    assert (told.images, told.undrawn) == (3, 2)
+    said = fluxbatch("report", dataset.root).err
+    assert "2 images cannot be read and have no picture; fetch them again:  fluxbatch repair" in said
+    assert ["thumb" in item for item in block(page(dataset), "items")][:3] == [False, False, True]
+
+
+def test_a_report_that_cannot_be_written_says_what_to_do(dataset: Folder) -> None:
+    place = dataset.root / "report"
+    place.mkdir()
+    (place / "thumbs").write_text("a file")
+    with pytest.raises(SinkError, match="a file is where a folder must be: move it away"):
+        written(dataset)
 
 
 def test_totals_are_the_ledgers(dataset: Folder) -> None:

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from fluxbatch import errors
+from fluxbatch.cli.arguments import FilledCommand, Interrupted
 from fluxbatch.cli.console import Console
 from fluxbatch.cli.errors import exit_code_of
 from fluxbatch.config.api_keys import ApiKey
@@ -39,6 +40,22 @@ def test_an_exception_of_ours_is_one_line_and_its_own_exit_code(
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"error: .+\n", err)
+
+
+def test_a_verb_that_ctrl_c_ends_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    typer alone would end it with the code, and without a word.
+    """
+    app = typer.Typer()
+
+    @app.command(cls=FilledCommand)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as found:
+        app([], standalone_mode=False)
+    assert exit_code_of(found.value, Console()) == 130
+    assert capsys.readouterr().err == "error: interrupted; run the same command to go on\n"
 
 
 def test_bad_rows_are_listed_up_to_a_sensible_number(capsys: pytest.CaptureFixture[str]) -> None:
