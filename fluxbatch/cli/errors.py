@@ -73,8 +73,21 @@ def _misused(exc: typer.TyperException, console: Console) -> int:
     if context is not None:
         console.warn(context.get_usage())
         help_hint = f"; see `{context.command_path} --help`"
-    words = _SECRET.sub(r"\1***", exc.format_message().rstrip("."))
+    words = _SECRET.sub(r"\1***", _plain(exc).rstrip("."))
     return console.failed(words + help_hint, ExitCode.USAGE)
+
+
+def _plain(exc: typer.TyperException) -> str:
+    """Its message; of a number that is none without the words of who looked at it."""
+    from pydantic import ValidationError
+
+    from fluxbatch.config.setting_problems import plain_words
+
+    cause, param = exc.__cause__, getattr(exc, "param", None)
+    if param is None or not isinstance(cause, ValidationError):
+        return exc.format_message()
+    error = cause.errors()[0]
+    return f"{max(param.opts, key=len)} {error['input']!r} {plain_words(error)}"
 
 
 def _surprised(exc: BaseException, console: Console) -> int:

@@ -66,6 +66,11 @@ def _said(name: str, error: Any, names: Collection[str]) -> str:
     last = str(error["loc"][-1]) if error["loc"] else ""
     if kind in {"string_pattern_mismatch", "string_too_short"} and last in _OF_KEYS:
         return _OF_KEYS[last]
+    return plain_words(error)
+
+
+def plain_words(error: Any) -> str:
+    """What one of pydantic's errors says of a value, to follow its name."""
     said: str = error["msg"]
     said = said.removeprefix("Value error, ").replace("Input should be", "must be")
-    return _WORDS.get(kind, said)
+    return _WORDS.get(error["type"], said)
