@@ -5,7 +5,7 @@ Owns which words there are for it. Ray is imported only where it is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fluxbatch.errors import ConfigError
@@ -16,8 +16,11 @@ _RAY = "ray"
 
 
 @contextmanager
-def shard_pool(processes: int | str = 1, on: str | None = None) -> Iterator[ShardPool]:
-    """So many *processes* of this machine (`auto`: one a core), or the cluster *on* (`"ray"`).
+def shard_pool(
+    processes: int | str = 1, on: str | None = None, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[ShardPool]:
+    """So many *processes* of this machine (`auto`: one a core), or the cluster *on* (`"ray"`);
+    *tell* is told what is waited for.
 
     Raises `ConfigError` where neither can be meant or the cluster cannot be used.
     """
@@ -35,5 +38,5 @@ def shard_pool(processes: int | str = 1, on: str | None = None) -> Iterator[Shar
     from fluxbatch.cluster.ray_cluster import ray_cluster
     from fluxbatch.cluster.ray_shards import RayPool
 
-    with ray_cluster() as cluster, RayPool(cluster) as there:
+    with ray_cluster() as cluster, RayPool(cluster, tell) as there:
         yield there

@@ -38,8 +38,9 @@ class RayPool:
     is_inline = False
     is_elsewhere = True
 
-    def __init__(self, cluster: RayCluster) -> None:
+    def __init__(self, cluster: RayCluster, tell: Callable[[str], None] = lambda _: None) -> None:
         self._cluster = cluster
+        self._tell = tell
         self._ray = cluster.ray
         cpus = int(sum(node.cpus for node in cluster.nodes()))
         self.at_once = min(cpus, _MOST_AT_ONCE)
@@ -116,6 +117,11 @@ class RayPool:
                     f"{node} has {has}, and this machine {wanted}: the files would differ; install"
                     " the same on all nodes and here"
                 )
+        if self._ray.available_resources().get("CPU", 0.0) < 1:
+            self._tell(
+                "the Ray cluster has no CPU free: waiting for what runs there (a worker that has"
+                " ended gives its CPU back within a minute)"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

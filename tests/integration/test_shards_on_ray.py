@@ -107,6 +107,40 @@ def test_a_cluster_writes_the_same_bytes_also_when_a_node_is_lost_in_the_middle(
     assert files_of(one.path) == files_of(to)
 
 
+_HOLDS_ALL = """
+import ray, sys
+ray.init(log_to_driver=False)
+@ray.remote(num_cpus=1)
+class Holder:
+    def is_there(self): return True
+holders = [Holder.remote() for _ in range(int(ray.available_resources()["CPU"]))]
+ray.get([one.is_there.remote() for one in holders])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@proven
+def test_a_cluster_without_a_free_cpu_is_waited_for_and_that_is_said(
+    dataset: Path, cluster: RayProcess, tmp_path: Path
+) -> None:
+    environ = {**os.environ, "RAY_ADDRESS": cluster.address}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDS_ALL], env=environ, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        words = ("export", dataset, "--format", "webdataset", "--to", tmp_path / "to")
+        process = command(cluster, *words)
+        assert process.stdout is not None
+        assert "the Ray cluster has no CPU free: waiting" in process.stdout.readline()
+        holder.stdin.close()
+        said(process, 0)
+
+
 @proven
 def test_a_cluster_makes_the_same_report_and_finds_the_same_faults(
     dataset: Path, cluster: RayProcess, tmp_path: Path

@@ -94,7 +94,7 @@ def export_command(
         embed_images=embed_images,
         license=license_id,
     )
-    with shard_pool(processes, on) as pool:
+    with shard_pool(processes, on, console.info) as pool:
         done = write_export(request, pool)
     for line in export_lines(done):
         console.info(line)

@@ -39,6 +39,6 @@ def repair_command(
     from fluxbatch.cluster.pools import shard_pool
     from fluxbatch.maintenance import repair_dataset
 
-    with shard_pool(processes, on) as pool:
+    with shard_pool(processes, on, console.info) as pool:
         verb = partial(repair_dataset, pool=pool)
         return maintain(console, folder, base_url, verb, repair_lines, needs_key=False)

@@ -44,7 +44,7 @@ def report_command(
     dataset = dataset_at(folder)
     with dataset.reader():
         pass  # no dataset, no folder
-    with shard_pool(processes, on) as pool:
+    with shard_pool(processes, on, console.info) as pool:
         place = ReportDir.of(dataset, to)
         written = write_report(place, most=most, pool=pool)
     made = count(written.thumbs_made, "new thumbnail")
