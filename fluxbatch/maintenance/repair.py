@@ -93,7 +93,7 @@ async def _repair(pool: ShardPool, session: RunSession, report: RepairReport) ->
         report.unfetched = len(broken) + wanted
     report.strays = await without_sidecars(session, await _strays(session))
     if context.settings.sink.sidecar and context.stop.code is None:
-        report.sidecars = await write_missing(session, pool)
+        report.sidecars, report.unwritten = await write_missing(session, pool)
 
 
 def _refuse_blind_nodes(pool: ShardPool, images: Images, db: Database) -> None:

@@ -228,6 +228,8 @@ class RepairReport(MaintenanceReport):
     """Files in `images/` that the ledger does not name; left alone."""
     sidecars: int = 0
     """Written anew."""
+    unwritten: list[str] = field(default_factory=list)
+    """Why sidecars could not be."""
 
     @property
     def broken(self) -> int:
@@ -238,6 +240,8 @@ class RepairReport(MaintenanceReport):
             return ExitCode.NO_KEY, f"no API key to fetch {_images(self.unfetched)} with"
         if self.unfetched:
             return ExitCode.SOME_FAILED, f"{_images(self.unfetched)} could not be fetched"
+        if self.unwritten:
+            return ExitCode.ERROR, self.unwritten[0]
         if self.broken or self.lost:
             found = f"{_images(self.broken + self.lost)} found missing or damaged"
             return ExitCode.DONE, f"{found}, {self.fetched:,} fetched: every file is whole now"
@@ -253,7 +257,7 @@ class RepairReport(MaintenanceReport):
                 "lost_before": self.lost,
             },
             "images": {"fetched": self.fetched, "left": self.unfetched},
-            "sidecars": {"written": self.sidecars},
+            "sidecars": {"written": self.sidecars, "failed": len(self.unwritten)},
             "strays": {"files": len(self.strays), "paths": self.strays[:_NAMED]},
         }
 

@@ -23,6 +23,7 @@ from fluxbatch.domain.provenance import (
     read_facts,
 )
 from fluxbatch.engine.session import RunSession
+from fluxbatch.errors import SinkError
 from fluxbatch.infra.concurrency import for_each
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.queries.audit import unnamed
@@ -39,6 +40,8 @@ from fluxbatch.sink.store import Images
 _PAGE = 1_000
 _BATCH = 250
 _JOB_CHARS = 32
+_MOST_FAILED = 20
+"""After so many it is the disk's fault, and not theirs."""
 
 
 class SidecarCheck(NamedTuple):
@@ -48,28 +51,36 @@ class SidecarCheck(NamedTuple):
     stored: tuple[StoredImage, ...]
 
 
-async def write_missing(session: RunSession, pool: ShardPool) -> int:
-    """Write every sidecar anew that is not whole; how many. Images that are gone get none. They
-    are looked at in *pool*."""
+async def write_missing(session: RunSession, pool: ShardPool) -> tuple[int, list[str]]:
+    """Write every sidecar anew that is not whole; how many, and why others could not be. Images
+    that are gone get none. They are looked at in *pool*."""
     images, to_thread = session.context.images, session.context.runtime.to_thread
-    written = 0
+    written, failed = 0, list[str]()
 
     async def write(page: tuple[StoredImage, ...]) -> None:
         nonlocal written
         asked = partial(pool.ask, untold, SidecarCheck(images, page))
         for number in await to_thread(asked):
+            if len(failed) >= _MOST_FAILED:
+                return
             image = page[number]
             facts = await session.context.read(partial(_facts, image=image))
             content = as_sidecar(facts)
-            await to_thread(partial(images.put_sidecar, sidecar_path(image.path), content))
-            written += 1
+            try:
+                await to_thread(partial(images.put_sidecar, sidecar_path(image.path), content))
+            except SinkError as exc:
+                failed.append(str(exc))
+            else:
+                written += 1
 
     after = -1
-    while page := await session.context.read(partial(stored_images, after=after, most=_PAGE)):
+    while len(failed) < _MOST_FAILED and (
+        page := await session.context.read(partial(stored_images, after=after, most=_PAGE))
+    ):
         after = page[-1].seq
         batches = [tuple(page[start : start + _BATCH]) for start in range(0, len(page), _BATCH)]
         await for_each(batches, write, at_once=pool.at_once)
-    return written
+    return written, failed
 
 
 async def without_sidecars(session: RunSession, strays: Sequence[str]) -> list[str]:

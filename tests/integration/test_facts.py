@@ -193,6 +193,28 @@ async def test_repair_mends_sidecars_and_leaves_none_alone(tmp_path: Path) -> No
     assert sidecars(bench) == before
 
 
+async def test_a_sidecar_that_cannot_be_written_keeps_no_other_from_being_mended(
+    tmp_path: Path,
+) -> None:
+    """
+    A folder has its name: that is told at the end, with what to do.
+    """
+    bench = Bench(tmp_path)
+    async with provider() as emulator:
+        await bench.run(emulator.base_url, bench.write(ROWS))
+        before = sidecars(bench)
+        first, second, *_ = (bench.out / path for path in before)
+        for path in (first, second):
+            path.unlink()
+        first.mkdir()
+        report = await Ward(bench, emulator).repair(keys=())
+
+    code, reason = report.outcome()
+    assert (report.sidecars, code) == (1, 1)
+    assert "a folder is where that file must be: move it away" in reason
+    assert second.is_file()
+
+
 async def test_repair_removes_no_file_that_only_looks_like_a_sidecar(tmp_path: Path) -> None:
     """
     Facts of a job that is named by chance, and an image that somebody has copied with its sidecar.

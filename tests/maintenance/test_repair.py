@@ -192,7 +192,7 @@ async def test_the_report_as_json(ward: Ward) -> None:
         "reason": "1 image found missing or damaged, 1 fetched: every file is whole now",
         "files": {"checked": 2, "missing": 1, "corrupt": 0, "refused": 0, "lost_before": 0},
         "images": {"fetched": 1, "left": 0},
-        "sidecars": {"written": 0},
+        "sidecars": {"written": 0, "failed": 0},
         "strays": {"files": 0, "paths": []},
     }
 

@@ -135,6 +135,8 @@ def repair_lines(report: RepairReport, folder: Folder) -> Iterator[str]:
     yield from _image_lines(report.fetched, report.unfetched)
     if report.sidecars:
         yield f"  {count(report.sidecars, 'sidecar')} written anew"
+    if report.unwritten:
+        yield f"  {count(len(report.unwritten), 'sidecar')} could not be written"
     yield from _named("in images/ and not in the ledger, left alone", report.strays)
     if report.unfetched:
         yield from _next(
