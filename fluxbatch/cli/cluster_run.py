@@ -181,7 +181,7 @@ class RunOnCluster:
                 if (ended := ended_run(db, self.name)) is not None:
                     return summary_of_ended(db, ended, time.monotonic() - self.began_s)
                 if shown is not None:
-                    show_run(shown, self.dataset, db)
+                    show_run(shown, self.dataset, db, named=self.name)
         except LedgerError as exc:
             if shown is None:
                 raise

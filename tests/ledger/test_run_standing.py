@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from fluxbatch.cli.progress.watch import show_run
 from fluxbatch.dataset.folder import Folder
 from fluxbatch.dataset.run_standing import RunStanding, run_standing
 from fluxbatch.domain.money import Micros
+from fluxbatch.engine.run_status import RunStatus
 from fluxbatch.errors import ExitCode
 from fluxbatch.ledger.operations.control import ChangeCap, RecordChange
 from fluxbatch.ledger.queries.live_run import watched_run
@@ -170,3 +174,14 @@ def test_where_no_job_waits_nothing_is_held_up(books: Books, tmp_path: Path) -> 
         books.move(prediction, E.ACCEPTED, provider_id=provider_id(prediction))
 
     assert standing(books, tmp_path, after_s=1).reasons == ""
+
+
+def test_another_run_is_not_shown_for_the_one_that_is_named(books: Books, tmp_path: Path) -> None:
+    """
+    Until it is in the ledger, the dataset's latest is the one before it.
+    """
+    told = list[RunStatus]()
+    screen: Any = SimpleNamespace(show=told.append)
+    for named in ("run-2", books.run.run_id, None):
+        show_run(screen, Folder(tmp_path), books.db, named=named)
+    assert [one.run_id for one in told] == [books.run.run_id] * 2

@@ -43,10 +43,11 @@ def watch_folder(
         console.print(line)
 
 
-def show_run(shown: Progress, folder: Folder, db: Database) -> None:
-    """Show where the latest run stands; nothing of a dataset that never ran."""
+def show_run(shown: Progress, folder: Folder, db: Database, *, named: str | None = None) -> None:
+    """Show where the latest run stands, or nothing: of a dataset that never ran, or where that is
+    not the one that is *named*."""
     run = watched_run(db)
-    if run is not None:
+    if run is not None and named in {None, run.run_id}:
         shown.show(status_of(db, folder, run, datetime.now(UTC)))
 
 
