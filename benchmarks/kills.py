@@ -20,7 +20,7 @@ from tests.support.object_store import object_store
 
 _KILLS = 100
 _JOBS = 200
-_LONGEST_S = 2.0
+_LONGEST_S = 1.8
 
 
 def main(seed: int, *, in_bucket: bool = False, dialect: str = "card") -> None:
