@@ -244,7 +244,7 @@ class _Part:
             have_all_finished = True
             if session.context.stop.code not in _LEAVES_AT_ONCE:
                 have_all_finished = await member.others_finish()
-            session.context.has_left |= not have_all_finished
+                session.context.has_left |= await member.is_something_left()
             summary = await session.reader.summary()
             if not have_all_finished and _is_work_left(session, summary):
                 raise WorkerGone("another worker vanished with work at hand, which is taken up")

@@ -49,7 +49,7 @@ class WrittenReport:
     left_out: int
     """Items of the gallery beyond what was asked for: jobs whose images are not shown."""
     undrawn: int = 0
-    """Images that cannot be read: they are in the gallery, without a picture."""
+    """Images that cannot be drawn: they are in the gallery, without a picture."""
 
 
 def write_report(place: ReportDir, *, most: int, pool: ShardPool = INLINE) -> WrittenReport:

@@ -53,12 +53,16 @@ async def take_in_lost_creates(
         except KeyRefused as exc:
             context.lanes.key_out(lane, key, str(exc))
             continue
-        except NotFound:
-            if context.runtime.clock.now().utc >= hoped_until:
-                return True
-            context.notice_once(_no_listing(account, hoped_until))
         except ApiError as exc:
-            context.notice_once(f"what was made before the failover cannot be looked for: {exc}")
+            if not isinstance(exc, NotFound) or context.has_listing:
+                context.notice_once(
+                    f"what was made before the failover cannot be looked for: {exc}"
+                )
+            elif context.runtime.clock.now().utc < hoped_until:
+                context.notice_once(_no_listing(account, hoped_until))
+            else:
+                context.notice_once(_never_looked_for(account))
+                return True
         else:
             if not search.unread:
                 break
@@ -76,6 +80,13 @@ def _no_listing(account: str, until: datetime) -> str:
         "nothing is bought: the provider has no listing (GET /executions), so what account"
         f" {account[:6]} made before the database's failover cannot be looked for; stop the run"
         f" if it matters, or what is lost may be paid again from {until:%H:%M:%S} UTC on"
+    )
+
+
+def _never_looked_for(account: str) -> str:
+    return (
+        f"what account {account[:6]} made before the database's failover was never looked for, as"
+        " the provider has no listing: what was lost of it is paid again"
     )
 
 

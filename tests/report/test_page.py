@@ -97,9 +97,7 @@ def test_images_that_cannot_be_read_are_counted_and_have_no_picture(dataset: Fol
     told = written(dataset)
     assert (told.images, told.undrawn) == (3, 2)
     said = fluxbatch("report", dataset.root).err
-    assert (
-        "2 images cannot be read and have no picture; fetch them again:  fluxbatch repair" in said
-    )
+    assert "2 images without a picture: not there, no whole image" in said
     assert ["thumb" in item for item in block(page(dataset), "items")][:3] == [False, False, True]
 
 

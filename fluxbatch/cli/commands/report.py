@@ -53,8 +53,8 @@ def report_command(
         console.info(f"{count(written.left_out, 'job')} more than --most {most}: not shown")
     if written.undrawn:
         console.warn(
-            f"{count(written.undrawn, 'image')} cannot be read and have no picture; fetch them"
-            f" again:  fluxbatch repair {dataset.typed}"
+            f"{count(written.undrawn, 'image')} without a picture: not there, no whole image, or"
+            f" above 100 megapixels; this looks at all of them:  fluxbatch repair {dataset.typed}"
         )
     if as_json:
         console.object({"exit": 0, "page": str(written.place.page), "images": written.images})

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from fluxbatch.engine.membership.membership import Membership
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.sharing.failovers import (
-    Unsearched,
     first_run_at,
     unsearched_accounts,
     was_searched,
@@ -23,7 +22,8 @@ from fluxbatch.ledger.sharing.workers import Worker, workers
 from fluxbatch.worker.lost_commits import take_in_lost_creates
 
 _HOPE = timedelta(hours=1)
-"""How long after an account's latest known create somebody is waited for who has a key of it."""
+"""How long after the failover an account's lost creates are waited for: for somebody who has a key
+of it, or a listing."""
 _LAG = timedelta(hours=1)
 """What a promoted server may lack: a dataset that was first run later has lost nothing."""
 
@@ -44,11 +44,10 @@ class AfterFailover:
         if failover == self._settled:
             return
         unsearched = await member.call(lambda db: unsearched_accounts(db, failover))
-        one = next((one for one in unsearched if one.account == account), None)
-        if one is None:
+        if account not in unsearched:
             return
         is_known = self._is_later(await member.call(first_run_at))
-        until = self._context.runtime.clock.now().utc if one.latest is None else one.latest + _HOPE
+        until = self._hoped_until()
         if is_known or await take_in_lost_creates(self._context, member.keys, account, until):
             await member.change(lambda db: was_searched(db, account, failover))
 
@@ -59,10 +58,9 @@ class AfterFailover:
         if failover == self._settled:
             return True
 
-        def look(db: Database) -> tuple[list[Unsearched], list[Worker], list[HeldLane]]:
-            unsearched = list(unsearched_accounts(db, failover))
-            names = [one.account for one in unsearched]
-            return unsearched, workers(db), lanes_of(db, names)
+        def look(db: Database) -> tuple[list[str], list[Worker], list[HeldLane]]:
+            unsearched = unsearched_accounts(db, failover)
+            return unsearched, workers(db), lanes_of(db, unsearched)
 
         unsearched, everybody, lanes = await member.call(look)
         elsewhere = {
@@ -72,27 +70,35 @@ class AfterFailover:
         }
         searchable = {a for one in everybody if not one.is_silent for a in one.accounts}
         is_settled = True
-        for one in unsearched:
-            if one.account in elsewhere & member.usable_accounts():
-                await self.search(one.account)  # whoever holds it searches for its own creates
+        for account in unsearched:
+            if account in elsewhere & member.usable_accounts():
+                await self.search(account)  # whoever holds it searches for its own creates
                 is_settled = False
-            elif one.account in searchable or self._is_hoped_for(one):
+            elif account in searchable or self._is_hoped_for(account):
                 is_settled = False
         if is_settled:
             self._settled = failover
         return is_settled
 
+    def _promoted(self) -> datetime:
+        """When the server was: its clock began then."""
+        now = self._context.runtime.clock.now()
+        return now.utc - timedelta(seconds=now.boot_s)
+
+    def _hoped_until(self) -> datetime:
+        """By the promotion, as what it lost is later than all that the ledger knows."""
+        return self._promoted() + _HOPE
+
     def _is_later(self, first_run: datetime | None) -> bool:
         """Whether the dataset is younger than the failover, and so has lost nothing by it."""
-        now = self._context.runtime.clock.now()
-        return first_run is not None and first_run > now.utc - timedelta(seconds=now.boot_s) + _LAG
+        return first_run is not None and first_run > self._promoted() + _LAG
 
-    def _is_hoped_for(self, one: Unsearched) -> bool:
+    def _is_hoped_for(self, account: str) -> bool:
         """Whether somebody may come who has a key of the account, as nobody at work has."""
-        until = None if one.latest is None else one.latest + _HOPE
-        if until is not None and until > self._context.runtime.clock.now().utc:
+        until = self._hoped_until()
+        if until > self._context.runtime.clock.now().utc:
             self._context.notice_once(
-                f"nothing is bought: what account {one.account[:6]} made before the database's"
+                f"nothing is bought: what account {account[:6]} made before the database's"
                 " failover is not known, and no process at work has a key of it that is accepted;"
                 f" start one that has, or its jobs may be paid again from {until:%H:%M:%S} UTC on"
             )

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 import anyio
 
 from fluxbatch.config.api_keys import ApiKey
+from fluxbatch.domain.job import PredictionState
 from fluxbatch.engine.membership.server_time import learn_server_time
 from fluxbatch.errors import ExitCode, FluxbatchError
 from fluxbatch.infra.runtime import Runtime
@@ -289,8 +290,7 @@ class Membership:
 
     async def others_finish(self) -> bool:
         """This process is done; wait for those that still fetch, or are buried. Answers whether
-        all have finished: what one that vanished had at hand is left, and what runs on a lane that
-        nobody has taken up again since."""
+        all of them have finished: what one that vanished had at hand is left."""
         self._waits = _FINISHED
         at_work = frozenset[str]()
         have_all_finished = True
@@ -301,8 +301,7 @@ class Membership:
             ours = [one for one in self.others if one.run_seq == self.run_seq]
             at_work = frozenset(one.worker for one in ours if one.waits != _FINISHED)
             if not at_work:
-                have_all_finished &= not self._are_lanes_orphaned(found)
-                return have_all_finished and not await self._is_something_left(found)
+                return have_all_finished and not self._are_lanes_orphaned(found)
             await anyio.sleep(POLL_S)
 
     def _are_lanes_orphaned(self, found: _Beat) -> bool:
@@ -311,13 +310,22 @@ class Membership:
         ours = [lane for lane in found.lanes if lane.dataset == self.dataset]
         return any(lane.holder not in alive for lane in ours)
 
-    async def _is_something_left(self, found: _Beat) -> bool:
-        """Whether something runs, or waits to be fetched, on a lane of ours in nobody's hands."""
-        _, _, left = await self.call(self._left_to_do)
-        alive = {self.worker, *(one.worker for one in found.others)}
-        busy = left.to_fetch | left.running
-        lanes = [lane for lane in found.lanes if lane.account in busy]
-        return not all(self._is_in_hands(lane, alive, left) for lane in lanes)
+    async def is_something_left(self) -> bool:
+        """Whether something runs, or waits to be fetched, on a lane of ours in nobody's hands:
+        its holder has vanished, or another dataset has it by now."""
+
+        def look(db: Database) -> bool:
+            live = [one for one in live_predictions(db) if one.state is not PredictionState.UNKNOWN]
+            running = frozenset(one.account for one in live if not one.at_risk)
+            to_fetch = frozenset(one.account for one in unfinished_outputs(db))
+            left = _Left(running, to_fetch)
+            alive = {self.worker, *(one.worker for one in workers(db))}
+            lanes = [
+                one for one in lanes_of(db, self.accounts) if one.account in running | to_fetch
+            ]
+            return not all(self._is_in_hands(lane, alive, left) for lane in lanes)
+
+        return await self.call(look)
 
     async def others_done(self, waits: str) -> tuple[bool, str]:
         """This process has nothing to do: whether that is so of all of them, and the cap that is

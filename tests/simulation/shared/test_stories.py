@@ -261,3 +261,13 @@ def test_what_a_failover_lost_at_a_provider_without_a_listing_is_waited_for_for_
     ran = run_plan(_plan(OneLife(), rows=3, accounts=(1,), has_listing=False, promotions=[2.0]))
     assert ran.codes[0] == [0]
     assert 3600 < ran.virtual_s < 3700
+
+
+def test_unknown_creates_are_told_by_every_process_that_a_limit_stops() -> None:
+    """
+    Who ended last told the limit alone, exit 4: the other one, which had left, was taken for one
+    that had vanished with something running.
+    """
+    lost = Invocation(limit=3, faults={"create_reset_after": 1.0})
+    ran = run_plan(_plan(OneLife(), OneLife(pause_s=1.0), told=lost, rows=8, has_listing=False))
+    assert ran.codes[0] == [7, 7]
