@@ -15,6 +15,7 @@ from fluxbatch.errors import ExitCode, HeldElsewhere
 from fluxbatch.ledger.db.postgres import PostgresDatabase
 from fluxbatch.ledger.db.sql import Statement
 from fluxbatch.ledger.operations.intents import Intend, Intent, KeyUse
+from fluxbatch.ledger.operations.runs import EndRun
 from fluxbatch.ledger.sharing.failovers import unsearched_accounts, was_searched
 from fluxbatch.ledger.sharing.lanes import (
     LaneLost,
@@ -33,7 +34,7 @@ from fluxbatch.ledger.sharing.server_clock import (
     recall_sighting,
     remember_sighting,
 )
-from fluxbatch.ledger.sharing.shared_runs import stop_run, stopped
+from fluxbatch.ledger.sharing.shared_runs import LeaveRun, stop_run, stopped
 from fluxbatch.ledger.sharing.workers import (
     WorkerGone,
     are_jobs_unclaimed,
@@ -44,6 +45,7 @@ from fluxbatch.ledger.sharing.workers import (
     join,
     leave,
     maintaining,
+    work_on,
     workers,
 )
 from fluxbatch.ledger.writer import commit
@@ -204,6 +206,22 @@ def test_who_was_buried_learns_it(db: PostgresDatabase, other: PostgresDatabase)
         be_seen(db, "one", None)
 
 
+def test_who_was_buried_by_whoever_ended_the_run_does_not_end_it_again(
+    db: PostgresDatabase, other: PostgresDatabase
+) -> None:
+    """
+    Both told that they were the last: what comes after the run was done twice.
+    """
+    books = Books.opened(db)
+    end = EndRun(books.now(), books.run.seq, ExitCode.DONE, "every job is done")
+    for worker, connection in (("one", db), ("two", other)):
+        join(connection, worker, "run")
+        work_on(connection, worker, books.run.seq)
+    _silence(db, "one")
+    assert commit(other, LeaveRun("two", end))
+    assert not commit(db, LeaveRun("one", end))
+
+
 def test_maintenance_and_workers_exclude_each_other(
     db: PostgresDatabase, postgres_url: str, name: str
 ) -> None:
@@ -316,9 +334,9 @@ def test_what_a_failover_lost_is_searched_for_by_each_dataset_for_itself(
             give_back_lanes(one, "worker", [shared])
         was_searched(theirs, shared, failover=2)
 
-        assert [found.account for found in unsearched_accounts(db, failover=2)] == [shared]
+        assert unsearched_accounts(db, failover=2) == [shared]
         assert unsearched_accounts(theirs, failover=2) == []
-        assert [found.account for found in unsearched_accounts(theirs, failover=3)] == [shared]
+        assert unsearched_accounts(theirs, failover=3) == [shared]
 
 
 def test_the_failure_that_is_one_too_many_stops_everybody(

@@ -43,6 +43,7 @@ _ENDED = postgres_statement(
 _OPEN = postgres_statement(
     "SELECT seq, id, manifest_seq FROM runs WHERE id = :name AND ended_at IS NULL"
 )
+_IS_OVER = postgres_statement("SELECT seq FROM runs WHERE seq = :run_seq AND ended_at IS NOT NULL")
 _AT_WORK = postgres_statement("SELECT id, manifest_seq FROM runs WHERE seq = :run_seq")
 _NAMED = postgres_statement("SELECT manifest_seq FROM runs WHERE id = :name")
 _GATE = postgres_statement("SELECT caps FROM run_gates WHERE run_seq = :run_seq")
@@ -200,5 +201,7 @@ class LeaveRun:
         leave(db, self.worker)
         if any(one.run_seq == self.end.run_seq and not one.is_silent for one in workers(db)):
             return False
+        if db.run(_IS_OVER, {"run_seq": self.end.run_seq}):
+            return False  # it stood still, and was buried by whoever ended the run
         self.end.apply(db)
         return True
