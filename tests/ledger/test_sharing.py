@@ -334,9 +334,9 @@ def test_what_a_failover_lost_is_searched_for_by_each_dataset_for_itself(
             give_back_lanes(one, "worker", [shared])
         was_searched(theirs, shared, failover=2)
 
-        assert unsearched_accounts(db, failover=2) == [shared]
+        assert [found.account for found in unsearched_accounts(db, failover=2)] == [shared]
         assert unsearched_accounts(theirs, failover=2) == []
-        assert unsearched_accounts(theirs, failover=3) == [shared]
+        assert [found.account for found in unsearched_accounts(theirs, failover=3)] == [shared]
 
 
 def test_the_failure_that_is_one_too_many_stops_everybody(

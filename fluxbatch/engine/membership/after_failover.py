@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from fluxbatch.engine.membership.membership import Membership
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.sharing.failovers import (
+    Unsearched,
     first_run_at,
     unsearched_accounts,
     was_searched,
@@ -44,7 +45,7 @@ class AfterFailover:
         if failover == self._settled:
             return
         unsearched = await member.call(lambda db: unsearched_accounts(db, failover))
-        if account not in unsearched:
+        if account not in {one.account for one in unsearched}:
             return
         is_known = self._is_later(await member.call(first_run_at))
         until = self._hoped_until()
@@ -58,9 +59,10 @@ class AfterFailover:
         if failover == self._settled:
             return True
 
-        def look(db: Database) -> tuple[list[str], list[Worker], list[HeldLane]]:
-            unsearched = unsearched_accounts(db, failover)
-            return unsearched, workers(db), lanes_of(db, unsearched)
+        def look(db: Database) -> tuple[list[Unsearched], list[Worker], list[HeldLane]]:
+            unsearched = list(unsearched_accounts(db, failover))
+            names = [one.account for one in unsearched]
+            return unsearched, workers(db), lanes_of(db, names)
 
         unsearched, everybody, lanes = await member.call(look)
         elsewhere = {
@@ -70,11 +72,11 @@ class AfterFailover:
         }
         searchable = {a for one in everybody if not one.is_silent for a in one.accounts}
         is_settled = True
-        for account in unsearched:
-            if account in elsewhere & member.usable_accounts():
-                await self.search(account)  # whoever holds it searches for its own creates
+        for one in unsearched:
+            if one.account in elsewhere & member.usable_accounts():
+                await self.search(one.account)  # whoever holds it searches for its own creates
                 is_settled = False
-            elif account in searchable or self._is_hoped_for(account):
+            elif one.account in searchable or self._is_hoped_for(one):
                 is_settled = False
         if is_settled:
             self._settled = failover
@@ -93,12 +95,13 @@ class AfterFailover:
         """Whether the dataset is younger than the failover, and so has lost nothing by it."""
         return first_run is not None and first_run > self._promoted() + _LAG
 
-    def _is_hoped_for(self, account: str) -> bool:
+    def _is_hoped_for(self, one: Unsearched) -> bool:
         """Whether somebody may come who has a key of the account, as nobody at work has."""
+        was_used = one.latest is not None and one.latest > self._promoted() - _LAG
         until = self._hoped_until()
-        if until > self._context.runtime.clock.now().utc:
+        if was_used and until > self._context.runtime.clock.now().utc:
             self._context.notice_once(
-                f"nothing is bought: what account {account[:6]} made before the database's"
+                f"nothing is bought: what account {one.account[:6]} made before the database's"
                 " failover is not known, and no process at work has a key of it that is accepted;"
                 f" start one that has, or its jobs may be paid again from {until:%H:%M:%S} UTC on"
             )

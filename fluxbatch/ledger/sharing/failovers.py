@@ -6,15 +6,29 @@ one that has the account by now has not done it for both. Source: docs/design/pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.db.sql import postgres_statement
 from fluxbatch.ledger.db.timestamps import parse_utc
 
+
+class Unsearched(NamedTuple):
+    """An account that this dataset has used, and whose lost creates nobody has searched for."""
+
+    account: str
+    latest: datetime | None
+    """Of its latest create that the ledger knows."""
+
+
 _UNSEARCHED = postgres_statement(
     """
-    SELECT used.account
+    SELECT used.account, (
+        SELECT intended_at FROM predictions AS made
+        WHERE made.account = used.account ORDER BY made.seq DESC LIMIT 1
+    )
     FROM fluxbatch.lane_datasets AS used
     LEFT JOIN fluxbatch.failover_searches AS searched
         ON searched.account = used.account AND searched.dataset = used.dataset
@@ -31,9 +45,12 @@ _SEARCHED = postgres_statement(
 )
 
 
-def unsearched_accounts(db: Database, failover: int) -> list[str]:
-    """Accounts that this dataset has used, and whose lost creates nobody has searched for."""
-    return [account for (account,) in db.run(_UNSEARCHED, {"failover": failover})]
+def unsearched_accounts(db: Database, failover: int) -> Sequence[Unsearched]:
+    """Those whose creates that failover may have lost, of all that this dataset has used."""
+    return [
+        Unsearched(account, None if at is None else parse_utc(at))
+        for account, at in db.run(_UNSEARCHED, {"failover": failover})
+    ]
 
 
 def first_run_at(db: Database) -> datetime | None:
