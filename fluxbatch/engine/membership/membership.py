@@ -24,8 +24,8 @@ from fluxbatch.infra.runtime import Runtime
 from fluxbatch.infra.shared_clock import SharedClock
 from fluxbatch.ledger.db.database import Database
 from fluxbatch.ledger.operations.budgets import read_lines
+from fluxbatch.ledger.queries import recovery
 from fluxbatch.ledger.queries.queue import QueueCursor, QueuedJob
-from fluxbatch.ledger.queries.recovery import live_predictions, unfinished_outputs
 from fluxbatch.ledger.sharing import shared_runs
 from fluxbatch.ledger.sharing.lanes import (
     HeldLane,
@@ -315,14 +315,11 @@ class Membership:
         its holder has vanished, or another dataset has it by now."""
 
         def look(db: Database) -> bool:
-            live = [one for one in live_predictions(db) if one.state is not PredictionState.UNKNOWN]
-            running = frozenset(one.account for one in live if not one.at_risk)
-            to_fetch = frozenset(one.account for one in unfinished_outputs(db))
-            left = _Left(running, to_fetch)
+            live = recovery.live_predictions(db)
+            left = _left(db, [o for o in live if o.state is not PredictionState.UNKNOWN])
+            busy = left.running | left.to_fetch
             alive = {self.worker, *(one.worker for one in workers(db))}
-            lanes = [
-                one for one in lanes_of(db, self.accounts) if one.account in running | to_fetch
-            ]
+            lanes = [one for one in lanes_of(db, self.accounts) if one.account in busy]
             return not all(self._is_in_hands(lane, alive, left) for lane in lanes)
 
         return await self.call(look)
@@ -381,9 +378,7 @@ class Membership:
     def _left_to_do(self, db: Database) -> tuple[frozenset[str], bool, _Left]:
         """Who is at work, whether jobs are unclaimed, and what whoever holds a lane takes up."""
         at_work = frozenset(one.worker for one in workers(db))
-        running = {one.account for one in live_predictions(db) if not one.at_risk}
-        to_fetch = {one.account for one in unfinished_outputs(db)}
-        left = _Left(frozenset(running), frozenset(to_fetch))
+        left = _left(db, recovery.live_predictions(db))
         return at_work, are_jobs_unclaimed(db, self.manifest_seq), left
 
     async def call(self, query: Callable[[Database], _T]) -> _T:
@@ -397,3 +392,9 @@ class Membership:
         """The run's parts, once `works_in` has brought them."""
         assert self.context is not None
         return self.context
+
+
+def _left(db: Database, live: Sequence[recovery.LivePrediction]) -> _Left:
+    """Where something of *live* runs, and where outputs are still to be fetched."""
+    running = frozenset(one.account for one in live if not one.at_risk)
+    return _Left(running, frozenset(one.account for one in recovery.unfinished_outputs(db)))
